@@ -1,0 +1,54 @@
+//! Evidence: raw Prometheus samples → integer counts per arm. Pure; no clock, no IO.
+//!
+//! Owns how samples are counted; must not judge them (that is `judge`). Counts come from raw range vectors, because
+//! `rate()`, `increase()` and `histogram_quantile()` extrapolate and interpolate, and a test on them has no guarantee.
+
+/// Events counted on one arm over one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events (requests).
+    pub n: u64,
+    /// Bad events among them; never more than `n`.
+    pub x: u64,
+}
+
+/// A histogram counted on one arm over one interval.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buckets {
+    /// Finite upper bounds (`le`), strictly ascending.
+    pub bounds: Vec<f64>,
+    /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
+    pub counts: Vec<u64>,
+}
+
+/// What one guard saw in one interval, on both arms.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed {
+    /// A share of bad events.
+    Proportion {
+        /// The arm on trial.
+        candidate: Counts,
+        /// The arm it is judged against.
+        baseline: Counts,
+    },
+    /// Two histograms over the same bounds.
+    Histogram {
+        /// The arm on trial.
+        candidate: Buckets,
+        /// The arm it is judged against.
+        baseline: Buckets,
+    },
+    /// The value of a free query; no sampling model.
+    Value(f64),
+}
+
+/// One interval of evidence of one guard. Times are Unix milliseconds; the interval is `(from, through]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Poll {
+    /// Exclusive start.
+    pub from: i64,
+    /// Inclusive end: no sample up to here counts again.
+    pub through: i64,
+    /// The counts.
+    pub observed: Observed,
+}

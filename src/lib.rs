@@ -1,0 +1,14 @@
+//! guardbit: governed rollouts of quantized models on Kubernetes.
+//!
+//! The rollout itself is a pure function, so the same code runs in the controller and in the tests:
+//! observe (IO) → `Observation` → `decide` (pure, total) → `Plan` → apply (IO) → record (IO).
+//! Arrows point inward only: `controller → build, rollout → judge → evidence → api`.
+
+pub mod api;
+pub mod build;
+pub mod cli;
+pub mod controller;
+pub mod evidence;
+pub mod judge;
+pub mod rollout;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The `guardbit` binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A small model server.
+
+fn main() {}
