@@ -9,6 +9,7 @@ pub mod build;
 pub mod cli;
 pub mod controller;
 pub mod evidence;
+pub mod identity;
 pub mod judge;
 pub mod rollout;
 pub mod telemetry;

@@ -1,1 +1,217 @@
-//! api (under construction).
+//! The custom resource `QuantizedModel`: types, validation rules, conditions. No behaviour.
+//!
+//! What can be checked when an object is applied is a CEL rule beside the field it protects; what CEL cannot see is
+//! checked in [`validate`]. There is no rule at the root of the object: a later, tighter one would refuse every status
+//! write on old objects, and with it a rollback.
+
+pub mod guard;
+pub mod quantity;
+pub mod rollout;
+pub mod status;
+pub mod traffic;
+pub mod validate;
+pub mod variant;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proportion, Query, ToleranceSpec};
+pub use quantity::{Decimal, Duration, Fraction};
+pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};
+pub use status::*;
+pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, ServiceTraffic, Serve, Traffic};
+pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
+
+/// Group of the API, and prefix of every label and annotation that guardbit writes.
+pub const GROUP: &str = "guardbit.dev";
+
+/// Governed rollout of one model and its precision variants.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "guardbit.dev",
+    version = "v1alpha1",
+    kind = "QuantizedModel",
+    plural = "quantizedmodels",
+    shortname = "qm",
+    shortname = "qms",
+    category = "all",
+    category = "guardbit",
+    namespaced,
+    status = "QuantizedModelStatus",
+    derive = "PartialEq",
+    doc = "QuantizedModel governs the rollout of one model through its precision variants: it deploys them as canaries, judges them from Prometheus, and promotes or rolls back by itself.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.arms[?(@.role=='Stable')].variant"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.arms[?(@.role=='Candidate')].variant"),
+    printcolumn(
+        name = "Weight",
+        type_ = "integer",
+        json_path = ".status.arms[?(@.role=='Candidate')].weight",
+        description = "Traffic share of the candidate, in percent"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target", priority = 1),
+    printcolumn(name = "Step", type_ = "integer", json_path = ".status.rollout.step", priority = 1),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Progressing')].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.target) || self.variants.exists(v, v.name == self.target)")
+    .message("target must be the name of one of spec.variants"))]
+#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.bootstrap) || self.variants.exists(v, v.name == self.rollout.bootstrap)")
+    .message("rollout.bootstrap must be the name of one of spec.variants"))]
+#[x_kube(validation = Rule::new("self.variants.size() <= 2 || !self.guards.exists(g, has(g.fidelity)) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
+    .message("rollout.holdout must be at least 1: with more than two variants a fidelity guard needs traffic on the reference to compare with"))]
+pub struct QuantizedModelSpec {
+    /// The model that the variants are forms of.
+    pub model: Model,
+    /// Name of the variant to climb to; the last of `variants` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    pub target: Option<String>,
+    /// Freezes the weights. A rollback still works.
+    #[serde(default)]
+    pub paused: bool,
+    /// guardbit leaves everything as it is: a person has the wheel.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Raise it to try a Failed or undecided revision again.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub attempt: i64,
+    /// What happens to the serving objects when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// What the variants have in common.
+    pub serving: Serving,
+    /// The precision ladder, safest first; the first variant is the reference.
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = Rule::new("[1, 2, 3, 4, 5, 6, 7].all(i, i >= self.size() || {'FP32': 32, 'TF32': 19, 'FP16': 16, 'BF16': 16, 'FP8': 8, 'INT8': 8, 'FP4': 4, 'INT4': 4, 'INT2': 2}[self[i].precision] <= {'FP32': 32, 'TF32': 19, 'FP16': 16, 'BF16': 16, 'FP8': 8, 'INT8': 8, 'FP4': 4, 'INT4': 4, 'INT2': 2}[self[i - 1].precision])")
+        .message("variants must be ordered safest first: the bits of precision may never rise down the list"))]
+    pub variants: Vec<Variant>,
+    /// How requests reach the variants.
+    pub traffic: Traffic,
+    /// Where the evidence comes from; defaults to the operator's `--prometheus-url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusSpec>,
+    /// The questions asked of the metrics. A candidate is promoted only when all of them are answered well.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub guards: Vec<Guard>,
+    /// Steps, clocks and error rates of a rollout.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// The model that the variants are forms of.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// Name of the model, as its registry knows it.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Version of the model, as its registry knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version: Option<String>,
+    /// How much harm a wrong answer can do; recorded as provenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_tier: Option<RiskTier>,
+}
+
+/// How much harm a wrong answer can do.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RiskTier {
+    /// High risk, in the words of the EU AI Act.
+    High,
+    /// Limited risk.
+    Limited,
+    /// Minimal risk.
+    Minimal,
+}
+
+/// What happens to the serving objects when the model is deleted.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// The route goes first, connections drain, then the pods go.
+    #[default]
+    Delete,
+    /// Owner references are removed and everything serves on.
+    Orphan,
+}
+
+/// What the variants have in common.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Serving {
+    /// Port of the container that serves requests.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Pods that carry all traffic. Leave it out when an autoscaler owns the scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: Option<i32>,
+    /// Pod template shared by all variants (`metadata` and `spec`, as in a Deployment).
+    pub template: PodTemplate,
+}
+
+/// Where the evidence comes from.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
+    .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
+pub struct PrometheusSpec {
+    /// Base URL of a Prometheus-compatible server, for example `http://prometheus.monitoring:9090`. The operator's flags say which ones may be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^\s]+$"))]
+    pub url: Option<String>,
+    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// How the series of one arm are told from those of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm_matchers: Option<ArmMatchers>,
+    /// The matchers themselves, with `armMatchers: Labels`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub arm_labels: Vec<ArmLabel>,
+}
+
+/// A Secret in the namespace of the model.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl QuantizedModelSpec {
+    /// Position of the variant to climb to; the last one when `target` is left out.
+    pub fn target_index(&self) -> usize {
+        self.target
+            .as_ref()
+            .and_then(|t| self.variants.iter().position(|v| v.name == *t))
+            .unwrap_or(self.variants.len().saturating_sub(1))
+    }
+
+    /// Pods that carry all traffic on this variant; `None` when an autoscaler owns the scale.
+    pub fn replicas(&self, variant: &Variant) -> Option<i32> {
+        variant.replicas.or(self.serving.replicas)
+    }
+}

@@ -1,0 +1,171 @@
+//! Guards: the questions asked of the metrics.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Decimal, Duration, Fraction};
+
+/// One question asked of the metrics.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.query)].filter(x, x).size() == 1")
+    .message("a guard is exactly one of proportion, latency, fidelity and query"))]
+#[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
+    .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
+pub struct Guard {
+    /// Name of the guard.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// A share of bad events: errors, refusals, disagreements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proportion: Option<Proportion>,
+    /// How slow requests are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// How far the distribution of outputs drifts from the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+    /// The value of any PromQL expression against fixed bounds. No sampling model: a plain k-of-n rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Query>,
+    /// How the series of one arm are told from those of another; `prometheus.armMatchers` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm_matchers: Option<ArmMatchers>,
+    /// The matchers themselves, with `armMatchers: Labels`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub arm_labels: Vec<ArmLabel>,
+}
+
+/// How the series of one arm are told from those of another.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArmMatchers {
+    /// By the label `pod`.
+    #[default]
+    Pod,
+    /// By the label `guardbit_revision`, where scraping keeps pod labels.
+    Revision,
+    /// By `armLabels`.
+    Labels,
+}
+
+/// A label of the series of one arm.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmLabel {
+    /// Name of the label.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub label: String,
+    /// Its value; `{deployment}`, `{service}` and `{revision}` stand for those of the arm.
+    #[schemars(length(min = 1, max = 256))]
+    pub value: String,
+}
+
+/// A share of bad events.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.bad) != has(self.good)").message("set exactly one of bad and good"))]
+pub struct Proportion {
+    /// Counter of bad events: a selector without arm labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub bad: Option<String>,
+    /// Counter of good events (clicks): a selector without arm labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub good: Option<String>,
+    /// Counter of all events: a selector without arm labels.
+    #[schemars(length(min = 1, max = 512))]
+    pub total: String,
+    /// How much worse than the baseline a candidate may be.
+    #[serde(default = "ToleranceSpec::proportion")]
+    pub tolerance: ToleranceSpec,
+}
+
+/// A candidate may be as bad as `ratio` × the baseline's share + `absolute`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToleranceSpec {
+    /// Factor on the baseline's share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Decimal>,
+    /// Share added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<Fraction>,
+}
+
+impl ToleranceSpec {
+    fn proportion() -> Self {
+        Self { ratio: Some("1".into()), absolute: Some("0.5%".into()) }
+    }
+
+    fn latency() -> Self {
+        Self { ratio: Some("1.5".into()), absolute: Some("0.5%".into()) }
+    }
+}
+
+/// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Classic histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`.
+    #[schemars(length(min = 1, max = 512))]
+    pub histogram: String,
+    /// Absolute latency budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// How much larger than the baseline's a candidate's share of slow requests may be.
+    #[serde(default = "ToleranceSpec::latency")]
+    pub tolerance: ToleranceSpec,
+}
+
+/// An absolute latency budget: the percentile must lie within a bound.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Percentile, above 0 and below 100, such as `"95"` or `"99.9"`.
+    pub percentile: Decimal,
+    /// The bound.
+    pub within: Duration,
+}
+
+/// How far the distribution of outputs may drift from that of the reference.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fidelity {
+    /// Classic histogram of output scores: a selector without arm labels, with or without `_bucket`.
+    #[schemars(length(min = 1, max = 512))]
+    pub histogram: String,
+    /// Largest tolerated total variation distance from the reference.
+    #[serde(default = "five_percent")]
+    pub max_total_variation: Fraction,
+}
+
+fn five_percent() -> Fraction {
+    "0.05".into()
+}
+
+/// The value of any PromQL expression against fixed bounds.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("has(self.min) || has(self.max)").message("set min, max or both"))]
+#[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
+    .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
+pub struct Query {
+    /// Expression with one value; the arm's matchers are added to every selector in it.
+    #[schemars(length(min = 1, max = 1024))]
+    pub promql: String,
+    /// Values below are out of bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<Decimal>,
+    /// Values above are out of bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Decimal>,
+    /// Polls out of bounds that make a candidate harmful.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 60))]
+    pub consecutive: u32,
+    /// Size of the window of polls that are looked at; `consecutive` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60))]
+    pub of: Option<u32>,
+}
+
+fn three() -> u32 {
+    3
+}

@@ -1,0 +1,134 @@
+//! Steps, clocks and error rates of a rollout.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Duration, Fraction};
+
+/// Steps, clocks and error rates of a rollout.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSpec {
+    /// Variant that takes all traffic on the first install, recorded as proven by declaration; the reference when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    pub bootstrap: Option<String>,
+    /// Time between two looks at the metrics; at least 1s.
+    #[serde(default = "RolloutSpec::interval")]
+    pub interval: Duration,
+    /// Weights that a candidate climbs through before it is promoted.
+    #[schemars(length(min = 1, max = 20))]
+    #[x_kube(validation = Rule::new("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19].all(i, i >= self.size() || self[i].weight > self[i - 1].weight)")
+        .message("the weights of steps must rise"))]
+    #[serde(default = "RolloutSpec::steps")]
+    pub steps: Vec<Step>,
+    /// How long a candidate may wait for pods that can be scheduled.
+    #[serde(default = "RolloutSpec::schedule_deadline")]
+    pub schedule_deadline: Duration,
+    /// How long a rollout may take, from its first weight. It stands still while paused.
+    #[serde(default = "RolloutSpec::deadline")]
+    pub deadline: Duration,
+    /// What happens when the deadline passes without a verdict.
+    #[serde(default)]
+    pub on_undecided: OnUndecided,
+    /// Where traffic goes when a promoted variant turns out harmful.
+    #[serde(default)]
+    pub on_harm: OnHarm,
+    /// Share of traffic, in percent, that stays on the reference as the control arm.
+    #[schemars(range(min = 0, max = 50))]
+    #[serde(default = "RolloutSpec::holdout")]
+    pub holdout: i32,
+    /// How long the old stable keeps its capacity after a promotion.
+    #[serde(default = "RolloutSpec::keep_warm")]
+    pub keep_warm: Duration,
+    /// Largest probability that a rollout of a tolerable candidate is rolled back.
+    #[serde(default = "RolloutSpec::false_rollback")]
+    pub false_rollback: Fraction,
+    /// Largest probability that a candidate beyond a tolerance is promoted.
+    #[serde(default = "RolloutSpec::false_promotion")]
+    pub false_promotion: Fraction,
+}
+
+impl Default for RolloutSpec {
+    fn default() -> Self {
+        Self {
+            bootstrap: None,
+            interval: Self::interval(),
+            steps: Self::steps(),
+            schedule_deadline: Self::schedule_deadline(),
+            deadline: Self::deadline(),
+            on_undecided: OnUndecided::default(),
+            on_harm: OnHarm::default(),
+            holdout: Self::holdout(),
+            keep_warm: Self::keep_warm(),
+            false_rollback: Self::false_rollback(),
+            false_promotion: Self::false_promotion(),
+        }
+    }
+}
+
+// One function a default, because the schema tells each of them to the API server.
+impl RolloutSpec {
+    fn interval() -> Duration {
+        "15s".into()
+    }
+
+    fn steps() -> Vec<Step> {
+        [(5, "5m"), (25, "10m"), (50, "10m")].map(|(weight, hold)| Step { weight, hold: hold.into() }).into()
+    }
+
+    fn schedule_deadline() -> Duration {
+        "30m".into()
+    }
+
+    fn deadline() -> Duration {
+        "4h".into()
+    }
+
+    fn holdout() -> i32 {
+        5
+    }
+
+    fn keep_warm() -> Duration {
+        "30m".into()
+    }
+
+    fn false_rollback() -> Fraction {
+        "5%".into()
+    }
+
+    fn false_promotion() -> Fraction {
+        "5%".into()
+    }
+}
+
+/// One weight of a rollout.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Share of traffic for the candidate, in percent.
+    #[schemars(range(min = 1, max = 99))]
+    pub weight: i32,
+    /// How long the weight is held at least.
+    pub hold: Duration,
+}
+
+/// What happens when the deadline passes without a verdict.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnUndecided {
+    /// The candidate goes to 0; it is not rejected.
+    #[default]
+    RollBack,
+    /// The weights stay as they are, and guardbit goes on looking.
+    Hold,
+}
+
+/// Where traffic goes when a promoted variant turns out harmful.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnHarm {
+    /// To the next safer proven variant, else to the reference.
+    #[default]
+    SaferVariant,
+    /// To the reference.
+    Reference,
+}

@@ -1,0 +1,382 @@
+//! Status: what guardbit did and found, and all that it needs to go on after being killed at any point.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What guardbit did and found.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuantizedModelStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Summary for people; programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Conditions in the sense of kstatus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Who carries traffic now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<ArmStatus>,
+    /// The revision that carries the main traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RevisionRef>,
+    /// The full-precision revision that others are compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<RevisionRef>,
+    /// The rollout in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// Revisions that leave: draining, or kept warm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Retiring>,
+    /// The guards' verdicts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<GuardStatus>,
+    /// Revisions that were promoted, or declared good at the first install, and not rejected since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proven: Vec<Proven>,
+    /// Revisions that were judged harmful; never tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+    /// Revisions that could not start, or were not decided in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+    /// The last ten decisions, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// Running state of the tests: opaque, versioned. People read `guards`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// Summary of what goes on.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waiting: for a gate, for pods, or for a corrected spec.
+    Pending,
+    /// The first variant is being brought up.
+    Bootstrapping,
+    /// A candidate is on trial.
+    Progressing,
+    /// The weights are frozen by `spec.paused`.
+    Paused,
+    /// The candidate won and is being scaled up.
+    Promoting,
+    /// Traffic moves back to a safer revision.
+    RollingBack,
+    /// Nothing on trial; the guards watch stable.
+    Guarding,
+    /// Stable does not serve.
+    Degraded,
+    /// `spec.suspend` is set.
+    Suspended,
+}
+
+/// One revision: a variant with its identity.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RevisionRef {
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest of the revision: a scheme version, a colon, 64 hexadecimal digits.
+    pub revision: String,
+}
+
+/// Part that a revision plays.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Carries the main traffic.
+    Stable,
+    /// On trial.
+    Candidate,
+    /// The control arm on full precision.
+    Reference,
+    /// Full-precision pods of their own for header-pinned requests; never evidence.
+    Pinned,
+    /// Leaves: draining, or kept warm.
+    Retiring,
+}
+
+/// Who carries traffic.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmStatus {
+    /// Part it plays.
+    pub role: Role,
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// Name of its Deployment (and of its Service).
+    pub deployment: String,
+    /// Share of traffic in percent; of a Service without gateway, the share of ready replicas.
+    pub weight: i32,
+    /// Pods that are ready and in the endpoints.
+    pub ready_replicas: i32,
+    /// Image IDs that run.
+    #[serde(rename = "imageIDs", default, skip_serializing_if = "Vec::is_empty")]
+    pub image_ids: Vec<String>,
+}
+
+/// Why a rollout happens, which decides what it is judged against.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RolloutKind {
+    /// The next rung of the ladder against stable; outputs against the reference.
+    Climb,
+    /// A new revision of stable's own variant against stable.
+    Lateral,
+    /// A new reference against the old one, on errors and latency.
+    NewReference,
+}
+
+/// The rollout in progress.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Why it happens.
+    pub kind: RolloutKind,
+    /// The revision on trial.
+    pub candidate: RevisionRef,
+    /// Digest of the frozen plan: steps, guards, error rates.
+    pub plan_digest: String,
+    /// When it was started.
+    pub started_at: Time,
+    /// Step that is held, or whose capacity is awaited; counts from 0.
+    pub step: i32,
+    /// Share of traffic that was granted to the candidate, in percent.
+    pub weight: i32,
+    /// When the weight was last raised, or the evidence last started afresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_since: Option<Time>,
+    /// When the candidate got its first weight: the deadline counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_weight_at: Option<Time>,
+    /// Time during which the deadline stood still, in milliseconds.
+    #[serde(default)]
+    pub stood_still_millis: i64,
+    /// Since when the deadline stands still (paused).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_still_since: Option<Time>,
+    /// All guards were healthy after the last step: the candidate is scaled up for all traffic.
+    #[serde(default)]
+    pub promoting: bool,
+    /// The deadline passed with `onUndecided: Hold`.
+    #[serde(default)]
+    pub overdue: bool,
+}
+
+/// A revision that leaves.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retiring {
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// Until when its pods are kept: connections drain, or capacity is kept warm.
+    pub until: Time,
+    /// Why its pods are still there.
+    pub reason: RetiringReason,
+    /// Share of traffic it still carries, in percent, until its successor has the capacity.
+    #[serde(default)]
+    pub weight: i32,
+}
+
+/// Why the pods of a leaving revision are still there.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetiringReason {
+    /// Its traffic is moving to a safer revision as that becomes ready.
+    Handover,
+    /// Connections drain.
+    Drain,
+    /// Full capacity is kept as the fallback.
+    KeepWarm,
+}
+
+/// Answer of a guard.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Shown to be within tolerance.
+    Healthy,
+    /// Shown to be beyond tolerance.
+    Harmful,
+    /// Data, but not enough yet.
+    Undecided,
+    /// No data.
+    NoData,
+}
+
+/// Events of one arm.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmCounts {
+    /// All events.
+    pub n: u64,
+    /// The bad ones.
+    pub x: u64,
+}
+
+/// What a guard has found.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardStatus {
+    /// Name of the guard.
+    pub name: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Evidence of harm; harmful at `threshold`.
+    pub evidence: String,
+    /// Where evidence is enough.
+    pub threshold: String,
+    /// Evidence of health; healthy at `healthThreshold`.
+    pub health: String,
+    /// Where evidence of health is enough.
+    pub health_threshold: String,
+    /// What the candidate did.
+    pub candidate: ArmCounts,
+    /// What the baseline did.
+    pub baseline: ArmCounts,
+    /// The shares side by side.
+    pub estimate: String,
+    /// Time of the newest sample that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_through: Option<Time>,
+    /// A sentence with counts.
+    pub message: String,
+}
+
+/// A revision that earned its traffic.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proven {
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// Since when.
+    pub at: Time,
+    /// How.
+    pub by: ProvenBy,
+}
+
+/// How a revision earned its traffic.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProvenBy {
+    /// Declared good at the first install.
+    Declaration,
+    /// Promoted.
+    Promotion,
+}
+
+/// A revision that was judged harmful.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejected {
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// The guard that found it.
+    pub guard: String,
+    /// What it found.
+    pub reason: String,
+    /// When.
+    pub at: Time,
+}
+
+/// A revision that could not start, or was not decided in time.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// `spec.attempt` when it failed.
+    pub attempt: i64,
+    /// How often it failed under that attempt.
+    pub count: i32,
+    /// When it is tried again; never under this attempt when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+    /// Why it failed.
+    pub reason: String,
+    /// When.
+    pub at: Time,
+}
+
+/// What was decided.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// The first variant took all traffic.
+    Bootstrapped,
+    /// State was rebuilt from the owned objects.
+    Recovered,
+    /// A rollout started.
+    Started,
+    /// The candidate's weight was raised.
+    Raised,
+    /// The candidate's weight went to 0 until its pods are back.
+    Withdrawn,
+    /// The candidate won: it is scaled up for all traffic.
+    Promoting,
+    /// The candidate became stable.
+    Promoted,
+    /// The candidate was harmful and went to 0.
+    RolledBack,
+    /// The candidate was not decided in time and went to 0.
+    Undecided,
+    /// The deadline passed; weights stay, as `onUndecided: Hold` says.
+    Overdue,
+    /// Stable was harmful after promotion: traffic fell back.
+    FellBack,
+    /// The candidate could not start.
+    Failed,
+    /// The candidate was replaced by a newer one, or is no longer wanted.
+    Superseded,
+    /// `target` moved down: traffic went to that proven variant.
+    TargetMoved,
+    /// The plan changed in mid-rollout: weights stay, evidence starts afresh.
+    PlanChanged,
+    /// The stored state of the tests could not be used: evidence starts afresh.
+    EvidenceReset,
+}
+
+/// A decision, on record before its effect.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// When.
+    pub time: Time,
+    /// What.
+    pub action: Action,
+    /// Name of the variant.
+    pub variant: String,
+    /// Identity digest.
+    pub revision: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Types of the conditions.
+pub mod condition {
+    /// Target reached, or settled with nothing left to do.
+    pub const READY: &str = "Ready";
+    /// Stable serves.
+    pub const AVAILABLE: &str = "Available";
+    /// A rollout is in progress, and how far it is.
+    pub const PROGRESSING: &str = "Progressing";
+    /// kstatus: guardbit is not finished.
+    pub const RECONCILING: &str = "Reconciling";
+    /// kstatus: a person must act.
+    pub const STALLED: &str = "Stalled";
+    /// The guards have fresh data.
+    pub const EVIDENCE_AVAILABLE: &str = "EvidenceAvailable";
+    /// The fallback could take all traffic at once.
+    pub const FALLBACK_CAPACITY: &str = "FallbackCapacity";
+    /// Pods of one arm run different images.
+    pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+}
