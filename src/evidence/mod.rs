@@ -52,3 +52,7 @@ pub struct Poll {
     /// The counts.
     pub observed: Observed,
 }
+
+/// What Prometheus answered for one guard, on both arms.
+#[derive(Clone, Debug, Default)]
+pub struct GuardSamples {}

@@ -1,0 +1,106 @@
+//! What the controller saw: everything that `decide` may look at. Data only.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::evidence::GuardSamples;
+use crate::identity::Purpose;
+
+/// One look at a model and its world.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// When.
+    pub now: Timestamp,
+    /// The model.
+    pub model: ModelSeen,
+    /// Its Deployments that exist, by key.
+    pub workloads: BTreeMap<WorkloadKey, Workload>,
+    /// Its route.
+    pub route: RouteSeen,
+    /// What Prometheus answered, by guard name; a guard that was not asked is absent.
+    pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
+}
+
+/// The model as the API server holds it, with the newest running evidence.
+#[derive(Clone, Debug)]
+pub struct ModelSeen {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// When its deletion was asked for.
+    pub deleted_at: Option<Timestamp>,
+    /// What is wanted.
+    pub spec: QuantizedModelSpec,
+    /// What was.
+    pub status: QuantizedModelStatus,
+}
+
+/// Which Deployment: of which revision, for which purpose.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadKey {
+    /// The revision.
+    pub revision: RevisionRef,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// A Deployment and its pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workload {
+    /// `spec.replicas`.
+    pub desired: i32,
+    /// Pods that are ready and in the EndpointSlices of the arm's Service.
+    pub ready: i32,
+    /// Pods that exist and are not terminating.
+    pub pods: i32,
+    /// When its oldest pod started; samples before are not its own.
+    pub pod_starts: BTreeMap<String, Timestamp>,
+    /// Scheduler's message, when a pod cannot be scheduled.
+    pub unschedulable: Option<String>,
+    /// Why a pod cannot run: image missing, crash loop, never ready.
+    pub failure: Option<String>,
+    /// A pod that is evicted, drained, or on a lost node.
+    pub disruption: Option<String>,
+    /// Image IDs that run.
+    pub image_ids: Vec<String>,
+    /// What a status that was lost is rebuilt from; see [`Marks`].
+    pub marks: Marks,
+}
+
+/// What guardbit wrote on a Deployment of what it knew of the revision, for recovery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It carried the main traffic.
+    pub stable: bool,
+    /// It was proven.
+    pub proven: bool,
+    /// It was the reference.
+    pub reference: bool,
+    /// Guard and reason of its rejection.
+    pub rejected: Option<(String, String)>,
+}
+
+/// The HTTPRoute, or the Service of plain Service mode.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteSeen {
+    /// Whether it exists.
+    pub exists: bool,
+    /// Weights that it holds now, by revision of the serving arm.
+    pub weights: BTreeMap<RevisionRef, i32>,
+    /// What the gateway refused, in its own words.
+    pub refused: Option<String>,
+}
+
+/// Why there is no evidence for a guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceProblem {
+    /// PascalCase reason for conditions.
+    pub reason: String,
+    /// What went wrong and what to do.
+    pub message: String,
+}
