@@ -61,7 +61,9 @@ impl Purpose {
 /// Name of the Deployment and the Service of a revision: `<model>-<variant>-<hash>`, at most 46 characters.
 pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, purpose: Purpose) -> String {
     let hash = &hex::encode(Sha256::digest(
-        [namespace, model, variant, revision, purpose.as_str()].join("/").as_bytes(),
+        [namespace, model, variant, revision, purpose.as_str()]
+            .join("/")
+            .as_bytes(),
     ))[..8];
     let middle = match purpose {
         Purpose::Serving => variant.to_owned(),

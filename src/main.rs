@@ -1,3 +1,21 @@
-//! The `guardbit` binary.
+//! The `guardbit` binary: parse arguments, call the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use guardbit::cli::{Cli, Command, crds};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Crds => match crds::yaml() {
+            Ok(yaml) => {
+                print!("{yaml}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("guardbit: the definitions cannot be written as YAML: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -94,11 +94,17 @@ pub struct ToleranceSpec {
 
 impl ToleranceSpec {
     fn proportion() -> Self {
-        Self { ratio: Some("1".into()), absolute: Some("0.5%".into()) }
+        Self {
+            ratio: Some("1".into()),
+            absolute: Some("0.5%".into()),
+        }
     }
 
     fn latency() -> Self {
-        Self { ratio: Some("1.5".into()), absolute: Some("0.5%".into()) }
+        Self {
+            ratio: Some("1.5".into()),
+            absolute: Some("0.5%".into()),
+        }
     }
 }
 
@@ -159,13 +165,13 @@ pub struct Query {
     /// Polls out of bounds that make a candidate harmful.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 60))]
-    pub consecutive: u32,
+    pub consecutive: i32,
     /// Size of the window of polls that are looked at; `consecutive` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60))]
-    pub of: Option<u32>,
+    pub of: Option<i32>,
 }
 
-fn three() -> u32 {
+fn three() -> i32 {
     3
 }

@@ -20,7 +20,7 @@ pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proport
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
-pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, ServiceTraffic, Serve, Traffic};
+pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
 pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
 
 /// Group of the API, and prefix of every label and annotation that guardbit writes.
@@ -41,30 +41,15 @@ pub const GROUP: &str = "guardbit.dev";
     status = "QuantizedModelStatus",
     derive = "PartialEq",
     doc = "QuantizedModel governs the rollout of one model through its precision variants: it deploys them as canaries, judges them from Prometheus, and promotes or rolls back by itself.",
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Stable", type_ = "string", json_path = ".status.arms[?(@.role=='Stable')].variant"),
-    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.arms[?(@.role=='Candidate')].variant"),
-    printcolumn(
-        name = "Weight",
-        type_ = "integer",
-        json_path = ".status.arms[?(@.role=='Candidate')].weight",
-        description = "Traffic share of the candidate, in percent"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target", priority = 1),
-    printcolumn(name = "Step", type_ = "integer", json_path = ".status.rollout.step", priority = 1),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].status",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Progressing')].message",
-        priority = 1
-    )
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Stable", "type": "string", "jsonPath": ".status.arms[?(@.role=='Stable')].variant"}"#,
+    printcolumn = r#"{"name": "Candidate", "type": "string", "jsonPath": ".status.arms[?(@.role=='Candidate')].variant"}"#,
+    printcolumn = r#"{"name": "Weight", "type": "integer", "jsonPath": ".status.arms[?(@.role=='Candidate')].weight", "description": "Traffic share of the candidate, in percent"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Target", "type": "string", "jsonPath": ".spec.target", "priority": 1}"#,
+    printcolumn = r#"{"name": "Step", "type": "integer", "jsonPath": ".status.rollout.step", "priority": 1}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status", "priority": 1}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Progressing')].message", "priority": 1}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.target) || self.variants.exists(v, v.name == self.target)")

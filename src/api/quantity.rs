@@ -64,13 +64,20 @@ quantity!(
 impl Fraction {
     /// The share as a number in `[0, 1]`.
     pub fn value(&self) -> Result<f64, QuantityError> {
-        let error = || QuantityError { value: self.0.clone(), expected: "a share between 0 and 1, such as \"0.5%\" or \"0.005\"" };
+        let error = || QuantityError {
+            value: self.0.clone(),
+            expected: "a share between 0 and 1, such as \"0.5%\" or \"0.005\"",
+        };
         let (digits, scale) = match self.0.strip_suffix('%') {
             Some(digits) => (digits, 100.0),
             None => (self.0.as_str(), 1.0),
         };
         let value = digits.parse::<f64>().map_err(|_| error())? / scale;
-        if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(error()) }
+        if (0.0..=1.0).contains(&value) {
+            Ok(value)
+        } else {
+            Err(error())
+        }
     }
 }
 
@@ -79,7 +86,10 @@ impl Decimal {
     pub fn value(&self) -> Result<f64, QuantityError> {
         match self.0.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
-            _ => Err(QuantityError { value: self.0.clone(), expected: "a decimal number such as \"0.941\"" }),
+            _ => Err(QuantityError {
+                value: self.0.clone(),
+                expected: "a decimal number such as \"0.941\"",
+            }),
         }
     }
 }
@@ -88,7 +98,10 @@ impl Duration {
     /// The length in milliseconds; at most a thousand years.
     pub fn millis(&self) -> Result<i64, QuantityError> {
         const LONGEST: i64 = 1000 * 366 * 24 * 3_600_000;
-        let error = || QuantityError { value: self.0.clone(), expected: "a length of time such as \"90s\" or \"1h30m\"" };
+        let error = || QuantityError {
+            value: self.0.clone(),
+            expected: "a length of time such as \"90s\" or \"1h30m\"",
+        };
         let mut rest = self.0.as_str();
         let mut total: i64 = 0;
         if rest.is_empty() {
@@ -106,7 +119,11 @@ impl Duration {
                 "h" => 3_600_000,
                 _ => return Err(error()),
             };
-            let part = number.parse::<i64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(error)?;
+            let part = number
+                .parse::<i64>()
+                .ok()
+                .and_then(|n| n.checked_mul(unit))
+                .ok_or_else(error)?;
             total = total.checked_add(part).filter(|t| *t <= LONGEST).ok_or_else(error)?;
             rest = tail;
         }
@@ -120,20 +137,44 @@ mod tests {
 
     #[test]
     fn fractions_are_read_as_percent_or_plain_and_refused_beyond_one() {
-        for (text, value) in [("0.5%", Some(0.005)), ("0.005", Some(0.005)), ("100%", Some(1.0)), ("0", Some(0.0)), ("101%", None), ("2", None), ("", None), ("%", None), ("nan", None)] {
+        for (text, value) in [
+            ("0.5%", Some(0.005)),
+            ("0.005", Some(0.005)),
+            ("100%", Some(1.0)),
+            ("0", Some(0.0)),
+            ("101%", None),
+            ("2", None),
+            ("", None),
+            ("%", None),
+            ("nan", None),
+        ] {
             assert_eq!(Fraction::from(text).value().ok(), value, "{text}");
         }
     }
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        for (text, millis) in [("90s", Some(90_000)), ("1h30m", Some(5_400_000)), ("250ms", Some(250)), ("0s", Some(0)), ("5", None), ("s", None), ("", None), ("1d", None), ("99999999999999999999h", None), ("9999999999h", None)] {
+        for (text, millis) in [
+            ("90s", Some(90_000)),
+            ("1h30m", Some(5_400_000)),
+            ("250ms", Some(250)),
+            ("0s", Some(0)),
+            ("5", None),
+            ("s", None),
+            ("", None),
+            ("1d", None),
+            ("99999999999999999999h", None),
+            ("9999999999h", None),
+        ] {
             assert_eq!(Duration::from(text).millis().ok(), millis, "{text}");
         }
     }
 
     #[test]
     fn an_unreadable_quantity_says_what_would_be_right() {
-        assert_eq!(Fraction::from("2").value().unwrap_err().to_string(), "\"2\" is not a share between 0 and 1, such as \"0.5%\" or \"0.005\"");
+        assert_eq!(
+            Fraction::from("2").value().unwrap_err().to_string(),
+            "\"2\" is not a share between 0 and 1, such as \"0.5%\" or \"0.005\""
+        );
     }
 }

@@ -75,7 +75,12 @@ impl RolloutSpec {
     }
 
     fn steps() -> Vec<Step> {
-        [(5, "5m"), (25, "10m"), (50, "10m")].map(|(weight, hold)| Step { weight, hold: hold.into() }).into()
+        [(5, "5m"), (25, "10m"), (50, "10m")]
+            .map(|(weight, hold)| Step {
+                weight,
+                hold: hold.into(),
+            })
+            .into()
     }
 
     fn schedule_deadline() -> Duration {

@@ -214,9 +214,9 @@ pub enum Verdict {
 #[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArmCounts {
     /// All events.
-    pub n: u64,
+    pub total: i64,
     /// The bad ones.
-    pub x: u64,
+    pub bad: i64,
 }
 
 /// What a guard has found.

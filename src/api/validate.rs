@@ -18,12 +18,35 @@ const SHORTEST_INTERVAL: i64 = 1_000;
 /// All problems of a spec that the API server let through.
 pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
     let mut found = Found(Vec::new());
-    let RolloutSpec { bootstrap: _, interval, steps, schedule_deadline, deadline, on_undecided: _, on_harm: _, holdout, keep_warm, false_rollback, false_promotion } = &spec.rollout;
-    for (field, value) in [("interval", interval), ("scheduleDeadline", schedule_deadline), ("deadline", deadline), ("keepWarm", keep_warm)] {
+    let RolloutSpec {
+        bootstrap: _,
+        interval,
+        steps,
+        schedule_deadline,
+        deadline,
+        on_undecided: _,
+        on_harm: _,
+        holdout,
+        keep_warm,
+        false_rollback,
+        false_promotion,
+    } = &spec.rollout;
+    for (field, value) in [
+        ("interval", interval),
+        ("scheduleDeadline", schedule_deadline),
+        ("deadline", deadline),
+        ("keepWarm", keep_warm),
+    ] {
         found.duration(&format!("spec.rollout.{field}"), value);
     }
     if interval.millis().is_ok_and(|m| m < SHORTEST_INTERVAL) {
-        found.add("spec.rollout.interval", format!("{interval:?} is shorter than the shortest interval; write \"1s\" or more", interval = interval.0));
+        found.add(
+            "spec.rollout.interval",
+            format!(
+                "{interval:?} is shorter than the shortest interval; write \"1s\" or more",
+                interval = interval.0
+            ),
+        );
     }
     for (i, step) in steps.iter().enumerate() {
         found.duration(&format!("spec.rollout.steps[{i}].hold"), &step.hold);
@@ -34,7 +57,13 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
     for (field, value) in [("falseRollback", false_rollback), ("falsePromotion", false_promotion)] {
         match value.value() {
             Ok(v) if v > 0.0 && v <= 0.5 => {}
-            _ => found.add(format!("spec.rollout.{field}"), format!("{:?} is no usable error rate; write a share above 0 and up to 50%, such as \"5%\"", value.0)),
+            _ => found.add(
+                format!("spec.rollout.{field}"),
+                format!(
+                    "{:?} is no usable error rate; write a share above 0 and up to 50%, such as \"5%\"",
+                    value.0
+                ),
+            ),
         }
     }
     for guard in &spec.guards {
@@ -57,7 +86,10 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
         }
     }
     if let Some(timeouts) = spec.traffic.gateway.as_ref().and_then(|g| g.timeouts.as_ref()) {
-        for (name, value) in [("request", &timeouts.request), ("backendRequest", &timeouts.backend_request)] {
+        for (name, value) in [
+            ("request", &timeouts.request),
+            ("backendRequest", &timeouts.backend_request),
+        ] {
             if let Some(value) = value {
                 found.duration(&format!("spec.traffic.gateway.timeouts.{name}"), value);
             }
@@ -70,7 +102,10 @@ struct Found(Vec<SpecProblem>);
 
 impl Found {
     fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(SpecProblem { field: field.into(), problem: problem.into() });
+        self.0.push(SpecProblem {
+            field: field.into(),
+            problem: problem.into(),
+        });
     }
 
     fn duration(&mut self, field: &str, value: &Duration) {
@@ -81,12 +116,18 @@ impl Found {
 
     fn tolerance(&mut self, field: &str, tolerance: &ToleranceSpec) {
         match tolerance.ratio.as_ref().map(super::Decimal::value) {
-            Some(Ok(ratio)) if !(0.0..=100.0).contains(&ratio) => self.add(format!("{field}.ratio"), format!("{ratio} is out of range; write a factor from \"0\" to \"100\", such as \"1.5\"")),
+            Some(Ok(ratio)) if !(0.0..=100.0).contains(&ratio) => self.add(
+                format!("{field}.ratio"),
+                format!("{ratio} is out of range; write a factor from \"0\" to \"100\", such as \"1.5\""),
+            ),
             Some(Err(e)) => self.add(format!("{field}.ratio"), e.to_string()),
             _ => {}
         }
         match tolerance.absolute.as_ref().map(super::Fraction::value) {
-            Some(Ok(share)) if share >= 1.0 => self.add(format!("{field}.absolute"), "a tolerance of 100% tolerates everything; write a share below 1, such as \"0.5%\""),
+            Some(Ok(share)) if share >= 1.0 => self.add(
+                format!("{field}.absolute"),
+                "a tolerance of 100% tolerates everything; write a share below 1, such as \"0.5%\"",
+            ),
             Some(Err(e)) => self.add(format!("{field}.absolute"), e.to_string()),
             _ => {}
         }
@@ -95,9 +136,20 @@ impl Found {
 
 fn guard_problems(guard: &Guard, found: &mut Found) {
     let field = format!("spec.guards[{}]", guard.name);
-    let Guard { name: _, proportion, latency, fidelity, query, arm_matchers, arm_labels } = guard;
+    let Guard {
+        name: _,
+        proportion,
+        latency,
+        fidelity,
+        query,
+        arm_matchers,
+        arm_labels,
+    } = guard;
     if *arm_matchers == Some(ArmMatchers::Labels) && arm_labels.is_empty() {
-        found.add(format!("{field}.armLabels"), "is empty although armMatchers is Labels; list the labels of an arm");
+        found.add(
+            format!("{field}.armLabels"),
+            "is empty although armMatchers is Labels; list the labels of an arm",
+        );
     }
     if let Some(p) = proportion {
         found.tolerance(&format!("{field}.proportion.tolerance"), &p.tolerance);
@@ -106,10 +158,19 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         if let Some(budget) = &l.budget {
             match budget.percentile.value() {
                 Ok(p) if p > 0.0 && p < 100.0 => {}
-                _ => found.add(format!("{field}.latency.budget.percentile"), format!("{:?} is no percentile; write a number above 0 and below 100, such as \"95\"", budget.percentile.0)),
+                _ => found.add(
+                    format!("{field}.latency.budget.percentile"),
+                    format!(
+                        "{:?} is no percentile; write a number above 0 and below 100, such as \"95\"",
+                        budget.percentile.0
+                    ),
+                ),
             }
             match budget.within.millis() {
-                Ok(0) => found.add(format!("{field}.latency.budget.within"), "\"0s\" can never be met; write the budget, such as \"60ms\""),
+                Ok(0) => found.add(
+                    format!("{field}.latency.budget.within"),
+                    "\"0s\" can never be met; write the budget, such as \"60ms\"",
+                ),
                 Ok(_) => {}
                 Err(e) => found.add(format!("{field}.latency.budget.within"), e.to_string()),
             }
@@ -117,7 +178,13 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
     } else if let Some(f) = fidelity {
         match f.max_total_variation.value() {
             Ok(v) if v > 0.0 && v < 1.0 => {}
-            _ => found.add(format!("{field}.fidelity.maxTotalVariation"), format!("{:?} is no usable distance; write a share above 0 and below 1, such as \"0.05\"", f.max_total_variation.0)),
+            _ => found.add(
+                format!("{field}.fidelity.maxTotalVariation"),
+                format!(
+                    "{:?} is no usable distance; write a share above 0 and below 1, such as \"0.05\"",
+                    f.max_total_variation.0
+                ),
+            ),
         }
     } else if let Some(q) = query {
         for (name, bound) in [("min", &q.min), ("max", &q.max)] {

@@ -1,1 +1,21 @@
-//! cli (under construction).
+//! The command line: arguments in, library calls out.
+
+pub mod crds;
+
+use clap::{Parser, Subcommand};
+
+/// Governed rollouts of quantized models on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "guardbit", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the CustomResourceDefinitions as YAML.
+    Crds,
+}

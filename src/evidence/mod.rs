@@ -55,4 +55,4 @@ pub struct Poll {
 
 /// What Prometheus answered for one guard, on both arms.
 #[derive(Clone, Debug, Default)]
-pub struct GuardSamples {}
+pub struct GuardSamples;
