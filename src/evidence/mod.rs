@@ -3,13 +3,23 @@
 //! Owns how samples are counted; must not judge them (that is `judge`). Counts come from raw range vectors, because
 //! `rate()`, `increase()` and `histogram_quantile()` extrapolate and interpolate, and a test on them has no guarantee.
 
+use serde::{Deserialize, Serialize};
+
 /// Events counted on one arm over one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Events (requests).
     pub n: u64,
     /// Bad events among them; never more than `n`.
     pub x: u64,
+}
+
+impl Counts {
+    /// Counts `more` as well.
+    pub fn add(&mut self, more: Self) {
+        self.n += more.n;
+        self.x += more.x;
+    }
 }
 
 /// A histogram counted on one arm over one interval.

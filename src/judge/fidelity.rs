@@ -1,0 +1,222 @@
+//! Fidelity: is the distribution of outputs within a total variation distance of the reference's?
+//!
+//! Outputs are put into about ten bins cut at the reference's deciles, then frozen. The *witness set* is the bins where
+//! the candidate was above the reference in past polls: a fixed set misses moderate drift, and a set chosen on the same
+//! poll is not valid. Health needs the witness set and a fixed family of sets, each below tolerance.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Buckets, Counts};
+
+use super::Regime;
+use super::margin::{Harm, Health, Past, Tolerance, WITNESS};
+
+/// Reference outputs that the bins are cut from.
+const WARM_UP: u64 = 200;
+
+/// Bins at the most.
+const BINS: usize = 10;
+
+/// State of a fidelity guard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct FidelityTest {
+    /// The reference's first outputs: (bound, outputs in its bucket), and those above all bounds.
+    warm_up: Vec<(f64, u64)>,
+    warm_up_above: u64,
+    /// Upper bounds of all bins but the last.
+    pub(super) cuts: Vec<f64>,
+    /// Outputs by bin since the cuts are frozen.
+    pub(super) candidate: Vec<u64>,
+    pub(super) reference: Vec<u64>,
+    harm: Harm,
+    witness_health: Health,
+    family_health: Vec<Health>,
+    /// Why a poll could not be counted.
+    pub(super) problem: Option<String>,
+}
+
+impl FidelityTest {
+    pub(super) fn observe(
+        &mut self,
+        regime: Regime,
+        max_total_variation: f64,
+        candidate: &Buckets,
+        reference: &Buckets,
+    ) {
+        if self.cuts.is_empty() {
+            self.learn(reference);
+            return;
+        }
+        let (Some(c), Some(r)) = (self.bin(candidate), self.bin(reference)) else {
+            self.problem =
+                Some("the arms' histograms have lost the bucket bounds that the bins were cut at".to_owned());
+            return;
+        };
+        let tolerance = Tolerance {
+            ratio: 1.0,
+            absolute: max_total_variation,
+        };
+        let past = |set: u16| Past {
+            candidate: count(&self.candidate, set),
+            baseline: count(&self.reference, set),
+            prior: set.count_ones() as f64 / c.len() as f64,
+        };
+        let witness = self.witness();
+        if let Some(set) = witness {
+            self.harm
+                .observe(regime, WITNESS, tolerance, past(set), count(&c, set), count(&r, set));
+            self.witness_health.observe(
+                regime.false_promotion(),
+                tolerance,
+                past(set),
+                count(&c, set),
+                count(&r, set),
+            );
+        }
+        let sets = family(c.len());
+        let mut health = std::mem::take(&mut self.family_health);
+        health.resize(sets.len(), Health::default());
+        for (test, set) in health.iter_mut().zip(sets) {
+            test.observe(
+                regime.false_promotion(),
+                tolerance,
+                past(set),
+                count(&c, set),
+                count(&r, set),
+            );
+        }
+        self.family_health = health;
+        add(&mut self.candidate, &c);
+        add(&mut self.reference, &r);
+    }
+
+    /// Collects the reference's first outputs, and freezes the bins when there are enough.
+    fn learn(&mut self, reference: &Buckets) {
+        for (bound, n) in reference.bounds.iter().zip(&reference.counts) {
+            match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
+                Some((_, total)) => *total += n,
+                None => self.warm_up.push((*bound, *n)),
+            }
+        }
+        self.warm_up_above += reference.counts.last().copied().unwrap_or(0);
+        let total = self.warm_up.iter().map(|(_, n)| n).sum::<u64>() + self.warm_up_above;
+        if total < WARM_UP {
+            return;
+        }
+        self.warm_up.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut below, mut next) = (0, 1);
+        for (bound, n) in &self.warm_up {
+            below += n;
+            // A bucket may swallow several deciles; a cut with nothing above it would make an empty bin.
+            if below * BINS as u64 >= next * total && below < total && self.cuts.len() < BINS - 1 {
+                self.cuts.push(*bound);
+                next = below * BINS as u64 / total + 1;
+            }
+        }
+        if self.cuts.is_empty() {
+            self.problem =
+                Some("all outputs of the reference fall into one bucket; add bounds where its scores lie".to_owned());
+        } else {
+            self.problem = None;
+            self.candidate = vec![0; self.cuts.len() + 1];
+            self.reference = vec![0; self.cuts.len() + 1];
+        }
+        self.warm_up = Vec::new();
+        self.warm_up_above = 0;
+    }
+
+    /// Counts by bin; `None` where the buckets cannot be told apart at a cut.
+    fn bin(&self, buckets: &Buckets) -> Option<Vec<u64>> {
+        let mut bins = vec![0; self.cuts.len() + 1];
+        if buckets.counts.iter().all(|n| *n == 0) {
+            return Some(bins);
+        }
+        if self.cuts.iter().any(|cut| !buckets.bounds.contains(cut)) {
+            return None;
+        }
+        for (i, n) in buckets.counts.iter().enumerate() {
+            let bound = buckets.bounds.get(i).copied().unwrap_or(f64::INFINITY);
+            bins[self.cuts.iter().take_while(|cut| **cut < bound).count()] += n;
+        }
+        Some(bins)
+    }
+
+    /// Bins where the candidate was above the reference in the polls before.
+    pub(super) fn witness(&self) -> Option<u16> {
+        let (c, r) = (self.candidate.iter().sum::<u64>(), self.reference.iter().sum::<u64>());
+        if c == 0 || r == 0 {
+            return None;
+        }
+        let above = |i: &usize| self.candidate[*i] as f64 / c as f64 > self.reference[*i] as f64 / r as f64;
+        let set = (0..self.candidate.len()).filter(above).fold(0, |set, i| set | 1 << i);
+        (set != 0).then_some(set)
+    }
+
+    pub(super) fn ln_harm(&self, regime: Regime) -> f64 {
+        self.harm.ln_evidence(regime, WITNESS)
+    }
+
+    pub(super) fn ln_health(&self) -> f64 {
+        if self.family_health.is_empty() {
+            return 0.0;
+        }
+        // Without a witness set the candidate has never been above the reference anywhere: nothing to show there.
+        let witness = if self.witness_health == Health::default() {
+            None
+        } else {
+            Some(&self.witness_health)
+        };
+        self.family_health
+            .iter()
+            .chain(witness)
+            .map(Health::ln_evidence)
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    /// Total variation, population stability index and Jensen–Shannon divergence, for people; they are not tested.
+    pub(super) fn distances(&self) -> Option<(f64, f64, f64)> {
+        let (c, r) = (self.candidate.iter().sum::<u64>(), self.reference.iter().sum::<u64>());
+        if c == 0 || r == 0 {
+            return None;
+        }
+        let (mut tv, mut psi, mut js) = (0.0, 0.0, 0.0);
+        for (x, y) in self.candidate.iter().zip(&self.reference) {
+            let (p, q) = (*x as f64 / c as f64, *y as f64 / r as f64);
+            tv += 0.5 * (p - q).abs();
+            // PSI is infinite on an empty bin; half an event is the usual remedy.
+            let (ps, qs) = ((*x as f64).max(0.5) / c as f64, (*y as f64).max(0.5) / r as f64);
+            psi += (ps - qs) * (ps / qs).ln();
+            let m = 0.5 * (p + q);
+            let half = |a: f64| if a > 0.0 { 0.5 * a * (a / m).ln() } else { 0.0 };
+            js += half(p) + half(q);
+        }
+        Some((tv, psi, js))
+    }
+}
+
+/// The fixed family: every lower tail, upper tail, single bin, and complement of one; as bit sets, each once.
+fn family(bins: usize) -> Vec<u16> {
+    let all = ((1u32 << bins) - 1) as u16;
+    let mut sets = Vec::new();
+    for i in 0..bins {
+        let (single, lower) = (1u16 << i, ((1u32 << (i + 1)) - 1) as u16);
+        for set in [single, all & !single, lower, all & !lower] {
+            if set != 0 && set != all && !sets.contains(&set) {
+                sets.push(set);
+            }
+        }
+    }
+    sets
+}
+
+pub(super) fn count(bins: &[u64], set: u16) -> Counts {
+    let inside = bins.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1);
+    Counts {
+        n: bins.iter().sum(),
+        x: inside.map(|(_, n)| n).sum(),
+    }
+}
+
+fn add(total: &mut [u64], more: &[u64]) {
+    total.iter_mut().zip(more).for_each(|(t, m)| *t += m);
+}

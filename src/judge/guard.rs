@@ -1,0 +1,167 @@
+//! One guard: its configuration and its running state.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Counts, Observed};
+
+use super::Regime;
+use super::fidelity::FidelityTest;
+use super::latency::LatencyTest;
+use super::margin::{Harm, Health, Past, SHARES, Tolerance};
+
+/// What a guard asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GuardConfig {
+    /// A share of bad events.
+    Proportion {
+        /// What is tolerated.
+        tolerance: Tolerance,
+    },
+    /// Shares of slow requests.
+    Latency {
+        /// What is tolerated, at each edge.
+        tolerance: Tolerance,
+        /// A fixed bound.
+        budget: Option<Budget>,
+    },
+    /// A distribution of outputs.
+    Fidelity {
+        /// Largest tolerated total variation distance, in `(0, 1)`.
+        max_total_variation: f64,
+    },
+    /// A value against fixed bounds; harmful when `consecutive` of the last `of` polls are out of them.
+    Query {
+        /// Values below are out of bounds.
+        min: Option<f64>,
+        /// Values above are out of bounds.
+        max: Option<f64>,
+        /// 1 to 60.
+        consecutive: u32,
+        /// `consecutive` to 60.
+        of: u32,
+    },
+}
+
+/// An absolute latency budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Share of requests that may be slower, in `(0, 1)`: 0.05 for a 95th percentile.
+    pub slower: f64,
+    /// The bound, in seconds.
+    pub within: f64,
+}
+
+/// Values of a query guard: bit i is the poll i polls ago.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct QueryTest {
+    pub(super) out: u64,
+    pub(super) seen: u32,
+    pub(super) last: f64,
+}
+
+/// State of the test itself, by kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Test {
+    Proportion {
+        candidate: Counts,
+        baseline: Counts,
+        harm: Harm,
+        health: Health,
+    },
+    Latency(LatencyTest),
+    Fidelity(FidelityTest),
+    Query(QueryTest),
+}
+
+impl Test {
+    pub(super) fn new(config: &GuardConfig) -> Self {
+        match config {
+            GuardConfig::Proportion { .. } => Self::Proportion {
+                candidate: Counts::default(),
+                baseline: Counts::default(),
+                harm: Harm::default(),
+                health: Health::default(),
+            },
+            GuardConfig::Latency { .. } => Self::Latency(LatencyTest::default()),
+            GuardConfig::Fidelity { .. } => Self::Fidelity(FidelityTest::default()),
+            GuardConfig::Query { .. } => Self::Query(QueryTest::default()),
+        }
+    }
+
+    /// Takes one poll; what does not fit the guard's kind is left out.
+    pub(super) fn observe(&mut self, regime: Regime, config: &GuardConfig, observed: &Observed) {
+        match (self, config, observed) {
+            (
+                Self::Proportion {
+                    candidate,
+                    baseline,
+                    harm,
+                    health,
+                },
+                GuardConfig::Proportion { tolerance },
+                Observed::Proportion {
+                    candidate: c,
+                    baseline: b,
+                },
+            ) => {
+                let past = Past {
+                    candidate: *candidate,
+                    baseline: *baseline,
+                    prior: tolerance.absolute.clamp(0.001, 0.5),
+                };
+                harm.observe(regime, SHARES, *tolerance, past, *c, *b);
+                health.observe(regime.false_promotion(), *tolerance, past, *c, *b);
+                candidate.add(*c);
+                baseline.add(*b);
+            }
+            (
+                Self::Latency(test),
+                GuardConfig::Latency { tolerance, budget },
+                Observed::Histogram { candidate, baseline },
+            ) => {
+                test.observe(regime, *tolerance, *budget, candidate, baseline);
+            }
+            (
+                Self::Fidelity(test),
+                GuardConfig::Fidelity { max_total_variation },
+                Observed::Histogram { candidate, baseline },
+            ) => {
+                test.observe(regime, *max_total_variation, candidate, baseline);
+            }
+            (Self::Query(test), GuardConfig::Query { min, max, .. }, Observed::Value(value)) if !value.is_nan() => {
+                let out = min.is_some_and(|min| *value < min) || max.is_some_and(|max| *value > max);
+                test.out = test.out << 1 | u64::from(out);
+                test.seen = test.seen.saturating_add(1);
+                test.last = *value;
+            }
+            _ => {}
+        }
+    }
+
+    /// Logarithm of the evidence of harm; `None` for a guard without a sampling model.
+    pub(super) fn ln_harm(&self, regime: Regime) -> Option<f64> {
+        match self {
+            Self::Proportion { harm, .. } => Some(harm.ln_evidence(regime, SHARES)),
+            Self::Latency(test) => Some(test.ln_harm(regime)),
+            Self::Fidelity(test) => Some(test.ln_harm(regime)),
+            Self::Query(_) => None,
+        }
+    }
+
+    /// Logarithm of the evidence of health; `None` for a guard without a sampling model.
+    pub(super) fn ln_health(&self) -> Option<f64> {
+        match self {
+            Self::Proportion { health, .. } => Some(health.ln_evidence()),
+            Self::Latency(test) => Some(test.ln_health()),
+            Self::Fidelity(test) => Some(test.ln_health()),
+            Self::Query(_) => None,
+        }
+    }
+}
+
+impl QueryTest {
+    /// Polls out of bounds among the last `of`.
+    pub(super) fn out_of(&self, of: u32) -> u32 {
+        (self.out & (u64::MAX >> (64 - of.clamp(1, 64)))).count_ones()
+    }
+}

@@ -1,0 +1,215 @@
+//! Latency: requests slower than an edge, against the baseline and against a fixed budget.
+//!
+//! Edges are bucket bounds, so that counts stay integers: those next above the baseline's p50, p95 and p99, taken from its
+//! first requests and then frozen, because a quantile that lies on a bound flips otherwise.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Buckets, Counts};
+
+use super::Regime;
+use super::guard::Budget;
+use super::margin::{Harm, Health, Past, SHARES, Tolerance, ln_sum};
+
+/// Baseline requests that the edges are taken from.
+const WARM_UP: u64 = 200;
+
+/// Baseline quantiles whose edges are watched, with weights.
+const QUANTILES: [(f64, f64); 3] = [(0.50, 0.2), (0.95, 0.3), (0.99, 0.5)];
+
+/// The running test of one edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct EdgeTest {
+    /// Requests above are slow, in seconds.
+    pub(super) edge: f64,
+    weight: f64,
+    prior: f64,
+    pub(super) candidate: Counts,
+    pub(super) baseline: Counts,
+    harm: Harm,
+    health: Health,
+}
+
+/// State of a latency guard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct LatencyTest {
+    /// The baseline's first requests: (bound, requests up to it), and all of them. Gone once the edges are frozen.
+    warm_up: Vec<(f64, u64)>,
+    warmed: u64,
+    pub(super) edges: Vec<EdgeTest>,
+    pub(super) budget: Option<EdgeTest>,
+    /// Why the budget cannot be tested.
+    pub(super) problem: Option<String>,
+}
+
+impl LatencyTest {
+    pub(super) fn observe(
+        &mut self,
+        regime: Regime,
+        tolerance: Tolerance,
+        budget: Option<Budget>,
+        candidate: &Buckets,
+        baseline: &Buckets,
+    ) {
+        if let Some(budget) = budget {
+            self.observe_budget(regime, budget, candidate, baseline);
+        }
+        if self.edges.is_empty() {
+            self.learn(baseline);
+            return;
+        }
+        for test in &mut self.edges {
+            test.observe(
+                regime,
+                tolerance,
+                slower(candidate, test.edge),
+                slower(baseline, test.edge),
+            );
+        }
+    }
+
+    fn observe_budget(&mut self, regime: Regime, budget: Budget, candidate: &Buckets, baseline: &Buckets) {
+        let Some(edge) = candidate
+            .bounds
+            .iter()
+            .copied()
+            .rfind(|b| *b <= budget.within * (1.0 + 1e-9))
+        else {
+            if !candidate.bounds.is_empty() {
+                self.problem = Some(format!(
+                    "no bucket bound at or below the budget of {}s; add one to the histogram",
+                    budget.within
+                ));
+            }
+            return;
+        };
+        let fixed = Tolerance {
+            ratio: 0.0,
+            absolute: budget.slower,
+        };
+        self.budget
+            .get_or_insert_with(|| EdgeTest::new(edge, 1.0, budget.slower))
+            .observe(regime, fixed, slower(candidate, edge), slower(baseline, edge));
+    }
+
+    /// Collects the baseline's first requests, and freezes the edges when there are enough.
+    fn learn(&mut self, baseline: &Buckets) {
+        let mut below = 0;
+        for (bound, count) in baseline.bounds.iter().zip(&baseline.counts) {
+            below += count;
+            match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
+                Some((_, n)) => *n += below,
+                None => self.warm_up.push((*bound, below)),
+            }
+        }
+        self.warmed += baseline.counts.iter().sum::<u64>();
+        if self.warmed < WARM_UP {
+            return;
+        }
+        self.warm_up.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (quantile, weight) in QUANTILES {
+            let Some((edge, below)) = self
+                .warm_up
+                .iter()
+                .find(|(_, n)| *n as f64 >= quantile * self.warmed as f64)
+            else {
+                continue; // beyond the last bound: nothing can be slower than +Inf
+            };
+            match self.edges.iter_mut().find(|test| test.edge == *edge) {
+                Some(test) => test.weight += weight,
+                None => self
+                    .edges
+                    .push(EdgeTest::new(*edge, weight, 1.0 - *below as f64 / self.warmed as f64)),
+            }
+        }
+        let sum: f64 = self.edges.iter().map(|test| test.weight).sum();
+        self.edges.iter_mut().for_each(|test| test.weight /= sum);
+        self.warm_up = Vec::new();
+        if self.edges.is_empty() {
+            self.warmed = 0;
+            self.problem = Some(
+                "the baseline is slower than the largest finite bucket bound; add larger ones to the histogram"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Logarithm of the evidence of harm: half on the edges and half on the budget, where both are tested.
+    pub(super) fn ln_harm(&self, regime: Regime) -> f64 {
+        let edges = ln_sum(
+            self.edges
+                .iter()
+                .map(|test| test.weight.ln() + test.harm.ln_evidence(regime, SHARES)),
+        );
+        match (&self.budget, self.edges.is_empty()) {
+            (None, true) => Harm::default().ln_evidence(regime, SHARES),
+            (None, false) => edges,
+            (Some(budget), true) => budget.harm.ln_evidence(regime, SHARES),
+            (Some(budget), false) => ln_sum([edges, budget.harm.ln_evidence(regime, SHARES)]) - 2f64.ln(),
+        }
+    }
+
+    /// Logarithm of the evidence of health: that of the edge with the least.
+    pub(super) fn ln_health(&self) -> f64 {
+        if self.edges.is_empty() {
+            return 0.0;
+        }
+        self.edges
+            .iter()
+            .chain(&self.budget)
+            .map(|test| test.health.ln_evidence())
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    /// The test that tells most of harm.
+    pub(super) fn worst(&self, regime: Regime) -> Option<&EdgeTest> {
+        let evidence = |test: &&EdgeTest| test.harm.ln_evidence(regime, SHARES);
+        self.edges
+            .iter()
+            .chain(&self.budget)
+            .max_by(|a, b| evidence(a).total_cmp(&evidence(b)))
+    }
+}
+
+impl EdgeTest {
+    fn new(edge: f64, weight: f64, prior: f64) -> Self {
+        Self {
+            edge,
+            weight,
+            prior,
+            candidate: Counts::default(),
+            baseline: Counts::default(),
+            harm: Harm::default(),
+            health: Health::default(),
+        }
+    }
+
+    fn observe(&mut self, regime: Regime, tolerance: Tolerance, candidate: Option<Counts>, baseline: Option<Counts>) {
+        let (Some(candidate), Some(baseline)) = (candidate, baseline) else {
+            return;
+        };
+        let past = Past {
+            candidate: self.candidate,
+            baseline: self.baseline,
+            prior: self.prior,
+        };
+        self.harm.observe(regime, SHARES, tolerance, past, candidate, baseline);
+        self.health
+            .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
+        self.candidate.add(candidate);
+        self.baseline.add(baseline);
+    }
+}
+
+/// Requests, and those slower than `edge`; `None` where the histogram has buckets but none of that bound.
+fn slower(buckets: &Buckets, edge: f64) -> Option<Counts> {
+    let n = buckets.counts.iter().sum();
+    if n == 0 {
+        return Some(Counts::default());
+    }
+    let at = buckets.bounds.iter().position(|b| *b == edge)?;
+    Some(Counts {
+        n,
+        x: buckets.counts.iter().skip(at + 1).sum(),
+    })
+}

@@ -1,0 +1,300 @@
+//! The margin test: is a candidate's share of bad events beyond `ratio` × the baseline's + `absolute`?
+//!
+//! Exact two-sample e-values: the numerator is a fixed guess (q_c, q_b) made from past polls, the denominator the largest
+//! likelihood in the null at its edge. See Turner, Ly & Grünwald, *Generic E-variables for exact sequential k-sample
+//! tests* (2024), and Ramdas et al., *Game-theoretic statistics and safe anytime-valid inference* (2023). A bad guess costs
+//! power, never validity.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Counts;
+
+use super::Regime;
+
+/// A candidate's share may be as large as `ratio` × the baseline's + `absolute`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Factor on the baseline's share; 0 or more. With 0 the bound is fixed and needs no baseline.
+    pub ratio: f64,
+    /// Share added to it; in `[0, 1)`.
+    pub absolute: f64,
+}
+
+impl Tolerance {
+    /// Largest tolerated share of the candidate where the baseline's is `p`.
+    pub fn edge(self, p: f64) -> f64 {
+        self.ratio * p + self.absolute
+    }
+}
+
+/// Natural logarithm of the e-value of one poll against the null whose edge is `p_c = edge(p_b)`: above the edge if
+/// `q_c > edge(q_b)` (a test of harm), below it if `q_c < edge(q_b)` (a test of health). 0 where nothing can be said.
+pub fn ln_e(candidate: Counts, baseline: Counts, tolerance: Tolerance, q_c: f64, q_b: f64) -> f64 {
+    let Tolerance { ratio: r, absolute: d } = tolerance;
+    let (n_c, x_c) = (candidate.n as f64, candidate.x.min(candidate.n) as f64);
+    let (n_b, x_b) = (baseline.n as f64, baseline.x.min(baseline.n) as f64);
+    let open = |q: f64| q > 0.0 && q < 1.0;
+    if !open(q_c) || candidate.n == 0 {
+        return 0.0;
+    }
+    let term = |x: f64, log: f64| if x == 0.0 { 0.0 } else { x * log };
+    let half = |n: f64, x: f64, q: f64, p: f64| term(x, (q / p).ln()) + term(n - x, ((1.0 - q) / (1.0 - p)).ln());
+    if r == 0.0 {
+        return if open(d) { half(n_c, x_c, q_c, d) } else { 0.0 };
+    }
+    if baseline.n == 0 || !open(q_b) || tolerance.edge(q_b) >= 1.0 {
+        return 0.0;
+    }
+    match root(n_c, n_b, tolerance, q_c, q_b) {
+        Some(p) => half(n_c, x_c, q_c, tolerance.edge(p)) + half(n_b, x_b, q_b, p),
+        None => 0.0,
+    }
+}
+
+/// The baseline's share p* at which the e-value is largest in expectation over the edge: root, decreasing in p, of
+/// `n_c·r·(q_c − c)/(c(1−c)) + n_b·(q_b − p)/(p(1−p))` with `c = r·p + d`.
+fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<f64> {
+    let Tolerance { ratio: r, absolute: d } = tolerance;
+    let slope = |p: f64| {
+        let c = tolerance.edge(p);
+        n_c * r * (q_c - c) / (c * (1.0 - c)) + n_b * (q_b - p) / (p * (1.0 - p))
+    };
+    let other = (q_c - d) / r;
+    let least = f64::MIN_POSITIVE.sqrt();
+    let (mut low, mut high) = (q_b.min(other).max(least), q_b.max(other));
+    // At the ends one of the two terms is 0 and the other has the sign that is wanted, but for rounding.
+    if high >= (1.0 - d) / r || low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
+        return None;
+    }
+    for _ in 0..200 {
+        let middle = if high > 4.0 * low {
+            (low * high).sqrt()
+        } else {
+            0.5 * (low + high)
+        };
+        if middle <= low || middle >= high {
+            break;
+        }
+        if slope(middle) > 0.0 {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    Some(0.5 * (low + high))
+}
+
+/// Alternatives of a test of harm: factors on the odds of the edge, with weights that sum to 1, and the weight of a
+/// plug-in guess from past polls.
+#[derive(Clone, Copy, Debug)]
+pub struct Alternatives {
+    /// (θ, weight).
+    pub odds: &'static [(f64, f64)],
+    /// Weight of the plug-in guess; 0 for none.
+    pub plug_in: f64,
+}
+
+/// For shares of bad events.
+pub const SHARES: Alternatives = Alternatives {
+    odds: &[
+        (1.5, 0.24),
+        (2.0, 0.32),
+        (2.8, 0.20),
+        (4.5, 0.12),
+        (10.0, 0.08),
+        (25.0, 0.04),
+    ],
+    plug_in: 0.0,
+};
+
+/// For the share of a witness set of outputs.
+pub const WITNESS: Alternatives = Alternatives {
+    odds: &[(1.1, 0.12), (1.25, 0.14), (1.5, 0.14), (2.0, 0.12), (3.0, 0.08)],
+    plug_in: 0.4,
+};
+
+/// Weights of the guesses of a test of health: three between the baseline and the edge, and the candidate's own past share.
+const HEALTH: [(Option<f64>, f64); 4] = [(Some(0.0), 0.5), (Some(0.35), 0.2), (Some(0.7), 0.1), (None, 0.2)];
+
+/// Pseudo-requests that a guess from past polls starts with.
+const PRIOR: f64 = 100.0;
+
+/// What past polls say of both arms: the guesses that a poll is tested with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Past {
+    /// Candidate, all past polls.
+    pub candidate: Counts,
+    /// Baseline, all past polls.
+    pub baseline: Counts,
+    /// The baseline's share before the first poll.
+    pub prior: f64,
+}
+
+impl Past {
+    fn baseline_share(&self) -> f64 {
+        let prior = self.prior.clamp(1e-4, 0.9999);
+        (self.baseline.x as f64 + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
+    }
+
+    fn candidate_share(&self, q_b: f64) -> f64 {
+        (self.candidate.x as f64 + PRIOR * q_b) / (self.candidate.n as f64 + PRIOR)
+    }
+}
+
+/// Log-sum-exp.
+pub fn ln_sum(logs: impl IntoIterator<Item = f64>) -> f64 {
+    let logs: Vec<f64> = logs.into_iter().filter(|l| *l > f64::NEG_INFINITY).collect();
+    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if top.is_finite() {
+        top + logs.iter().map(|l| (l - top).exp()).sum::<f64>().ln()
+    } else {
+        top
+    }
+}
+
+/// The running test of harm: one process an alternative, averaged at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Harm {
+    polls: u64,
+    /// Logarithms of (A, S): the process from the start, and the restarted ones.
+    processes: Vec<(f64, f64)>,
+}
+
+impl Harm {
+    /// Takes one poll. `past` must hold only what was known before it.
+    pub fn observe(
+        &mut self,
+        regime: Regime,
+        alternatives: Alternatives,
+        tolerance: Tolerance,
+        past: Past,
+        candidate: Counts,
+        baseline: Counts,
+    ) {
+        let q_b = past.baseline_share();
+        let edge = if tolerance.ratio == 0.0 {
+            tolerance.absolute
+        } else {
+            tolerance.edge(q_b)
+        };
+        let guesses = guesses_of_harm(alternatives, edge, past.candidate_share(q_b));
+        if self.processes.len() != guesses.len() {
+            self.processes = vec![start(regime); guesses.len()];
+        }
+        let hazard = 1.0 / (self.polls as f64 + 60.0);
+        let unused = ln_unused(self.polls);
+        for ((a, s), (q_c, _)) in self.processes.iter_mut().zip(guesses) {
+            let ln_e = ln_e(candidate, baseline, tolerance, q_c, q_b);
+            match regime {
+                Regime::Rollout { .. } => {
+                    *a += ln_e;
+                    *s = ln_e + ln_sum([*s, hazard.ln() + unused]);
+                }
+                Regime::Guarding { .. } => *s = ln_e + ln_sum([*s, 0.0]),
+            }
+        }
+        self.polls += 1;
+    }
+
+    /// Logarithm of the evidence of harm.
+    pub fn ln_evidence(&self, regime: Regime, alternatives: Alternatives) -> f64 {
+        let weights = guesses_of_harm(alternatives, 0.5, 0.5);
+        let unused = match regime {
+            Regime::Rollout { .. } => ln_unused(self.polls),
+            Regime::Guarding { .. } => f64::NEG_INFINITY,
+        };
+        if self.processes.is_empty() {
+            let (a, s) = start(regime);
+            return ln_sum([a, s, unused]);
+        }
+        ln_sum(
+            self.processes
+                .iter()
+                .zip(weights)
+                .map(|((a, s), (_, weight))| weight.ln() + ln_sum([*a, *s, unused])),
+        )
+    }
+}
+
+/// Share of the wealth that bets on no start at all: a quarter that harm begins late.
+fn start(regime: Regime) -> (f64, f64) {
+    match regime {
+        Regime::Rollout { .. } => (0.75f64.ln(), f64::NEG_INFINITY),
+        // An e-detector has no wealth from the start: Shin, Ramdas & Rinaldo, *E-detectors* (2024).
+        Regime::Guarding { .. } => (f64::NEG_INFINITY, f64::NEG_INFINITY),
+    }
+}
+
+/// Logarithm of the wealth that is still kept for a later start after `polls`: C ← (1−h)·C with h = 1/(t + 60), which
+/// telescopes to C = .25 · 59/(t + 59).
+fn ln_unused(polls: u64) -> f64 {
+    (0.25 * 59.0 / (polls as f64 + 59.0)).ln()
+}
+
+fn guesses_of_harm(alternatives: Alternatives, edge: f64, past: f64) -> Vec<(f64, f64)> {
+    let raise = |theta: f64| {
+        let odds = theta * edge / (1.0 - edge);
+        odds / (1.0 + odds)
+    };
+    let mut guesses: Vec<_> = alternatives
+        .odds
+        .iter()
+        .map(|(theta, weight)| (raise(*theta), *weight))
+        .collect();
+    if alternatives.plug_in > 0.0 {
+        guesses.push((past.clamp(raise(1.02), 1.0 - 1e-9), alternatives.plug_in));
+    }
+    guesses
+}
+
+/// The running test of health: one process a guess.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    processes: [f64; 4],
+}
+
+impl Health {
+    /// Takes one poll. `past` must hold only what was known before it. Each process is capped at e³/α', so that a later
+    /// change for the worse shows.
+    pub fn observe(
+        &mut self,
+        false_promotion: f64,
+        tolerance: Tolerance,
+        past: Past,
+        candidate: Counts,
+        baseline: Counts,
+    ) {
+        let q_b = past.baseline_share();
+        let edge = if tolerance.ratio == 0.0 {
+            tolerance.absolute
+        } else {
+            tolerance.edge(q_b)
+        };
+        // The baseline itself may lie beyond the edge (ratio below 1, or a fixed bound): aim well within.
+        let anchor = if tolerance.ratio > 0.0 && q_b < edge {
+            q_b
+        } else {
+            0.4 * edge
+        };
+        let cap = 3.0 - false_promotion.ln();
+        for (process, (fraction, _)) in self.processes.iter_mut().zip(HEALTH) {
+            let q_c = match fraction {
+                Some(f) => anchor + f * (edge - anchor),
+                None => past
+                    .candidate_share(anchor)
+                    .clamp(0.01 * edge, anchor + 0.9 * (edge - anchor)),
+            };
+            *process = (*process + ln_e(candidate, baseline, tolerance, q_c, q_b)).min(cap);
+        }
+    }
+
+    /// Logarithm of the evidence of health.
+    pub fn ln_evidence(&self) -> f64 {
+        ln_sum(
+            self.processes
+                .iter()
+                .zip(HEALTH)
+                .map(|(process, (_, weight))| weight.ln() + process),
+        )
+    }
+}

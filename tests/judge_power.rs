@@ -1,0 +1,279 @@
+//! How often, and how soon, the judge decides: simulated Poisson traffic of 18 rps on stable and 2 rps on the candidate,
+//! polls of 15 s, an hour at most. The peers' figures for the same table are in the README.
+
+use std::collections::BTreeMap;
+
+use guardbit::evidence::{Buckets, Counts, Observed, Poll};
+use guardbit::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+
+const ROLLOUTS: u64 = 150;
+const POLLS: i64 = 240;
+const POLL_SECONDS: f64 = 15.0;
+
+/// xorshift64*: small, seeded, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn uniform(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn poisson(&mut self, mean: f64) -> u64 {
+        // Sums of exponential gaps, in chunks so that exp() never underflows.
+        let (mut left, mut n) = (mean, 0);
+        while left > 0.0 {
+            let part = left.min(30.0);
+            let (limit, mut product) = ((-part).exp(), self.uniform());
+            while product > limit {
+                n += 1;
+                product *= self.uniform();
+            }
+            left -= part;
+        }
+        n
+    }
+
+    fn counts(&mut self, rps: f64, share: f64) -> Counts {
+        let bad = self.poisson(rps * POLL_SECONDS * share);
+        Counts {
+            n: bad + self.poisson(rps * POLL_SECONDS * (1.0 - share)),
+            x: bad,
+        }
+    }
+
+    fn buckets(&mut self, rps: f64, shares: &[f64]) -> Buckets {
+        let counts = shares.iter().map(|s| self.poisson(rps * POLL_SECONDS * s)).collect();
+        Buckets {
+            bounds: (1..shares.len()).map(|i| i as f64 / 10.0).collect(),
+            counts,
+        }
+    }
+}
+
+struct Outcome {
+    /// Share of the rollouts.
+    fired: f64,
+    healthy: f64,
+    /// Median minutes among those.
+    minutes: f64,
+    healthy_minutes: f64,
+}
+
+fn simulate(guard: GuardConfig, mut poll: impl FnMut(&mut Random, i64) -> Observed) -> Outcome {
+    let config = SuiteConfig {
+        guards: BTreeMap::from([("guard".to_owned(), guard)]),
+        regime: Regime::Rollout {
+            false_rollback: 0.05,
+            false_promotion: 0.05,
+        },
+    };
+    let (mut fired, mut healthy) = (Vec::new(), Vec::new());
+    for seed in 1..=ROLLOUTS {
+        let (mut random, mut suite, mut shown) = (Random::new(seed), Suite::default(), false);
+        for t in 1..=POLLS {
+            let observed = poll(&mut random, t);
+            suite.observe(
+                &config,
+                "guard",
+                &Poll {
+                    from: t - 1,
+                    through: t,
+                    observed,
+                },
+            );
+            if suite.harmful(&config).is_some() {
+                fired.push(t);
+                break;
+            }
+            if !shown && suite.all_healthy(&config) {
+                shown = true;
+                healthy.push(t);
+            }
+        }
+    }
+    let median = |polls: &mut Vec<i64>| {
+        polls.sort_unstable();
+        polls
+            .get(polls.len() / 2)
+            .map_or(f64::NAN, |t| *t as f64 * POLL_SECONDS / 60.0)
+    };
+    Outcome {
+        fired: fired.len() as f64 / ROLLOUTS as f64,
+        healthy: healthy.len() as f64 / ROLLOUTS as f64,
+        minutes: median(&mut fired),
+        healthy_minutes: median(&mut healthy),
+    }
+}
+
+fn errors(stable: impl Fn(i64) -> f64, candidate: impl Fn(i64) -> f64) -> Outcome {
+    let guard = GuardConfig::Proportion {
+        tolerance: Tolerance {
+            ratio: 1.0,
+            absolute: 0.005,
+        },
+    };
+    simulate(guard, |random, t| Observed::Proportion {
+        candidate: random.counts(2.0, candidate(t)),
+        baseline: random.counts(18.0, stable(t)),
+    })
+}
+
+#[test]
+fn tolerable_candidates_are_hardly_ever_rolled_back() {
+    for (truth, outcome) in [
+        ("equal", errors(|_| 0.005, |_| 0.005)),
+        ("tolerated, 0.75%", errors(|_| 0.005, |_| 0.0075)),
+        (
+            "five-minute incident on both arms",
+            errors(
+                |t| if (80..100).contains(&t) { 0.3 } else { 0.005 },
+                |t| if (80..100).contains(&t) { 0.3 } else { 0.005 },
+            ),
+        ),
+    ] {
+        println!(
+            "{truth}: fired {:.1}%, healthy {:.1}% at {:.1} min",
+            100.0 * outcome.fired,
+            100.0 * outcome.healthy,
+            outcome.healthy_minutes
+        );
+        assert!(outcome.fired <= 0.02, "{truth}: {}", outcome.fired);
+    }
+}
+
+#[test]
+fn the_risk_at_the_very_edge_of_the_tolerance_is_what_was_asked_for() {
+    let outcome = errors(|_| 0.005, |_| 0.01);
+    println!(
+        "edge: fired {:.1}%, healthy {:.1}%",
+        100.0 * outcome.fired,
+        100.0 * outcome.healthy
+    );
+    // 5% is the bound; three standard errors of 150 rollouts are another 5%.
+    assert!(outcome.fired <= 0.10 && outcome.healthy <= 0.10);
+}
+
+#[test]
+fn harmful_candidates_are_found_soon() {
+    for (truth, share, limit) in [("2%", 0.02, 9.0), ("5%", 0.05, 1.5), ("20%", 0.20, 0.5)] {
+        let outcome = errors(|_| 0.005, |_| share);
+        println!(
+            "{truth}: fired {:.1}%, median {:.2} min",
+            100.0 * outcome.fired,
+            outcome.minutes
+        );
+        assert!(
+            outcome.fired >= 0.99 && outcome.minutes <= limit,
+            "{truth}: {} at {} min",
+            outcome.fired,
+            outcome.minutes
+        );
+    }
+}
+
+#[test]
+fn harm_that_begins_late_is_found_as_well() {
+    let outcome = errors(|_| 0.005, |t| if t > 80 { 0.05 } else { 0.005 });
+    println!(
+        "5% from minute 20: fired {:.1}%, median {:.1} min",
+        100.0 * outcome.fired,
+        outcome.minutes
+    );
+    assert!(outcome.fired >= 0.99 && outcome.minutes <= 25.0);
+}
+
+/// Ten bins; `shift` of the mass goes from the lower half to the upper half.
+fn scores(shift: f64) -> Vec<f64> {
+    (0..10)
+        .map(|i| 0.1 + if i < 5 { -shift / 5.0 } else { shift / 5.0 })
+        .collect()
+}
+
+fn fidelity(shift: f64) -> Outcome {
+    simulate(
+        GuardConfig::Fidelity {
+            max_total_variation: 0.05,
+        },
+        |random, _| Observed::Histogram {
+            candidate: random.buckets(15.0, &scores(shift)),
+            baseline: random.buckets(15.0, &scores(0.0)),
+        },
+    )
+}
+
+#[test]
+fn drifting_outputs_are_found_and_faithful_ones_are_shown_to_be() {
+    let same = fidelity(0.0);
+    println!(
+        "TV 0: fired {:.1}%, healthy {:.1}% at {:.1} min",
+        100.0 * same.fired,
+        100.0 * same.healthy,
+        same.healthy_minutes
+    );
+    assert!(same.fired <= 0.02 && same.healthy >= 0.98 && same.healthy_minutes <= 6.0);
+    let drift = fidelity(0.2);
+    println!(
+        "TV .2: fired {:.1}%, median {:.1} min",
+        100.0 * drift.fired,
+        drift.minutes
+    );
+    assert!(drift.fired >= 0.99 && drift.minutes <= 2.0);
+}
+
+/// Exponential latencies with the given mean, in tenths of a second.
+fn latencies(mean: f64) -> Vec<f64> {
+    let mut shares: Vec<f64> = (0..19)
+        .map(|i| (-(i as f64) / mean).exp() - (-((i + 1) as f64) / mean).exp())
+        .collect();
+    shares.push((-19.0 / mean).exp());
+    shares
+}
+
+fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
+    let guard = GuardConfig::Latency {
+        tolerance: Tolerance {
+            ratio: 1.5,
+            absolute: 0.005,
+        },
+        budget,
+    };
+    simulate(guard, |random, _| Observed::Histogram {
+        candidate: random.buckets(2.0, &latencies(3.0 * slowdown)),
+        baseline: random.buckets(18.0, &latencies(3.0)),
+    })
+}
+
+#[test]
+fn slow_candidates_are_found_and_equal_ones_are_shown_to_be_fast_enough() {
+    let same = latency(1.0, None);
+    println!(
+        "×1: fired {:.1}%, healthy {:.1}% at {:.1} min",
+        100.0 * same.fired,
+        100.0 * same.healthy,
+        same.healthy_minutes
+    );
+    assert!(same.fired <= 0.02 && same.healthy >= 0.95);
+    let slow = latency(1.4, None);
+    println!("×1.4: fired {:.1}%, median {:.1} min", 100.0 * slow.fired, slow.minutes);
+    assert!(slow.fired >= 0.99 && slow.minutes <= 6.0);
+    let beyond = latency(
+        1.0,
+        Some(Budget {
+            slower: 0.05,
+            within: 0.6,
+        }),
+    );
+    println!(
+        "budget broken by both arms: fired {:.1}%, median {:.1} min",
+        100.0 * beyond.fired,
+        beyond.minutes
+    );
+    assert!(beyond.fired >= 0.99);
+}
