@@ -136,6 +136,16 @@ impl Past {
         (self.baseline.x as f64 + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
     }
 
+    /// Where the guesses are placed. An edge of 1 and beyond tolerates everything: `ln_e` then says nothing, whatever the guess.
+    fn edge(tolerance: Tolerance, q_b: f64) -> f64 {
+        let edge = if tolerance.ratio == 0.0 {
+            tolerance.absolute
+        } else {
+            tolerance.edge(q_b)
+        };
+        edge.min(0.999)
+    }
+
     fn candidate_share(&self, q_b: f64) -> f64 {
         (self.candidate.x as f64 + PRIOR * q_b) / (self.candidate.n as f64 + PRIOR)
     }
@@ -172,11 +182,7 @@ impl Harm {
         baseline: Counts,
     ) {
         let q_b = past.baseline_share();
-        let edge = if tolerance.ratio == 0.0 {
-            tolerance.absolute
-        } else {
-            tolerance.edge(q_b)
-        };
+        let edge = Past::edge(tolerance, q_b);
         let guesses = guesses_of_harm(alternatives, edge, past.candidate_share(q_b));
         if self.processes.len() != guesses.len() {
             self.processes = vec![start(regime); guesses.len()];
@@ -265,11 +271,7 @@ impl Health {
         baseline: Counts,
     ) {
         let q_b = past.baseline_share();
-        let edge = if tolerance.ratio == 0.0 {
-            tolerance.absolute
-        } else {
-            tolerance.edge(q_b)
-        };
+        let edge = Past::edge(tolerance, q_b);
         // The baseline itself may lie beyond the edge (ratio below 1, or a fixed bound): aim well within.
         let anchor = if tolerance.ratio > 0.0 && q_b < edge {
             q_b

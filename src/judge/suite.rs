@@ -410,8 +410,8 @@ mod tests {
                     GuardConfig::Latency {
                         tolerance: Tolerance { ratio: 1.5, ..share },
                         budget: Some(Budget {
-                            slower: 0.05,
-                            within: 0.5,
+                            slower: 0.5,
+                            within: 0.9,
                         }),
                     },
                 ),
