@@ -28,6 +28,9 @@ pub struct QuantizedModelStatus {
     /// The full-precision revision that others are compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<RevisionRef>,
+    /// Digest of the reference's weights: when it changes, the ladder is climbed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_weights: Option<String>,
     /// The rollout in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
@@ -169,6 +172,13 @@ pub struct RolloutStatus {
     pub overdue: bool,
 }
 
+impl RevisionRef {
+    /// The variant with the first digits of its revision, for people.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", self.variant, crate::identity::short(&self.revision))
+    }
+}
+
 /// A revision that leaves.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -181,9 +191,16 @@ pub struct Retiring {
     pub until: Time,
     /// Why its pods are still there.
     pub reason: RetiringReason,
-    /// Share of traffic it still carries, in percent, until its successor has the capacity.
-    #[serde(default)]
-    pub weight: i32,
+}
+
+impl Retiring {
+    /// The revision.
+    pub fn revision_ref(&self) -> RevisionRef {
+        RevisionRef {
+            variant: self.variant.clone(),
+            revision: self.revision.clone(),
+        }
+    }
 }
 
 /// Why the pods of a leaving revision are still there.

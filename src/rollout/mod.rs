@@ -1,7 +1,57 @@
 //! The rollout: observation → plan. Pure and total: never fails, never reads a clock, never awaits.
+//!
+//! Owns every decision about weights and revisions; must not touch the cluster (that is `controller`) nor do statistics
+//! (that is `judge`). Status is the state: a controller killed at any point goes on from the API objects alone. Whole
+//! rollouts run to the end are the golden files of the tests, after Cluster API's rollout planner.
 
+mod capacity;
+mod climb;
+mod conditions;
+mod gate;
+mod guarding;
+mod ladder;
+mod lifecycle;
+mod listen;
+mod look;
 pub mod observation;
 pub mod plan;
+mod trial;
 
 pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
+pub use trial::{Ask, GuardQuery, watch};
+
+use crate::api::validate;
+
+use ladder::Ladder;
+use look::Look;
+
+/// What is to be done about what was seen.
+pub fn decide(observation: &Observation) -> Plan {
+    let model = &observation.model;
+    if let Some(deleted_at) = model.deleted_at {
+        return lifecycle::tear_down(observation, deleted_at);
+    }
+    let problems = validate::problems(&model.spec);
+    let ladder = match Ladder::of(&model.spec) {
+        Some(ladder) if problems.is_empty() => ladder,
+        _ => return lifecycle::stall(observation, &problems),
+    };
+    if model.spec.suspend {
+        return lifecycle::suspend(observation);
+    }
+    let mut look = Look::new(observation, ladder);
+    if look.status.stable.is_none() && !look.recover() {
+        look.bootstrap();
+    } else {
+        look.prune();
+        look.listen();
+        if look.status.rollout.is_some() {
+            look.climb();
+        } else if look.status.stable.is_some() {
+            look.guard();
+            look.seek();
+        }
+    }
+    look.finish()
+}

@@ -1,0 +1,354 @@
+//! Phase and conditions, and the plan as a whole. The README has the truth table.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::api::{Phase, QuantizedModelStatus, RetiringReason, condition};
+
+use super::look::{Look, Wait};
+use super::observation::Observation;
+use super::plan::{Event, Plan, Reason, Record, Scope};
+
+/// Longest time between two looks when nothing is to be watched.
+const IDLE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Shortest time between two looks.
+const SOON: SignedDuration = SignedDuration::from_millis(100);
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// Sets a condition; its transition time moves only when its status does. Returns whether its status or reason changed.
+pub(super) fn set(
+    conditions: &mut Vec<Condition>,
+    seen: &Observation,
+    kind: &str,
+    truth: Truth,
+    reason: &str,
+    message: &str,
+) -> bool {
+    let old = conditions.iter().find(|c| c.type_ == kind);
+    let same_status = old.is_some_and(|c| c.status == truth.as_str());
+    let changed = !same_status || old.is_some_and(|c| c.reason != reason);
+    let since = old
+        .filter(|_| same_status)
+        .map_or(Time(seen.now), |c| c.last_transition_time.clone());
+    let new = Condition {
+        type_: kind.to_owned(),
+        status: truth.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message: message.chars().take(4_000).collect(),
+        last_transition_time: since,
+        observed_generation: Some(seen.model.generation),
+    };
+    match conditions.iter_mut().find(|c| c.type_ == kind) {
+        Some(slot) => *slot = new,
+        None => conditions.push(new),
+    }
+    changed
+}
+
+impl Look<'_> {
+    /// Puts the plan together.
+    pub(super) fn finish(mut self) -> Plan {
+        let route = self.route();
+        let (workloads, delete) = self.workloads();
+        self.status.arms = self.arms(route.as_ref(), &workloads);
+        self.status.observed_generation = Some(self.seen.model.generation);
+        self.conclude();
+        let again = self.again();
+        let record = if same_but_for_figures(&self.status, &self.seen.model.status) {
+            Record::Later
+        } else {
+            Record::Now
+        };
+        Plan {
+            scope: Scope::Apply,
+            workloads,
+            delete,
+            route,
+            order: self.order,
+            status: self.status,
+            decisions: self.decisions,
+            events: self.events,
+            record,
+            again,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let Some(stable) = &self.status.stable else {
+            return if self.stalled.is_some() {
+                Phase::Pending
+            } else {
+                Phase::Bootstrapping
+            };
+        };
+        let serving = self.ready(stable) > 0 || self.handover().is_some();
+        match &self.status.rollout {
+            _ if !serving => Phase::Degraded,
+            _ if self.handover().is_some() => Phase::RollingBack,
+            Some(_) if self.spec.paused => Phase::Paused,
+            Some(rollout) if rollout.promoting => Phase::Promoting,
+            Some(rollout) if rollout.weight == 0 => Phase::Pending,
+            Some(_) => Phase::Progressing,
+            None if self.wait.as_ref().is_some_and(|w| w.reason == "Paused") => Phase::Paused,
+            None if self.wait.is_some() => Phase::Pending,
+            None => Phase::Guarding,
+        }
+    }
+
+    /// Writes phase and conditions, and the events that go with their changes.
+    fn conclude(&mut self) {
+        self.status.phase = Some(self.phase());
+        let mut conditions = std::mem::take(&mut self.status.conditions);
+        let seen = self.seen;
+        let mut put = |kind: &str, truth: Truth, reason: &str, message: &str| {
+            set(&mut conditions, seen, kind, truth, reason, message)
+        };
+        let none = String::new();
+        let busy = self.stalled.is_none()
+            && (self.status.rollout.is_some()
+                || self.status.stable.is_none()
+                || self.handover().is_some()
+                || self.wait.is_some());
+        let progress = self.progress();
+
+        match &self.stalled {
+            Some(stalled) => {
+                put(condition::READY, Truth::False, stalled.reason, &stalled.message);
+                let new = put(condition::STALLED, Truth::True, stalled.reason, &stalled.message);
+                if new && stalled.reason == "Gated" {
+                    self.events.push(Event {
+                        reason: Reason::Gated,
+                        note: stalled.message.clone(),
+                    });
+                }
+            }
+            None => {
+                let (reason, message) = if busy {
+                    ("Progressing", progress.as_str())
+                } else {
+                    ("Settled", "the target serves and is guarded")
+                };
+                put(condition::READY, Truth::from(!busy), reason, message);
+                put(condition::STALLED, Truth::False, "AsExpected", &none);
+            }
+        }
+        put(
+            condition::RECONCILING,
+            Truth::from(busy),
+            if busy { "Progressing" } else { "Settled" },
+            if busy { &progress } else { &none },
+        );
+        let wait = self
+            .wait
+            .as_ref()
+            .map_or(if busy { "Progressing" } else { "Settled" }, |w| w.reason);
+        put(condition::PROGRESSING, Truth::from(busy), wait, &progress);
+
+        let serves = self.status.stable.as_ref().is_some_and(|s| self.ready(s) > 0)
+            || self.handover().is_some_and(|old| self.ready(&old) > 0);
+        let (reason, message) = if serves {
+            ("StableServes", "stable has ready endpoints")
+        } else {
+            ("NoEndpoint", "stable has no ready endpoint")
+        };
+        put(condition::AVAILABLE, Truth::from(serves), reason, message);
+
+        let changed = match &self.blind {
+            Some(blind) => put(
+                condition::EVIDENCE_AVAILABLE,
+                Truth::False,
+                blind.reason,
+                &blind.message,
+            ),
+            None => put(
+                condition::EVIDENCE_AVAILABLE,
+                Truth::True,
+                "Fresh",
+                "the guards have fresh data, or nothing is on trial",
+            ),
+        };
+        let was_blind = was(seen, condition::EVIDENCE_AVAILABLE, "False");
+        if let Some(lost) = self.blind.as_ref().filter(|_| !was_blind) {
+            self.events.push(Event {
+                reason: Reason::EvidenceLost,
+                note: lost.message.clone(),
+            });
+        } else if self.blind.is_none() && was_blind && changed {
+            self.events.push(Event {
+                reason: Reason::EvidenceRestored,
+                note: "the metrics are back".to_owned(),
+            });
+        }
+
+        self.capacity_condition(&mut conditions);
+        self.held_conditions(&mut conditions);
+        self.status.conditions = conditions;
+    }
+
+    /// Whether the fallback could take all traffic at once.
+    fn capacity_condition(&self, conditions: &mut Vec<Condition>) {
+        let Some(stable) = &self.status.stable else { return };
+        let on_trial = self.status.rollout.is_some();
+        let fallback = if on_trial {
+            stable.clone()
+        } else {
+            self.fallback(stable)
+        };
+        let (truth, reason, message) = if fallback == *stable && !on_trial {
+            (
+                Truth::True,
+                "NothingToFallBackFrom",
+                "stable is the safest revision there is".to_owned(),
+            )
+        } else if self.can_carry(&fallback, 100) {
+            (
+                Truth::True,
+                "Warm",
+                format!("{} could take all traffic at once", fallback.describe()),
+            )
+        } else {
+            (
+                Truth::False,
+                "ScaledDown",
+                format!(
+                    "{} would be scaled up first, and traffic would follow its ready pods",
+                    fallback.describe()
+                ),
+            )
+        };
+        set(
+            conditions,
+            self.seen,
+            condition::FALLBACK_CAPACITY,
+            truth,
+            reason,
+            &message,
+        );
+    }
+
+    /// Conditions and events of what holds a rollout.
+    fn held_conditions(&mut self, conditions: &mut Vec<Condition>) {
+        let mismatch = self.wait.as_ref().filter(|w| w.reason == "IdentityMismatch");
+        let (truth, reason, message) = match mismatch {
+            Some(wait) => (Truth::True, "ImagesDiffer", wait.message.as_str()),
+            None => (Truth::False, "AsExpected", "the pods of each arm run one image"),
+        };
+        set(
+            conditions,
+            self.seen,
+            condition::IDENTITY_MISMATCH,
+            truth,
+            reason,
+            message,
+        );
+        let before = self
+            .seen
+            .model
+            .status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == condition::PROGRESSING)
+            .map(|c| c.reason.as_str());
+        let told = match &self.wait {
+            Some(Wait { reason, message }) if before != Some(*reason) => match *reason {
+                "IdentityMismatch" => Some((Reason::IdentityMismatch, message)),
+                "Disrupted" => Some((Reason::Disrupted, message)),
+                "RouteRefused" => Some((Reason::RouteRefused, message)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((reason, message)) = told {
+            let note = message.clone();
+            self.events.push(Event { reason, note });
+        }
+    }
+
+    /// How far it is, in a sentence without figures that change at every look.
+    fn progress(&self) -> String {
+        let what = match (&self.status.rollout, &self.status.stable) {
+            (Some(r), _) if r.promoting => format!("{} is being promoted", r.candidate.describe()),
+            (Some(r), _) => format!(
+                "{} is on trial at {}%, step {} of {}",
+                r.candidate.describe(),
+                r.weight,
+                r.step + 1,
+                self.spec.rollout.steps.len()
+            ),
+            (None, Some(stable)) => format!("{} is stable", stable.describe()),
+            (None, None) => "nothing serves yet".to_owned(),
+        };
+        match &self.wait {
+            Some(wait) => format!("{what}: {}", wait.message),
+            None => what,
+        }
+    }
+
+    /// When to look again.
+    fn again(&self) -> SignedDuration {
+        let watching = self.trial().is_some() || self.status.stable.is_none();
+        let usual = if !self.decisions.is_empty() {
+            SOON
+        } else if watching
+            || self
+                .status
+                .retiring
+                .iter()
+                .any(|r| r.reason == RetiringReason::Handover)
+        {
+            self.interval()
+        } else {
+            IDLE
+        };
+        let next = self
+            .alarms
+            .iter()
+            .map(|at| at.duration_since(self.now))
+            .filter(|d| d.is_positive())
+            .min();
+        next.map_or(usual, |next| next.min(usual)).max(SOON)
+    }
+}
+
+fn was(seen: &Observation, kind: &str, status: &str) -> bool {
+    seen.model
+        .status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == kind && c.status == status)
+}
+
+/// Whether two statuses differ in nothing but running evidence: figures that grow at every look are no reason to write.
+fn same_but_for_figures(a: &QuantizedModelStatus, b: &QuantizedModelStatus) -> bool {
+    let bare = |status: &QuantizedModelStatus| {
+        let mut status = status.clone();
+        status.evidence = None;
+        let verdicts: Vec<_> = status.guards.drain(..).map(|g| (g.name, g.verdict)).collect();
+        (status, verdicts)
+    };
+    bare(a) == bare(b)
+}

@@ -1,0 +1,41 @@
+//! Gates: what must hold before a candidate gets any weight.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::Variant;
+
+/// Why a variant may not get traffic, with what to do about it.
+pub(super) fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
+    if let Some(calibration) = &variant.calibration
+        && let (Some(done), Some(max)) = (&calibration.completed_at, &calibration.max_age)
+        && let Ok(max_millis) = max.millis()
+        && now.duration_since(done.0).as_millis() > i128::from(max_millis)
+    {
+        return Err(format!(
+            "the calibration of {} was completed at {} and is older than maxAge {max}: calibrate again and set completedAt, or raise maxAge",
+            variant.name, done.0
+        ));
+    }
+    for metric in variant.validation.iter().flat_map(|v| &v.metrics) {
+        let (Ok(reference), Ok(measured), Ok(max_drop)) = (
+            metric.reference.value(),
+            metric.measured.value(),
+            metric.max_drop.value(),
+        ) else {
+            continue; // told by `api::validate`, which comes first
+        };
+        let drop = (reference - measured) / reference.abs().max(f64::MIN_POSITIVE);
+        if drop > max_drop {
+            return Err(format!(
+                "{} of {} dropped by {:.2}%, from {} to {}, and may drop by {}: quantize again, or raise maxDrop",
+                metric.name,
+                variant.name,
+                drop * 100.0,
+                metric.reference,
+                metric.measured,
+                metric.max_drop
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The precision ladder of a spec, and what it asks for next.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind, Variant};
+use crate::identity;
+
+/// One variant of the spec with its identity.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rung {
+    pub(super) revision: RevisionRef,
+    pub(super) weights_digest: String,
+}
+
+/// The variants of the spec, safest first.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ladder {
+    pub(super) rungs: Vec<Rung>,
+    pub(super) target: usize,
+    pub(super) bootstrap: usize,
+}
+
+/// What the spec asks for next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Goal {
+    /// Stable is the target, and the reference is current.
+    Settled,
+    /// A candidate is to be tried.
+    Try { kind: RolloutKind, rung: usize },
+    /// Stable is beyond the target, or gone from the spec: traffic goes to this proven revision.
+    MoveTo(RevisionRef),
+    /// The next candidate was judged harmful.
+    Rejected { candidate: RevisionRef, why: String },
+    /// The next candidate could not start or was not decided; a person must act.
+    GivenUp { candidate: RevisionRef, why: String },
+    /// The next candidate could not start and is tried again then.
+    Retry {
+        candidate: RevisionRef,
+        at: Timestamp,
+        why: String,
+    },
+}
+
+impl Ladder {
+    /// `None` for a spec without variants.
+    pub(super) fn of(spec: &QuantizedModelSpec) -> Option<Self> {
+        let rung = |v: &Variant| Rung {
+            revision: RevisionRef {
+                variant: v.name.clone(),
+                revision: identity::revision(spec, v),
+            },
+            weights_digest: v.weights.digest.clone(),
+        };
+        let rungs: Vec<_> = spec.variants.iter().map(rung).collect();
+        let named = |name: &String| spec.variants.iter().position(|v| v.name == *name);
+        let bootstrap = spec.rollout.bootstrap.as_ref().and_then(named).unwrap_or(0);
+        (!rungs.is_empty()).then(|| Self {
+            target: spec.target_index(),
+            bootstrap,
+            rungs,
+        })
+    }
+
+    pub(super) fn reference(&self) -> &Rung {
+        &self.rungs[0]
+    }
+
+    pub(super) fn contains(&self, revision: &RevisionRef) -> bool {
+        self.rungs.iter().any(|rung| rung.revision == *revision)
+    }
+
+    /// Position of a variant, whatever its revision.
+    pub(super) fn position(&self, variant: &str) -> Option<usize> {
+        self.rungs.iter().position(|rung| rung.revision.variant == variant)
+    }
+
+    /// What the spec asks for next.
+    pub(super) fn goal(&self, status: &QuantizedModelStatus, attempt: i64, now: Timestamp) -> Goal {
+        let Some(stable) = &status.stable else {
+            return Goal::Settled;
+        };
+        let current = self.reference().revision.clone();
+        // A new reference comes first: everything else is compared with it.
+        if status.reference.as_ref().is_some_and(|old| *old != current) {
+            return self.attempt(RolloutKind::NewReference, 0, status, attempt, now);
+        }
+        match self.position(&stable.variant) {
+            Some(at) if at <= self.target => {
+                if self.rungs[at].revision != *stable {
+                    self.attempt(RolloutKind::Lateral, at, status, attempt, now)
+                } else if at < self.target {
+                    self.attempt(RolloutKind::Climb, at + 1, status, attempt, now)
+                } else {
+                    Goal::Settled
+                }
+            }
+            // Beyond the target, or no longer in the spec.
+            _ => Goal::MoveTo(self.safest_proven_below(self.target + 1, status)),
+        }
+    }
+
+    /// The highest proven rung below `limit`; the reference where there is none.
+    pub(super) fn safest_proven_below(&self, limit: usize, status: &QuantizedModelStatus) -> RevisionRef {
+        let proven = |rung: &&Rung| {
+            status
+                .proven
+                .iter()
+                .any(|p| is(&rung.revision, &p.variant, &p.revision))
+        };
+        let best = self
+            .rungs
+            .iter()
+            .take(limit)
+            .rev()
+            .find(proven)
+            .map(|rung| rung.revision.clone());
+        best.or_else(|| status.reference.clone())
+            .unwrap_or_else(|| self.reference().revision.clone())
+    }
+
+    fn attempt(
+        &self,
+        kind: RolloutKind,
+        rung: usize,
+        status: &QuantizedModelStatus,
+        attempt: i64,
+        now: Timestamp,
+    ) -> Goal {
+        let candidate = self.rungs[rung].revision.clone();
+        if let Some(r) = status.rejected.iter().find(|r| is(&candidate, &r.variant, &r.revision)) {
+            return Goal::Rejected {
+                candidate,
+                why: r.reason.clone(),
+            };
+        }
+        match status
+            .failed
+            .iter()
+            .find(|f| is(&candidate, &f.variant, &f.revision) && f.attempt >= attempt)
+        {
+            Some(f) => match &f.retry_at {
+                None => Goal::GivenUp {
+                    candidate,
+                    why: f.reason.clone(),
+                },
+                Some(at) if at.0 > now => Goal::Retry {
+                    candidate,
+                    at: at.0,
+                    why: f.reason.clone(),
+                },
+                Some(_) => Goal::Try { kind, rung },
+            },
+            None => Goal::Try { kind, rung },
+        }
+    }
+}
+
+/// Whether a record speaks of a revision.
+pub(super) fn is(of: &RevisionRef, variant: &str, revision: &str) -> bool {
+    of.variant == variant && of.revision == revision
+}

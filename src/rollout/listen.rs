@@ -1,0 +1,169 @@
+//! Takes in the evidence of one look: cursors advance, tests take their polls, `status.guards` is written.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Action, ArmCounts, GuardStatus};
+use crate::judge::{GuardReport, SuiteConfig};
+
+use super::look::{Look, Wait};
+use super::trial::{Found, Match, Running, on_trial, suite_config};
+
+/// The running evidence of the trial that goes on.
+pub(super) struct Listened {
+    pub(super) trial: Match,
+    pub(super) config: SuiteConfig,
+    pub(super) running: Running,
+}
+
+impl Look<'_> {
+    /// The trial that goes on, with its running evidence as `status.evidence` holds it.
+    pub(super) fn trial(&self) -> Option<(Listened, Found)> {
+        let trial = on_trial(self.spec, &self.status)?;
+        let config = suite_config(self.spec, &trial);
+        let (running, found) = Running::read(self.status.evidence.as_deref(), &trial.epoch, self.now);
+        Some((Listened { trial, config, running }, found))
+    }
+
+    /// Takes in what Prometheus answered.
+    pub(super) fn listen(&mut self) {
+        let Some((mut listened, found)) = self.trial() else {
+            (self.status.evidence, self.status.guards) = (None, Vec::new());
+            return;
+        };
+        if let Found::Unreadable(why) = found {
+            let candidate = listened.trial.candidate.clone();
+            self.decide(
+                Action::EvidenceReset,
+                &candidate,
+                format!("the stored evidence cannot be used ({why}): weights hold, evidence starts afresh"),
+            );
+        }
+        let interval = self.interval().as_millis() as i64;
+        let starts = self.pod_starts();
+        for (guard, answer) in &self.seen.evidence {
+            let Ok(samples) = answer else { continue };
+            let mut cursor = listened.running.cursor(guard, self.now);
+            let advance = cursor.advance(samples, self.now.as_millisecond(), interval, &starts);
+            for poll in &advance.polls {
+                listened.running.suite.observe(&listened.config, guard, poll);
+            }
+            listened.running.set_cursor(guard, cursor);
+        }
+        let reports = listened.running.suite.reports(&listened.config);
+        self.blind = self.blindness(&listened, &reports);
+        self.store(&listened);
+    }
+
+    /// Writes the running evidence, and what people read of it, into the next status.
+    pub(super) fn store(&mut self, listened: &Listened) {
+        self.status.guards = listened
+            .running
+            .suite
+            .reports(&listened.config)
+            .into_iter()
+            .map(status_of)
+            .collect();
+        self.status.evidence = Some(listened.running.write());
+    }
+
+    /// Drops the interval that runs now, because weights change in it, and begins a step.
+    pub(super) fn begin_step(&mut self) {
+        if let Some((mut listened, _)) = self.trial() {
+            listened.running.skip_to(self.now);
+            self.store(&listened);
+        }
+    }
+
+    /// Forgets all evidence: another trial begins, or the plan has changed.
+    pub(super) fn forget(&mut self) {
+        self.status.evidence = None;
+        self.status.guards.clear();
+        if let Some((mut listened, _)) = self.trial() {
+            listened.running = Running::fresh(&listened.trial.epoch, self.now);
+            self.store(&listened);
+        }
+    }
+
+    pub(super) fn interval(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.spec.rollout.interval.millis().unwrap_or(15_000).max(1))
+    }
+
+    /// Why nothing may be concluded from the metrics now: a server that does not answer, or samples that do not come.
+    fn blindness(&self, listened: &Listened, reports: &[GuardReport]) -> Option<Wait> {
+        // Before the first weight there is nothing to see.
+        if self.status.rollout.as_ref().is_some_and(|r| r.weight == 0) {
+            return None;
+        }
+        for name in listened.config.guards.keys() {
+            if let Some(Err(problem)) = self.seen.evidence.get(name) {
+                return Some(Wait {
+                    reason: reason_of(&problem.reason),
+                    message: format!("guard {name}: {}", problem.message),
+                });
+            }
+        }
+        let patience = (self.interval() * 3).max(SignedDuration::from_secs(60));
+        let since = listened.running.since;
+        reports.iter().find_map(|report| {
+            let newest = report.through.unwrap_or(since).max(since);
+            let newest = Timestamp::from_millisecond(newest).unwrap_or(self.now);
+            (self.now.duration_since(newest) > patience).then(|| Wait {
+                reason: "NoSamples",
+                message: format!("guard {}: Prometheus has no new samples of it; check that the pods are scraped and that the selectors match", report.name),
+            })
+        })
+    }
+
+    /// When the pods of all arms started: a series born after its pod counts from 0.
+    fn pod_starts(&self) -> BTreeMap<String, i64> {
+        let pods = self.seen.workloads.values().flat_map(|w| &w.pod_starts);
+        pods.map(|(name, at)| (name.clone(), at.as_millisecond())).collect()
+    }
+}
+
+/// Reasons of the Prometheus client, as conditions know them.
+fn reason_of(reason: &str) -> &'static str {
+    const KNOWN: [&str; 11] = [
+        "Unauthorized",
+        "ServerError",
+        "NotPrometheus",
+        "Truncated",
+        "Timeout",
+        "Unreachable",
+        "UrlNotAllowed",
+        "BadQuery",
+        "TooLarge",
+        "PartialData",
+        "SecretUnreadable",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == reason)
+        .unwrap_or("PrometheusFailed")
+}
+
+fn status_of(report: GuardReport) -> GuardStatus {
+    let counts = |c: crate::evidence::Counts| ArmCounts {
+        total: i64::try_from(c.n).unwrap_or(i64::MAX),
+        bad: i64::try_from(c.x).unwrap_or(i64::MAX),
+    };
+    GuardStatus {
+        name: report.name,
+        verdict: report.verdict,
+        evidence: report.evidence,
+        threshold: report.threshold,
+        health: report.health,
+        health_threshold: report.health_threshold,
+        candidate: counts(report.candidate),
+        baseline: counts(report.baseline),
+        estimate: report.estimate,
+        observed_through: report
+            .through
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .map(Time),
+        message: report.message,
+    }
+}

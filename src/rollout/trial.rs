@@ -1,0 +1,348 @@
+//! The running evidence: which guards ask what of which arms, the cursors, the tests, and how all of it is stored.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::evidence::{ArmMatcher, Cursor, MatcherOp};
+use crate::identity::{self, Purpose};
+use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+
+use super::observation::ModelSeen;
+
+/// Version of the stored evidence.
+const VERSION: &str = "v1:";
+
+/// A false alarm in this time, on average at most, after promotion.
+const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
+
+/// What is to be asked of Prometheus for one guard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardQuery {
+    /// Name of the guard.
+    pub guard: String,
+    /// What is asked.
+    pub ask: Ask,
+    /// Matchers of the arm on trial.
+    pub candidate: Vec<ArmMatcher>,
+    /// Matchers of the arm that it is judged against, if one serves.
+    pub baseline: Option<Vec<ArmMatcher>>,
+    /// Range to ask for, in milliseconds.
+    pub window_ms: u64,
+}
+
+/// What is asked for a guard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Two counters.
+    Proportion {
+        /// Selector of the part.
+        part: String,
+        /// Whether the part is the bad or the good events.
+        kind: crate::evidence::PartKind,
+        /// Selector of the whole.
+        total: String,
+    },
+    /// A classic histogram.
+    Histogram {
+        /// Selector.
+        selector: String,
+    },
+    /// A free expression.
+    Expression {
+        /// PromQL.
+        promql: String,
+    },
+}
+
+/// Who is judged against whom.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Match {
+    pub(super) candidate: RevisionRef,
+    /// For errors and latency.
+    pub(super) baseline: Option<RevisionRef>,
+    /// For outputs; `None` where outputs are not judged.
+    pub(super) reference: Option<RevisionRef>,
+    pub(super) regime: Regime,
+    /// Evidence of another epoch does not count: digest of the plan, or of what is guarded.
+    pub(super) epoch: String,
+}
+
+/// Who is on trial now, if anyone.
+pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus) -> Option<Match> {
+    let stable = status.stable.clone()?;
+    let reference = status.reference.clone();
+    if let Some(rollout) = &status.rollout {
+        let new_reference = rollout.kind == RolloutKind::NewReference;
+        return Some(Match {
+            candidate: rollout.candidate.clone(),
+            baseline: if new_reference { reference } else { Some(stable) },
+            reference: if new_reference { None } else { status.reference.clone() },
+            regime: Regime::Rollout {
+                false_rollback: spec.rollout.false_rollback.value().unwrap_or(0.05),
+                false_promotion: spec.rollout.false_promotion.value().unwrap_or(0.05),
+            },
+            epoch: rollout.plan_digest.clone(),
+        });
+    }
+    // Stable full precision has nothing to be compared with, and nothing to fall back to.
+    let control = reference.filter(|r| *r != stable)?;
+    let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
+    Some(Match {
+        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": spec.guards})),
+        candidate: stable,
+        baseline: Some(control.clone()),
+        reference: Some(control),
+        regime: Regime::Guarding {
+            polls_between_false_alarms: (FALSE_ALARM_MILLIS / interval).max(2.0),
+        },
+    })
+}
+
+/// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
+pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
+    let (spec, status) = (&model.spec, &model.status);
+    if spec.suspend || model.deleted_at.is_some() || !crate::api::validate::problems(spec).is_empty() {
+        return Vec::new();
+    }
+    let Some(trial) = on_trial(spec, status) else {
+        return Vec::new();
+    };
+    // Nothing has reached the candidate yet.
+    if status.rollout.as_ref().is_some_and(|r| r.weight == 0) {
+        return Vec::new();
+    }
+    let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
+    let interval = spec.rollout.interval.millis().unwrap_or(15_000);
+    let matchers = |guard: &Guard, arm: &RevisionRef| arm_matchers(model, guard, arm, exempt);
+    spec.guards
+        .iter()
+        .filter_map(|guard| {
+            let (ask, baseline) = if let Some(p) = &guard.proportion {
+                let (part, kind) = match (&p.bad, &p.good) {
+                    (Some(bad), _) => (bad, crate::evidence::PartKind::Bad),
+                    (None, good) => (good.as_ref()?, crate::evidence::PartKind::Good),
+                };
+                (
+                    Ask::Proportion {
+                        part: part.clone(),
+                        kind,
+                        total: p.total.clone(),
+                    },
+                    &trial.baseline,
+                )
+            } else if let Some(l) = &guard.latency {
+                (
+                    Ask::Histogram {
+                        selector: l.histogram.clone(),
+                    },
+                    &trial.baseline,
+                )
+            } else if let Some(f) = &guard.fidelity {
+                // A new reference may answer differently: that is what it is for.
+                trial.reference.as_ref()?;
+                (
+                    Ask::Histogram {
+                        selector: f.histogram.clone(),
+                    },
+                    &trial.reference,
+                )
+            } else {
+                (
+                    Ask::Expression {
+                        promql: guard.query.as_ref()?.promql.clone(),
+                    },
+                    &None,
+                )
+            };
+            Some(GuardQuery {
+                guard: guard.name.clone(),
+                ask,
+                candidate: matchers(guard, &trial.candidate),
+                baseline: baseline.as_ref().map(|arm| matchers(guard, arm)),
+                window_ms: running
+                    .cursor(&guard.name, now)
+                    .window_ms(now.as_millisecond(), interval),
+            })
+        })
+        .collect()
+}
+
+fn arm_matchers(model: &ModelSeen, guard: &Guard, arm: &RevisionRef, exempt: bool) -> Vec<ArmMatcher> {
+    let shared = model.spec.prometheus.as_ref();
+    let how = guard
+        .arm_matchers
+        .or(shared.and_then(|p| p.arm_matchers))
+        .unwrap_or_default();
+    let labels: &[ArmLabel] = match guard.arm_matchers {
+        Some(_) => &guard.arm_labels,
+        None => shared.map_or(&[], |p| &p.arm_labels),
+    };
+    let deployment = identity::object_name(
+        &model.namespace,
+        &model.name,
+        &arm.variant,
+        &arm.revision,
+        Purpose::Serving,
+    );
+    let revision = identity::short(&arm.revision);
+    let equal = |label: &str, value: String| ArmMatcher {
+        label: label.to_owned(),
+        op: MatcherOp::Equal,
+        value,
+    };
+    let mut matchers = match how {
+        ArmMatchers::Pod => vec![ArmMatcher {
+            label: "pod".to_owned(),
+            op: MatcherOp::Regex,
+            value: format!("{deployment}-[a-z0-9]+-[a-z0-9]{{5}}"),
+        }],
+        ArmMatchers::Revision => vec![equal("guardbit_revision", revision.to_owned())],
+        ArmMatchers::Labels => labels
+            .iter()
+            .map(|l| {
+                let value = l
+                    .value
+                    .replace("{deployment}", &deployment)
+                    .replace("{service}", &deployment)
+                    .replace("{revision}", revision);
+                equal(&l.label, value)
+            })
+            .collect(),
+    };
+    if !exempt {
+        matchers.push(equal("namespace", model.namespace.clone()));
+    }
+    matchers
+}
+
+/// The guards of a trial as the judge knows them.
+pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteConfig {
+    let tolerance = |t: &crate::api::ToleranceSpec, ratio: f64| Tolerance {
+        ratio: t.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(ratio),
+        absolute: t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
+    };
+    let guard = |g: &Guard| {
+        if let Some(p) = &g.proportion {
+            Some(GuardConfig::Proportion {
+                tolerance: tolerance(&p.tolerance, 1.0),
+            })
+        } else if let Some(l) = &g.latency {
+            let budget = l.budget.as_ref().and_then(|b| {
+                Some(Budget {
+                    slower: 1.0 - b.percentile.value().ok()? / 100.0,
+                    within: b.within.millis().ok()? as f64 / 1000.0,
+                })
+            });
+            Some(GuardConfig::Latency {
+                tolerance: tolerance(&l.tolerance, 1.0),
+                budget,
+            })
+        } else if let Some(f) = &g.fidelity {
+            trial.reference.as_ref()?;
+            Some(GuardConfig::Fidelity {
+                max_total_variation: f.max_total_variation.value().unwrap_or(0.05),
+            })
+        } else {
+            let q = g.query.as_ref()?;
+            let bound = |b: &Option<crate::api::Decimal>| b.as_ref().and_then(|b| b.value().ok());
+            let consecutive = q.consecutive.clamp(1, 60).unsigned_abs();
+            let of = q.of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs());
+            Some(GuardConfig::Query {
+                min: bound(&q.min),
+                max: bound(&q.max),
+                consecutive,
+                of,
+            })
+        }
+    };
+    SuiteConfig {
+        guards: spec
+            .guards
+            .iter()
+            .filter_map(|g| Some((g.name.clone(), guard(g)?)))
+            .collect(),
+        regime: trial.regime,
+    }
+}
+
+/// Running state of a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Running {
+    epoch: String,
+    /// Evidence before does not count, Unix milliseconds.
+    pub(super) since: i64,
+    pub(super) suite: Suite,
+    cursors: BTreeMap<String, Cursor>,
+}
+
+/// How a stored state was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is of this trial, or there was none.
+    Usable,
+    /// It could not be read, for this reason.
+    Unreadable(String),
+}
+
+impl Running {
+    pub(super) fn fresh(epoch: &str, since: Timestamp) -> Self {
+        Self {
+            epoch: epoch.to_owned(),
+            since: since.as_millisecond(),
+            suite: Suite::default(),
+            cursors: BTreeMap::new(),
+        }
+    }
+
+    /// Reads what [`Running::write`] wrote; a state of another epoch is left aside.
+    pub(super) fn read(stored: Option<&str>, epoch: &str, now: Timestamp) -> (Self, Found) {
+        let Some(stored) = stored else {
+            return (Self::fresh(epoch, now), Found::Usable);
+        };
+        let read = || -> Result<Self, String> {
+            let body = stored
+                .strip_prefix(VERSION)
+                .ok_or("another version of guardbit wrote it")?;
+            let bytes = STANDARD_NO_PAD.decode(body).map_err(|e| e.to_string())?;
+            postcard::from_bytes(&bytes).map_err(|e| e.to_string())
+        };
+        match read() {
+            Ok(running) if running.epoch == epoch => (running, Found::Usable),
+            Ok(_) => (Self::fresh(epoch, now), Found::Usable),
+            Err(why) => (Self::fresh(epoch, now), Found::Unreadable(why)),
+        }
+    }
+
+    /// The state as one opaque, versioned string.
+    pub(super) fn write(&self) -> String {
+        // Plain data into memory cannot fail; an empty string would be read as unreadable, and start afresh.
+        postcard::to_stdvec(self)
+            .map(|bytes| format!("{VERSION}{}", STANDARD_NO_PAD.encode(bytes)))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn cursor(&self, guard: &str, now: Timestamp) -> Cursor {
+        self.cursors
+            .get(guard)
+            .cloned()
+            .unwrap_or_else(|| Cursor::new(self.since.min(now.as_millisecond())))
+    }
+
+    pub(super) fn set_cursor(&mut self, guard: &str, cursor: Cursor) {
+        self.cursors.insert(guard.to_owned(), cursor);
+    }
+
+    /// What was counted so far stays; the interval that is running now mixes two weights and is dropped.
+    pub(super) fn skip_to(&mut self, now: Timestamp) {
+        self.since = now.as_millisecond();
+        self.cursors
+            .values_mut()
+            .for_each(|cursor| cursor.skip_to(now.as_millisecond()));
+        self.suite.mark_step();
+    }
+}
