@@ -128,8 +128,10 @@ impl Look<'_> {
             set(&mut conditions, seen, kind, truth, reason, message)
         };
         let none = String::new();
+        // After a decision it takes another look to know whether there is something left to do.
         let busy = self.stalled.is_none()
-            && (self.status.rollout.is_some()
+            && (!self.decisions.is_empty()
+                || self.status.rollout.is_some()
                 || self.status.stable.is_none()
                 || self.handover().is_some()
                 || self.wait.is_some());
@@ -197,7 +199,7 @@ impl Look<'_> {
                 reason: Reason::EvidenceLost,
                 note: lost.message.clone(),
             });
-        } else if self.blind.is_none() && was_blind && changed {
+        } else if self.blind.is_none() && was_blind && changed && self.trial().is_some() {
             self.events.push(Event {
                 reason: Reason::EvidenceRestored,
                 note: "the metrics are back".to_owned(),

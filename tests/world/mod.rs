@@ -1,0 +1,526 @@
+//! A small world around `decide`: virtual time, pods that take their time, traffic that follows the weights, counters that
+//! follow the traffic. Deterministic, so that whole rollouts can be golden files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
+use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
+use guardbit::identity::Purpose;
+use guardbit::rollout::{
+    Ask, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload, WorkloadKey,
+    decide, watch,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// Requests a second.
+const RPS: f64 = 200.0;
+/// Between two scrapes, seconds.
+const SCRAPE: i64 = 5;
+/// From scheduling to readiness, seconds.
+const STARTUP: i64 = 10;
+
+/// How a variant behaves.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Share of requests that fail.
+    pub errors: f64,
+    /// Factor on latencies.
+    pub slowdown: f64,
+    /// Mass of outputs that moves from the lower to the upper half.
+    pub drift: f64,
+    pub unschedulable: bool,
+    pub crash: bool,
+    pub disrupted: bool,
+    pub images: usize,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            errors: 0.002,
+            slowdown: 1.0,
+            drift: 0.0,
+            unschedulable: false,
+            crash: false,
+            disrupted: false,
+            images: 1,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Arm {
+    total: f64,
+    bad: f64,
+    /// Cumulative counts of latency and score buckets.
+    latency: Vec<f64>,
+    score: Vec<f64>,
+    /// (time in ms, the counters).
+    history: Vec<(i64, f64, f64, Vec<f64>, Vec<f64>)>,
+}
+
+pub const LATENCY_BOUNDS: [f64; 12] = [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.2, 0.5];
+
+/// The world.
+pub struct World {
+    pub now: Timestamp,
+    pub start: Timestamp,
+    pub spec: QuantizedModelSpec,
+    pub generation: i64,
+    pub status: QuantizedModelStatus,
+    pub deleted_at: Option<Timestamp>,
+    pub released: bool,
+    pub workloads: BTreeMap<WorkloadKey, Workload>,
+    /// Pods that come up: (key, when).
+    coming: Vec<(WorkloadKey, Timestamp, i32)>,
+    pub route: RouteSeen,
+    pub behaviour: BTreeMap<String, Behaviour>,
+    pub prometheus: Result<(), EvidenceProblem>,
+    pub refused: Option<String>,
+    arms: BTreeMap<RevisionRef, Arm>,
+    pub last_plan: Option<Plan>,
+    next_look: Timestamp,
+    pub transcript: String,
+    shown: String,
+}
+
+impl World {
+    pub fn new(spec: QuantizedModelSpec) -> Self {
+        let start: Timestamp = "2026-11-10T00:00:00Z".parse().unwrap();
+        Self {
+            now: start,
+            start,
+            spec,
+            generation: 1,
+            status: QuantizedModelStatus::default(),
+            deleted_at: None,
+            released: false,
+            workloads: BTreeMap::new(),
+            coming: Vec::new(),
+            route: RouteSeen::default(),
+            behaviour: BTreeMap::new(),
+            prometheus: Ok(()),
+            refused: None,
+            arms: BTreeMap::new(),
+            last_plan: None,
+            next_look: start,
+            transcript: String::new(),
+            shown: String::new(),
+        }
+    }
+
+    fn behave(&self, variant: &str) -> Behaviour {
+        self.behaviour.get(variant).cloned().unwrap_or_default()
+    }
+
+    fn model(&self) -> ModelSeen {
+        ModelSeen {
+            namespace: "risk".into(),
+            name: "fraud".into(),
+            generation: self.generation,
+            deleted_at: self.deleted_at,
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+        }
+    }
+
+    pub fn observe(&self) -> Observation {
+        let model = self.model();
+        let evidence = watch(&model, self.now, false)
+            .into_iter()
+            .map(|query| (query.guard.clone(), self.answer(&query)))
+            .collect();
+        let mut route = self.route.clone();
+        route.refused = self.refused.clone();
+        Observation {
+            now: self.now,
+            model,
+            workloads: self.workloads.clone(),
+            route,
+            evidence,
+        }
+    }
+
+    fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
+        self.prometheus.clone()?;
+        let arm = |matchers: &[guardbit::evidence::ArmMatcher]| {
+            let pods = matchers
+                .iter()
+                .find(|m| m.label == "pod")
+                .map(|m| m.value.clone())
+                .unwrap_or_default();
+            let arm = self
+                .arms
+                .iter()
+                .find(|(revision, _)| pods.starts_with(&deployment(revision)));
+            self.samples(query, arm)
+        };
+        Ok(GuardSamples {
+            candidate: arm(&query.candidate),
+            baseline: query.baseline.as_deref().map(arm).unwrap_or_default(),
+        })
+    }
+
+    fn samples(&self, query: &GuardQuery, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
+        let from = self.now.as_millisecond() - query.window_ms as i64;
+        let series = |labels: &[(&str, String)], value: &dyn Fn(&(i64, f64, f64, Vec<f64>, Vec<f64>)) -> f64| {
+            let Some((revision, arm)) = arm else { return Vec::new() };
+            let samples: Vec<_> = arm
+                .history
+                .iter()
+                .filter(|h| h.0 > from && h.0 <= self.now.as_millisecond())
+                .map(|h| (h.0, value(h)))
+                .collect();
+            let mut all: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+            all.insert("pod".into(), format!("{}-7d9c-abcde", deployment(revision)));
+            if samples.is_empty() {
+                Vec::new()
+            } else {
+                vec![Series { labels: all, samples }]
+            }
+        };
+        let matrix = |series: Vec<Series>| Matrix {
+            series,
+            warnings: Vec::new(),
+        };
+        match &query.ask {
+            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
+                part: matrix(series(&[("code", "500".into())], &|h| h.2)),
+                total: matrix(
+                    series(&[("code", "200".into())], &|h| h.1 - h.2)
+                        .into_iter()
+                        .chain(series(&[("code", "500".into())], &|h| h.2))
+                        .collect(),
+                ),
+                kind: *kind,
+            },
+            Ask::Histogram { selector } => {
+                let scores = selector.contains("score");
+                let bounds: Vec<f64> = if scores {
+                    (1..20).map(|i| f64::from(i) / 20.0).collect()
+                } else {
+                    LATENCY_BOUNDS.to_vec()
+                };
+                let mut all = Vec::new();
+                for i in 0..=bounds.len() {
+                    let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
+                    all.extend(series(&[("le", le)], &|h| {
+                        if scores {
+                            h.4[..=i].iter().sum()
+                        } else {
+                            h.3[..=i].iter().sum()
+                        }
+                    }));
+                }
+                ArmSamples::Histogram(matrix(all))
+            }
+            Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
+        }
+    }
+
+    /// One look, and all that follows from it.
+    pub fn look(&mut self) -> Plan {
+        let plan = decide(&self.observe());
+        self.apply(&plan);
+        self.note(&plan);
+        self.next_look = self.now + plan.again;
+        self.last_plan = Some(plan.clone());
+        plan
+    }
+
+    pub fn apply(&mut self, plan: &Plan) {
+        self.status = plan.status.clone();
+        match plan.scope {
+            Scope::StatusOnly => return,
+            Scope::TearDown => {
+                self.route = RouteSeen::default();
+                return;
+            }
+            Scope::Release | Scope::Orphan => {
+                self.released = true;
+                if plan.scope == Scope::Release {
+                    self.workloads.clear();
+                }
+                return;
+            }
+            Scope::Apply => {}
+        }
+        for key in &plan.delete {
+            self.workloads.remove(key);
+            self.coming.retain(|(k, ..)| k != key);
+        }
+        for (key, wanted) in &plan.workloads {
+            let behaviour = self.behave(&key.revision.variant);
+            let workload = self.workloads.entry(key.clone()).or_insert_with(|| Workload {
+                image_ids: vec!["sha256:aa".into()],
+                ..Workload::default()
+            });
+            workload.marks = wanted.marks.clone();
+            let Some(replicas) = wanted.replicas else { continue };
+            if replicas > workload.desired && !behaviour.unschedulable && !behaviour.crash {
+                self.coming
+                    .push((key.clone(), self.now + SignedDuration::from_secs(STARTUP), replicas));
+            }
+            workload.desired = replicas;
+            workload.ready = workload.ready.min(replicas);
+            workload.pods = replicas;
+        }
+        if let Some(route) = &plan.route {
+            self.route.exists = true;
+            self.route.weights = route.weights.iter().cloned().collect();
+        }
+    }
+
+    /// Advances to `until`, looking whenever something changes or it is time to.
+    pub fn run_to(&mut self, until: Timestamp) {
+        while self.now < until && !self.released {
+            self.now += SignedDuration::from_secs(1);
+            let changed = self.live_one_second();
+            if changed || self.now >= self.next_look {
+                self.look();
+            }
+        }
+    }
+
+    pub fn run(&mut self, seconds: i64) {
+        self.run_to(self.now + SignedDuration::from_secs(seconds));
+    }
+
+    /// Pods come and go, requests flow; whether a watch would tell of anything.
+    pub fn live_one_second(&mut self) -> bool {
+        let mut changed = false;
+        let (due, later) = std::mem::take(&mut self.coming)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, at, _)| *at <= self.now);
+        self.coming = later;
+        for (key, _, replicas) in due {
+            let behaviour = self.behave(&key.revision.variant);
+            let now = self.now;
+            if let Some(workload) = self
+                .workloads
+                .get_mut(&key)
+                .filter(|_| !behaviour.unschedulable && !behaviour.crash && !behaviour.disrupted)
+            {
+                workload.ready = replicas.min(workload.desired);
+                workload
+                    .pod_starts
+                    .entry(format!("{}-7d9c-abcde", deployment(&key.revision)))
+                    .or_insert(now);
+                changed = true;
+            }
+        }
+        let keys: Vec<_> = self.workloads.keys().cloned().collect();
+        for key in keys {
+            let behaviour = self.behave(&key.revision.variant);
+            let coming = self.coming.iter().any(|(k, ..)| *k == key);
+            let now = self.now;
+            let Some(workload) = self.workloads.get_mut(&key) else {
+                continue;
+            };
+            let before = workload.clone();
+            let wants = workload.desired > 0;
+            workload.unschedulable = (behaviour.unschedulable && wants)
+                .then(|| "0/3 nodes are available: 3 Insufficient nvidia.com/gpu".to_owned());
+            workload.failure = (behaviour.crash && wants).then(|| {
+                "container server is in CrashLoopBackOff: back-off 10s restarting failed container".to_owned()
+            });
+            workload.disruption =
+                (behaviour.disrupted && wants).then(|| "DisruptionTarget: node-2 is being drained".to_owned());
+            workload.image_ids = (0..behaviour.images).map(|i| format!("sha256:a{i}")).collect();
+            if behaviour.crash || behaviour.disrupted {
+                workload.ready = 0;
+            } else if !behaviour.unschedulable && workload.ready < workload.desired && !coming {
+                self.coming
+                    .push((key.clone(), now + SignedDuration::from_secs(STARTUP), workload.desired));
+            }
+            changed |= before != *workload;
+        }
+        self.serve();
+        changed
+    }
+
+    fn serve(&mut self) {
+        let by_replicas = self.spec.traffic.service.is_some();
+        let joined: Vec<_> = self
+            .last_plan
+            .iter()
+            .flat_map(|p| &p.workloads)
+            .filter(|(_, w)| w.joined == guardbit::rollout::Joined::Yes)
+            .map(|(key, _)| (key.revision.clone(), self.workloads.get(key).map_or(0, |w| w.ready)))
+            .collect();
+        let shares: Vec<(RevisionRef, f64)> = if by_replicas {
+            let sum: i32 = joined.iter().map(|(_, n)| n).sum();
+            joined
+                .into_iter()
+                .map(|(r, n)| (r, f64::from(n) / f64::from(sum.max(1))))
+                .collect()
+        } else {
+            self.route
+                .weights
+                .iter()
+                .map(|(r, w)| (r.clone(), f64::from(*w) / 100.0))
+                .collect()
+        };
+        let now = self.now;
+        let scrape = (now.as_second() - self.start.as_second()) % SCRAPE == 0;
+        for (revision, share) in shares {
+            let behaviour = self.behave(&revision.variant);
+            let arm = self.arms.entry(revision).or_default();
+            arm.latency.resize(LATENCY_BOUNDS.len() + 1, 0.0);
+            arm.score.resize(20, 0.0);
+            let n = RPS * share;
+            arm.total += n;
+            arm.bad += n * behaviour.errors;
+            let mut below = 0.0;
+            for (i, bound) in LATENCY_BOUNDS.iter().enumerate() {
+                let up_to = 1.0 - (-bound / (0.012 * behaviour.slowdown)).exp();
+                arm.latency[i] += n * (up_to - below);
+                below = up_to;
+            }
+            arm.latency[LATENCY_BOUNDS.len()] += n * (1.0 - below);
+            for (i, score) in arm.score.iter_mut().enumerate() {
+                *score += n
+                    * (0.05
+                        + if i < 10 {
+                            -behaviour.drift / 10.0
+                        } else {
+                            behaviour.drift / 10.0
+                        });
+            }
+        }
+        if scrape {
+            for arm in self.arms.values_mut() {
+                let floor = |v: &Vec<f64>| v.iter().map(|x| x.floor()).collect();
+                let (latency, score) = (floor(&arm.latency), floor(&arm.score));
+                arm.history
+                    .push((now.as_millisecond(), arm.total.floor(), arm.bad.floor(), latency, score));
+                let surplus = arm.history.len().saturating_sub(720);
+                arm.history.drain(..surplus);
+            }
+        }
+    }
+
+    /// Writes down what changed.
+    fn note(&mut self, plan: &Plan) {
+        let t = self.now.duration_since(self.start).as_secs();
+        let clock = format!("{}:{:02}:{:02}", t / 3600, t / 60 % 60, t % 60);
+        for decision in &plan.decisions {
+            let first = if plan.order == Order::LowerFirst {
+                " (lowered before it is recorded)"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                self.transcript,
+                "{clock}  * {:?} {}: {}{first}",
+                decision.action, decision.variant, decision.why
+            );
+        }
+        let names: BTreeSet<_> = plan.decisions.iter().map(|d| format!("{:?}", d.action)).collect();
+        for event in plan.events.iter().filter(|e| {
+            !names.contains(&format!("{:?}", e.reason)) && !plan.decisions.iter().any(|d| e.note.ends_with(&d.why))
+        }) {
+            let _ = writeln!(self.transcript, "{clock}  ! {:?}: {}", event.reason, event.note);
+        }
+        let state = self.state(plan);
+        if state != self.shown {
+            let _ = writeln!(self.transcript, "{clock}    {state}");
+            self.shown = state;
+        }
+    }
+
+    fn state(&self, plan: &Plan) -> String {
+        let mut out = format!(
+            "{:<13}",
+            self.status.phase.map(|p| format!("{p:?}")).unwrap_or_default()
+        );
+        let mut names = self.names();
+        let weights: Vec<_> = match &plan.route {
+            Some(route) if self.spec.traffic.gateway.is_some() => route
+                .weights
+                .iter()
+                .map(|(r, w)| format!("{} {w}%", names(r)))
+                .collect(),
+            _ => self
+                .status
+                .arms
+                .iter()
+                .filter(|a| a.weight > 0)
+                .map(|a| format!("{} {}%", a.variant, a.weight))
+                .collect(),
+        };
+        let _ = write!(out, " traffic [{}]", weights.join(", "));
+        let pods: Vec<_> = plan
+            .workloads
+            .iter()
+            .filter(|(_, w)| w.replicas != Some(0))
+            .map(|(key, w)| {
+                let ready = self.workloads.get(key).map_or(0, |w| w.ready);
+                let kind = if key.purpose == Purpose::Pinned { "pinned " } else { "" };
+                format!(
+                    "{kind}{} {ready}/{}",
+                    names(&key.revision),
+                    w.replicas.map_or("auto".into(), |r| r.to_string())
+                )
+            })
+            .collect();
+        let _ = write!(out, " pods [{}]", pods.join(", "));
+        for kind in ["Ready", "Stalled", "EvidenceAvailable", "FallbackCapacity"] {
+            if let Some(Condition { status, reason, .. }) = self.status.conditions.iter().find(|c| c.type_ == kind) {
+                let usual = if kind == "Stalled" { "False" } else { "True" };
+                if status != usual {
+                    let _ = write!(out, " {kind}={status}({reason})");
+                }
+            }
+        }
+        if self
+            .status
+            .retiring
+            .iter()
+            .any(|r| r.reason == RetiringReason::KeepWarm)
+        {
+            out.push_str(" warm");
+        }
+        out
+    }
+
+    /// Names for people: the variant, with a mark where there are two revisions of it.
+    fn names(&self) -> impl FnMut(&RevisionRef) -> String + use<> {
+        let current: BTreeMap<String, String> = self
+            .spec
+            .variants
+            .iter()
+            .map(|v| (v.name.clone(), guardbit::identity::revision(&self.spec, v)))
+            .collect();
+        move |r: &RevisionRef| {
+            if current.get(&r.variant) == Some(&r.revision) {
+                r.variant.clone()
+            } else {
+                format!("{}(old)", r.variant)
+            }
+        }
+    }
+}
+
+fn deployment(revision: &RevisionRef) -> String {
+    guardbit::identity::object_name("risk", "fraud", &revision.variant, &revision.revision, Purpose::Serving)
+}
+
+/// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, looks every 5 s.
+pub fn spec() -> QuantizedModelSpec {
+    let text = include_str!("../testdata/fraud-scorer.yaml");
+    let model: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
+    let mut spec: QuantizedModelSpec = serde_json::from_value(model["spec"].clone()).unwrap();
+    spec.guards.truncate(3);
+    spec.target = Some("int8".into());
+    spec.serving.replicas = Some(10);
+    spec.variants[1].replicas = Some(10);
+    spec.traffic.precision_routes.clear();
+    spec.rollout.interval = "5s".into();
+    spec.rollout.steps.iter_mut().for_each(|s| s.hold = "1m".into());
+    spec.rollout.keep_warm = "5m".into();
+    spec.rollout.deadline = "30m".into();
+    spec.rollout.schedule_deadline = "5m".into();
+    spec
+}
