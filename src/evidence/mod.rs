@@ -3,6 +3,16 @@
 //! Owns how samples are counted; must not judge them (that is `judge`). Counts come from raw range vectors, because
 //! `rate()`, `increase()` and `histogram_quantile()` extrapolate and interpolate, and a test on them has no guarantee.
 
+mod counter;
+mod cursor;
+mod histogram;
+pub mod promql;
+pub mod sample;
+
+pub use cursor::{Advance, Cursor};
+pub use promql::{ArmMatcher, MatcherOp, PromqlError, arm_query, expression_query, histogram_query};
+pub use sample::{Matrix, SampleError, Series};
+
 /// Events counted on one arm over one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -54,5 +64,43 @@ pub struct Poll {
 }
 
 /// What Prometheus answered for one guard, on both arms.
-#[derive(Clone, Debug, Default)]
-pub struct GuardSamples;
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GuardSamples {
+    /// The arm on trial.
+    pub candidate: ArmSamples,
+    /// The arm it is judged against.
+    pub baseline: ArmSamples,
+}
+
+/// What Prometheus answered for one guard on one arm.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ArmSamples {
+    /// Counters of some and of all events, both asked for the same time, `total` first.
+    Proportion {
+        /// The counter of bad (or good) events.
+        part: Matrix,
+        /// The counter of all events.
+        total: Matrix,
+        /// Which events `part` counts.
+        kind: PartKind,
+    },
+    /// The `_bucket` series of a classic histogram.
+    Histogram(Matrix),
+    /// The result of a free query; the baseline is not looked at.
+    Value(Matrix),
+}
+
+impl Default for ArmSamples {
+    fn default() -> Self {
+        Self::Histogram(Matrix::default())
+    }
+}
+
+/// Which events the first counter of a proportion counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Bad ones: x is its count.
+    Bad,
+    /// Good ones: x is the rest.
+    Good,
+}

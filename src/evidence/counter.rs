@@ -1,0 +1,209 @@
+//! Counters: the increments of every series of an arm, each counted exactly once.
+//!
+//! Owns what is an increment: resets, series that are born, scrapes that only one of two counters has seen. Must not know
+//! what the increments mean (errors, buckets) nor keep state: the caller brings and takes what was last counted.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::sample::{Matrix, Series};
+
+/// Identity of a series: the first 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
+pub(super) type Fingerprint = u64;
+
+/// The newest sample of a series that was counted: Unix ms and the counter's value.
+pub(super) type Counted = (i64, u64);
+
+/// What last was counted, by series.
+pub(super) type Ledger = BTreeMap<Fingerprint, Counted>;
+
+/// Limits within which samples count.
+pub(super) struct Limits<'a> {
+    /// Samples before are not evidence (Unix ms).
+    pub since: i64,
+    /// Entries of the ledger may have been forgotten up to here (Unix ms): nothing new counts from before.
+    pub forgotten: i64,
+    /// Samples after are left for next time (Unix ms).
+    pub now: i64,
+    /// When pods started (Unix ms).
+    pub pod_started: &'a BTreeMap<String, i64>,
+}
+
+/// One query result of an arm. The first of several is the one whose scrapes rule the others.
+pub(super) struct Stream<'a> {
+    /// Sets the series of this stream apart from those of another with the same labels.
+    pub role: u8,
+    /// The series.
+    pub matrix: &'a Matrix,
+}
+
+/// An increment of a series.
+pub(super) struct Increment<'a> {
+    /// Index of its stream.
+    pub stream: usize,
+    /// Its series.
+    pub series: &'a Series,
+    /// Time of the sample that shows it (Unix ms).
+    pub at: i64,
+    /// By how much the counter rose.
+    pub by: u64,
+}
+
+struct Line<'a> {
+    stream: usize,
+    series: &'a Series,
+    fingerprint: Fingerprint,
+    samples: Vec<(i64, u64)>,
+}
+
+/// Hands every increment that is not yet in the ledger to `count`, and enters it there.
+pub(super) fn count_increments<'a>(
+    streams: &[Stream<'a>],
+    ledger: &mut Ledger,
+    limits: &Limits<'_>,
+    count: &mut dyn FnMut(Increment<'a>),
+) {
+    for (target, mut lines) in by_target(streams, limits) {
+        let cut = common_scrape(&lines, streams.len());
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
+        let start = start_of_new_series(&target, &lines, ledger, limits);
+        for line in lines {
+            let (mut last, mut value) = match ledger.get(&line.fingerprint) {
+                Some(&counted) => counted,
+                None => (start, 0),
+            };
+            let mut entry = ledger.get(&line.fingerprint).copied();
+            for (at, next) in line.samples {
+                if at > last {
+                    // A drop is a reset: the counter began again at 0.
+                    let by = next.checked_sub(value).unwrap_or(next);
+                    count(Increment {
+                        stream: line.stream,
+                        series: line.series,
+                        at,
+                        by,
+                    });
+                    last = at;
+                } else if entry.is_some_and(|(counted, _)| at <= counted) {
+                    continue;
+                }
+                value = next;
+                entry = Some((at, next));
+            }
+            if let Some(entry) = entry {
+                ledger.insert(line.fingerprint, entry);
+            }
+        }
+    }
+}
+
+/// What is scraped together, hence has the same timestamps: one endpoint of one job.
+type Target<'a> = [&'a str; 3];
+
+fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
+    let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
+    for (stream, &Stream { role, matrix }) in streams.iter().enumerate() {
+        for series in &matrix.series {
+            let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
+            let fingerprint = fingerprint(role, series);
+            let line = targets
+                .entry([label("pod"), label("instance"), label("job")])
+                .or_default()
+                .entry(fingerprint)
+                .or_insert_with(|| Line {
+                    stream,
+                    series,
+                    fingerprint,
+                    samples: Vec::new(),
+                });
+            line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
+                let usable = (limits.since..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
+                // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
+                usable.then_some((at, value.round() as u64))
+            }));
+        }
+    }
+    let ordered = |mut line: Line<'a>| {
+        line.samples.sort_by_key(|&(at, _)| at);
+        line.samples.dedup_by_key(|&mut (at, _)| at);
+        line
+    };
+    targets
+        .into_iter()
+        .map(|(target, lines)| (target, lines.into_values().map(ordered).collect()))
+        .collect()
+}
+
+/// The newest scrape of a target that all streams show.
+///
+/// One query may have been answered just before a scrape was stored, the other just after. Nothing counts beyond the
+/// newest scrape of the first stream. Another stream that is exactly one scrape behind is waited for, unless the server
+/// restarted in between (it exposes an error code only once it has occurred again); one further behind has ended.
+fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
+    let of = |stream: usize| lines.iter().filter(move |line| line.stream == stream);
+    let newest = |stream: usize| {
+        of(stream)
+            .filter_map(|line| line.samples.last())
+            .map(|&(at, _)| at)
+            .max()
+    };
+    let ruling = newest(0)?;
+    let previous = of(0)
+        .flat_map(|line| &line.samples)
+        .map(|&(at, _)| at)
+        .filter(|&at| at < ruling)
+        .max();
+    let restarted = of(0).any(|line| match line.samples.as_slice() {
+        [.., (_, before), (at, after)] if *at == ruling => after < before,
+        [.., (at, _)] => Some(*at) == previous,
+        [] => false,
+    });
+    let late = (1..streams)
+        .filter_map(newest)
+        .find(|&at| Some(at) == previous && !restarted);
+    Some(late.unwrap_or(ruling))
+}
+
+/// From when on a series counts that is not in the ledger, its value until then being the base.
+fn start_of_new_series(target: &Target<'_>, lines: &[Line<'_>], ledger: &Ledger, limits: &Limits<'_>) -> i64 {
+    let known = lines.iter().any(|line| ledger.contains_key(&line.fingerprint));
+    let born_under_watch = limits
+        .pod_started
+        .get(target[0])
+        .is_some_and(|&started| started >= limits.since.max(limits.forgotten));
+    if known || born_under_watch {
+        // Everything that it counted happened since: its first value is an increment from 0.
+        return limits.forgotten.max(limits.since.saturating_sub(1));
+    }
+    let first = lines
+        .iter()
+        .filter_map(|line| line.samples.first())
+        .map(|&(at, _)| at)
+        .min();
+    first.unwrap_or(limits.since).max(limits.forgotten)
+}
+
+fn fingerprint(role: u8, series: &Series) -> Fingerprint {
+    let mut hash = Sha256::new();
+    hash.update([role]);
+    for (name, value) in &series.labels {
+        // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
+        let bound = if name == "le" {
+            super::histogram::bound(value)
+        } else {
+            None
+        };
+        let value = bound.map_or_else(|| value.clone(), |bound| bound.to_string());
+        for part in [name, &value] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize()
+        .iter()
+        .take(6)
+        .fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+}

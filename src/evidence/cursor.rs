@@ -1,0 +1,357 @@
+//! The cursor: how far the evidence of a guard has been counted.
+//!
+//! Owns the promise that no interval of evidence counts twice and none is lost, across restarts, late samples and outages:
+//! it remembers the last counted sample of every series. Must not judge, and has no clock: the caller says what time it is.
+//!
+//! Polls lie on a grid, so that replaying an outage from stored samples gives the very polls that polling in time would
+//! have given; only samples that arrived late are found in an earlier poll than they would have been.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::counter::{Increment, Ledger, Limits, Stream, count_increments};
+use super::histogram::{Agreement, Cumulative, common_bounds};
+use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
+
+/// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
+pub const MEMORY_MS: i64 = 3_600_000;
+
+/// How far the evidence of one guard has been counted. Times are Unix milliseconds.
+///
+/// Encoded with postcard it takes at most twelve bytes per series at common scrape intervals and request counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Encoded", into = "Encoded")]
+pub struct Cursor {
+    since: i64,
+    through: i64,
+    ledger: Ledger,
+}
+
+/// Times relative to `through` and fingerprints of six bytes, because the cursor lives in the status of an object.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    through: i64,
+    since: i64,
+    series: Vec<([u8; 6], i64, u64)>,
+}
+
+impl From<Cursor> for Encoded {
+    fn from(Cursor { since, through, ledger }: Cursor) -> Self {
+        let series = ledger.into_iter().map(|(fingerprint, (at, value))| {
+            let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
+            (bytes, through.wrapping_sub(at), value)
+        });
+        Self {
+            through,
+            since: through.wrapping_sub(since),
+            series: series.collect(),
+        }
+    }
+}
+
+impl From<Encoded> for Cursor {
+    fn from(Encoded { through, since, series }: Encoded) -> Self {
+        let ledger = series.into_iter().map(|([a, b, c, d, e, f], at, value)| {
+            (
+                u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+                (through.wrapping_sub(at), value),
+            )
+        });
+        Self {
+            since: through.wrapping_sub(since),
+            through,
+            ledger: ledger.collect(),
+        }
+    }
+}
+
+/// What an advance found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Advance {
+    /// Intervals with new samples on at least one arm, oldest first.
+    pub polls: Vec<Poll>,
+    /// Time of the newest sample of either arm (Unix ms); `None` if there is no series at all.
+    pub newest_sample: Option<i64>,
+    /// What is odd about the data and what to do; the polls are usable all the same.
+    pub problem: Option<String>,
+}
+
+/// Increments of one poll, summed over the series of the arms.
+#[derive(Default)]
+struct Cell {
+    /// Of the candidate and the baseline.
+    arms: [Sums; 2],
+}
+
+#[derive(Default)]
+struct Sums {
+    total: u64,
+    part: u64,
+    cumulative: Cumulative,
+}
+
+/// Boundaries of polls between two times.
+struct Grid {
+    through: i64,
+    interval: i64,
+    /// Cells of full length; one more follows, which ends now.
+    full: i128,
+    now: i64,
+}
+
+impl Cursor {
+    /// A cursor that counts what happens after the first sample at or after `since` (Unix ms).
+    pub fn new(since: i64) -> Self {
+        Self {
+            since,
+            through: since,
+            ledger: Ledger::new(),
+        }
+    }
+
+    /// All up to here has been counted (Unix ms).
+    pub fn through(&self) -> i64 {
+        self.through
+    }
+
+    /// Evidence began here (Unix ms).
+    pub fn since(&self) -> i64 {
+        self.since
+    }
+
+    /// Starts afresh: the first sample of every series at or after `at` (Unix ms) becomes its base and is not counted.
+    /// For changes of weights: an interval in which they changed mixes two populations. Never goes back.
+    pub fn skip_to(&mut self, at: i64) {
+        *self = Self::new(at.max(self.through));
+    }
+
+    /// The range to ask for at `now` so that nothing is missed (ms): what is not yet counted, and four intervals of slack
+    /// for late samples; at most an hour, beyond which the remembered values bridge the gap.
+    pub fn window_ms(&self, now: i64, interval_ms: i64) -> u64 {
+        let slack = interval_ms.max(1).saturating_mul(4);
+        now.saturating_sub(self.through)
+            .max(0)
+            .saturating_add(slack)
+            .min(MEMORY_MS)
+            .unsigned_abs()
+    }
+
+    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms).
+    ///
+    /// `pod_started` (Unix ms, by pod name): a pod that started after `since` counts from 0, not from its first sample.
+    pub fn advance(
+        &mut self,
+        samples: &GuardSamples,
+        now: i64,
+        interval_ms: i64,
+        pod_started: &BTreeMap<String, i64>,
+    ) -> Advance {
+        let newest_sample = newest(samples, now);
+        if now <= self.through {
+            return Advance {
+                newest_sample,
+                ..Advance::default()
+            };
+        }
+        let grid = Grid::new(self.through, now, interval_ms);
+        let limits = Limits {
+            since: self.since,
+            forgotten: self.through.saturating_sub(MEMORY_MS),
+            now,
+            pod_started,
+        };
+        let (polls, problem) = match (&samples.candidate, &samples.baseline) {
+            (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),
+            (ArmSamples::Histogram(candidate), ArmSamples::Histogram(baseline)) => {
+                self.histogram([candidate, baseline], &grid, &limits)
+            }
+            (ArmSamples::Value(matrix), _) => self.value(matrix, now),
+            _ => (Vec::new(), Some("the two arms were asked different questions".into())),
+        };
+        self.through = now;
+        self.forget();
+        Advance {
+            polls,
+            newest_sample,
+            problem,
+        }
+    }
+
+    fn proportion(&mut self, samples: &GuardSamples, grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
+        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
+        let mut kinds = [PartKind::Bad; 2];
+        for (arm, samples) in [&samples.candidate, &samples.baseline].into_iter().enumerate() {
+            let ArmSamples::Proportion { part, total, kind } = samples else {
+                continue;
+            };
+            kinds[arm] = *kind;
+            let role = 2 * arm as u8;
+            let streams = [
+                Stream { role, matrix: total },
+                Stream {
+                    role: role + 1,
+                    matrix: part,
+                },
+            ];
+            count_increments(
+                &streams,
+                &mut self.ledger,
+                limits,
+                &mut |Increment { stream, at, by, .. }| {
+                    let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
+                    let sum = if stream == 0 { &mut sums.total } else { &mut sums.part };
+                    *sum = sum.saturating_add(by);
+                },
+            );
+        }
+        let mut excess: u64 = 0;
+        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
+            let [candidate, baseline] = std::array::from_fn(|arm| {
+                let Sums { total: n, part, .. } = arms[arm];
+                excess = excess.saturating_add(part.saturating_sub(n));
+                let part = part.min(n);
+                Counts {
+                    n,
+                    x: if kinds[arm] == PartKind::Bad { part } else { n - part },
+                }
+            });
+            grid.poll(cell, Observed::Proportion { candidate, baseline })
+        });
+        let polls = polls.collect();
+        let problem = (excess > 0).then(|| {
+            format!(
+                "{excess} more events were counted by the first counter than by total: every event it counts must also \
+                 be counted by total, and both must come from the same scrape"
+            )
+        });
+        (polls, problem)
+    }
+
+    fn histogram(&mut self, arms: [&Matrix; 2], grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
+        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
+        for (arm, &matrix) in arms.iter().enumerate() {
+            let streams = [Stream {
+                role: 4 + arm as u8,
+                matrix,
+            }];
+            count_increments(
+                &streams,
+                &mut self.ledger,
+                limits,
+                &mut |Increment { series, at, by, .. }| {
+                    cells.entry(grid.cell(at)).or_default().arms[arm]
+                        .cumulative
+                        .add(series, by);
+                },
+            );
+        }
+        let (bounds, agreement) = common_bounds(arms);
+        let has_series = arms.iter().any(|matrix| !matrix.series.is_empty());
+        let problem = match agreement {
+            _ if has_series && bounds.is_empty() => Some(
+                "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods"
+                    .to_owned(),
+            ),
+            Agreement::Differ => Some(format!(
+                "the histograms of the arms have different buckets; only the {} bounds they share are used",
+                bounds.len()
+            )),
+            Agreement::Same => None,
+        };
+        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
+            let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].cumulative.buckets(&bounds));
+            grid.poll(cell, Observed::Histogram { candidate, baseline })
+        });
+        (polls.collect(), problem)
+    }
+
+    fn value(&self, matrix: &Matrix, now: i64) -> (Vec<Poll>, Option<String>) {
+        let mut values = matrix
+            .series
+            .iter()
+            .filter_map(|series| series.samples.iter().max_by_key(|(at, _)| *at));
+        match (values.next(), values.count()) {
+            (None, _) => (Vec::new(), None),
+            (Some(&(at, value)), 0) if at > self.through && at <= now && value.is_finite() => (
+                vec![Poll {
+                    from: self.through,
+                    through: now,
+                    observed: Observed::Value(value),
+                }],
+                None,
+            ),
+            (Some(_), 0) => (Vec::new(), None),
+            (Some(_), more) => {
+                let problem = format!(
+                    "the query gave {} values: wrap it in max(…), min(…) or avg(…)",
+                    more + 1
+                );
+                (Vec::new(), Some(problem))
+            }
+        }
+    }
+
+    /// Forgets series that ended an hour ago; what is asked for never reaches back that far.
+    fn forget(&mut self) {
+        let until = self.through.saturating_sub(MEMORY_MS);
+        self.ledger.retain(|_, &mut (at, _)| at >= until);
+    }
+}
+
+impl Grid {
+    /// The last cell ends at `now` and is up to one and a half intervals long, so that polling in time, with its jitter,
+    /// makes one poll of one call.
+    fn new(through: i64, now: i64, interval_ms: i64) -> Self {
+        let interval = interval_ms.max(1);
+        let gap = i128::from(now) - i128::from(through);
+        let step = i128::from(interval);
+        let full = ((2 * gap - 3 * step).max(0) + 2 * step - 1) / (2 * step);
+        Self {
+            through,
+            interval,
+            full,
+            now,
+        }
+    }
+
+    /// The cell that a sample belongs to; a late one belongs to the first that is still open.
+    fn cell(&self, at: i64) -> i128 {
+        let since = i128::from(at) - i128::from(self.through);
+        ((since - 1).div_euclid(i128::from(self.interval)) + 1).clamp(1, self.full + 1)
+    }
+
+    fn poll(&self, cell: i128, observed: Observed) -> Poll {
+        let end = |cell: i128| {
+            let end = i128::from(self.through) + cell * i128::from(self.interval);
+            if cell > self.full {
+                self.now
+            } else {
+                i64::try_from(end).unwrap_or(self.now)
+            }
+        };
+        Poll {
+            from: end(cell - 1),
+            through: end(cell),
+            observed,
+        }
+    }
+}
+
+fn newest(samples: &GuardSamples, now: i64) -> Option<i64> {
+    let matrices = [&samples.candidate, &samples.baseline]
+        .into_iter()
+        .flat_map(|arm| match arm {
+            ArmSamples::Proportion { part, total, .. } => vec![total, part],
+            ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
+        });
+    matrices
+        .flat_map(|matrix| &matrix.series)
+        .flat_map(|series| &series.samples)
+        .map(|&(at, _)| at)
+        .filter(|&at| at <= now)
+        .max()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Classic histograms: increments of cumulative `le` series → events per bucket.
+//!
+//! Owns the bounds. Must not interpolate: a count belongs to the bucket that Prometheus says, or to a wider one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Buckets;
+use super::sample::{Matrix, Series};
+
+/// Upper bounds of buckets, ascending, `+Inf` left out; as order-preserving bits, so that they can be keys.
+type Bounds = BTreeSet<u64>;
+
+/// Cumulative increments by upper bound, summed over the series of an arm.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cumulative(BTreeMap<u64, u64>);
+
+/// The upper bound that an `le` label names; `None` if it names none.
+pub(super) fn bound(le: &str) -> Option<f64> {
+    let bound: f64 = le.parse().ok()?;
+    // Adding 0 turns -0 into 0.
+    (!bound.is_nan()).then_some(bound + 0.0)
+}
+
+/// The finite bounds that all histograms have, and whether any differ.
+///
+/// Cumulative counts at a common bound add up whatever other bounds there are, so nothing is lost but resolution.
+pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> (Vec<f64>, Agreement) {
+    let mut histograms: BTreeMap<Vec<(&str, &str)>, Bounds> = BTreeMap::new();
+    for series in matrices
+        .into_iter()
+        .flat_map(|matrix| &matrix.series)
+        .filter(|series| !series.samples.is_empty())
+    {
+        let Some(bound) = series.labels.get("le").and_then(|le| bound(le)) else {
+            continue;
+        };
+        let labels = series
+            .labels
+            .iter()
+            .filter(|(name, _)| *name != "le")
+            .map(|(n, v)| (n.as_str(), v.as_str()));
+        histograms.entry(labels.collect()).or_default().insert(key(bound));
+    }
+    let infinity = key(f64::INFINITY);
+    let mut all = histograms.into_values().filter(|bounds| bounds.contains(&infinity));
+    let Some(first) = all.next() else {
+        return (Vec::new(), Agreement::Same);
+    };
+    let mut agreement = Agreement::Same;
+    let common = all.fold(first, |common, bounds| {
+        if common != bounds {
+            agreement = Agreement::Differ;
+        }
+        &common & &bounds
+    });
+    (
+        common
+            .into_iter()
+            .map(unkey)
+            .filter(|bound| bound.is_finite())
+            .collect(),
+        agreement,
+    )
+}
+
+/// Whether all histograms have the same bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// They do.
+    Same,
+    /// They do not; only common ones are used.
+    Differ,
+}
+
+impl Cumulative {
+    /// Adds the increment of a `_bucket` series.
+    pub(super) fn add(&mut self, series: &Series, by: u64) {
+        if let Some(bound) = series.labels.get("le").and_then(|le| bound(le)) {
+            let count = self.0.entry(key(bound)).or_default();
+            *count = count.saturating_add(by);
+        }
+    }
+
+    /// Events per bucket. A cumulative count below that of a lower bound is taken to be equal to it.
+    pub(super) fn buckets(&self, bounds: &[f64]) -> Buckets {
+        let mut below = 0;
+        let counts = bounds
+            .iter()
+            .chain([&f64::INFINITY])
+            .map(|&bound| {
+                let cumulative = self.0.get(&key(bound)).copied().unwrap_or_default().max(below);
+                cumulative - std::mem::replace(&mut below, cumulative)
+            })
+            .collect();
+        Buckets {
+            bounds: bounds.to_vec(),
+            counts,
+        }
+    }
+}
+
+/// Bits of a number that order as the number does (IEEE 754 totalOrder).
+fn key(bound: f64) -> u64 {
+    let bits = bound.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+fn unkey(key: u64) -> f64 {
+    f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn series(pod: &str, le: &str) -> Series {
+        Series {
+            labels: [("pod".to_owned(), pod.to_owned()), ("le".to_owned(), le.to_owned())].into(),
+            samples: vec![(0, 0.0)],
+        }
+    }
+
+    fn matrix(series: Vec<Series>) -> Matrix {
+        Matrix {
+            series,
+            warnings: vec![],
+        }
+    }
+
+    #[test]
+    fn bounds_are_read_however_they_are_written() {
+        let cases = [
+            ("+Inf", Some(f64::INFINITY)),
+            ("Inf", Some(f64::INFINITY)),
+            ("0.5", Some(0.5)),
+            ("1e-3", Some(0.001)),
+            ("1.0", Some(1.0)),
+            ("-0", Some(0.0)),
+            ("-2", Some(-2.0)),
+            ("NaN", None),
+            ("", None),
+            ("fast", None),
+        ];
+        for (le, expected) in cases {
+            assert_eq!(bound(le), expected, "{le}");
+        }
+    }
+
+    #[test]
+    fn pods_with_other_bounds_are_counted_on_those_they_share() {
+        let both = matrix(
+            ["0.1", "0.5", "1", "+Inf"]
+                .map(|le| series("a", le))
+                .into_iter()
+                .chain(["0.5", "1.0", "2", "+Inf"].map(|le| series("b", le)))
+                .collect(),
+        );
+        assert_eq!(common_bounds([&both]), (vec![0.5, 1.0], Agreement::Differ));
+        let mut sum = Cumulative::default();
+        for (pod, le, by) in [
+            ("a", "0.1", 1),
+            ("a", "0.5", 3),
+            ("a", "1", 4),
+            ("a", "+Inf", 4),
+            ("b", "0.5", 10),
+            ("b", "1.0", 10),
+            ("b", "2", 15),
+            ("b", "+Inf", 16),
+        ] {
+            sum.add(&series(pod, le), by);
+        }
+        assert_eq!(
+            sum.buckets(&[0.5, 1.0]),
+            Buckets {
+                bounds: vec![0.5, 1.0],
+                counts: vec![13, 1, 6]
+            }
+        );
+    }
+
+    #[test]
+    fn a_histogram_without_an_infinite_bucket_sets_no_bounds() {
+        let torn = matrix(vec![series("a", "0.1"), series("b", "1"), series("b", "+Inf")]);
+        assert_eq!(common_bounds([&torn]), (vec![1.0], Agreement::Same));
+    }
+
+    #[test]
+    fn a_cumulative_count_that_falls_is_clamped() {
+        let mut sum = Cumulative::default();
+        for (le, by) in [("1", 5), ("2", 3), ("+Inf", 7)] {
+            sum.add(&series("a", le), by);
+        }
+        assert_eq!(sum.buckets(&[1.0, 2.0]).counts, [5, 0, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_order_as_numbers_do(a in any::<f64>(), b in any::<f64>()) {
+            prop_assume!(!a.is_nan() && !b.is_nan());
+            prop_assert_eq!(unkey(key(a)).to_bits(), a.to_bits());
+            if a < b { prop_assert!(key(a) < key(b)); }
+        }
+    }
+}

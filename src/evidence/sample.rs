@@ -1,0 +1,426 @@
+//! What Prometheus answered: the body of `/api/v1/query`, parsed into samples.
+//!
+//! Owns the reading of the response and the question whether it is whole. Must not count (that is `counter`), and must
+//! not guess: an answer that is partial, of another type or cut short is an error with its own name, never a few samples.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+
+/// Series with their samples, as a range selector gives them; an instant vector has one sample per series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrix {
+    /// The series, in the order of the response.
+    pub series: Vec<Series>,
+    /// Remarks that do not put the data in doubt.
+    pub warnings: Vec<String>,
+}
+
+/// One series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// Labels, including `__name__`.
+    pub labels: BTreeMap<String, String>,
+    /// Unix milliseconds and value; only finite values.
+    pub samples: Vec<(i64, f64)>,
+}
+
+/// Why a response is no evidence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// Prometheus refused the query, in its own words.
+    #[error("Prometheus refused the query ({kind}): {message}")]
+    Refused {
+        /// Its `errorType`.
+        kind: String,
+        /// Its `error`.
+        message: String,
+    },
+    /// The body is no JSON.
+    #[error(
+        "the answer is not JSON but starts with {start:?}: the URL may be that of a login page or a proxy; \
+         set it to the address under which /api/v1/query answers"
+    )]
+    NotJson {
+        /// First characters of the body.
+        start: String,
+    },
+    /// The body ends in the middle.
+    #[error("the answer ends after {bytes} bytes in the middle of the JSON: a proxy or Prometheus itself cut it off")]
+    Truncated {
+        /// Length of what arrived.
+        bytes: usize,
+    },
+    /// JSON, but not that of the query API.
+    #[error("the answer is JSON but not that of Prometheus' query API: {detail}")]
+    Malformed {
+        /// What the parser expected.
+        detail: String,
+    },
+    /// Another kind of result.
+    #[error("the query gave a {got}, expected a {expected}: {hint}")]
+    WrongType {
+        /// What was needed.
+        expected: &'static str,
+        /// What came.
+        got: String,
+        /// What to write.
+        hint: &'static str,
+    },
+    /// A native histogram where a classic one is needed.
+    #[error(
+        "series {series} holds native histograms: guardbit counts classic ones; scrape them too \
+         (scrape_classic_histograms: true, or always_scrape_classic_histograms since Prometheus 3)"
+    )]
+    NativeHistogram {
+        /// Name of the series.
+        series: String,
+    },
+    /// Part of the data is missing.
+    #[error("the answer may be partial and is no evidence: {warning}")]
+    Partial {
+        /// The first warning.
+        warning: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "R: DeserializeOwned")]
+struct Answer<R> {
+    status: String,
+    data: Option<Data<R>>,
+    #[serde(default, rename = "errorType")]
+    error_type: String,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
+    #[serde(default)]
+    infos: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "R: DeserializeOwned")]
+struct Data<R> {
+    #[serde(rename = "resultType")]
+    result_type: String,
+    result: R,
+}
+
+#[derive(Deserialize)]
+struct RangeSeries {
+    metric: BTreeMap<String, String>,
+    #[serde(default)]
+    values: Vec<(f64, Number)>,
+    #[serde(default)]
+    histograms: Vec<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct VectorSeries {
+    metric: BTreeMap<String, String>,
+    value: Option<(f64, Number)>,
+    histogram: Option<IgnoredAny>,
+}
+
+/// A sample value: Prometheus writes it as a string, so that `NaN` and `+Inf` survive JSON.
+struct Number(f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number written as a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                text.parse()
+                    .map(Number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl Matrix {
+    /// Parses the response to an instant query of a range selector (`counter[90s]`): raw samples.
+    pub fn parse(body: &[u8]) -> Result<Self, SampleError> {
+        let (series, warnings) =
+            read::<Vec<RangeSeries>>(body, "matrix", "append a range such as [90s] to the selector")?;
+        let series = series
+            .into_iter()
+            .map(
+                |RangeSeries {
+                     metric,
+                     values,
+                     histograms,
+                 }| {
+                    if values.is_empty() && !histograms.is_empty() {
+                        return Err(native(&metric));
+                    }
+                    Ok(Series {
+                        labels: metric,
+                        samples: values.into_iter().filter_map(sample).collect(),
+                    })
+                },
+            )
+            .collect::<Result<_, _>>()?;
+        Ok(Self { series, warnings })
+    }
+
+    /// Parses the response to an instant query of a free expression: a vector, or a scalar as one series without labels.
+    pub fn parse_vector(body: &[u8]) -> Result<Self, SampleError> {
+        const HINT: &str = "write an expression with one value, such as max(…) of an instant vector";
+        match read::<Vec<VectorSeries>>(body, "vector", HINT) {
+            Ok((series, warnings)) => {
+                let series = series
+                    .into_iter()
+                    .map(
+                        |VectorSeries {
+                             metric,
+                             value,
+                             histogram,
+                         }| {
+                            if value.is_none() && histogram.is_some() {
+                                return Err(native(&metric));
+                            }
+                            Ok(Series {
+                                labels: metric,
+                                samples: value.and_then(sample).into_iter().collect(),
+                            })
+                        },
+                    )
+                    .collect::<Result<_, _>>()?;
+                Ok(Self { series, warnings })
+            }
+            Err(SampleError::WrongType { got, .. }) if got == "scalar" => {
+                let (scalar, warnings) = read::<(f64, Number)>(body, "scalar", HINT)?;
+                let series = Series {
+                    labels: BTreeMap::new(),
+                    samples: sample(scalar).into_iter().collect(),
+                };
+                Ok(Self {
+                    series: vec![series],
+                    warnings,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Time of the newest sample (Unix ms).
+    pub fn newest(&self) -> Option<i64> {
+        self.series
+            .iter()
+            .flat_map(|series| &series.samples)
+            .map(|&(at, _)| at)
+            .max()
+    }
+}
+
+/// Stale markers and `NaN` are no samples; an infinite counter is none either. Seconds become milliseconds.
+fn sample((seconds, Number(value)): (f64, Number)) -> Option<(i64, f64)> {
+    // The cast saturates: an absurd timestamp stays absurd instead of wrapping round to a plausible one.
+    value.is_finite().then_some(((seconds * 1000.0).round() as i64, value))
+}
+
+fn native(metric: &BTreeMap<String, String>) -> SampleError {
+    SampleError::NativeHistogram {
+        series: metric.get("__name__").cloned().unwrap_or_default(),
+    }
+}
+
+/// Reads a response whose result is expected to be an `R`, named `expected` by Prometheus.
+fn read<R: DeserializeOwned>(
+    body: &[u8],
+    expected: &'static str,
+    hint: &'static str,
+) -> Result<(R, Vec<String>), SampleError> {
+    let answer: Answer<R> = match serde_json::from_slice(body) {
+        Ok(answer) => answer,
+        Err(error) => return Err(explain(body, &error, expected, hint)),
+    };
+    let Answer {
+        status,
+        data,
+        error_type,
+        error,
+        warnings,
+        infos,
+    } = answer;
+    if status != "success" {
+        return Err(SampleError::Refused {
+            kind: error_type,
+            message: error,
+        });
+    }
+    let Some(Data { result_type, result }) = data else {
+        return Err(SampleError::Malformed {
+            detail: "status is success, but there is no data".into(),
+        });
+    };
+    if result_type != expected {
+        return Err(SampleError::WrongType {
+            expected,
+            got: result_type,
+            hint,
+        });
+    }
+    // Remarks on the expression ("metric might not be a counter") do not put the data in doubt; everything else might.
+    let (remarks, doubts): (Vec<_>, Vec<_>) = infos.into_iter().partition(|info| info.starts_with("PromQL info"));
+    if let Some(warning) = warnings.into_iter().chain(doubts).next() {
+        return Err(SampleError::Partial { warning });
+    }
+    Ok((result, remarks))
+}
+
+/// The typed reading failed: tells why, looking only at the envelope.
+fn explain(body: &[u8], error: &serde_json::Error, expected: &'static str, hint: &'static str) -> SampleError {
+    if error.is_eof() && body.iter().any(|byte| !byte.is_ascii_whitespace()) {
+        return SampleError::Truncated { bytes: body.len() };
+    }
+    if error.is_syntax() || error.is_eof() {
+        let start: String = String::from_utf8_lossy(body.get(..200).unwrap_or(body))
+            .chars()
+            .take(60)
+            .collect();
+        return SampleError::NotJson { start };
+    }
+    match serde_json::from_slice::<Answer<IgnoredAny>>(body) {
+        Ok(Answer {
+            status,
+            error_type,
+            error,
+            ..
+        }) if status != "success" => SampleError::Refused {
+            kind: error_type,
+            message: error,
+        },
+        Ok(Answer {
+            data: Some(Data { result_type, .. }),
+            ..
+        }) if result_type != expected => SampleError::WrongType {
+            expected,
+            got: result_type,
+            hint,
+        },
+        _ => SampleError::Malformed {
+            detail: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matrix(values: &str) -> String {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"__name__":"m","pod":"a"}},"values":{values}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn samples_are_read_in_milliseconds_and_stale_markers_dropped() {
+        let body = matrix(r#"[[1700000000.123,"1"],[1700000015,"NaN"],[1700000030,"+Inf"],[1700000045.5,"2e3"]]"#);
+        let read = Matrix::parse(body.as_bytes()).unwrap();
+        assert_eq!(read.series.len(), 1);
+        assert_eq!(read.series[0].labels["pod"], "a");
+        assert_eq!(
+            read.series[0].samples,
+            [(1_700_000_000_123, 1.0), (1_700_000_045_500, 2000.0)]
+        );
+        assert_eq!(read.newest(), Some(1_700_000_045_500));
+    }
+
+    #[test]
+    fn each_way_of_being_no_evidence_has_its_own_error() {
+        let whole = matrix(r#"[[1,"1"]]"#);
+        let cut = &whole[..whole.len() - 9];
+        let with = |tail: &str| format!("{},{tail}}}", &whole[..whole.len() - 1]);
+        let cases: Vec<(String, &str)> = vec![
+            ("<html><body>Sign in</body></html>".into(), r#"starts with "<html><body>Sign in"#),
+            (String::new(), "starts with \"\""),
+            (cut.into(), "in the middle of the JSON"),
+            (
+                r#"{"status":"error","errorType":"bad_data","error":"1:3: parse error"}"#.into(),
+                "Prometheus refused the query (bad_data): 1:3: parse error",
+            ),
+            (
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}"#.into(),
+                "gave a vector, expected a matrix: append a range",
+            ),
+            (r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#.into(), "gave a scalar, expected a matrix"),
+            (r#"{"status":"success"}"#.into(), "there is no data"),
+            (r#"{"hello":"world"}"#.into(), "not that of Prometheus' query API"),
+            ("[]".into(), "not that of Prometheus' query API"),
+            (matrix(r#"[[1,1]]"#), "a number written as a string"),
+            (with(r#""warnings":["no store answered"]"#), "may be partial and is no evidence: no store answered"),
+            (with(r#""infos":["partial response from a sidecar"]"#), "may be partial"),
+            (
+                r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"h"},"histograms":[[1,{}]]}]}}"#
+                    .into(),
+                "series h holds native histograms",
+            ),
+        ];
+        for (body, part) in cases {
+            let error = Matrix::parse(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_remark_on_the_expression_does_not_spoil_the_data() {
+        let body = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.5"]}]},
+            "infos":["PromQL info: metric might not be a counter"]}"#;
+        let read = Matrix::parse_vector(body.as_bytes()).unwrap();
+        assert_eq!(read.series[0].samples, [(1000, 0.5)]);
+        assert_eq!(read.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_scalar_is_one_series_without_labels_and_nan_is_no_value() {
+        let body = r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"7"]}}"#;
+        assert_eq!(
+            Matrix::parse_vector(body.as_bytes()).unwrap().series,
+            [Series {
+                labels: BTreeMap::new(),
+                samples: vec![(1500, 7.0)]
+            }]
+        );
+        let nan = body.replace("\"7\"", "\"NaN\"");
+        assert_eq!(Matrix::parse_vector(nan.as_bytes()).unwrap().newest(), None);
+        let string = r#"{"status":"success","data":{"resultType":"string","result":[1.5,"x"]}}"#;
+        assert!(matches!(
+            Matrix::parse_vector(string.as_bytes()),
+            Err(SampleError::WrongType { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Matrix::parse(&body).is_err());
+            prop_assert!(Matrix::parse_vector(&body).is_err());
+        }
+
+        #[test]
+        fn a_body_cut_anywhere_is_an_error(at in 0usize..1000) {
+            let whole = matrix(r#"[[1700000000.1,"1"],[1700000015.1,"12"]]"#);
+            let cut = &whole.as_bytes()[..at.min(whole.len() - 1)];
+            prop_assert!(Matrix::parse(cut).is_err());
+        }
+
+        #[test]
+        fn arbitrary_numbers_never_panic(at in any::<f64>(), value in any::<f64>()) {
+            prop_assume!(at.is_finite());
+            let body = matrix(&format!(r#"[[{at:e},"{value:e}"]]"#));
+            let _ = Matrix::parse(body.as_bytes());
+        }
+    }
+}
