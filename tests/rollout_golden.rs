@@ -311,7 +311,10 @@ fn lateral_rollout_that_cannot_be_scheduled_leaves_the_old_revision() {
     // Both revisions share the variant's name; only the one on trial asks for more pods.
     world.behaviour.insert("int8".into(), bad(|b| b.unschedulable = true));
     world.run(400);
-    story("lateral_rollout_that_cannot_be_scheduled_leaves_the_old_revision", &world);
+    story(
+        "lateral_rollout_that_cannot_be_scheduled_leaves_the_old_revision",
+        &world,
+    );
 }
 
 #[test]

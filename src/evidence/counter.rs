@@ -140,8 +140,8 @@ fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target
 /// The newest scrape of a target that all streams show.
 ///
 /// One query may have been answered just before a scrape was stored, the other just after. Nothing counts beyond the
-/// newest scrape of the first stream. Another stream that is exactly one scrape behind is waited for; one that is further
-/// behind has ended (a restarted server exposes an error code only once it has occurred again) and holds up nothing.
+/// newest scrape of the first stream. Another stream that is exactly one scrape behind is waited for, unless the server
+/// restarted in between (it exposes an error code only once it has occurred again); one further behind has ended.
 fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
     let of = |stream: usize| lines.iter().filter(move |line| line.stream == stream);
     let newest = |stream: usize| {
@@ -156,7 +156,14 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
         .map(|&(at, _)| at)
         .filter(|&at| at < ruling)
         .max();
-    let late = (1..streams).filter_map(newest).find(|&at| Some(at) == previous);
+    let restarted = of(0).any(|line| match line.samples.as_slice() {
+        [.., (_, before), (at, after)] if *at == ruling => after < before,
+        [.., (at, _)] => Some(*at) == previous,
+        [] => false,
+    });
+    let late = (1..streams)
+        .filter_map(newest)
+        .find(|&at| Some(at) == previous && !restarted);
     Some(late.unwrap_or(ruling))
 }
 

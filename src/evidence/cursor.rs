@@ -205,11 +205,11 @@ impl Cursor {
                 },
             );
         }
-        let mut excess = 0;
+        let mut excess: u64 = 0;
         let polls = cells.into_iter().map(|(cell, Cell { arms })| {
             let [candidate, baseline] = std::array::from_fn(|arm| {
                 let Sums { total: n, part, .. } = arms[arm];
-                excess += part.saturating_sub(n);
+                excess = excess.saturating_add(part.saturating_sub(n));
                 let part = part.min(n);
                 Counts {
                     n,
