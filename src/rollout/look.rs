@@ -15,6 +15,9 @@ use crate::identity::Purpose;
 /// Decisions that status keeps.
 const KEPT_DECISIONS: usize = 10;
 
+/// Rejections that status keeps.
+const KEPT_REJECTIONS: usize = 50;
+
 /// Time that connections get to drain, and gateways to follow, before pods go.
 pub(super) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
 
@@ -132,6 +135,8 @@ impl<'a> Look<'a> {
             reason: reason.to_owned(),
             at: self.time(),
         });
+        let surplus = self.status.rejected.len().saturating_sub(KEPT_REJECTIONS);
+        self.status.rejected.drain(..surplus);
     }
 
     /// Records a failure; `retries` is how often it may be tried again under this attempt.
@@ -159,7 +164,7 @@ impl<'a> Look<'a> {
     }
 
     /// Forgets what no longer matters: records of revisions that are neither in the spec nor alive, and retirements that
-    /// are over.
+    /// are over. Rejections stay: a revert in git may bring the identity back.
     pub(super) fn prune(&mut self) {
         let now = self.now;
         self.status
@@ -173,27 +178,11 @@ impl<'a> Look<'a> {
                 || self.status.rollout.as_ref().is_some_and(|x| here(&x.candidate))
                 || self.seen.workloads.keys().any(|key| here(&key.revision))
         };
-        let (proven, rejected, failed) = (
-            self.status
-                .proven
-                .iter()
-                .filter(|x| live(&x.variant, &x.revision))
-                .cloned()
-                .collect(),
-            self.status
-                .rejected
-                .iter()
-                .filter(|x| live(&x.variant, &x.revision))
-                .cloned()
-                .collect(),
-            self.status
-                .failed
-                .iter()
-                .filter(|x| live(&x.variant, &x.revision))
-                .cloned()
-                .collect(),
+        let (proven, failed) = (
+            self.status.proven.iter().filter(|x| live(&x.variant, &x.revision)).cloned().collect(),
+            self.status.failed.iter().filter(|x| live(&x.variant, &x.revision)).cloned().collect(),
         );
-        (self.status.proven, self.status.rejected, self.status.failed) = (proven, rejected, failed);
+        (self.status.proven, self.status.failed) = (proven, failed);
         for retiring in &self.status.retiring {
             self.alarms.push(retiring.until.0);
         }

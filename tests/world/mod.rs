@@ -49,6 +49,16 @@ impl Default for Behaviour {
     }
 }
 
+/// The counters at one time.
+#[derive(Clone, Debug, Default)]
+struct Scrape {
+    at: i64,
+    total: f64,
+    bad: f64,
+    latency: Vec<f64>,
+    score: Vec<f64>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Arm {
     total: f64,
@@ -56,8 +66,7 @@ struct Arm {
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
-    /// (time in ms, the counters).
-    history: Vec<(i64, f64, f64, Vec<f64>, Vec<f64>)>,
+    history: Vec<Scrape>,
 }
 
 pub const LATENCY_BOUNDS: [f64; 12] = [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.2, 0.5];
@@ -68,6 +77,7 @@ pub struct World {
     pub start: Timestamp,
     pub spec: QuantizedModelSpec,
     pub generation: i64,
+    seen_generation: i64,
     pub status: QuantizedModelStatus,
     pub deleted_at: Option<Timestamp>,
     pub released: bool,
@@ -93,6 +103,7 @@ impl World {
             start,
             spec,
             generation: 1,
+            seen_generation: 1,
             status: QuantizedModelStatus::default(),
             deleted_at: None,
             released: false,
@@ -164,13 +175,13 @@ impl World {
 
     fn samples(&self, query: &GuardQuery, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
         let from = self.now.as_millisecond() - query.window_ms as i64;
-        let series = |labels: &[(&str, String)], value: &dyn Fn(&(i64, f64, f64, Vec<f64>, Vec<f64>)) -> f64| {
+        let series = |labels: &[(&str, String)], value: &dyn Fn(&Scrape) -> f64| {
             let Some((revision, arm)) = arm else { return Vec::new() };
             let samples: Vec<_> = arm
                 .history
                 .iter()
-                .filter(|h| h.0 > from && h.0 <= self.now.as_millisecond())
-                .map(|h| (h.0, value(h)))
+                .filter(|h| h.at > from && h.at <= self.now.as_millisecond())
+                .map(|h| (h.at, value(h)))
                 .collect();
             let mut all: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
             all.insert("pod".into(), format!("{}-7d9c-abcde", deployment(revision)));
@@ -186,11 +197,11 @@ impl World {
         };
         match &query.ask {
             Ask::Proportion { kind, .. } => ArmSamples::Proportion {
-                part: matrix(series(&[("code", "500".into())], &|h| h.2)),
+                part: matrix(series(&[("code", "500".into())], &|h| h.bad)),
                 total: matrix(
-                    series(&[("code", "200".into())], &|h| h.1 - h.2)
+                    series(&[("code", "200".into())], &|h| h.total - h.bad)
                         .into_iter()
-                        .chain(series(&[("code", "500".into())], &|h| h.2))
+                        .chain(series(&[("code", "500".into())], &|h| h.bad))
                         .collect(),
                 ),
                 kind: *kind,
@@ -207,9 +218,9 @@ impl World {
                     let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
                     all.extend(series(&[("le", le)], &|h| {
                         if scores {
-                            h.4[..=i].iter().sum()
+                            h.score[..=i].iter().sum()
                         } else {
-                            h.3[..=i].iter().sum()
+                            h.latency[..=i].iter().sum()
                         }
                     }));
                 }
@@ -222,11 +233,15 @@ impl World {
     /// One look, and all that follows from it.
     pub fn look(&mut self) -> Plan {
         let plan = decide(&self.observe());
-        self.apply(&plan);
-        self.note(&plan);
+        self.carry_out(&plan);
+        plan
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        self.apply(plan);
+        self.note(plan);
         self.next_look = self.now + plan.again;
         self.last_plan = Some(plan.clone());
-        plan
     }
 
     pub fn apply(&mut self, plan: &Plan) {
@@ -272,19 +287,35 @@ impl World {
         }
     }
 
-    /// Advances to `until`, looking whenever something changes or it is time to.
-    pub fn run_to(&mut self, until: Timestamp) {
+    /// Lets time pass, looking whenever something changes or it is time to.
+    pub fn run(&mut self, seconds: i64) {
+        self.run_watched(seconds, &mut |_, _, _| {});
+    }
+
+    /// The same, showing every look to `watcher`: the world as it was seen, the status before, the plan.
+    pub fn run_watched(&mut self, seconds: i64, watcher: &mut dyn FnMut(&Self, &QuantizedModelStatus, &Plan)) {
+        let until = self.now + SignedDuration::from_secs(seconds);
+        let mut edited = self
+            .last_plan
+            .as_ref()
+            .is_none_or(|_| self.seen_generation != self.generation);
         while self.now < until && !self.released {
             self.now += SignedDuration::from_secs(1);
             let changed = self.live_one_second();
-            if changed || self.now >= self.next_look {
-                self.look();
+            if changed || edited || self.now >= self.next_look {
+                edited = false;
+                self.seen_generation = self.generation;
+                let before = self.status.clone();
+                let plan = decide(&self.observe());
+                watcher(self, &before, &plan);
+                self.carry_out(&plan);
             }
         }
     }
 
-    pub fn run(&mut self, seconds: i64) {
-        self.run_to(self.now + SignedDuration::from_secs(seconds));
+    /// Requests that a revision has served.
+    pub fn served(&self, revision: &RevisionRef) -> f64 {
+        self.arms.get(revision).map_or(0.0, |arm| arm.total)
     }
 
     /// Pods come and go, requests flow; whether a watch would tell of anything.
@@ -393,8 +424,13 @@ impl World {
             for arm in self.arms.values_mut() {
                 let floor = |v: &Vec<f64>| v.iter().map(|x| x.floor()).collect();
                 let (latency, score) = (floor(&arm.latency), floor(&arm.score));
-                arm.history
-                    .push((now.as_millisecond(), arm.total.floor(), arm.bad.floor(), latency, score));
+                arm.history.push(Scrape {
+                    at: now.as_millisecond(),
+                    total: arm.total.floor(),
+                    bad: arm.bad.floor(),
+                    latency,
+                    score,
+                });
                 let surplus = arm.history.len().saturating_sub(720);
                 arm.history.drain(..surplus);
             }

@@ -1,0 +1,369 @@
+//! The invariants of a rollout, over random histories of at least fifty events.
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guardbit::api::{Action, Duration, QuantizedModelStatus, RetiringReason, RevisionRef, Verdict};
+use guardbit::identity::{self, Purpose};
+use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
+use proptest::prelude::*;
+use world::{Behaviour, World, spec};
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Pass(i64),
+    Behave(usize, Behaviour),
+    Prometheus(bool),
+    Refused(bool),
+    Pause(bool),
+    Suspend(bool),
+    Target(usize),
+    Recalibrate(usize, u8),
+    Tolerance(bool),
+    Stale(bool),
+    Attempt,
+    LoseStatus,
+    SpoilEvidence,
+    BreakSpec(bool),
+}
+
+const VARIANTS: [&str; 3] = ["fp32", "int8", "int4"];
+
+fn behaviour() -> impl Strategy<Value = Behaviour> {
+    prop_oneof![
+        4 => Just(Behaviour::default()),
+        2 => Just(Behaviour { errors: 0.2, ..Behaviour::default() }),
+        1 => Just(Behaviour { slowdown: 3.0, ..Behaviour::default() }),
+        1 => Just(Behaviour { drift: 0.3, ..Behaviour::default() }),
+        1 => Just(Behaviour { errors: 0.007, ..Behaviour::default() }),
+        1 => Just(Behaviour { unschedulable: true, ..Behaviour::default() }),
+        1 => Just(Behaviour { crash: true, ..Behaviour::default() }),
+        1 => Just(Behaviour { disrupted: true, ..Behaviour::default() }),
+        1 => Just(Behaviour { images: 2, ..Behaviour::default() }),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        12 => (1i64..150).prop_map(Happening::Pass),
+        6 => (0usize..3, behaviour()).prop_map(|(i, b)| Happening::Behave(i, b)),
+        2 => any::<bool>().prop_map(Happening::Prometheus),
+        1 => any::<bool>().prop_map(Happening::Refused),
+        1 => any::<bool>().prop_map(Happening::Pause),
+        1 => prop::bool::weighted(0.3).prop_map(Happening::Suspend),
+        2 => (0usize..3).prop_map(Happening::Target),
+        2 => (0usize..3, 0u8..4).prop_map(|(i, d)| Happening::Recalibrate(i, d)),
+        1 => any::<bool>().prop_map(Happening::Tolerance),
+        1 => prop::bool::weighted(0.3).prop_map(Happening::Stale),
+        1 => Just(Happening::Attempt),
+        1 => Just(Happening::LoseStatus),
+        1 => Just(Happening::SpoilEvidence),
+        1 => prop::bool::weighted(0.3).prop_map(Happening::BreakSpec),
+    ]
+}
+
+/// What must be remembered from look to look to know whether an invariant was broken.
+#[derive(Default)]
+struct Watcher {
+    rejected: BTreeSet<RevisionRef>,
+    /// Candidate, its weight, and what it had served when that was granted.
+    granted: Option<(RevisionRef, i32, f64)>,
+}
+
+impl Watcher {
+    fn check(&mut self, world: &World, before: &QuantizedModelStatus, plan: &Plan) {
+        if plan.scope != Scope::Apply {
+            assert!(
+                plan.workloads.is_empty() && plan.route.is_none() && plan.delete.is_empty(),
+                "a plan that only writes status touches objects"
+            );
+            return;
+        }
+        let status = &plan.status;
+        let candidate = status.rollout.as_ref().map(|r| r.candidate.clone());
+        let weights: BTreeMap<_, _> = plan.route.iter().flat_map(|r| r.weights.iter().cloned()).collect();
+        let weight = |r: &RevisionRef| weights.get(r).copied().unwrap_or(0);
+        let ready = |r: &RevisionRef| {
+            world
+                .workloads
+                .get(&WorkloadKey {
+                    revision: r.clone(),
+                    purpose: Purpose::Serving,
+                })
+                .map_or(0, |w| w.ready)
+        };
+
+        if let Some(route) = &plan.route {
+            // 1: weights sum to 100, each arm once.
+            assert_eq!(route.weights.iter().map(|(_, w)| w).sum::<i32>(), 100, "{route:?}");
+            assert_eq!(weights.len(), route.weights.len());
+            assert!(weights.values().all(|w| (0..=100).contains(w)));
+            // Every arm of the route has its workload.
+            for revision in weights.keys() {
+                assert!(
+                    plan.workloads.contains_key(&WorkloadKey {
+                        revision: revision.clone(),
+                        purpose: Purpose::Serving
+                    }),
+                    "{revision:?} has no workload"
+                );
+            }
+        }
+
+        // 2: nothing starts before the gates are open.
+        for decision in plan
+            .decisions
+            .iter()
+            .filter(|d| matches!(d.action, Action::Started | Action::Bootstrapped))
+        {
+            let variant = world.spec.variants.iter().find(|v| v.name == decision.variant).unwrap();
+            let stale = variant
+                .calibration
+                .as_ref()
+                .and_then(|c| c.max_age.as_ref())
+                .is_some_and(|age| age.0 == "1h");
+            assert!(!stale, "{} started with a stale calibration", decision.variant);
+        }
+
+        // 3: above the first step only on fresh evidence since the last rise.
+        if let Some(candidate) = &candidate {
+            let now = weight(candidate);
+            if let Some((_, last, served)) = self.granted.as_ref().filter(|(c, ..)| c == candidate)
+                && now > *last
+                && now > world.spec.rollout.steps[0].weight
+            {
+                assert!(
+                    world.served(candidate) - served >= 200.0,
+                    "{candidate:?} rose from {last} to {now} on {} requests",
+                    world.served(candidate) - served
+                );
+                assert!(world.prometheus.is_ok(), "rose without metrics");
+            }
+            if self
+                .granted
+                .as_ref()
+                .is_none_or(|(c, w, _)| c != candidate || *w != now)
+            {
+                self.granted = Some((candidate.clone(), now, world.served(candidate)));
+            }
+            // 5: no weight without an endpoint.
+            assert!(
+                now == 0 || ready(candidate) > 0,
+                "{candidate:?} has {now}% and no endpoint"
+            );
+        } else {
+            self.granted = None;
+        }
+
+        // 4 and 9: harm is answered in the same look, paused or not; a rejected identity never rises again.
+        for decision in &plan.decisions {
+            let revision = RevisionRef {
+                variant: decision.variant.clone(),
+                revision: decision.revision.clone(),
+            };
+            if matches!(decision.action, Action::RolledBack | Action::FellBack) {
+                assert_eq!(plan.order, Order::LowerFirst);
+                self.rejected.insert(revision);
+            }
+        }
+        assert!(
+            status.rollout.is_none() || status.guards.iter().all(|g| g.verdict != Verdict::Harmful),
+            "harm was found and the rollout goes on"
+        );
+        let handing_over: BTreeSet<_> = status
+            .retiring
+            .iter()
+            .filter(|r| r.reason == RetiringReason::Handover)
+            .map(|r| r.revision_ref())
+            .collect();
+        for revision in &self.rejected {
+            assert!(
+                weight(revision) == 0 || handing_over.contains(revision),
+                "the rejected {revision:?} has {}%",
+                weight(revision)
+            );
+            assert_ne!(
+                candidate.as_ref(),
+                Some(revision),
+                "the rejected {revision:?} is tried again"
+            );
+        }
+
+        // 5: the fallback keeps its capacity while the candidate has weight.
+        if let (Some(candidate), Some(stable)) = (&candidate, &status.stable)
+            && weight(candidate) > 0
+        {
+            let replicas = plan.workloads[&WorkloadKey {
+                revision: stable.clone(),
+                purpose: Purpose::Serving,
+            }]
+                .replicas;
+            let full = world
+                .spec
+                .variants
+                .iter()
+                .find(|v| v.name == stable.variant)
+                .map_or(1, |v| world.spec.replicas(v).unwrap());
+            assert!(
+                replicas.unwrap() >= full,
+                "the fallback is scaled to {replicas:?} while the candidate has weight"
+            );
+        }
+
+        // 6: every decision is on record.
+        for decision in &plan.decisions {
+            assert!(status.decisions.contains(decision));
+        }
+        assert!(status.decisions.len() <= 10);
+
+        // 8: no data, no promotion, and no rollback before the deadline.
+        if world.prometheus.is_err() {
+            for decision in &plan.decisions {
+                assert!(
+                    !matches!(decision.action, Action::Promoting),
+                    "promoting without metrics"
+                );
+                if decision.action == Action::Undecided {
+                    let first = before.rollout.as_ref().and_then(|r| r.first_weight_at.clone()).unwrap();
+                    assert!(
+                        world.now.duration_since(first.0).as_secs() >= 30 * 60,
+                        "given up before the deadline"
+                    );
+                }
+            }
+        }
+
+        // 10: nothing counts twice.
+        if let (Some(candidate), Some(errors)) = (&candidate, status.guards.iter().find(|g| g.name == "errors")) {
+            assert!(
+                errors.candidate.total as f64 <= world.served(candidate) + 1.0,
+                "{} counted of {} served",
+                errors.candidate.total,
+                world.served(candidate)
+            );
+        }
+
+        // 11: pinned requests reach the reference and nothing else.
+        if let Some(pinned) = plan.route.as_ref().and_then(|r| r.pinned.as_ref()) {
+            assert_eq!(Some(&pinned.revision), status.reference.as_ref());
+        }
+    }
+}
+
+fn happen(world: &mut World, happening: &Happening) {
+    match happening {
+        Happening::Pass(_) => {}
+        Happening::Behave(i, behaviour) => drop(world.behaviour.insert(VARIANTS[*i].into(), behaviour.clone())),
+        Happening::Prometheus(up) => {
+            world.prometheus = if *up {
+                Ok(())
+            } else {
+                Err(EvidenceProblem {
+                    reason: "Unreachable".into(),
+                    message: "refused".into(),
+                })
+            };
+        }
+        Happening::Refused(refused) => world.refused = refused.then(|| "Accepted=False".to_owned()),
+        Happening::Pause(paused) => world.spec.paused = *paused,
+        Happening::Suspend(suspend) => world.spec.suspend = *suspend,
+        Happening::Target(i) => world.spec.target = Some(VARIANTS[*i].into()),
+        Happening::Recalibrate(i, digit) => {
+            let digest = digit.to_string().repeat(64);
+            world.spec.variants[*i].weights.digest = format!("sha256:{digest}");
+            world.spec.variants[*i].weights.uri = "s3://models".into();
+        }
+        Happening::Tolerance(wide) => {
+            world.spec.guards[0].proportion.as_mut().unwrap().tolerance.absolute =
+                Some(if *wide { "1%" } else { "0.5%" }.into());
+        }
+        Happening::Stale(stale) => {
+            world.spec.variants[1].calibration.as_mut().unwrap().max_age =
+                Some(Duration::from(if *stale { "1h" } else { "72000h" }))
+        }
+        Happening::Attempt => world.spec.attempt += 1,
+        Happening::LoseStatus => world.status = QuantizedModelStatus::default(),
+        Happening::SpoilEvidence => world.status.evidence = Some("v9:spoilt".into()),
+        Happening::BreakSpec(broken) => {
+            world.spec.rollout.interval = Duration::from(if *broken { "1ms" } else { "5s" })
+        }
+    }
+    world.generation += 1;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_history_breaks_an_invariant(history in prop::collection::vec(happening(), 50..80), pinned in any::<bool>()) {
+        let mut spec = spec();
+        spec.target = None;
+        if pinned {
+            let yaml = include_str!("testdata/fraud-scorer.yaml");
+            let model: serde_json::Value = serde_yaml_ng::from_str(yaml).unwrap();
+            spec.traffic.precision_routes = serde_json::from_value(model["spec"]["traffic"]["precisionRoutes"].clone()).unwrap();
+        }
+        let mut world = World::new(spec);
+        let mut watcher = Watcher::default();
+        for event in &history {
+            happen(&mut world, event);
+            if let Happening::LoseStatus = event {
+                // What was known only to the status is gone with it.
+                watcher.rejected.retain(|r| world.workloads.contains_key(&WorkloadKey { revision: r.clone(), purpose: Purpose::Serving }));
+            }
+            let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
+            world.run_watched(seconds, &mut |world, before, plan| watcher.check(world, before, plan));
+        }
+    }
+
+    #[test]
+    fn deciding_twice_on_the_same_state_changes_nothing_more(seconds in 1i64..900) {
+        let mut world = World::new(spec());
+        world.run(seconds);
+        let first = world.look();
+        if first.decisions.is_empty() {
+            let second = world.look();
+            prop_assert_eq!(&first.route, &second.route);
+            prop_assert_eq!(&first.workloads, &second.workloads);
+            prop_assert!(second.decisions.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_killed_controller_goes_on_from_the_stored_status_alone(kills in prop::collection::vec(1i64..400, 1..6)) {
+        let ended = |kills: &[i64]| {
+            let mut world = World::new(spec());
+            let mut at = 0;
+            for kill in kills {
+                let next = at + kill;
+                world.run(*kill);
+                at = next;
+                // All that a restart has is what the API server stores.
+                let stored = serde_json::to_string(&world.status).unwrap();
+                world.status = serde_json::from_str(&stored).unwrap();
+            }
+            world.run((1500 - at).max(1));
+            (world.status.stable.clone(), world.route.weights.clone())
+        };
+        prop_assert_eq!(ended(&kills), ended(&[]));
+    }
+}
+
+#[test]
+fn an_identity_and_the_names_of_its_objects_never_change() {
+    let spec = spec();
+    let golden: Vec<_> = spec
+        .variants
+        .iter()
+        .map(|v| {
+            let revision = identity::revision(&spec, v);
+            format!(
+                "{} {}",
+                identity::object_name("risk", "fraud", &v.name, &revision, Purpose::Serving),
+                revision
+            )
+        })
+        .collect();
+    insta::assert_snapshot!("identity", golden.join("\n"));
+}
