@@ -1,1 +1,3 @@
 //! controller (under construction).
+
+pub mod prometheus;

@@ -1,0 +1,358 @@
+//! The client of Prometheus' query API.
+//!
+//! Owns what may be asked (URLs the operator's owner allows), with which credentials, for how long and how much is read.
+//! Reads raw responses, so that warnings of partial data are seen. Must not count or judge: that is `evidence` and `judge`.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::{Certificate, Response, StatusCode, redirect};
+
+use crate::evidence::{Matrix, SampleError};
+
+mod access;
+
+use access::shown;
+pub use access::{AllowedUrls, Authorization, Credentials};
+
+/// How much of an error response is read, in bytes.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Why Prometheus gave no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum PrometheusError {
+    /// The operator's owner does not allow the URL.
+    #[error("guardbit may not query {url}: {why}")]
+    UrlNotAllowed {
+        /// The URL, without user and password.
+        url: String,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
+    /// Something in the Secret cannot be used.
+    #[error("the credentials for Prometheus cannot be used: {0}")]
+    InvalidCredentials(String),
+    /// 401 or 403.
+    #[error("{url} refused the credentials ({status}): check the Secret that prometheus.secretRef names")]
+    Unauthorized {
+        /// The URL.
+        url: String,
+        /// The status.
+        status: StatusCode,
+    },
+    /// Prometheus, or what stands before it, is in trouble.
+    #[error("{url} answered {status}: {detail}")]
+    ServerError {
+        /// The URL.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// Its words.
+        detail: String,
+    },
+    /// Something else than Prometheus answers.
+    #[error("{url} does not answer like Prometheus: {detail}")]
+    NotPrometheus {
+        /// The URL.
+        url: String,
+        /// What it does.
+        detail: String,
+    },
+    /// The answer broke off.
+    #[error("the answer of {url} broke off: {detail}")]
+    Truncated {
+        /// The URL.
+        url: String,
+        /// Where.
+        detail: String,
+    },
+    /// No whole answer in time.
+    #[error("{url} gave no whole answer in time ({detail}): the query is too heavy, or Prometheus is overloaded")]
+    Timeout {
+        /// The URL.
+        url: String,
+        /// Whose limit it was.
+        detail: String,
+    },
+    /// No connection.
+    #[error("{url} cannot be reached: {detail}")]
+    Unreachable {
+        /// The URL.
+        url: String,
+        /// The cause.
+        detail: String,
+    },
+    /// Prometheus does not accept the query, or its result is of the wrong kind.
+    #[error("query `{query}`: {detail}")]
+    BadQuery {
+        /// The query, with the arm's matchers.
+        query: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// More than is read.
+    #[error("query `{query}` gives more than {limit} bytes: narrow the selector, or aggregate in a recording rule")]
+    TooLarge {
+        /// The query.
+        query: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// Some data may be missing.
+    #[error("query `{query}`: {detail}")]
+    PartialData {
+        /// The query.
+        query: String,
+        /// The warning.
+        detail: String,
+    },
+}
+
+impl PrometheusError {
+    /// The stable reason for conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UrlNotAllowed { .. } => "UrlNotAllowed",
+            Self::InvalidCredentials(_) => "InvalidCredentials",
+            Self::Unauthorized { .. } => "Unauthorized",
+            Self::ServerError { .. } => "ServerError",
+            Self::NotPrometheus { .. } => "NotPrometheus",
+            Self::Truncated { .. } => "Truncated",
+            Self::Timeout { .. } => "Timeout",
+            Self::Unreachable { .. } => "Unreachable",
+            Self::BadQuery { .. } => "BadQuery",
+            Self::TooLarge { .. } => "TooLarge",
+            Self::PartialData { .. } => "PartialData",
+        }
+    }
+}
+
+/// How long to wait and how much to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the connection to the last byte of the answer.
+    pub timeout: Duration,
+    /// Largest answer, in bytes.
+    pub max_body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            max_body: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// A client of one Prometheus with one set of credentials. Cheap to clone; connections are shared between clones.
+#[derive(Clone)]
+pub struct PrometheusClient {
+    http: prometheus_http_query::Client,
+    url: String,
+    limits: Limits,
+}
+
+impl fmt::Debug for PrometheusClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrometheusClient")
+            .field("url", &self.url)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PrometheusClient {
+    /// A client for `url`, if it is allowed. Connects only when asked.
+    pub fn new(
+        url: &str,
+        allowed: &AllowedUrls,
+        credentials: &Credentials,
+        limits: Limits,
+    ) -> Result<Self, PrometheusError> {
+        let url = allowed.check(url)?;
+        // Without a provider reqwest panics; a second installation changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        if let Some(authorization) = &credentials.authorization {
+            headers.insert(AUTHORIZATION, authorization.header()?);
+        }
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            // The allowed URL is the one that is asked; a redirect would carry the credentials elsewhere.
+            .redirect(redirect::Policy::none())
+            .timeout(limits.timeout)
+            .connect_timeout(limits.timeout);
+        if let Some(pem) = &credentials.ca_pem {
+            let unusable = |why: String| {
+                PrometheusError::InvalidCredentials(format!("the certificate authority is no PEM certificate: {why}"))
+            };
+            let certificates = Certificate::from_pem_bundle(pem).map_err(|error| unusable(root_cause(&error)))?;
+            if certificates.is_empty() {
+                return Err(unusable("it holds none".into()));
+            }
+            builder = builder.tls_certs_only(certificates);
+        } else if url.scheme() == "http" {
+            // Nothing to verify: an image without the system's certificates must not fail here.
+            builder = builder.tls_certs_only([]);
+        }
+        let invalid = |error: String| PrometheusError::InvalidCredentials(error);
+        let client = builder.build().map_err(|error| invalid(root_cause(&error)))?;
+        let url = shown(&url);
+        let http = prometheus_http_query::Client::from(client, &url).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { http, url, limits })
+    }
+
+    /// Raw samples of a range selector such as `counter{…}[90s]`, as of `at_ms` (Unix ms).
+    pub async fn samples(&self, query: &str, at_ms: i64) -> Result<Matrix, PrometheusError> {
+        let body = self.ask(query, at_ms).await?;
+        Matrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
+    }
+
+    /// The value of a free expression as of `at_ms` (Unix ms).
+    pub async fn value(&self, query: &str, at_ms: i64) -> Result<Matrix, PrometheusError> {
+        let body = self.ask(query, at_ms).await?;
+        Matrix::parse_vector(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
+    }
+
+    async fn ask(&self, query: &str, at_ms: i64) -> Result<Vec<u8>, PrometheusError> {
+        let answer = self
+            .http
+            .query(query)
+            .query(
+                "time",
+                format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000)),
+            )
+            .timeout(i64::try_from(self.limits.timeout.as_millis()).unwrap_or(i64::MAX))
+            // Thanos answers partially by default; Prometheus ignores the parameter.
+            .query("partial_response", "false")
+            .get_raw()
+            .await;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(prometheus_http_query::Error::Client(error)) => return Err(self.unreachable(error.inner())),
+            Err(_) => return Err(self.unreachable(None)),
+        };
+        if answer.status() == StatusCode::OK {
+            return self.read(&mut answer, query).await;
+        }
+        Err(self.failed(answer, query).await)
+    }
+
+    /// Reads the body in chunks: nothing beyond the limit is kept in memory, whatever the headers say.
+    async fn read(&self, answer: &mut Response, query: &str) -> Result<Vec<u8>, PrometheusError> {
+        let limit = self.limits.max_body;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer
+            .chunk()
+            .await
+            .map_err(|error| self.broke_off(&error, body.len()))?
+        {
+            if body.len() + chunk.len() > limit {
+                return Err(PrometheusError::TooLarge {
+                    query: query.into(),
+                    limit,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// What an answer other than 200 means.
+    async fn failed(&self, mut answer: Response, query: &str) -> PrometheusError {
+        let (url, status) = (self.url.clone(), answer.status());
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return PrometheusError::Unauthorized { url, status };
+        }
+        if status.is_redirection() {
+            let to = answer
+                .headers()
+                .get(LOCATION)
+                .and_then(|to| to.to_str().ok())
+                .unwrap_or("elsewhere");
+            let detail = format!("it redirects to {to}, and redirects are not followed: set the final address");
+            return PrometheusError::NotPrometheus { url, detail };
+        }
+        let mut body = Vec::new();
+        while body.len() < MAX_ERROR_BODY
+            && let Ok(Some(chunk)) = answer.chunk().await
+        {
+            body.extend_from_slice(chunk.get(..MAX_ERROR_BODY).unwrap_or(&chunk));
+        }
+        match Matrix::parse(&body) {
+            Err(error @ SampleError::Refused { .. }) => self.refused(query, status, error),
+            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                let detail = String::from_utf8_lossy(&body).chars().take(200).collect();
+                PrometheusError::ServerError { url, status, detail }
+            }
+            _ => PrometheusError::NotPrometheus {
+                url,
+                detail: format!("/api/v1/query answers {status}"),
+            },
+        }
+    }
+
+    fn refused(&self, query: &str, status: StatusCode, error: SampleError) -> PrometheusError {
+        let (url, query, detail) = (self.url.clone(), query.to_owned(), error.to_string());
+        match error {
+            SampleError::Refused { kind, .. } => match kind.as_str() {
+                "timeout" | "canceled" => PrometheusError::Timeout { url, detail },
+                "bad_data" | "execution" => PrometheusError::BadQuery { query, detail },
+                _ => PrometheusError::ServerError { url, status, detail },
+            },
+            SampleError::NotJson { .. } | SampleError::Malformed { .. } => {
+                PrometheusError::NotPrometheus { url, detail }
+            }
+            SampleError::Truncated { .. } => PrometheusError::Truncated { url, detail },
+            SampleError::WrongType { .. } | SampleError::NativeHistogram { .. } => {
+                PrometheusError::BadQuery { query, detail }
+            }
+            SampleError::Partial { .. } => PrometheusError::PartialData { query, detail },
+        }
+    }
+
+    fn unreachable(&self, error: Option<&reqwest::Error>) -> PrometheusError {
+        let url = self.url.clone();
+        match error {
+            Some(error) if error.is_timeout() => self.timed_out(),
+            Some(error) => PrometheusError::Unreachable {
+                url,
+                detail: root_cause(error),
+            },
+            None => PrometheusError::Unreachable {
+                url,
+                detail: "no request could be made".into(),
+            },
+        }
+    }
+
+    fn broke_off(&self, error: &reqwest::Error, read: usize) -> PrometheusError {
+        if error.is_timeout() {
+            return self.timed_out();
+        }
+        let detail = format!("after {read} bytes: {}", root_cause(error));
+        PrometheusError::Truncated {
+            url: self.url.clone(),
+            detail,
+        }
+    }
+
+    fn timed_out(&self) -> PrometheusError {
+        let detail = format!("guardbit waits {} ms", self.limits.timeout.as_millis());
+        PrometheusError::Timeout {
+            url: self.url.clone(),
+            detail,
+        }
+    }
+}
+
+/// The innermost cause: the outer ones say "error sending request" and repeat the URL with the query.
+fn root_cause(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes
+        .last()
+        .map_or_else(|| "no cause given".into(), ToString::to_string)
+}
