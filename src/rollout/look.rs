@@ -179,8 +179,18 @@ impl<'a> Look<'a> {
                 || self.seen.workloads.keys().any(|key| here(&key.revision))
         };
         let (proven, failed) = (
-            self.status.proven.iter().filter(|x| live(&x.variant, &x.revision)).cloned().collect(),
-            self.status.failed.iter().filter(|x| live(&x.variant, &x.revision)).cloned().collect(),
+            self.status
+                .proven
+                .iter()
+                .filter(|x| live(&x.variant, &x.revision))
+                .cloned()
+                .collect(),
+            self.status
+                .failed
+                .iter()
+                .filter(|x| live(&x.variant, &x.revision))
+                .cloned()
+                .collect(),
         );
         (self.status.proven, self.status.failed) = (proven, failed);
         for retiring in &self.status.retiring {

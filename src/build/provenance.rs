@@ -1,0 +1,168 @@
+//! Provenance: digests and pointers on every object that guardbit owns. The README lists the keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::api::{GROUP, Variant};
+use crate::identity;
+use crate::rollout::WorkloadKey;
+
+use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};
+
+/// Longest annotation, in bytes: they are pointers and sentences, not records.
+const LONGEST: usize = 1024;
+
+/// Cuts a sentence at a character, and takes out control characters.
+pub(super) fn cut(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if out.len() + c.len_utf8() > LONGEST {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// What belongs to the identity of a variant; it may stand on pods, for it changes only with them.
+pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::from([(format!("{GROUP}/model-digest"), variant.weights.digest.clone())]);
+    if let Some(quantization) = &variant.quantization {
+        out.insert(
+            format!("{GROUP}/quant-config-digest"),
+            format!("sha256:{}", identity::digest(&json!(quantization))),
+        );
+    }
+    if let Some(calibration) = &variant.calibration {
+        out.insert(
+            format!("{GROUP}/calibration-digest"),
+            calibration.dataset.digest.clone(),
+        );
+    }
+    out
+}
+
+/// What is known of one revision.
+pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value> {
+    let mut out = of_model(owner);
+    put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
+    // A revision that the spec no longer describes keeps what was written when it did.
+    let described =
+        variant(owner, &key.revision.variant).filter(|v| identity::revision(owner.spec, v) == key.revision.revision);
+    if let Some(variant) = described {
+        lineage(&mut out, variant);
+    }
+    if let Some(decision) = owner
+        .status
+        .decisions
+        .iter()
+        .rev()
+        .find(|d| d.variant == key.revision.variant && d.revision == key.revision.revision)
+    {
+        put(
+            &mut out,
+            &format!("{GROUP}/decision"),
+            &format!(
+                "{} {:?} {}: {}",
+                decision.time.0, decision.action, decision.variant, decision.why
+            ),
+        );
+        drift(&mut out, &decision.why);
+    }
+    out
+}
+
+/// What is known of the route, and of the shared Service: stable's lineage and the last decision.
+pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
+    let mut out = of_model(owner);
+    if let Some(stable) = &owner.status.stable {
+        put(&mut out, REVISION_ANNOTATION, &stable.revision);
+        let described =
+            variant(owner, &stable.variant).filter(|v| identity::revision(owner.spec, v) == stable.revision);
+        if let Some(variant) = described {
+            lineage(&mut out, variant);
+        }
+    }
+    if let Some(rollout) = &owner.status.rollout {
+        put(
+            &mut out,
+            &format!("{GROUP}/candidate-revision"),
+            &rollout.candidate.revision,
+        );
+    }
+    if let Some(decision) = owner.status.decisions.last() {
+        put(
+            &mut out,
+            &format!("{GROUP}/decision"),
+            &format!(
+                "{} {:?} {}: {}",
+                decision.time.0, decision.action, decision.variant, decision.why
+            ),
+        );
+        drift(&mut out, &decision.why);
+    }
+    out
+}
+
+/// Provenance of the model itself, as a server-side apply document of its own field manager.
+pub fn model_annotations(owner: &Owner) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "QuantizedModel",
+        "metadata": {"name": owner.name, "namespace": owner.namespace, "annotations": of_route(owner)},
+    })
+}
+
+fn of_model(owner: &Owner) -> Map<String, Value> {
+    let mut out = Map::new();
+    if let Some(reference) = owner.spec.variants.first() {
+        put(
+            &mut out,
+            &format!("{GROUP}/base-model-digest"),
+            &reference.weights.digest,
+        );
+    }
+    put(
+        &mut out,
+        &format!("{GROUP}/spec-digest"),
+        &format!("sha256:{}", identity::digest(&json!(owner.spec))),
+    );
+    if let Some(rollout) = &owner.status.rollout {
+        put(
+            &mut out,
+            &format!("{GROUP}/plan-digest"),
+            &format!("sha256:{}", rollout.plan_digest),
+        );
+    }
+    if let Some(tier) = owner.spec.model.risk_tier {
+        put(&mut out, &format!("{GROUP}/risk-tier"), &format!("{tier:?}"));
+    }
+    put(&mut out, MODEL_LABEL, &model_label(owner.name));
+    out
+}
+
+fn lineage(out: &mut Map<String, Value>, variant: &Variant) {
+    for (key, value) in of_identity(variant) {
+        put(out, &key, &value);
+    }
+    if let Some(window) = variant.calibration.as_ref().and_then(|c| c.window.as_ref()) {
+        put(
+            out,
+            &format!("{GROUP}/calibration-window"),
+            &format!("{}/{}", window.from.0, window.to.0),
+        );
+    }
+}
+
+/// The drift figures that a decision rested on, as its sentence gives them.
+fn drift(out: &mut Map<String, Value>, why: &str) {
+    if let Some(at) = why.find("total variation ") {
+        let figures: String = why[at..].chars().take_while(|c| *c != ';').collect();
+        put(out, &format!("{GROUP}/drift"), &figures);
+    }
+}
+
+fn put(out: &mut Map<String, Value>, key: &str, value: &str) {
+    out.insert(key.to_owned(), json!(cut(value)));
+}
