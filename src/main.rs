@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, crds};
+use guardbit::cli::{Cli, Command, crds, run};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => run::start(*args),
         Command::Crds => match crds::yaml() {
             Ok(yaml) => {
                 print!("{yaml}");

@@ -1,6 +1,7 @@
 //! The command line: arguments in, library calls out.
 
 pub mod crds;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -18,4 +19,6 @@ pub struct Cli {
 pub enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Run the controller.
+    Run(Box<run::RunArgs>),
 }

@@ -1,3 +1,138 @@
-//! controller (under construction).
+//! The shell: everything that awaits. Observes, asks the pure core what to do, does it, records it.
+//!
+//! Makes no decisions of its own. What it reads it reads from watches; what it writes it writes by server-side apply, one
+//! field manager a concern; every call has a timeout.
 
+mod apply;
+mod leader;
+mod observe;
 pub mod prometheus;
+mod query;
+mod reconcile;
+mod record;
+mod stores;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+
+use crate::telemetry::{Health, Metrics};
+use prometheus::{AllowedUrls, Limits};
+
+pub use leader::Election;
+pub use reconcile::run;
+
+/// Longest time of one call to the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Settings of the controller.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Server of models that name none.
+    pub prometheus_url: Option<String>,
+    /// Servers that may be asked.
+    pub allowed: AllowedUrls,
+    /// Limits of one question.
+    pub limits: Limits,
+    /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
+    pub exempt_namespace: bool,
+    /// The only namespace that is watched; all of them when left out.
+    pub namespace: Option<String>,
+    /// Models that are worked on at once.
+    pub concurrency: u16,
+    /// Leader election; `None` for a single process.
+    pub election: Option<Election>,
+}
+
+/// What every reconcile needs.
+struct Context {
+    client: Client,
+    settings: Settings,
+    stores: stores::Stores,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    memory: record::Memory,
+    applied: apply::Applied,
+    asker: query::Asker,
+}
+
+impl Context {
+    fn new(client: Client, settings: Settings, stores: stores::Stores, metrics: Arc<Metrics>) -> Self {
+        let instance = settings.election.as_ref().map(|e| e.identity.clone());
+        let reporter = Reporter {
+            controller: "guardbit".to_owned(),
+            instance,
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            asker: query::Asker::new(client.clone(), settings.clone(), Arc::clone(&metrics)),
+            client,
+            settings,
+            stores,
+            metrics,
+            memory: record::Memory::default(),
+            applied: apply::Applied::default(),
+        }
+    }
+}
+
+/// Why a reconcile did not end well. It is tried again with back-off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// A call took too long.
+    #[error("{0}: no answer from the API server within {CALL_TIMEOUT:?}")]
+    Timeout(String),
+    /// An object cannot be built from the spec.
+    #[error(transparent)]
+    Build(#[from] crate::build::BuildError),
+    /// Somebody else wrote the object since it was read; nothing was applied.
+    #[error("{0} was written by somebody else since it was read; looking again")]
+    Conflict(String),
+    /// A watch has not delivered its first list yet.
+    #[error("the watch of {0} has not delivered yet")]
+    NotYet(&'static str),
+    /// Leadership was lost.
+    #[error("the lease was lost to another instance")]
+    LeaseLost,
+}
+
+/// Runs one call to the API server under its timeout.
+async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    let what = what.into();
+    match tokio::time::timeout(CALL_TIMEOUT, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Error::Conflict(what)),
+        Ok(Err(source)) => Err(Error::Api {
+            what,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(Error::Timeout(what)),
+    }
+}
+
+/// The same, where an object that is not there is no error.
+async fn call_opt<T>(
+    what: impl Into<String>,
+    future: impl Future<Output = kube::Result<T>>,
+) -> Result<Option<T>, Error> {
+    match call(what, future).await {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the process may take traffic decisions: told by the lease and by the watches.
+pub type SharedHealth = Arc<Health>;

@@ -1,1 +1,32 @@
-//! telemetry (under construction).
+//! What guardbit tells of itself: metrics, health, logs. Labels are names of models and guards, never pods, revisions or
+//! URLs, so that series do not grow without bound.
+
+mod http;
+mod metrics;
+
+pub use http::{Health, serve};
+pub use metrics::Metrics;
+
+use tracing_subscriber::EnvFilter;
+
+/// Form of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging; `RUST_LOG` filters.
+pub fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

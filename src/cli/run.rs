@@ -1,0 +1,137 @@
+//! `guardbit run`: the controller.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::controller::prometheus::{AllowedUrls, Limits};
+use crate::controller::{Election, Settings, run};
+use crate::telemetry::{Health, LogFormat, Metrics, log, serve};
+
+/// Longest time that running looks get to end after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Flags of `guardbit run`; each can be set by environment as well.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Prometheus of models that name none; allowed without further ado.
+    #[arg(long, env = "GUARDBIT_PROMETHEUS_URL")]
+    prometheus_url: Option<String>,
+    /// URL prefix that models may name in spec.prometheus.url; may be given more than once.
+    #[arg(long, env = "GUARDBIT_ALLOW_PROMETHEUS_URL", value_delimiter = ',')]
+    allow_prometheus_url: Vec<String>,
+    /// Seconds that Prometheus gets to answer.
+    #[arg(long, env = "GUARDBIT_PROMETHEUS_TIMEOUT", default_value_t = 5)]
+    prometheus_timeout: u64,
+    /// Leave the namespace matcher out of queries, for a Prometheus that does not keep that label.
+    #[arg(long, env = "GUARDBIT_EXEMPT_NAMESPACE_MATCHER")]
+    exempt_namespace_matcher: bool,
+    /// The only namespace to watch; all of them when left out.
+    #[arg(long, env = "GUARDBIT_NAMESPACE")]
+    namespace: Option<String>,
+    /// Models that are worked on at once.
+    #[arg(long, env = "GUARDBIT_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Address of /metrics, /healthz and /readyz.
+    #[arg(long, env = "GUARDBIT_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Form of the logs.
+    #[arg(long, env = "GUARDBIT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Run without leader election: for a single process outside the cluster.
+    #[arg(long, env = "GUARDBIT_NO_LEADER_ELECTION")]
+    no_leader_election: bool,
+    /// Namespace of the Lease.
+    #[arg(long, env = "GUARDBIT_LEASE_NAMESPACE", default_value = "guardbit-system")]
+    lease_namespace: String,
+    /// Name of the Lease.
+    #[arg(long, env = "GUARDBIT_LEASE_NAME", default_value = "guardbit")]
+    lease_name: String,
+    /// Name of this instance in the Lease; set it to the name of the pod, so that it outlives the container.
+    #[arg(long, env = "GUARDBIT_IDENTITY", default_value = "guardbit")]
+    identity: String,
+}
+
+/// Runs the controller until a signal comes or the lease is lost.
+pub fn start(args: RunArgs) -> ExitCode {
+    log(args.log_format);
+    // A second installation would be an error; there is only this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime could not be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve_and_run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve_and_run(args: RunArgs) -> Result<(), String> {
+    let settings = settings(&args)?;
+    let (metrics, health) = (Arc::new(Metrics::default()), Arc::new(Health::default()));
+    let http = tokio::spawn(serve(args.listen, Arc::clone(&metrics), Arc::clone(&health)));
+    let client = kube::Client::try_default()
+        .await
+        .map_err(|e| format!("no way to the API server: {e}"))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut work = tokio::spawn(run(client, settings, metrics, health, stopped));
+    let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        served = http => return Err(format!("{} could not be served: {served:?}", args.listen)),
+        _ = term.recv() => finish(&stop, work).await?,
+        _ = int.recv() => finish(&stop, work).await?,
+    };
+    ended.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
+
+type Work = tokio::task::JoinHandle<Result<(), crate::controller::Error>>;
+
+async fn finish(
+    stop: &watch::Sender<bool>,
+    work: Work,
+) -> Result<Result<Result<(), crate::controller::Error>, tokio::task::JoinError>, String> {
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    tokio::time::timeout(GRACE, work)
+        .await
+        .map_err(|_| format!("running looks did not end within {GRACE:?}"))
+}
+
+fn settings(args: &RunArgs) -> Result<Settings, String> {
+    let prefixes = args.allow_prometheus_url.iter().chain(&args.prometheus_url);
+    let limits = Limits {
+        timeout: Duration::from_secs(args.prometheus_timeout.max(1)),
+        ..Limits::default()
+    };
+    Ok(Settings {
+        prometheus_url: args.prometheus_url.clone(),
+        allowed: AllowedUrls::parse(prefixes).map_err(|e| e.to_string())?,
+        limits,
+        exempt_namespace: args.exempt_namespace_matcher,
+        namespace: args.namespace.clone(),
+        concurrency: args.concurrency,
+        election: (!args.no_leader_election).then(|| Election {
+            namespace: args.lease_namespace.clone(),
+            name: args.lease_name.clone(),
+            identity: args.identity.clone(),
+        }),
+    })
+}

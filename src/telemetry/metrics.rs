@@ -1,0 +1,243 @@
+//! The metrics. The README lists them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::api::{QuantizedModelStatus, Role, Verdict};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result_ {
+    result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    namespace: String,
+    name: String,
+    action: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGuard {
+    namespace: String,
+    name: String,
+    guard: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfVerdict {
+    namespace: String,
+    name: String,
+    guard: String,
+    verdict: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRole {
+    namespace: String,
+    name: String,
+    role: String,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Result_, Counter>,
+    decisions: Family<Decided, Counter>,
+    evidence: Family<OfGuard, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    verdicts: Family<OfVerdict, Gauge>,
+    weights: Family<OfRole, Gauge>,
+    to_action: Histogram,
+    query: Histogram,
+    /// Label sets in use, so that those of a model that is gone can be removed.
+    decided: Mutex<Vec<Decided>>,
+    guards: Mutex<Vec<OfGuard>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("guardbit");
+        let reconciles = Family::default();
+        registry.register("reconciles", "Looks at models, by result", reconciles.clone());
+        let decisions = Family::default();
+        registry.register("decisions", "Decisions, by action", decisions.clone());
+        let evidence = Family::default();
+        registry.register(
+            "guard_evidence",
+            "Evidence of harm of a guard; harmful at its threshold",
+            evidence.clone(),
+        );
+        let verdicts = Family::default();
+        registry.register(
+            "guard_verdict",
+            "1 for the verdict of a guard, 0 for the others",
+            verdicts.clone(),
+        );
+        let weights = Family::default();
+        registry.register(
+            "traffic_weight_percent",
+            "Share of traffic by role, in percent",
+            weights.clone(),
+        );
+        let to_action = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        registry.register(
+            "evidence_to_action_seconds",
+            "From asking Prometheus to the last write of a decision",
+            to_action.clone(),
+        );
+        let query = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        registry.register(
+            "prometheus_query_seconds",
+            "Time that Prometheus takes to answer for one guard",
+            query.clone(),
+        );
+        Self {
+            registry,
+            reconciles,
+            decisions,
+            evidence,
+            verdicts,
+            weights,
+            to_action,
+            query,
+            decided: Mutex::default(),
+            guards: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A reconcile ended.
+    pub fn reconciled(&self, result: &str) {
+        self.reconciles
+            .get_or_create(&Result_ {
+                result: result.to_owned(),
+            })
+            .inc();
+    }
+
+    /// Prometheus answered for a guard.
+    pub fn prometheus_query(&self, took: Duration) {
+        self.query.observe(took.as_secs_f64());
+    }
+
+    /// A decision was carried out, so long after Prometheus was asked.
+    pub fn decided(&self, namespace: &str, name: &str, action: &str, took: Duration) {
+        let labels = Decided {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            action: action.to_owned(),
+        };
+        self.decisions.get_or_create(&labels).inc();
+        self.to_action.observe(took.as_secs_f64());
+        let mut known = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(&labels) {
+            known.push(labels);
+        }
+    }
+
+    /// What a model's status says.
+    pub fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus) {
+        for role in [Role::Stable, Role::Candidate, Role::Reference] {
+            let weight = status
+                .arms
+                .iter()
+                .filter(|a| a.role == role)
+                .map(|a| i64::from(a.weight))
+                .sum();
+            self.weights.get_or_create(&of_role(namespace, name, role)).set(weight);
+        }
+        let mut known = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|g| {
+            let here = g.namespace == namespace && g.name == name;
+            let gone = here && !status.guards.iter().any(|s| s.name == g.guard);
+            if gone {
+                self.remove(g);
+            }
+            !gone
+        });
+        for guard in &status.guards {
+            let labels = OfGuard {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                guard: guard.name.clone(),
+            };
+            let evidence = match guard.evidence.strip_prefix("e^") {
+                Some(power) => power.parse::<f64>().map(f64::exp),
+                None => guard.evidence.parse(),
+            };
+            self.evidence.get_or_create(&labels).set(evidence.unwrap_or(0.0));
+            for verdict in VERDICTS {
+                self.verdicts
+                    .get_or_create(&of_verdict(&labels, verdict))
+                    .set(i64::from(guard.verdict == verdict));
+            }
+            if !known.contains(&labels) {
+                known.push(labels);
+            }
+        }
+    }
+
+    /// Forgets a model that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        for role in [Role::Stable, Role::Candidate, Role::Reference] {
+            self.weights.remove(&of_role(namespace, name, role));
+        }
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner).retain(|g| {
+            let here = g.namespace == namespace && g.name == name;
+            if here {
+                self.remove(g);
+            }
+            !here
+        });
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).retain(|d| {
+            let here = d.namespace == namespace && d.name == name;
+            if here {
+                self.decisions.remove(d);
+            }
+            !here
+        });
+    }
+
+    fn remove(&self, guard: &OfGuard) {
+        self.evidence.remove(guard);
+        for verdict in VERDICTS {
+            self.verdicts.remove(&of_verdict(guard, verdict));
+        }
+    }
+
+    /// All of it, in OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}
+
+const VERDICTS: [Verdict; 4] = [Verdict::Healthy, Verdict::Harmful, Verdict::Undecided, Verdict::NoData];
+
+fn of_role(namespace: &str, name: &str, role: Role) -> OfRole {
+    OfRole {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        role: format!("{role:?}"),
+    }
+}
+
+fn of_verdict(guard: &OfGuard, verdict: Verdict) -> OfVerdict {
+    let OfGuard { namespace, name, guard } = guard.clone();
+    OfVerdict {
+        namespace,
+        name,
+        guard,
+        verdict: format!("{verdict:?}"),
+    }
+}
