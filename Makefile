@@ -18,7 +18,7 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test crds --test judge_evalues --test judge_power --test rollout_golden --test rollout_properties --test prometheus_client
+	cargo test --test crds --test judge_evalues --test judge_power --test rollout --test prometheus_client
 
 api:
 	tests/cluster/run-tests.sh control-plane

@@ -1,13 +1,11 @@
 //! Whole rollouts as readable transcripts: `tests/golden/*.snap`. A change in behaviour shows as a change in a story.
 
-mod world;
-
+use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
 use guardbit::rollout::EvidenceProblem;
-use world::{Behaviour, World, spec};
 
 fn story(name: &str, world: &World) {
-    insta::with_settings!({snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true}, {
+    insta::with_settings!({snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true}, {
         insta::assert_snapshot!(name, world.transcript);
     });
 }

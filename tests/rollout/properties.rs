@@ -1,14 +1,12 @@
 //! The invariants of a rollout, over random histories of at least fifty events.
 
-mod world;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Action, Duration, QuantizedModelStatus, RetiringReason, RevisionRef, Verdict};
 use guardbit::identity::{self, Purpose};
 use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
 use proptest::prelude::*;
-use world::{Behaviour, World, spec};
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -300,7 +298,7 @@ proptest! {
         let mut spec = spec();
         spec.target = None;
         if pinned {
-            let yaml = include_str!("testdata/fraud-scorer.yaml");
+            let yaml = include_str!("../testdata/fraud-scorer.yaml");
             let model: serde_json::Value = serde_yaml_ng::from_str(yaml).unwrap();
             spec.traffic.precision_routes = serde_json::from_value(model["spec"]["traffic"]["precisionRoutes"].clone()).unwrap();
         }
@@ -365,5 +363,7 @@ fn an_identity_and_the_names_of_its_objects_never_change() {
             )
         })
         .collect();
-    insta::assert_snapshot!("identity", golden.join("\n"));
+    insta::with_settings!({snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("identity", golden.join("\n"));
+    });
 }

@@ -1,0 +1,5 @@
+//! The pure core through whole rollouts: golden stories, and invariants over random histories.
+
+mod golden;
+mod properties;
+mod world;
