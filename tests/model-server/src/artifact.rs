@@ -48,7 +48,10 @@ impl Model {
                 for layer in &network.layers {
                     floats(&mut out, &layer.scales);
                     floats(&mut out, &layer.bias);
-                    floats(&mut out, &[layer.input_scale, f32::from(layer.input_limit)]);
+                    floats(
+                        &mut out,
+                        &[layer.input_scale, f32::from(layer.input_limit), layer.input_offset],
+                    );
                     if *bits == 4 {
                         out.extend(
                             layer
@@ -93,7 +96,7 @@ impl Model {
             })
         } else {
             let mut layer = |(inputs, outputs): (usize, usize)| -> Result<IntLayer, String> {
-                let (scales, bias, input) = (reader.floats(outputs)?, reader.floats(outputs)?, reader.floats(2)?);
+                let (scales, bias, input) = (reader.floats(outputs)?, reader.floats(outputs)?, reader.floats(3)?);
                 let weights = if bits == 4 {
                     let packed = reader.take((inputs * outputs).div_ceil(2))?;
                     packed
@@ -111,6 +114,7 @@ impl Model {
                     bias,
                     input_scale: input[0],
                     input_limit: input[1] as i8,
+                    input_offset: input[2],
                 })
             };
             let layers = [layer(shapes[0])?, layer(shapes[1])?, layer(shapes[2])?];

@@ -17,6 +17,27 @@ pub struct Scheme {
     pub per_channel: bool,
     /// Bits of an activation.
     pub activation_bits: u32,
+    /// How an activation between two units becomes one of them.
+    pub rounding: Rounding,
+}
+
+/// How an activation between two units becomes one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Rounding {
+    /// To the nearer one.
+    Nearest,
+    /// Towards zero, as a cast does: every activation shrinks a little.
+    Truncate,
+}
+
+impl Rounding {
+    /// What is added before a cast.
+    fn offset(self) -> f32 {
+        match self {
+            Self::Nearest => 0.5,
+            Self::Truncate => 0.0,
+        }
+    }
 }
 
 /// int8 with care.
@@ -24,12 +45,14 @@ pub const INT8: Scheme = Scheme {
     weight_bits: 8,
     per_channel: true,
     activation_bits: 8,
+    rounding: Rounding::Nearest,
 };
-/// int4 without: activations in four bits as well.
+/// int4 without: one scale a tensor, activations in four bits as well, and casts where it should round them.
 pub const INT4: Scheme = Scheme {
     weight_bits: 4,
     per_channel: false,
     activation_bits: 4,
+    rounding: Rounding::Truncate,
 };
 
 /// A layer in integers. Weights of 4 bits are unpacked when they are read from their file; they are stored packed.
@@ -47,6 +70,8 @@ pub struct IntLayer {
     pub input_scale: f32,
     /// Largest input, in units.
     pub input_limit: i8,
+    /// What is added to an input, away from zero, before it is cast to units.
+    pub input_offset: f32,
 }
 
 /// The network in integers.
@@ -103,10 +128,10 @@ impl IntLayer {
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let limit = f32::from(self.input_limit);
         let inverse = 1.0 / self.input_scale;
-        // Rounded half away from zero by a truncating cast, which vectorises where `round` is a call.
+        // Rounded by a truncating cast, which vectorises where `round` is a call.
         let unit = |v: &f32| {
             let scaled = (v * inverse).clamp(-limit, limit);
-            (scaled + 0.5_f32.copysign(scaled)) as i32 as i8
+            (scaled + self.input_offset.copysign(scaled)) as i32 as i8
         };
         let units: Vec<i8> = x.iter().map(unit).collect();
         let rows = self.weights.chunks_exact(self.inputs).zip(&self.scales).zip(&self.bias);
@@ -151,6 +176,7 @@ fn quantize(layer: &Layer, range: f32, scheme: &Scheme) -> IntLayer {
         bias: layer.bias.clone(),
         input_scale: range.max(f32::MIN_POSITIVE) / top(scheme.activation_bits),
         input_limit: top(scheme.activation_bits) as i8,
+        input_offset: scheme.rounding.offset(),
     }
 }
 
