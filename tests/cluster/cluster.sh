@@ -89,6 +89,7 @@ tlsPrivateKeyFile: $D/pki/node-1.key
 failSwapOn: false
 resolvConf: ""
 clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
 address: $NODE_IP
 evictionHard: {nodefs.available: "0%", imagefs.available: "0%", memory.available: "1Mi"}
 imageGCHighThresholdPercent: 100
