@@ -1,18 +1,30 @@
 #!/bin/bash
-# run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_*.rs on the
-# control plane, tests/e2e_*.rs on the full one. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG.
+# run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_* on the control
+# plane, tests/e2e on the full one. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is
+# applied; there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and
+# GUARDBIT_TEST_IMAGE names the image of the model server.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
-case $tier in control-plane) prefix=api_ ;; full) prefix=e2e_ ;; *) echo "usage: run-tests.sh control-plane|full" >&2; exit 2 ;; esac
-tests=$(basename -s .rs -a tests/"$prefix"*.rs)
+case $tier in control-plane) prefix=api_ ;; full) prefix=e2e ;; *) echo "usage: run-tests.sh control-plane|full" >&2; exit 2 ;; esac
+tests=$(basename -s .rs -a tests/"$prefix"*)
 mapfile -t binaries < <(cargo test --no-run --message-format=json $(printf -- '--test %s ' $tests) \
   | jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null) | .executable')
 run() { for binary in "${binaries[@]}"; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
-TEST_ARGS=("$@")
-if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then run env; exit; fi
+# Four rollouts at a time: they mostly wait.
+TEST_ARGS=(--test-threads=4 "$@")
+install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
+if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
+  [ "$tier" = control-plane ] || install kubectl
+  run env; exit
+fi
 case $tier in control-plane) tests/cluster/tools.sh control-plane ;; full) tests/cluster/tools.sh all ;; esac > /dev/null
 dir=$(mktemp -d -u "${TMPDIR:-/tmp}/guardbit-$tier.XXXXXX")
 trap 'tests/cluster/cluster.sh down "$dir"' EXIT
+[ "$tier" = control-plane ] || images=$(tests/cluster/build-images.sh model-server)
 tests/cluster/cluster.sh up "$dir" "$tier"
+if [ "$tier" = full ]; then
+  tests/cluster/cluster.sh images "$dir" $images
+  install tests/cluster/cluster.sh kubectl "$dir" > /dev/null
+fi
 run tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") "CARGO_MANIFEST_DIR=$PWD" "INSTA_WORKSPACE_ROOT=$PWD"

@@ -33,6 +33,9 @@ pub struct LoadArgs {
     /// Connections.
     #[arg(long, default_value_t = 24)]
     pub connections: usize,
+    /// Requests on one connection before another is opened; 0 for no limit. A Service splits by connection: 1 for those.
+    #[arg(long, default_value_t = 0)]
+    pub requests_per_connection: u64,
     /// Every n-th request is pinned by header; 0 for none.
     #[arg(long, default_value_t = 20)]
     pub pin_every: u64,
@@ -139,6 +142,7 @@ impl Worker {
     async fn run(self) {
         let most = (self.args.rps * self.args.seconds as f64) as u64;
         let mut connection: Option<SendRequest<Empty<Bytes>>> = None;
+        let mut on_this = 0;
         while !self.load.stop.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= most {
@@ -149,8 +153,9 @@ impl Worker {
             let pinned = self.args.pin_every > 0 && number.is_multiple_of(self.args.pin_every);
             let answer = tokio::time::timeout(PATIENCE, self.one(&mut connection, number, pinned)).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
-            if answer.is_err() {
-                connection = None;
+            on_this += 1;
+            if answer.is_err() || on_this == self.args.requests_per_connection {
+                (connection, on_this) = (None, 0);
             }
             self.count(pinned, answer);
         }

@@ -1,0 +1,112 @@
+//! The good way: a healthy candidate climbs, traffic follows, provenance is attached.
+
+use guardbit::api::{Action, Phase};
+use serde_json::json;
+
+use crate::stage::{MODEL, setting};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthy_int8_is_promoted() {
+    let stage = setting("climb").variants(&["fp32", "int8"]).start().await;
+    let promoted = stage.decided(Action::Promoted, "int8").await;
+    for guard in ["errors", "latency", "drift"] {
+        assert!(promoted.why.contains(guard), "{}", promoted.why);
+    }
+    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
+    let status = stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    assert!(status.rejected.is_empty() && status.failed.is_empty());
+    assert_eq!(
+        stage.ledger.weights_of("int8"),
+        [0, 5, 25, 50, 90],
+        "{}",
+        stage.ledger.story()
+    );
+    assert_eq!(
+        stage.ledger.weights_of("fp32"),
+        [100, 95, 75, 50, 10],
+        "{}",
+        stage.ledger.story()
+    );
+    stage.answered("int8", 800).await;
+
+    // Provenance, where an auditor would look.
+    let spec = stage.spec().await;
+    let int8 = &spec["variants"][1];
+    let route = stage.routes().get(MODEL).await.expect("the route is there");
+    let says = |key: &str| {
+        route
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(&format!("guardbit.dev/{key}")).cloned())
+    };
+    assert_eq!(
+        says("model-digest"),
+        int8["weights"]["digest"].as_str().map(str::to_owned)
+    );
+    assert_eq!(
+        says("calibration-digest"),
+        int8["calibration"]["dataset"]["digest"].as_str().map(str::to_owned)
+    );
+    assert_eq!(
+        says("base-model-digest"),
+        spec["variants"][0]["weights"]["digest"].as_str().map(str::to_owned)
+    );
+    assert!(
+        says("drift").is_some_and(|d| d.starts_with("total variation ")),
+        "{:?}",
+        route.metadata.annotations
+    );
+    assert!(
+        says("decision").is_some_and(|d| d.contains("Promoted int8")),
+        "{:?}",
+        route.metadata.annotations
+    );
+    stage.finish(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guardbit_that_is_killed_in_mid_rollout_ends_the_same() {
+    let mut stage = setting("sigkill").variants(&["fp32", "int8"]).start().await;
+    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
+    stage.answered("int8", 100).await;
+    stage.guardbit.kill_and_restart();
+    stage.decided(Action::Promoted, "int8").await;
+    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
+    let status = stage.status();
+    assert!(status.rejected.is_empty() && status.failed.is_empty());
+    assert!(
+        !status
+            .decisions
+            .iter()
+            .any(|d| matches!(d.action, Action::EvidenceReset | Action::Recovered))
+    );
+    assert_eq!(
+        stage.ledger.weights_of("int8"),
+        [0, 5, 25, 50, 90],
+        "{}",
+        stage.ledger.story()
+    );
+    stage.answered("int8", 800).await;
+    stage.finish(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_holds_the_weights_and_goes_on_gathering() {
+    let stage = setting("paused").variants(&["fp32", "int8"]).start().await;
+    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
+    stage.patch(json!({"paused": true})).await;
+    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+    let seen = |s: &guardbit::api::QuantizedModelStatus| s.guards.iter().map(|g| g.candidate.total).min().unwrap_or(0);
+    let before = seen(&stage.status());
+    // Far more than the hold and the evidence of this step would have needed.
+    stage.answered("int8", 700).await;
+    stage
+        .until("evidence grows while paused", |s| seen(s) > before + 200)
+        .await;
+    assert_eq!(stage.ledger.weights_of("int8"), [0, 5, 25], "{}", stage.ledger.story());
+    stage.patch(json!({"paused": false})).await;
+    stage.decided(Action::Promoted, "int8").await;
+    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
+    stage.finish(2).await;
+}

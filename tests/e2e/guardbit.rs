@@ -1,0 +1,115 @@
+//! guardbit itself, as a process of its own for every test: with the rights of its ServiceAccount and nothing more.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use kube::config::{AuthInfo, Kubeconfig};
+
+/// Namespace of guardbit's own objects, as in `config/`.
+pub const SYSTEM: &str = "guardbit-system";
+
+/// A running guardbit; it dies with this value.
+pub struct Guardbit {
+    child: Child,
+    args: Vec<String>,
+    kubeconfig: PathBuf,
+    log: PathBuf,
+}
+
+impl Guardbit {
+    /// Starts one for a namespace.
+    pub async fn start(client: &Client, namespace: &str, prometheus: &str, more: &[&str]) -> Self {
+        let dir = std::env::temp_dir().join(format!("guardbit-e2e-{}-{namespace}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory for logs");
+        let kubeconfig = dir.join("kubeconfig");
+        std::fs::write(&kubeconfig, service_account_kubeconfig(client).await).expect("kubeconfig written");
+        let args = [
+            "run",
+            "--namespace",
+            namespace,
+            "--prometheus-url",
+            prometheus,
+            "--listen=127.0.0.1:0",
+            "--lease-namespace",
+            SYSTEM,
+            "--lease-name",
+            namespace,
+            "--identity",
+            namespace,
+        ];
+        let args: Vec<String> = args.iter().chain(more).map(|s| (*s).to_owned()).collect();
+        let log = dir.join("log");
+        Self {
+            child: spawn(&args, &kubeconfig, &log),
+            args,
+            kubeconfig,
+            log,
+        }
+    }
+
+    /// SIGKILL, then another one as the kubelet would start it: same name, nothing remembered.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+        self.child = spawn(&self.args, &self.kubeconfig, &self.log);
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Guardbit {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(args: &[String], kubeconfig: &Path, log: &Path) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .expect("a log");
+    Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args(args)
+        .env("KUBECONFIG", kubeconfig)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("guardbit starts")
+}
+
+async fn service_account_kubeconfig(client: &Client) -> String {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            expiration_seconds: Some(7_200),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    let token = accounts
+        .create_token_request("guardbit", &PostParams::default(), &request)
+        .await
+        .expect("config/rbac is applied");
+    let mut config = Kubeconfig::read().expect("KUBECONFIG");
+    let token = token.status.and_then(|s| s.token).expect("a token");
+    for user in &mut config.auth_infos {
+        user.auth_info = Some(AuthInfo {
+            token: Some(token.clone().into()),
+            ..AuthInfo::default()
+        });
+    }
+    serde_yaml_ng::to_string(&config).expect("YAML")
+}

@@ -1,0 +1,14 @@
+//! Whole rollouts on a real cluster, with real pods, a real gateway, a real Prometheus and real load. Every test asserts what
+//! the weights were *and* what the backends counted, and that no request failed but those that a server was told to fail.
+//!
+//! `tests/cluster/run-tests.sh full` starts the cluster and sets the environment that [`stage`] reads.
+
+mod changes;
+mod climbs;
+mod guardbit;
+mod harms;
+mod ledger;
+mod outages;
+mod prometheus;
+mod service;
+mod stage;

@@ -1,0 +1,116 @@
+//! A Prometheus of a test's own, which it may stop; and what the shared one counted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Answers by variant, as the backends counted them; `pinned` stands for pods of pinned requests.
+pub async fn counted_by_backends(url: &str, namespace: &str, model: &str) -> BTreeMap<String, u64> {
+    let promql = format!("sum by (pod) (max_over_time(http_requests_total{{namespace=\"{namespace}\"}}[30m]))");
+    let mut at = url::Url::parse(url)
+        .expect("a URL")
+        .join("/api/v1/query")
+        .expect("a URL");
+    at.query_pairs_mut().append_pair("query", &promql);
+    let text = reqwest::get(at)
+        .await
+        .expect("Prometheus answers")
+        .text()
+        .await
+        .expect("text");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    let mut counts = BTreeMap::new();
+    for series in answer["data"]["result"].as_array().expect("a vector") {
+        let pod = series["metric"]["pod"].as_str().expect("pod");
+        let variant = pod
+            .strip_prefix(model)
+            .and_then(|p| p[1..].split('-').next())
+            .expect("a pod of the model");
+        let count: f64 = series["value"][1].as_str().expect("a value").parse().expect("a number");
+        *counts.entry(variant.to_owned()).or_default() += count as u64;
+    }
+    counts.retain(|_, n| *n > 0);
+    counts
+}
+
+/// A Prometheus that scrapes one namespace.
+pub struct OwnPrometheus {
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl OwnPrometheus {
+    /// Starts it.
+    pub async fn start(namespace: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("prometheus-e2e-{}-{namespace}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let kubeconfig = std::env::var("KUBECONFIG").expect("KUBECONFIG");
+        let only_here = format!("kubeconfig_file: \"{kubeconfig}\", namespaces: {{names: [{namespace}]}}");
+        let config = include_str!("../cluster/manifests/prometheus.yml")
+            .replace("kubeconfig_file: \"@D@/admin.kubeconfig\"", &only_here);
+        assert!(
+            config.contains(namespace),
+            "tests/cluster/manifests/prometheus.yml has changed"
+        );
+        std::fs::write(dir.join("prometheus.yml"), config).expect("written");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        let mut own = Self { dir, port, child: None };
+        drop(free);
+        own.resume().await;
+        own
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, as an upgrade or an eviction would.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again, on the data that it had.
+    pub async fn resume(&mut self) {
+        let tools = std::env::var("GUARDBIT_TOOLS").unwrap_or_else(|_| {
+            format!(
+                "{}/bin",
+                std::env::var("GUARDBIT_CACHE")
+                    .unwrap_or_else(|_| { format!("{}/.cache/guardbit", std::env::var("HOME").expect("HOME")) })
+            )
+        });
+        let child = Command::new(format!("{tools}/prometheus"))
+            .arg(format!("--config.file={}", self.dir.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", self.dir.join("tsdb").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.dir.join("log")).expect("a log"))
+            .spawn()
+            .expect("tests/cluster/tools.sh has built Prometheus");
+        self.child = Some(child);
+        let ready = format!("{}/-/ready", self.url());
+        for _ in 0..200 {
+            if reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("Prometheus does not get ready; see {}", self.dir.join("log").display());
+    }
+}
+
+impl Drop for OwnPrometheus {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,79 @@
+//! Without a gateway: one Service over all arms, split by ready replicas.
+
+use std::collections::BTreeMap;
+
+use guardbit::api::{Action, Phase};
+use serde_json::json;
+
+use crate::stage::{Setting, Stage, setting};
+
+fn plain(test: &str) -> Setting {
+    setting(test)
+        .variants(&["fp32", "int8"])
+        .with("/traffic", json!({"service": {}}))
+        .with("/serving/replicas", json!(3))
+        .with(
+            "/rollout/steps",
+            json!([{"weight": 25, "hold": "4s"}, {"weight": 50, "hold": "4s"}]),
+        )
+        .with("/rollout/holdout", json!(25))
+}
+
+/// Shares as counted by the backends, while the rollout stands at this weight.
+async fn share_at(stage: &Stage, step: i32) -> f64 {
+    stage
+        .until(&format!("step {step} has its pods"), |s| {
+            let of = |v: &str| s.arms.iter().filter(|a| a.variant == v).map(|a| a.weight).sum::<i32>();
+            s.rollout
+                .as_ref()
+                .is_some_and(|r| r.step == step && r.weight > 0 && of("int8") > 0)
+        })
+        .await;
+    let first = stage.load.counts().by_variant;
+    stage.answered("int8", 120).await;
+    let last = stage.load.counts().by_variant;
+    let more = |v: &str| (last.get(v).copied().unwrap_or(0) - first.get(v).copied().unwrap_or(0)) as f64;
+    more("int8") / (more("int8") + more("fp32"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_service_climbs_by_replicas() {
+    let stage = plain("plain-climb").start().await;
+    let first = share_at(&stage, 0).await;
+    assert!(
+        (0.15..0.35).contains(&first),
+        "one pod of four answered {first:.2}\n{}",
+        stage.story()
+    );
+    stage.decided(Action::Promoted, "int8").await;
+    stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    stage.answered("int8", 800).await;
+    let by_variant: BTreeMap<_, _> = stage.load.counts().by_variant;
+    assert!(by_variant["int8"] > 800 && by_variant["fp32"] > 800, "{by_variant:?}");
+    stage.assert_nothing_was_lost().await;
+    stage.delete_model().await;
+    stage.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_service_rolls_back() {
+    let stage = plain("plain-back").env(1, "FAULT_ERROR_RATE", "0.2").start().await;
+    let decision = stage.decided(Action::RolledBack, "int8").await;
+    assert!(decision.why.starts_with("errors: "), "{}", decision.why);
+    stage
+        .until("back on fp32", |s| {
+            s.phase == Some(Phase::Guarding) && s.arms.iter().all(|a| a.variant == "fp32" || a.weight == 0)
+        })
+        .await;
+    // Connections that were open may end; then nothing more reaches int8.
+    let settled = stage.load.counts().by_variant["int8"];
+    stage.answered("fp32", 1_000).await;
+    assert!(
+        stage.load.counts().by_variant["int8"] <= settled + 20,
+        "int8 still serves\n{}",
+        stage.story()
+    );
+    stage.assert_nothing_was_lost().await;
+    stage.delete_model().await;
+    stage.leave().await;
+}

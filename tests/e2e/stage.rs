@@ -1,0 +1,513 @@
+//! A corner of the cluster for one test: a namespace, a guardbit, a model, a load, and a ledger of what happens.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use model_server::load::{Load, LoadArgs};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use guardbit::api::{Action, Decision, QuantizedModel, QuantizedModelStatus};
+
+use crate::guardbit::Guardbit;
+use crate::ledger::{Ledger, Weights};
+use crate::prometheus::counted_by_backends;
+
+/// Name of the model: that of the sample.
+pub const MODEL: &str = "fraud-scorer";
+
+/// Longest time that anything awaited here may take.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Requests a second.
+const RPS: f64 = 220.0;
+
+/// What the environment says of the cluster.
+fn environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/cluster/run-tests.sh full"))
+}
+
+/// URL of the Prometheus that all tests share.
+pub fn shared_prometheus() -> String {
+    environment("GUARDBIT_PROMETHEUS_URL")
+}
+
+/// One test's corner of the cluster.
+pub struct Stage {
+    /// Its namespace.
+    pub namespace: String,
+    /// The guardbit that looks after it.
+    pub guardbit: Guardbit,
+    /// What happened.
+    pub ledger: Ledger,
+    /// The load.
+    pub load: Load,
+    client: Client,
+    model: watch::Receiver<Option<QuantizedModel>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What a test sets before it starts.
+pub struct Setting {
+    namespace: String,
+    spec: Value,
+    prometheus: String,
+    flags: Vec<String>,
+}
+
+/// The sample, with short holds, in a namespace of its own.
+pub fn setting(test: &str) -> Setting {
+    let sample = include_str!("../../config/samples/fraud-scorer.yaml");
+    let mut spec = serde_yaml_ng::from_str::<Value>(sample).expect("YAML")["spec"].take();
+    let namespace = format!("e2e-{test}");
+    spec["traffic"]["gateway"]["hostnames"] = json!([format!("{test}.example")]);
+    for step in spec["rollout"]["steps"].as_array_mut().expect("steps") {
+        step["hold"] = json!("4s");
+    }
+    spec["rollout"]["keepWarm"] = json!("8s");
+    let server = &mut spec["serving"]["template"]["spec"]["containers"][0];
+    server["args"]
+        .as_array_mut()
+        .expect("args")
+        .push(json!("--enable-faults"));
+    if let Ok(image) = std::env::var("GUARDBIT_TEST_IMAGE") {
+        server["image"] = json!(image);
+    }
+    // Many tests share two processors: what noise does to one arm for a second must not look like a slow model.
+    spec["guards"][1]["latency"]["tolerance"] = json!({"ratio": "1.5", "absolute": "5%"});
+    spec["guards"][1]["latency"]["budget"]["within"] = json!("250ms");
+    Setting {
+        namespace,
+        spec,
+        prometheus: shared_prometheus(),
+        flags: Vec::new(),
+    }
+}
+
+impl Setting {
+    /// Changes the spec at a JSON pointer; the last element may be new.
+    pub fn with(mut self, pointer: &str, value: Value) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = self
+            .spec
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("no {parent} in the sample"));
+        match (parent, key.parse::<usize>()) {
+            (Value::Array(items), Ok(i)) => items[i] = value,
+            (parent, _) => parent[key] = value,
+        }
+        self
+    }
+
+    /// Only these variants, by their place in the sample.
+    pub fn variants(mut self, wanted: &[&str]) -> Self {
+        let variants = self.spec["variants"].as_array_mut().expect("variants");
+        variants.retain(|v| wanted.contains(&v["name"].as_str().expect("a name")));
+        self
+    }
+
+    /// Environment of the server of one variant.
+    pub fn env(self, variant: usize, name: &str, value: &str) -> Self {
+        let template = json!({"spec": {"containers": [{"name": "server", "env": [{"name": name, "value": value}]}]}});
+        self.with(&format!("/variants/{variant}/template"), template)
+    }
+
+    /// Another Prometheus for guardbit.
+    pub fn prometheus(mut self, url: &str) -> Self {
+        self.prometheus = url.to_owned();
+        self
+    }
+
+    /// More flags for guardbit.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Namespace of the test.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Starts everything; returns when requests are answered and the load runs.
+    pub async fn start(self) -> Stage {
+        let client = client().await;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": self.namespace, "labels": labels}}))
+                .expect("a namespace");
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .expect("the namespace is new");
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let guardbit = Guardbit::start(&client, &self.namespace, &self.prometheus, &flags).await;
+        let models: Api<QuantizedModel> = Api::namespaced(client.clone(), &self.namespace);
+        let ledger = Ledger::default();
+        let in_service = self.spec["traffic"].get("service").is_some();
+        let (model, mut tasks) = follow_model(models.clone(), in_service.then(|| ledger.clone()));
+        if !in_service {
+            tasks.push(follow_route(&client, &self.namespace, ledger.clone()));
+        }
+        let document = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL}, "spec": self.spec});
+        models
+            .patch(MODEL, &PatchParams::apply("kubectl"), &Patch::Apply(document))
+            .await
+            .expect("the API server takes the model");
+        let url = if in_service {
+            format!("http://{}", address_of_service(&client, &self.namespace).await)
+        } else {
+            environment("GUARDBIT_GATEWAY_URL")
+        };
+        let host = format!("{}.example", self.namespace.trim_start_matches("e2e-"));
+        let load = Load::start(&load_args(&url, &host, in_service)).expect("a load");
+        let mut stage = Stage {
+            namespace: self.namespace,
+            guardbit,
+            ledger,
+            load,
+            client,
+            model,
+            tasks,
+        };
+        // Until the gateway knows the route, and the first pods are ready, nobody has been promised an answer.
+        stage.await_first_answer(&url, &host).await;
+        stage.load.finish().await;
+        stage.load = Load::start(&load_args(&url, &host, in_service)).expect("a load");
+        let (ledger, load) = (stage.ledger.clone(), stage.load.clone());
+        stage.tasks.push(tokio::spawn(ledger.follow(load)));
+        stage
+    }
+}
+
+fn load_args(url: &str, host: &str, in_service: bool) -> LoadArgs {
+    LoadArgs {
+        url: url.to_owned(),
+        host: host.to_owned(),
+        rps: RPS,
+        seconds: 1_200,
+        connections: 16,
+        // kube-proxy picks a pod for each connection.
+        requests_per_connection: u64::from(in_service),
+        pin_every: if in_service { 0 } else { 10 },
+        pin_header: "x-decision-impact:high".to_owned(),
+        live: false,
+    }
+}
+
+async fn client() -> Client {
+    environment("KUBECONFIG");
+    // Tests share a process, and the provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::try_default().await.expect("a usable KUBECONFIG")
+}
+
+fn only(name: &str) -> watcher::Config {
+    watcher::Config::default().fields(&format!("metadata.name={name}"))
+}
+
+fn follow_model(
+    models: Api<QuantizedModel>,
+    ledger: Option<Ledger>,
+) -> (watch::Receiver<Option<QuantizedModel>>, Vec<JoinHandle<()>>) {
+    let (sender, receiver) = watch::channel(None);
+    let task = tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(models, only(MODEL)).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(model) | watcher::Event::InitApply(model)) => {
+                    if let (Some(ledger), Some(status)) = (&ledger, &model.status) {
+                        let arms = status.arms.iter().filter(|a| a.weight > 0);
+                        ledger.weights_are(arms.map(|a| (a.variant.clone(), i64::from(a.weight))).collect());
+                    }
+                    sender.send_replace(Some(model));
+                }
+                Ok(watcher::Event::Delete(_)) => drop(sender.send_replace(None)),
+                _ => {}
+            }
+        }
+    });
+    (receiver, vec![task])
+}
+
+/// HTTPRoutes of a namespace.
+pub fn routes(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"));
+    Api::namespaced_with(client.clone(), namespace, &kind)
+}
+
+fn follow_route(client: &Client, namespace: &str, ledger: Ledger) -> JoinHandle<()> {
+    let routes = routes(client, namespace);
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(routes, only(MODEL)).default_backoff().applied_objects());
+        while let Some(event) = events.next().await {
+            if let Ok(route) = event {
+                ledger.weights_are(weights(&route));
+            }
+        }
+    })
+}
+
+/// Weights of the rule for everyone, by variant.
+fn weights(route: &DynamicObject) -> Weights {
+    let mut weights = Weights::new();
+    let rule = route.data["spec"]["rules"].as_array().and_then(|rules| rules.last());
+    for backend in rule.and_then(|r| r["backendRefs"].as_array()).into_iter().flatten() {
+        let variant = backend["name"]
+            .as_str()
+            .and_then(|n| n.strip_prefix(MODEL))
+            .and_then(|n| n[1..].split('-').next());
+        let weight = backend["weight"].as_i64().expect("a weight");
+        *weights
+            .entry(variant.expect("a backend of the model").to_owned())
+            .or_default() += weight;
+    }
+    weights.retain(|_, w| *w > 0);
+    weights
+}
+
+async fn address_of_service(client: &Client, namespace: &str) -> String {
+    let services: Api<k8s_openapi::api::core::v1::Service> = Api::namespaced(client.clone(), namespace);
+    let found = kube::runtime::wait::await_condition(
+        services.clone(),
+        MODEL,
+        |s: Option<&k8s_openapi::api::core::v1::Service>| s.is_some(),
+    );
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .expect("a Service in time")
+        .expect("watch works");
+    let spec = services.get(MODEL).await.expect("it is there").spec.expect("a spec");
+    format!("{}:8080", spec.cluster_ip.expect("an address"))
+}
+
+impl Stage {
+    async fn await_first_answer(&self, url: &str, host: &str) {
+        let client = reqwest::Client::new();
+        let once = || client.get(format!("{url}/v1/score?id=1")).header("host", host).send();
+        let all = async {
+            let mut in_a_row = 0;
+            while in_a_row < 20 {
+                in_a_row = if once().await.is_ok_and(|r| r.status().is_success()) {
+                    in_a_row + 1
+                } else {
+                    0
+                };
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            panic!("{url} does not answer for {host}\n{}", self.story());
+        }
+    }
+
+    /// The API of models in this namespace.
+    pub fn models(&self) -> Api<QuantizedModel> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The objects of a kind that there are, by name.
+    pub async fn names<K>(&self) -> Vec<String>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let list = api.list(&ListParams::default()).await.expect("listed");
+        list.items.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// The API of routes in this namespace.
+    pub fn routes(&self) -> Api<DynamicObject> {
+        routes(&self.client, &self.namespace)
+    }
+
+    /// The newest status that was seen.
+    pub fn status(&self) -> QuantizedModelStatus {
+        self.model
+            .borrow()
+            .as_ref()
+            .and_then(|m| m.status.clone())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the model is as told.
+    pub async fn until(&self, what: &str, holds: impl Fn(&QuantizedModelStatus) -> bool) -> QuantizedModelStatus {
+        let mut model = self.model.clone();
+        let found = model.wait_for(|m| m.as_ref().and_then(|m| m.status.as_ref()).is_some_and(&holds));
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found
+                .expect("the watch goes on")
+                .clone()
+                .and_then(|m| m.status)
+                .expect("a status"),
+            Err(_) => panic!("not within {PATIENCE:?}: {what}\n{}", self.story()),
+        }
+    }
+
+    /// Waits until something was decided about a variant.
+    pub async fn decided(&self, action: Action, variant: &str) -> Decision {
+        let of = |s: &QuantizedModelStatus| {
+            s.decisions
+                .iter()
+                .rev()
+                .find(|d| d.action == action && d.variant == variant)
+                .cloned()
+        };
+        let status = self.until(&format!("{action:?} {variant}"), |s| of(s).is_some()).await;
+        of(&status).expect("just seen")
+    }
+
+    /// Waits until the weights are these, as the route says.
+    pub async fn weights(&self, wanted: &[(&str, i64)]) {
+        let wanted: Weights = wanted.iter().map(|(v, w)| ((*v).to_owned(), *w)).collect();
+        let all = async {
+            while self.ledger.weights() != wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            panic!("not within {PATIENCE:?}: weights {wanted:?}\n{}", self.story());
+        }
+    }
+
+    /// Waits until a variant has answered this many more requests.
+    pub async fn answered(&self, variant: &str, more: u64) {
+        let count = || self.load.counts().by_variant.get(variant).copied().unwrap_or(0);
+        let begun = count();
+        let all = async {
+            while count() < begun + more {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            panic!("{variant} does not answer {more} more requests\n{}", self.story());
+        }
+    }
+
+    /// Changes the model as `kubectl patch --type=merge` would.
+    pub async fn patch(&self, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.models()
+            .patch(MODEL, &PatchParams::default(), &patch)
+            .await
+            .expect("patched");
+    }
+
+    /// The spec as it is.
+    pub async fn spec(&self) -> Value {
+        serde_json::to_value(self.models().get(MODEL).await.expect("it is there").spec).expect("JSON")
+    }
+
+    /// Switches faults on in all pods of a variant; returns how many there are.
+    pub async fn faults(&self, variant: &str, faults: Value) -> usize {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = pods.list(&ListParams::default()).await.expect("listed");
+        let of = |p: &&Pod| {
+            p.name_any().starts_with(&format!("{MODEL}-{variant}-")) && p.metadata.deletion_timestamp.is_none()
+        };
+        let mut told = 0;
+        for pod in pods.iter().filter(of) {
+            let path = format!(
+                "/api/v1/namespaces/{}/pods/{}:8080/proxy/faults",
+                self.namespace,
+                pod.name_any()
+            );
+            let request = http::Request::post(path)
+                .header("content-type", "application/json")
+                .body(faults.to_string().into_bytes())
+                .expect("a request");
+            self.client
+                .request_text(request)
+                .await
+                .expect("the server takes faults");
+            told += 1;
+        }
+        told
+    }
+
+    /// Ends the load; nothing failed, and the backends counted what came back.
+    pub async fn assert_nothing_was_lost(&self) {
+        let counts = self.load.finish().await;
+        assert_eq!(counts.failed, 0, "{:?}\n{}", counts.failures, self.story());
+        assert!(counts.sent > 0 && counts.sent == counts.ok + counts.injected);
+        let mut answered = counts.by_variant.clone();
+        for n in counts.pinned_by_variant.values() {
+            *answered.entry("pinned".to_owned()).or_default() += n;
+        }
+        // The last scrape may be to come; what was asked before the load began is in the first answers.
+        let mut counted = BTreeMap::new();
+        for _ in 0..100 {
+            counted = counted_by_backends(&shared_prometheus(), &self.namespace, MODEL).await;
+            if answered.iter().all(|(v, n)| counted.get(v).is_some_and(|c| c >= n)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(counted.keys().collect::<Vec<_>>(), answered.keys().collect::<Vec<_>>());
+        for (variant, n) in &answered {
+            let c = counted[variant];
+            // Requests before the load was counted: those that waited for the route.
+            assert!(
+                c >= *n && c - n <= 1_000,
+                "{variant}: backends counted {c}, clients {n}"
+            );
+        }
+    }
+
+    /// The whole end of a test: nothing lost, traffic followed the weights, and the model goes as it came.
+    pub async fn finish(self, stretches: usize) {
+        self.assert_nothing_was_lost().await;
+        self.ledger.assert_traffic_followed_weights(stretches);
+        self.delete_model().await;
+        self.leave().await;
+    }
+
+    /// Deletes the model and waits until it is gone.
+    pub async fn delete_model(&self) {
+        self.models()
+            .delete(MODEL, &DeleteParams::default())
+            .await
+            .expect("deleted");
+        let mut model = self.model.clone();
+        if tokio::time::timeout(PATIENCE, model.wait_for(Option::is_none))
+            .await
+            .is_err()
+        {
+            panic!("the model does not go\n{}", self.story());
+        }
+    }
+
+    /// Removes the namespace.
+    pub async fn leave(self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await
+            .expect("deleted");
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    /// What is known, for messages.
+    pub fn story(&self) -> String {
+        let mut status = self.status();
+        status.evidence = None;
+        let status = serde_yaml_ng::to_string(&status).unwrap_or_default();
+        format!(
+            "--- weights\n{}--- load\n{:?}\n--- status\n{status}--- log\n{}",
+            self.ledger.story(),
+            self.load.counts(),
+            self.guardbit.log_tail()
+        )
+    }
+}
