@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub use crate::api::status::short;
 use crate::api::{QuantizedModelSpec, Variant};
 
 /// Version of what is hashed, and how.
@@ -72,12 +73,6 @@ pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, 
     let room = LONGEST_NAME - hash.len() - middle.len() - 2;
     let model: String = model.replace('.', "-").chars().take(room).collect();
     format!("{}-{middle}-{hash}", model.trim_end_matches('-'))
-}
-
-/// Short form of a revision for labels and people: the first twelve digits.
-pub fn short(revision: &str) -> &str {
-    let digits = revision.rsplit(':').next().unwrap_or(revision);
-    digits.get(..12).unwrap_or(digits)
 }
 
 #[cfg(test)]

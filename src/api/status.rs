@@ -175,7 +175,7 @@ pub struct RolloutStatus {
 impl RevisionRef {
     /// The variant with the first digits of its revision, for people.
     pub fn describe(&self) -> String {
-        format!("{} ({})", self.variant, crate::identity::short(&self.revision))
+        format!("{} ({})", self.variant, short(&self.revision))
     }
 }
 
@@ -376,6 +376,12 @@ pub struct Decision {
     pub revision: String,
     /// Why.
     pub why: String,
+}
+
+/// Short form of a revision for labels and people: the first twelve digits.
+pub fn short(revision: &str) -> &str {
+    let digits = revision.rsplit(':').next().unwrap_or(revision);
+    digits.get(..12).unwrap_or(digits)
 }
 
 /// Types of the conditions.

@@ -54,6 +54,7 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
             found.add(format!("spec.rollout.steps[{i}].weight"), format!("{} and a holdout of {holdout} leave nothing for stable; lower one of them so that they sum to less than 100", step.weight));
         }
     }
+    coarse_steps(spec, &mut found);
     for (field, value) in [("falseRollback", false_rollback), ("falsePromotion", false_promotion)] {
         match value.value() {
             Ok(v) if v > 0.0 && v <= 0.5 => {}
@@ -130,6 +131,25 @@ impl Found {
             ),
             Some(Err(e)) => self.add(format!("{field}.absolute"), e.to_string()),
             _ => {}
+        }
+    }
+}
+
+/// Behind one Service the smallest share is that of one pod beside those of stable.
+fn coarse_steps(spec: &QuantizedModelSpec, found: &mut Found) {
+    if spec.traffic.service.as_ref().is_none_or(|s| s.allow_coarse_steps) {
+        return;
+    }
+    let Some(pods) = spec.variants.iter().filter_map(|v| spec.replicas(v)).min() else {
+        return;
+    };
+    for (i, step) in spec.rollout.steps.iter().enumerate() {
+        if step.weight * (pods + 1) < 100 {
+            let (share, enough) = (100 / (pods + 1), (100 - step.weight + step.weight - 1) / step.weight);
+            found.add(
+                format!("spec.rollout.steps[{i}].weight"),
+                format!("{}% is less than one pod beside {pods} of stable, which takes {share}%; raise replicas to {enough}, raise the weight, or set spec.traffic.service.allowCoarseSteps: true to accept {share}%", step.weight),
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
@@ -28,8 +28,14 @@ const CANNOT_RUN: [&str; 8] = [
     "PreStartHookError",
 ];
 
+/// How long a pod must have been ready before traffic may follow. Gateways learn of endpoints by watches of their own: weight
+/// that arrives there before the endpoints is answered with 503.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
+
 /// What is seen of the cluster, without evidence.
 pub(super) struct Cluster {
+    /// Pods are ready, but not for long enough: worth another look soon.
+    pub(super) settling: bool,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) route: RouteSeen,
 }
@@ -47,7 +53,7 @@ pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -
 }
 
 /// Looks at the stores.
-pub(super) fn cluster(stores: &Stores, model: &QuantizedModel) -> Result<Cluster, Error> {
+pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -> Result<Cluster, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let label = build::model_label(&model.name_any());
     if model.spec.traffic.gateway.is_some() && !ready(stores.routes.wait_until_ready()) {
@@ -62,7 +68,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel) -> Result<Cluster
         .filter(|e| e.conditions.as_ref().is_some_and(|c| c.ready != Some(false)))
         .filter_map(|e| e.target_ref.as_ref()?.name.as_deref())
         .collect();
-    let mut workloads = BTreeMap::new();
+    let (mut workloads, mut settling) = (BTreeMap::new(), false);
     for deployment in of_model(&stores.deployments, &namespace, &label) {
         let Some(key) = build::key_of(deployment.labels(), deployment.annotations()) else {
             continue;
@@ -76,10 +82,16 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel) -> Result<Cluster
             })
             .collect();
         // In plain Service mode a pod that was taken out of the Service has no endpoint, and is warm all the same.
-        let counts = |pod: &Pod| {
-            pod_ready(pod) && (model.spec.traffic.service.is_some() || serving.contains(pod.name_any().as_str()))
-        };
-        let ready = own.iter().filter(|pod| counts(pod)).count();
+        let in_service = model.spec.traffic.service.is_some();
+        let ready = own
+            .iter()
+            .filter(|pod| pod_ready(pod) && (in_service || serving.contains(pod.name_any().as_str())))
+            .filter(|pod| {
+                let young = !in_service && is_young(pod, now);
+                settling |= young;
+                !young
+            })
+            .count();
         workloads.insert(key, workload(&deployment, &own, ready));
     }
     let route = match &model.spec.traffic.gateway {
@@ -91,7 +103,11 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel) -> Result<Cluster
             ..RouteSeen::default()
         },
     };
-    Ok(Cluster { workloads, route })
+    Ok(Cluster {
+        settling,
+        workloads,
+        route,
+    })
 }
 
 /// Whether a future is ready at once.
@@ -155,6 +171,15 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core:
 
 fn pod_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|c| c.status == "True")
+}
+
+/// Ready for less than [`SETTLED`]. A time in the future is another clock's, and says nothing.
+fn is_young(pod: &Pod, now: Timestamp) -> bool {
+    let since = condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref());
+    since.is_some_and(|since| {
+        let age = now.duration_since(since.0);
+        !age.is_negative() && age < SETTLED
+    })
 }
 
 fn unschedulable(pod: &Pod) -> Option<String> {

@@ -144,8 +144,8 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         ctx.metrics.forget(&namespace, &name);
         return Ok(Action::await_change());
     }
-    let cluster = observe::cluster(&ctx.stores, model)?;
     let now = observe::now();
+    let cluster = observe::cluster(&ctx.stores, model, now)?;
     let seen = observe::model_seen(model, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
     let begun = Instant::now();
@@ -173,8 +173,9 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
     };
     carry_out(ctx, model, &plan, &apply).await?;
     report(ctx, &namespace, &name, &plan, begun);
-    let again = Duration::try_from(plan.again).unwrap_or(Duration::from_secs(1));
-    Ok(Action::requeue(again))
+    let soon = Duration::from_secs(1);
+    let again = Duration::try_from(plan.again).unwrap_or(soon);
+    Ok(Action::requeue(if cluster.settling { again.min(soon) } else { again }))
 }
 
 async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &Apply<'_>) -> Result<(), Error> {

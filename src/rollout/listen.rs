@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Action, ArmCounts, GuardStatus};
+use crate::api::{Action, ArmCounts, GuardStatus, RevisionRef};
 use crate::judge::{GuardReport, SuiteConfig};
 
 use super::look::{Look, Wait};
@@ -41,6 +41,13 @@ impl Look<'_> {
                 format!("the stored evidence cannot be used ({why}): weights hold, evidence starts afresh"),
             );
         }
+        if self.is_disrupted(&listened.trial.candidate) {
+            // What its pods answer while their node is being drained says nothing of the variant.
+            listened.running.pass_over(self.now);
+            self.blind = None;
+            self.store(&listened);
+            return;
+        }
         let interval = self.interval().as_millis() as i64;
         let starts = self.pod_starts();
         for (guard, answer) in &self.seen.evidence {
@@ -75,6 +82,10 @@ impl Look<'_> {
             listened.running.skip_to(self.now);
             self.store(&listened);
         }
+    }
+
+    fn is_disrupted(&self, revision: &RevisionRef) -> bool {
+        self.workload(revision).is_some_and(|w| w.disruption.is_some())
     }
 
     /// Forgets all evidence: another trial begins, or the plan has changed.

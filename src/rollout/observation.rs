@@ -54,7 +54,7 @@ pub struct WorkloadKey {
 pub struct Workload {
     /// `spec.replicas`.
     pub desired: i32,
-    /// Pods that are ready and in the EndpointSlices of the arm's Service.
+    /// Pods that are ready and in the EndpointSlices of the arm's Service, for long enough that a gateway knows them.
     pub ready: i32,
     /// Pods that exist and are not terminating.
     pub pods: i32,

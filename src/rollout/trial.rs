@@ -339,10 +339,15 @@ impl Running {
 
     /// What was counted so far stays; the interval that is running now mixes two weights and is dropped.
     pub(super) fn skip_to(&mut self, now: Timestamp) {
+        self.pass_over(now);
+        self.suite.mark_step();
+    }
+
+    /// What was counted so far stays; what happened since then, up to now, is not judged.
+    pub(super) fn pass_over(&mut self, now: Timestamp) {
         self.since = now.as_millisecond();
         self.cursors
             .values_mut()
             .for_each(|cursor| cursor.skip_to(now.as_millisecond()));
-        self.suite.mark_step();
     }
 }

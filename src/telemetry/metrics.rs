@@ -51,7 +51,8 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Family<Result_, Counter>,
     decisions: Family<Decided, Counter>,
-    evidence: Family<OfGuard, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    /// In the order of [`FIGURES`].
+    figures: [Family<OfGuard, Gauge<f64, std::sync::atomic::AtomicU64>>; 4],
     verdicts: Family<OfVerdict, Gauge>,
     weights: Family<OfRole, Gauge>,
     to_action: Histogram,
@@ -68,12 +69,11 @@ impl Default for Metrics {
         registry.register("reconciles", "Looks at models, by result", reconciles.clone());
         let decisions = Family::default();
         registry.register("decisions", "Decisions, by action", decisions.clone());
-        let evidence = Family::default();
-        registry.register(
-            "guard_evidence",
-            "Evidence of harm of a guard; harmful at its threshold",
-            evidence.clone(),
-        );
+        let figures = FIGURES.map(|(name, help)| {
+            let figure = Family::default();
+            registry.register(name, help, figure.clone());
+            figure
+        });
         let verdicts = Family::default();
         registry.register(
             "guard_verdict",
@@ -102,7 +102,7 @@ impl Default for Metrics {
             registry,
             reconciles,
             decisions,
-            evidence,
+            figures,
             verdicts,
             weights,
             to_action,
@@ -169,11 +169,15 @@ impl Metrics {
                 name: name.to_owned(),
                 guard: guard.name.clone(),
             };
-            let evidence = match guard.evidence.strip_prefix("e^") {
-                Some(power) => power.parse::<f64>().map(f64::exp),
-                None => guard.evidence.parse(),
-            };
-            self.evidence.get_or_create(&labels).set(evidence.unwrap_or(0.0));
+            let texts = [
+                &guard.evidence,
+                &guard.threshold,
+                &guard.health,
+                &guard.health_threshold,
+            ];
+            for (figure, text) in self.figures.iter().zip(texts) {
+                figure.get_or_create(&labels).set(number(text));
+            }
             for verdict in VERDICTS {
                 self.verdicts
                     .get_or_create(&of_verdict(&labels, verdict))
@@ -207,7 +211,9 @@ impl Metrics {
     }
 
     fn remove(&self, guard: &OfGuard) {
-        self.evidence.remove(guard);
+        for figure in &self.figures {
+            figure.remove(guard);
+        }
         for verdict in VERDICTS {
             self.verdicts.remove(&of_verdict(guard, verdict));
         }
@@ -219,6 +225,28 @@ impl Metrics {
         // Writing into a string cannot fail.
         let _ = encode(&mut out, &self.registry);
         out
+    }
+}
+
+/// What is exported of every guard: name and meaning.
+const FIGURES: [(&str, &str); 4] = [
+    (
+        "guard_evidence",
+        "Evidence of harm of a guard; harmful at guardbit_guard_evidence_threshold",
+    ),
+    ("guard_evidence_threshold", "Where evidence of harm is enough"),
+    (
+        "guard_health",
+        "Evidence of health of a guard; healthy at guardbit_guard_health_threshold",
+    ),
+    ("guard_health_threshold", "Where evidence of health is enough"),
+];
+
+/// A figure as the status writes it: a number, or a power of e where it is too large for people.
+fn number(text: &str) -> f64 {
+    match text.strip_prefix("e^") {
+        Some(power) => power.parse::<f64>().map_or(0.0, f64::exp),
+        None => text.parse().unwrap_or(0.0),
     }
 }
 

@@ -92,7 +92,8 @@ impl Ledger {
             let Some((last_at, last)) = counts.next_back() else {
                 continue;
             };
-            if *last_at - *first_at < TELLING {
+            // No weights: the route is gone.
+            if weights.is_empty() || *last_at - *first_at < TELLING {
                 continue;
             }
             told += 1;

@@ -8,8 +8,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Answers by variant, as the backends counted them; `pinned` stands for pods of pinned requests.
-pub async fn counted_by_backends(url: &str, namespace: &str, model: &str) -> BTreeMap<String, u64> {
-    let promql = format!("sum by (pod) (max_over_time(http_requests_total{{namespace=\"{namespace}\"}}[30m]))");
+pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: Duration) -> BTreeMap<String, u64> {
+    let promql = format!(
+        "sum by (pod) (max_over_time(http_requests_total{{namespace=\"{namespace}\"}}[{}ms]))",
+        age.as_millis()
+    );
     let mut at = url::Url::parse(url)
         .expect("a URL")
         .join("/api/v1/query")
