@@ -1,16 +1,18 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit api crds tools
+.PHONY: help test lint unit api e2e demo demo-clean crds tools
 
 help:
-	@echo 'make test   everything: format, lints, unit, property and golden tests, a real API server'
-	@echo 'make crds   regenerates crds/ from src/api'
-	@echo 'make tools  installs and builds the programs of the test cluster (cached)'
+	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
+	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
+	@echo 'make demo-clean  removes what the demo left'
+	@echo 'make crds        regenerates crds/ from src/api'
+	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
 
-test: tools lint unit api
+test: tools lint unit api e2e
 
 tools:
-	tests/cluster/tools.sh control-plane > /dev/null
+	tests/cluster/tools.sh all > /dev/null
 
 lint:
 	cargo fmt --all --check
@@ -18,10 +20,19 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test crds --test judge_evalues --test judge_power --test rollout --test prometheus_client
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client
 
 api:
 	tests/cluster/run-tests.sh control-plane
+
+e2e:
+	tests/cluster/run-tests.sh full
+
+demo:
+	tests/demo/demo.sh
+
+demo-clean:
+	tests/demo/demo.sh clean
 
 crds:
 	@mkdir -p crds

@@ -176,6 +176,7 @@ fn malformed() -> Vec<(&'static str, &'static str, Value)> {
 /// Taken by the API server, found by guardbit: name, where, what.
 fn stalled() -> Vec<(&'static str, &'static str, Value)> {
     vec![
+        ("coarse-steps", "/spec/traffic", json!({"service": {}})),
         (
             "tolerance-beyond-one",
             "/spec/guards/0/proportion/tolerance",

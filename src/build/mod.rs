@@ -159,7 +159,14 @@ fn mark_annotations(marks: &Marks) -> BTreeMap<&'static str, String> {
         }
     }
     if let Some((guard, reason)) = rejected {
-        out.insert(REJECTED_MARK, provenance::cut(&format!("{guard}: {reason}")));
+        // A guard's sentence begins with its name.
+        let named = reason.starts_with(&format!("{guard}: "));
+        let text = if named {
+            reason.clone()
+        } else {
+            format!("{guard}: {reason}")
+        };
+        out.insert(REJECTED_MARK, provenance::cut(&text));
     }
     out
 }
@@ -172,8 +179,8 @@ pub fn marks(annotations: &BTreeMap<String, String>) -> Marks {
         proven: set(PROVEN_MARK),
         reference: set(REFERENCE_MARK),
         rejected: annotations.get(REJECTED_MARK).map(|text| {
-            let (guard, reason) = text.split_once(": ").unwrap_or(("", text));
-            (guard.to_owned(), reason.to_owned())
+            let guard = text.split_once(": ").map_or("", |(guard, _)| guard);
+            (guard.to_owned(), text.clone())
         }),
     }
 }
