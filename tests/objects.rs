@@ -73,7 +73,7 @@ fn objects_of_the_sample() {
         role: Role::Candidate,
         replicas: Some(1),
         template: Template::InSpec,
-        joined: Joined::Yes,
+        joined: Joined::All,
         marks: Marks::default(),
     };
     let fp32 = key(&model, "fp32", Purpose::Serving).revision;
@@ -186,7 +186,7 @@ fn what_is_written_on_a_deployment_can_be_read_back() {
             role: Role::Stable,
             replicas: None,
             template: Template::InSpec,
-            joined: Joined::Yes,
+            joined: Joined::All,
             marks: marks.clone(),
         };
         let (deployment, facts) = with_owner(&model, |owner| {

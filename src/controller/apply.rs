@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::api::QuantizedModel;
 use crate::build::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_WORKLOAD, Owner};
 use crate::identity::Purpose;
-use crate::rollout::{Joined, Plan, Template, WorkloadKey};
+use crate::rollout::{Plan, Template, WorkloadKey};
 
 use super::stores::{http_route, of_model};
-use super::{Context, Error, call, call_opt};
+use super::{Context, Error, call, call_opt, observe};
 
 /// Hashes of the documents that were applied last, by object and field manager.
 #[derive(Default)]
@@ -115,15 +115,19 @@ impl Apply<'_> {
             .iter()
             .filter(|(key, _)| key.purpose == Purpose::Serving)
         {
-            for pod in pods.iter().filter(|pod| {
-                pod.labels()
-                    .get(build::REVISION_LABEL)
-                    .is_some_and(|l| *l == build::revision_label(key))
-            }) {
-                let is = pod.labels().contains_key(JOINED_LABEL);
-                let label = match workload.joined {
-                    Joined::Yes if !is => json!("true"),
-                    Joined::No if is => Value::Null,
+            let label = build::revision_label(key);
+            let own = pods.iter().filter(|pod| {
+                let of_it = pod.labels().get(build::REVISION_LABEL).is_some_and(|l| *l == label);
+                of_it && pod.metadata.deletion_timestamp.is_none()
+            });
+            let mut own: Vec<_> = own.map(|pod| (pod, pod.labels().contains_key(JOINED_LABEL))).collect();
+            // Who serves goes on serving, ready ones before others.
+            own.sort_by_key(|(pod, is)| (!observe::pod_ready(pod), !*is, pod.name_any()));
+            let wanted = workload.joined.of(i32::try_from(own.len()).unwrap_or(i32::MAX));
+            for (i, (pod, is)) in own.into_iter().enumerate() {
+                let label = match (i32::try_from(i).unwrap_or(i32::MAX) < wanted, is) {
+                    (true, false) => json!("true"),
+                    (false, true) => Value::Null,
                     _ => continue,
                 };
                 let patch = Patch::Merge(json!({"metadata": {"labels": {JOINED_LABEL: label}}}));

@@ -169,7 +169,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core:
         .find(|c| c.type_ == kind)
 }
 
-fn pod_ready(pod: &Pod) -> bool {
+pub(super) fn pod_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|c| c.status == "True")
 }
 

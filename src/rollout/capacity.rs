@@ -245,10 +245,12 @@ impl Look<'_> {
         };
         let granted = rollout.map_or(0, |r| r.weight);
         let joined = match role {
-            Role::Stable | Role::Reference => Joined::Yes,
-            Role::Candidate if granted > 0 => Joined::Yes,
-            Role::Retiring if leaving == Some(RetiringReason::Handover) => Joined::Yes,
-            _ => Joined::No,
+            Role::Stable => Joined::All,
+            Role::Candidate if granted > 0 => Joined::All,
+            _ if leaving == Some(RetiringReason::Handover) => Joined::All,
+            // After a promotion its pods stay warm, but only the holdout's share of them serves.
+            Role::Reference => Joined::UpTo(self.needed(revision, self.holdout(next))),
+            _ => Joined::Nobody,
         };
         let replicas = match full {
             None if desired > 0 && pods > 0 => None,
@@ -269,7 +271,7 @@ impl Look<'_> {
             role: Role::Retiring,
             replicas: Some(0),
             template: self.template(revision),
-            joined: Joined::No,
+            joined: Joined::Nobody,
             marks: self.marks(revision),
         }
     }
@@ -290,7 +292,7 @@ impl Look<'_> {
                     role: Role::Pinned,
                     replicas: Some(replicas),
                     template,
-                    joined: Joined::No,
+                    joined: Joined::Nobody,
                     marks: Marks::default(),
                 },
             );
@@ -309,7 +311,7 @@ impl Look<'_> {
                     role: Role::Pinned,
                     replicas: Some(workload.desired),
                     template: Template::AsIs,
-                    joined: Joined::No,
+                    joined: Joined::Nobody,
                     marks: Marks::default(),
                 };
                 plans.insert(key.clone(), plan);
@@ -347,8 +349,8 @@ impl Look<'_> {
     ) -> Vec<ArmStatus> {
         let joined_pods: i32 = plans
             .iter()
-            .filter(|(key, plan)| plan.joined == Joined::Yes && key.purpose == Purpose::Serving)
-            .map(|(key, _)| self.ready(&key.revision))
+            .filter(|(key, _)| key.purpose == Purpose::Serving)
+            .map(|(key, plan)| plan.joined.of(self.ready(&key.revision)))
             .sum();
         let model = &self.seen.model;
         let mut arms: Vec<ArmStatus> = plans
@@ -359,8 +361,7 @@ impl Look<'_> {
                 let ready = workload.map_or(0, |w| w.ready);
                 let weight = match (key.purpose, self.by_replicas()) {
                     (Purpose::Pinned, _) => 0,
-                    (_, true) if plan.joined == Joined::Yes && joined_pods > 0 => 100 * ready / joined_pods,
-                    (_, true) => 0,
+                    (_, true) => 100 * plan.joined.of(ready) / joined_pods.max(1),
                     (_, false) => route
                         .and_then(|r| r.weights.iter().find(|(rev, _)| *rev == key.revision))
                         .map_or(0, |(_, w)| *w),

@@ -128,11 +128,13 @@ impl Look<'_> {
             set(&mut conditions, seen, kind, truth, reason, message)
         };
         let none = String::new();
+        let serves = self.status.stable.as_ref().is_some_and(|s| self.ready(s) > 0)
+            || self.handover().is_some_and(|old| self.ready(&old) > 0);
         // After a decision it takes another look to know whether there is something left to do.
         let busy = self.stalled.is_none()
             && (!self.decisions.is_empty()
                 || self.status.rollout.is_some()
-                || self.status.stable.is_none()
+                || !serves
                 || self.handover().is_some()
                 || self.wait.is_some());
         let progress = self.progress();
@@ -170,8 +172,6 @@ impl Look<'_> {
             .map_or(if busy { "Progressing" } else { "Settled" }, |w| w.reason);
         put(condition::PROGRESSING, Truth::from(busy), wait, &progress);
 
-        let serves = self.status.stable.as_ref().is_some_and(|s| self.ready(s) > 0)
-            || self.handover().is_some_and(|old| self.ready(&old) > 0);
         let (reason, message) = if serves {
             ("StableServes", "stable has ready endpoints")
         } else {
@@ -301,6 +301,12 @@ impl Look<'_> {
                 r.step + 1,
                 self.spec.rollout.steps.len()
             ),
+            (None, Some(stable)) if self.ready(stable) == 0 => {
+                format!(
+                    "{} is stable and has no ready endpoint; see its pods",
+                    stable.describe()
+                )
+            }
             (None, Some(stable)) => format!("{} is stable", stable.describe()),
             (None, None) => "nothing serves yet".to_owned(),
         };

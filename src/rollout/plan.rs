@@ -75,7 +75,7 @@ pub struct WorkloadPlan {
     pub replicas: Option<i32>,
     /// Whether the spec still describes this revision: then its template is applied, else only its scale.
     pub template: Template,
-    /// Plain Service mode: whether its pods belong to the Service.
+    /// Plain Service mode: how many of its pods belong to the Service.
     pub joined: Joined,
     /// What recovery will need, written as annotations.
     pub marks: Marks,
@@ -90,13 +90,26 @@ pub enum Template {
     AsIs,
 }
 
-/// Whether pods belong to the Service of plain Service mode.
+/// How many pods belong to the Service of plain Service mode. The label is taken off the others at once; they stay warm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
-    /// They do.
-    Yes,
-    /// The label is taken off the pods at once.
-    No,
+    /// All of them.
+    All,
+    /// So many, ready ones first.
+    UpTo(i32),
+    /// None.
+    Nobody,
+}
+
+impl Joined {
+    /// Of so many pods.
+    pub fn of(self, pods: i32) -> i32 {
+        match self {
+            Self::All => pods,
+            Self::UpTo(most) => pods.min(most.max(0)),
+            Self::Nobody => 0,
+        }
+    }
 }
 
 /// How requests are to be routed.

@@ -412,6 +412,7 @@ fn plain_service_climbs_by_replicas() {
         ..Traffic::default()
     };
     world.spec.serving.replicas = Some(20);
+    world.spec.variants[1].replicas = Some(20);
     world.run(900);
     story("plain_service_climbs_by_replicas", &world);
 }
@@ -424,6 +425,7 @@ fn plain_service_rolls_back() {
         ..Traffic::default()
     };
     world.spec.serving.replicas = Some(20);
+    world.spec.variants[1].replicas = Some(20);
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
     world.run(200);
     story("plain_service_rolls_back", &world);

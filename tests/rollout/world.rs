@@ -377,8 +377,13 @@ impl World {
             .last_plan
             .iter()
             .flat_map(|p| &p.workloads)
-            .filter(|(_, w)| w.joined == guardbit::rollout::Joined::Yes)
-            .map(|(key, _)| (key.revision.clone(), self.workloads.get(key).map_or(0, |w| w.ready)))
+            .map(|(key, w)| {
+                (
+                    key.revision.clone(),
+                    w.joined.of(self.workloads.get(key).map_or(0, |w| w.ready)),
+                )
+            })
+            .filter(|(_, pods)| *pods > 0)
             .collect();
         let shares: Vec<(RevisionRef, f64)> = if by_replicas {
             let sum: i32 = joined.iter().map(|(_, n)| n).sum();

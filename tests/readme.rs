@@ -1,0 +1,103 @@
+//! The README names what there is: every flag, metric, event reason, condition and provenance key.
+
+use clap::CommandFactory;
+use guardbit::cli::Cli;
+use guardbit::telemetry::Metrics;
+use serde_json::json;
+use std::time::Duration;
+
+const README: &str = include_str!("../README.md");
+
+fn assert_named(what: &str, names: impl IntoIterator<Item = String>) {
+    let names: Vec<_> = names.into_iter().collect();
+    assert!(names.len() > 2, "no {what} found: has their source moved?");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !README.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "README.md does not name these {what}: {missing:?}");
+}
+
+#[test]
+fn flags() {
+    let cli = Cli::command();
+    let run = cli.find_subcommand("run").expect("guardbit run");
+    let flags = run
+        .get_arguments()
+        .filter_map(|a| a.get_long())
+        .filter(|f| *f != "help");
+    assert_named("flags", flags.map(|f| format!("--{f}")));
+}
+
+#[test]
+fn metrics() {
+    let guard = json!({"name": "errors", "verdict": "Healthy", "evidence": "1", "threshold": "20", "health": "1", "healthThreshold": "20",
+        "candidate": {"total": 1, "bad": 0}, "baseline": {"total": 1, "bad": 0}, "estimate": "", "message": ""});
+    let metrics = Metrics::default();
+    metrics.reconciled("ok");
+    metrics.decided("risk", "fraud-scorer", "Promoted", Duration::ZERO);
+    metrics.status(
+        "risk",
+        "fraud-scorer",
+        &serde_json::from_value(json!({"guards": [guard]})).expect("a status"),
+    );
+    let text = metrics.text();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = types.filter_map(|line| {
+        let (name, kind) = line.split_once(' ')?;
+        Some(if kind == "counter" {
+            format!("{name}_total")
+        } else {
+            name.to_owned()
+        })
+    });
+    assert_named("metrics", names);
+}
+
+#[test]
+fn event_reasons() {
+    let source = include_str!("../src/rollout/plan.rs");
+    let body = source
+        .split("pub enum Reason {")
+        .nth(1)
+        .and_then(|s| s.split("\n}").next())
+        .expect("the enum");
+    let names = body
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.ends_with(',') && !l.starts_with("//"));
+    assert_named("event reasons", names.map(|l| l.trim_end_matches(',').to_owned()));
+}
+
+#[test]
+fn conditions_and_reasons_of_missing_evidence() {
+    let source = include_str!("../src/rollout/listen.rs");
+    let body = source
+        .split("const KNOWN")
+        .nth(1)
+        .and_then(|s| s.split("];").next())
+        .expect("the list");
+    let names = body
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix('"')?.strip_suffix("\",").map(str::to_owned));
+    assert_named("reasons", names);
+    assert_named(
+        "conditions",
+        ["EvidenceAvailable", "FallbackCapacity", "IdentityMismatch"].map(str::to_owned),
+    );
+}
+
+#[test]
+fn provenance_keys() {
+    let objects = include_str!("snapshots/objects__objects_of_the_sample.snap");
+    let keys = objects.lines().filter_map(|l| {
+        l.trim()
+            .strip_prefix("guardbit.dev/")?
+            .split_once(':')
+            .map(|(k, _)| k.to_owned())
+    });
+    let mut keys: Vec<_> = keys.filter(|k| !["purpose", "role"].contains(&k.as_str())).collect();
+    keys.sort();
+    keys.dedup();
+    assert_named("keys", keys.iter().map(|k| format!("guardbit.dev/{k}")));
+}

@@ -1,0 +1,86 @@
+//! The README's truth table of conditions, from rollouts that were run.
+
+use crate::world::{Behaviour, World, spec};
+use guardbit::api::Duration;
+
+/// Ready, Available, Progressing, Reconciling, Stalled; with the reason where Ready names one of its own.
+fn row(situation: &str, world: &World) -> String {
+    let of = |kind: &str| {
+        world
+            .status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == kind)
+            .expect("a condition")
+    };
+    let ready = of("Ready");
+    let named = !matches!(ready.reason.as_str(), "Progressing" | "Settled");
+    let reason = if named {
+        format!(" (`{}`)", ready.reason)
+    } else {
+        String::new()
+    };
+    let others = ["Available", "Progressing", "Reconciling", "Stalled"].map(|kind| of(kind).status.as_str());
+    format!("| {situation} | {}{reason} | {} |", ready.status, others.join(" | "))
+}
+
+#[test]
+fn the_readme_says_what_conditions_say() {
+    let mut rows = Vec::new();
+    let mut world = World::new(spec());
+    world.run(2);
+    rows.push(row("first install, pods not ready", &world));
+    world.run(108);
+    rows.push(row("a candidate climbs or waits", &world));
+    world.spec.paused = true;
+    world.generation += 1;
+    world.run(5);
+    rows.push(row("a candidate is paused", &world));
+    world.spec.paused = false;
+    world.generation += 1;
+    world.run(900);
+    rows.push(row("the target serves and is guarded", &world));
+
+    let mut world = World::new(spec());
+    world.behaviour.insert(
+        "int8".into(),
+        Behaviour {
+            errors: 0.2,
+            ..Behaviour::default()
+        },
+    );
+    world.run(300);
+    rows.push(row("the candidate was rejected, stable serves", &world));
+
+    let mut stale = spec();
+    let calibration = stale.variants[1].calibration.as_mut().expect("a calibration");
+    calibration.max_age = Some(Duration("1s".into()));
+    let mut world = World::new(stale);
+    world.run(60);
+    rows.push(row("a gate holds the candidate back", &world));
+
+    let mut world = World::new(spec());
+    world.run(60);
+    world.spec.rollout.interval = Duration("10ms".into());
+    world.generation += 1;
+    world.run(5);
+    rows.push(row("the spec cannot be used, stable serves", &world));
+
+    let mut settled = spec();
+    settled.target = Some("fp32".into());
+    let mut world = World::new(settled);
+    world.run(60);
+    world.behaviour.insert(
+        "fp32".into(),
+        Behaviour {
+            disrupted: true,
+            ..Behaviour::default()
+        },
+    );
+    world.run(60);
+    rows.push(row("stable has lost its last endpoint", &world));
+
+    let readme = include_str!("../../README.md");
+    let missing: Vec<_> = rows.iter().filter(|row| !readme.contains(*row)).collect();
+    assert!(missing.is_empty(), "README.md should say:\n{}", rows.join("\n"));
+}
