@@ -42,7 +42,7 @@ pub fn ln_e(candidate: Counts, baseline: Counts, tolerance: Tolerance, q_c: f64,
     if r == 0.0 {
         return if open(d) { half(n_c, x_c, q_c, d) } else { 0.0 };
     }
-    if baseline.n == 0 || !open(q_b) || tolerance.edge(q_b) >= 1.0 {
+    if baseline.n == 0 || !open(q_b) {
         return 0.0;
     }
     match root(n_c, n_b, tolerance, q_c, q_b) {
@@ -61,9 +61,12 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
     };
     let other = (q_c - d) / r;
     let least = f64::MIN_POSITIVE.sqrt();
-    let (mut low, mut high) = (q_b.min(other).max(least), q_b.max(other));
+    // The edge ends where the candidate's share is 1. A baseline beyond that end tolerates any candidate: the nearest point
+    // of the null then lies just before the end, and a test of health must not fall silent there.
+    let end = (1.0 - d) / r * (1.0 - 1e-12);
+    let (mut low, mut high) = (q_b.min(other).max(least), q_b.max(other).min(end));
     // At the ends one of the two terms is 0 and the other has the sign that is wanted, but for rounding.
-    if high >= (1.0 - d) / r || low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
+    if low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
         return None;
     }
     for _ in 0..200 {
@@ -136,14 +139,9 @@ impl Past {
         (self.baseline.x as f64 + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
     }
 
-    /// Where the guesses are placed. An edge of 1 and beyond tolerates everything: `ln_e` then says nothing, whatever the guess.
+    /// Where the guesses are placed. An edge of 1 and beyond tolerates everything.
     fn edge(tolerance: Tolerance, q_b: f64) -> f64 {
-        let edge = if tolerance.ratio == 0.0 {
-            tolerance.absolute
-        } else {
-            tolerance.edge(q_b)
-        };
-        edge.min(0.999)
+        tolerance.edge(q_b).min(0.999)
     }
 
     fn candidate_share(&self, q_b: f64) -> f64 {
@@ -190,7 +188,12 @@ impl Harm {
         let hazard = 1.0 / (self.polls as f64 + 60.0);
         let unused = ln_unused(self.polls);
         for ((a, s), (q_c, _)) in self.processes.iter_mut().zip(guesses) {
-            let ln_e = ln_e(candidate, baseline, tolerance, q_c, q_b);
+            // A guess below the edge would count health as harm: there is no room above an edge that is nearly 1.
+            let ln_e = if q_c > tolerance.edge(q_b) {
+                ln_e(candidate, baseline, tolerance, q_c, q_b)
+            } else {
+                0.0
+            };
             match regime {
                 Regime::Rollout { .. } => {
                     *a += ln_e;
@@ -298,5 +301,40 @@ impl Health {
                 .zip(HEALTH)
                 .map(|(process, (_, weight))| weight.ln() + process),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tolerates_everything_never_shows_harm() {
+        let regime = Regime::Rollout {
+            false_rollback: 0.05,
+            false_promotion: 0.05,
+        };
+        let all = Counts { n: 500, x: 500 };
+        for absolute in [0.05, 0.2, 0.6] {
+            let tolerance = Tolerance { ratio: 1.0, absolute };
+            let past = Past {
+                candidate: all,
+                baseline: Counts { n: 500, x: 490 },
+                prior: 0.97,
+            };
+            let (mut harm, mut health) = (Harm::default(), Health::default());
+            for _ in 0..200 {
+                harm.observe(regime, WITNESS, tolerance, past, all, past.baseline);
+                health.observe(0.05, tolerance, past, all, past.baseline);
+            }
+            assert!(
+                harm.ln_evidence(regime, WITNESS) <= 1e-9,
+                "harm at a tolerance of {absolute}"
+            );
+            assert!(
+                health.ln_evidence() > 20f64.ln(),
+                "no health at a tolerance of {absolute}"
+            );
+        }
     }
 }
