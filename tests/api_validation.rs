@@ -240,6 +240,28 @@ async fn what_the_api_server_cannot_see_is_named_with_field_value_and_remedy() {
 }
 
 #[tokio::test]
+async fn the_samples_are_taken() {
+    let api = untyped(client().await);
+    let mut params = PatchParams::apply("tests").force();
+    params.field_validation = Some(ValidationDirective::Strict);
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
+    let mut taken = 0;
+    for entry in std::fs::read_dir(samples).expect("config/samples") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let mut model: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        let name = format!("sample-{taken}");
+        model["metadata"] = json!({"name": name});
+        let object = api.patch(&name, &params, &Patch::Apply(model)).await;
+        let object = object.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let typed: QuantizedModel = object.try_parse().expect("parses");
+        assert_eq!(validate::problems(&typed.spec), [], "{}", path.display());
+        taken += 1;
+    }
+    assert!(taken > 0);
+}
+
+#[tokio::test]
 async fn a_good_model_is_taken_and_its_defaults_are_filled_in() {
     let client = client().await;
     let api = untyped(client.clone());

@@ -1,6 +1,6 @@
-//! The README names what there is: every flag, metric, event reason, condition and provenance key.
+//! README and `config/` agree with the code: every flag, metric, event reason, condition and provenance key is named.
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use guardbit::cli::Cli;
 use guardbit::telemetry::Metrics;
 use serde_json::json;
@@ -27,6 +27,27 @@ fn flags() {
         .filter_map(|a| a.get_long())
         .filter(|f| *f != "help");
     assert_named("flags", flags.map(|f| format!("--{f}")));
+}
+
+/// The Deployment in `config/` starts guardbit with flags and variables that it takes.
+#[test]
+fn the_deployment_in_config_is_one_that_starts() {
+    let deployment: serde_json::Value =
+        serde_yaml_ng::from_str(include_str!("../config/manager/deployment.yaml")).expect("YAML");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let args = container["args"]
+        .as_array()
+        .expect("args")
+        .iter()
+        .map(|a| a.as_str().expect("text"));
+    Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+    let cli = Cli::command();
+    let run = cli.find_subcommand("run").expect("guardbit run");
+    let known: Vec<_> = run.get_arguments().filter_map(|a| a.get_env()?.to_str()).collect();
+    for variable in container["env"].as_array().expect("env") {
+        let name = variable["name"].as_str().expect("a name");
+        assert!(known.contains(&name), "{name} is none of {known:?}");
+    }
 }
 
 #[test]

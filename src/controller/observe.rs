@@ -56,8 +56,8 @@ pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -
 pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -> Result<Cluster, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let label = build::model_label(&model.name_any());
-    if model.spec.traffic.gateway.is_some() && !ready(stores.routes.wait_until_ready()) {
-        return Err(Error::NotYet("HTTPRoutes; is the Gateway API installed?"));
+    if let Some(kind) = stores.lacking(model.spec.traffic.gateway.is_some()) {
+        return Err(Error::NotYet(kind));
     }
     let pods = of_model(&stores.pods, &namespace, &label);
     let slices = of_model(&stores.slices, &namespace, &label);
@@ -108,11 +108,6 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
         workloads,
         route,
     })
-}
-
-/// Whether a future is ready at once.
-fn ready<F: Future>(future: F) -> bool {
-    futures::FutureExt::now_or_never(future).is_some()
 }
 
 fn workload(deployment: &Deployment, pods: &[&Pod], ready: usize) -> Workload {

@@ -27,6 +27,28 @@ pub(super) struct Stores {
     pub(super) routes: Store<DynamicObject>,
 }
 
+impl Stores {
+    /// A kind whose first list has not come yet. What is not seen then may well be there: nothing may be decided on it.
+    pub(super) fn lacking(&self, with_routes: bool) -> Option<&'static str> {
+        let come = [
+            ("Deployments", is_ready(self.deployments.wait_until_ready())),
+            ("Pods", is_ready(self.pods.wait_until_ready())),
+            ("Services", is_ready(self.services.wait_until_ready())),
+            ("EndpointSlices", is_ready(self.slices.wait_until_ready())),
+            (
+                "HTTPRoutes; is the Gateway API installed?",
+                !with_routes || is_ready(self.routes.wait_until_ready()),
+            ),
+        ];
+        come.into_iter().find(|(_, come)| !come).map(|(kind, _)| kind)
+    }
+}
+
+/// Whether a future is ready at once.
+fn is_ready<F: Future>(future: F) -> bool {
+    futures::FutureExt::now_or_never(future).is_some()
+}
+
 /// The kind HTTPRoute.
 pub(super) fn http_route() -> ApiResource {
     ApiResource::from_gvk_with_plural(

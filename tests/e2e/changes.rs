@@ -71,6 +71,7 @@ async fn a_model_deleted_in_mid_canary_fails_no_request_before_that() {
     stage.answered("int8", 150).await;
     let deleted = begun.elapsed();
     stage.delete_model().await;
+    stage.ledger.end();
     let counts = stage.load.finish().await;
     // Its clock starts a little before ours.
     let early: Vec<_> = counts

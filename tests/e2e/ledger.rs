@@ -10,10 +10,10 @@ use model_server::load::{Counts, Load};
 pub type Weights = BTreeMap<String, i64>;
 
 /// A gateway takes this long to follow its route, at most.
-const SETTLE: Duration = Duration::from_millis(1500);
+const SETTLE: Duration = Duration::from_millis(2000);
 
 /// Stretches shorter than this say too little.
-const TELLING: Duration = Duration::from_millis(2500);
+const TELLING: Duration = Duration::from_millis(2000);
 
 /// Written by the watches of a [`crate::stage::Stage`].
 #[derive(Clone, Default)]
@@ -23,6 +23,7 @@ pub struct Ledger(Arc<Mutex<Pages>>);
 struct Pages {
     weights: Vec<(Instant, Weights)>,
     counts: Vec<(Instant, Counts)>,
+    ended: Option<Instant>,
 }
 
 impl Ledger {
@@ -32,6 +33,11 @@ impl Ledger {
         if pages.weights.last().is_none_or(|(_, last)| *last != weights) {
             pages.weights.push((Instant::now(), weights));
         }
+    }
+
+    /// The load ends: what comes after says nothing of shares.
+    pub fn end(&self) {
+        self.0.lock().unwrap().ended = Some(Instant::now());
     }
 
     /// Reads the counts of a load ten times a second.
@@ -81,7 +87,12 @@ impl Ledger {
     /// deviations), and pinned requests were answered in full precision. At least `stretches` of them must be telling.
     pub fn assert_traffic_followed_weights(&self, stretches: usize) {
         let pages = self.0.lock().unwrap();
-        let ends = pages.weights.iter().skip(1).map(|(at, _)| *at).chain([Instant::now()]);
+        let ends = pages
+            .weights
+            .iter()
+            .skip(1)
+            .map(|(at, _)| *at)
+            .chain([pages.ended.unwrap_or_else(Instant::now)]);
         let mut told = 0;
         for ((from, weights), to) in pages.weights.iter().zip(ends) {
             let within = |(at, _): &&(Instant, Counts)| *at >= *from + SETTLE && *at <= to;

@@ -58,10 +58,20 @@ const BAD: [(&str, &str); 6] = [
     ("hangs", "Timeout"),
 ];
 
-/// A proxy before the real Prometheus that answers badly when told to: 0 is well, n is `BAD[n - 1]`.
+/// What the proxy wants to see.
+const TOKEN: &str = "a-token-of-the-test";
+
+/// A proxy before the real Prometheus that wants a token, and answers badly when told to: 0 is well, n is `BAD[n - 1]`.
 async fn proxy(mode: Arc<AtomicU8>) -> String {
     async fn answer(State(mode): State<Arc<AtomicU8>>, request: Request<Body>) -> Response {
         let (parts, body) = request.into_parts();
+        if parts
+            .headers
+            .get("authorization")
+            .is_none_or(|a| a.as_bytes() != format!("Bearer {TOKEN}").as_bytes())
+        {
+            return (StatusCode::UNAUTHORIZED, "who are you?").into_response();
+        }
         let body: Bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a small question");
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let mut ask = reqwest::Client::new()
@@ -113,11 +123,22 @@ async fn a_prometheus_that_answers_badly_moves_nothing_and_is_named() {
     let stage = setting("bad-metrics")
         .variants(&["fp32", "int8"])
         .with("/prometheus/url", url.clone().into())
+        .with("/prometheus/secretRef", serde_json::json!({"name": "metrics"}))
         .flag("--allow-prometheus-url")
         .flag(&url)
         .flag("--prometheus-timeout=2")
         .start()
         .await;
+    // Its rights end at the Secrets of a namespace, until somebody there lets it read them.
+    stage.weights(&[("fp32", 95), ("int8", 5)]).await;
+    stage
+        .until("no right to read the Secret", |s| evidence(s).1 == "SecretUnreadable")
+        .await;
+    stage.create_secret("metrics", "token", TOKEN).await;
+    stage.bind_secret_reader().await;
+    stage.until("sees", |s| evidence(s).0 == "True").await;
+    assert!(!stage.guardbit.log().contains(TOKEN), "a secret in the log");
+
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     let weights = stage.ledger.weights_of("int8");
     for (i, (name, reason)) in BAD.iter().enumerate() {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -417,6 +418,29 @@ impl Stage {
         serde_json::to_value(self.models().get(MODEL).await.expect("it is there").spec).expect("JSON")
     }
 
+    /// Creates a Secret with one key.
+    pub async fn create_secret(&self, name: &str, key: &str, value: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = json!({"metadata": {"name": name}, "stringData": {key: value}});
+        let secret = serde_json::from_value(secret).expect("a Secret");
+        secrets.create(&PostParams::default(), &secret).await.expect("created");
+    }
+
+    /// Lets guardbit read the Secrets of this namespace, as the README says.
+    pub async fn bind_secret_reader(&self) {
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client.clone(), &self.namespace);
+        let binding = json!({
+            "metadata": {"name": "guardbit"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "guardbit-secret-reader"},
+            "subjects": [{"kind": "ServiceAccount", "name": "guardbit", "namespace": crate::guardbit::SYSTEM}],
+        });
+        let binding = serde_json::from_value(binding).expect("a RoleBinding");
+        bindings
+            .create(&PostParams::default(), &binding)
+            .await
+            .expect("created");
+    }
+
     /// Switches faults on in all pods of a variant; returns how many there are.
     pub async fn faults(&self, variant: &str, faults: Value) -> usize {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -446,6 +470,7 @@ impl Stage {
 
     /// Ends the load; nothing failed, and the backends counted what came back.
     pub async fn assert_nothing_was_lost(&self) {
+        self.ledger.end();
         let counts = self.load.finish().await;
         assert_eq!(counts.failed, 0, "{:?}\n{}", counts.failures, self.story());
         assert!(counts.sent > 0 && counts.sent == counts.ok + counts.injected);
