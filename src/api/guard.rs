@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Decimal, Duration, Fraction};
+use super::says;
 
 /// One question asked of the metrics.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.query)].filter(x, x).size() == 1")
-    .message("a guard is exactly one of proportion, latency, fidelity and query"))]
+    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity and query'")))]
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
     .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
 pub struct Guard {

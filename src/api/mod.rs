@@ -54,9 +54,9 @@ pub const GROUP: &str = "guardbit.dev";
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.target) || self.variants.exists(v, v.name == self.target)")
-    .message("target must be the name of one of spec.variants"))]
+    .message(says("'target \"' + self.target + '\" must be the name of one of spec.variants'")))]
 #[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.bootstrap) || self.variants.exists(v, v.name == self.rollout.bootstrap)")
-    .message("rollout.bootstrap must be the name of one of spec.variants"))]
+    .message(says("'rollout.bootstrap \"' + self.rollout.bootstrap + '\" must be the name of one of spec.variants'")))]
 #[x_kube(validation = Rule::new("self.variants.size() <= 2 || !self.guards.exists(g, has(g.fidelity)) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
     .message("rollout.holdout must be at least 1: with more than two variants a fidelity guard needs traffic on the reference to compare with"))]
 pub struct QuantizedModelSpec {
@@ -200,4 +200,10 @@ impl QuantizedModelSpec {
     pub fn replicas(&self, variant: &Variant) -> Option<i32> {
         variant.replicas.or(self.serving.replicas)
     }
+}
+
+/// A message of a rule that names the value: a CEL expression over it. Strings of bounded length only: the API server
+/// prices everything else out of its budget.
+fn says(expression: &str) -> kube::core::Message {
+    kube::core::Message::Expression(expression.to_owned())
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Duration;
+use super::says;
 use super::variant::PodTemplate;
 
 /// How requests reach the variants: through a Gateway, or through one Service split by ready replicas.
@@ -88,7 +89,7 @@ pub struct RouteMatch {
 /// A path.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("self.type == 'RegularExpression' || self.value.startsWith('/')")
-    .message("path.value must start with a slash"))]
+    .message(says("'path.value \"' + self.value + '\" must start with a slash'")))]
 pub struct PathMatch {
     /// How the value is compared.
     #[serde(rename = "type", default)]

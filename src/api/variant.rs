@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::quantity::{Decimal, Duration, Fraction};
+use super::says;
 
 /// A named precision configuration of the model: one rung of the ladder.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(self.precision in ['INT8', 'INT4', 'INT2', 'FP8', 'FP4']) || has(self.quantization)")
-    .message("a variant of 8 bits or fewer must say how it was quantized: set quantization"))]
+    .message(says("'variant \"' + self.name + '\" of 8 bits or fewer must say how it was quantized: set quantization'")))]
 pub struct Variant {
     /// Name of the variant: lower-case letters, digits and dashes.
     #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -59,7 +60,7 @@ pub enum Precision {
 /// Where the weights are.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!self.uri.contains('@sha256:') || self.uri.endsWith('@' + self.digest)")
-    .message("the digest in weights.uri and weights.digest must be the same"))]
+    .message(says("'the digest in weights.uri and weights.digest ' + self.digest + ' must be the same: correct one of them'")))]
 pub struct Weights {
     /// Where the weights are; handed to the pods as `GUARDBIT_WEIGHTS_URI`.
     #[schemars(length(min = 1, max = 512))]
