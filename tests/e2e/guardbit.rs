@@ -18,6 +18,7 @@ pub struct Guardbit {
     args: Vec<String>,
     kubeconfig: PathBuf,
     log: PathBuf,
+    dir: PathBuf,
 }
 
 impl Guardbit {
@@ -48,6 +49,7 @@ impl Guardbit {
             args,
             kubeconfig,
             log,
+            dir,
         }
     }
 
@@ -75,6 +77,10 @@ impl Drop for Guardbit {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A failed test leaves its log to be read.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
