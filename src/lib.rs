@@ -2,7 +2,8 @@
 //!
 //! The rollout itself is a pure function, so the same code runs in the controller and in the tests:
 //! observe (IO) → `Observation` → `decide` (pure, total) → `Plan` → apply (IO) → record (IO).
-//! Arrows point inward only: `controller → build, rollout → judge → evidence → api`.
+//! Arrows point inward only: `controller → build, rollout → judge → evidence → api`; `simulate` is another shell around the
+//! same core, on recorded data.
 
 pub mod api;
 pub mod build;
@@ -12,4 +13,5 @@ pub mod evidence;
 pub mod identity;
 pub mod judge;
 pub mod rollout;
+pub mod simulate;
 pub mod telemetry;

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, crds, run};
+use guardbit::cli::{Cli, Command, crds, run, simulate};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::start(*args),
+        Command::Simulate(args) => simulate::start(&args),
         Command::Crds => match crds::yaml() {
             Ok(yaml) => {
                 print!("{yaml}");

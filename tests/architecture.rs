@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 9] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("identity", &["api"]),
     ("evidence", &["api"]),
     ("judge", &["api", "evidence"]),
     ("rollout", &["api", "identity", "evidence", "judge"]),
     ("build", &["api", "identity", "rollout"]),
+    ("simulate", &["api", "evidence", "judge", "rollout"]),
     ("telemetry", &["api"]),
     (
         "controller",
         &["api", "identity", "evidence", "rollout", "build", "telemetry"],
     ),
-    ("cli", &["api", "controller", "telemetry"]),
+    ("cli", &["api", "controller", "evidence", "simulate", "telemetry"]),
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 6] = ["api", "identity", "evidence", "judge", "rollout", "build"];
+const PURE: [&str; 7] = ["api", "identity", "evidence", "judge", "rollout", "build", "simulate"];
 
 /// What a pure module would need to be impure.
 const IMPURE: [&str; 12] = [

@@ -6,54 +6,28 @@ use std::collections::BTreeMap;
 use guardbit::evidence::{Buckets, Counts, Observed, Poll};
 use guardbit::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
 
+#[path = "support/random.rs"]
+mod random;
+
+use random::Random;
+
 const ROLLOUTS: u64 = 150;
 const POLLS: i64 = 240;
 const POLL_SECONDS: f64 = 15.0;
 
-/// xorshift64*: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+fn counts(random: &mut Random, rps: f64, share: f64) -> Counts {
+    let bad = random.poisson(rps * POLL_SECONDS * share);
+    Counts {
+        n: bad + random.poisson(rps * POLL_SECONDS * (1.0 - share)),
+        x: bad,
     }
+}
 
-    fn uniform(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn poisson(&mut self, mean: f64) -> u64 {
-        // Sums of exponential gaps, in chunks so that exp() never underflows.
-        let (mut left, mut n) = (mean, 0);
-        while left > 0.0 {
-            let part = left.min(30.0);
-            let (limit, mut product) = ((-part).exp(), self.uniform());
-            while product > limit {
-                n += 1;
-                product *= self.uniform();
-            }
-            left -= part;
-        }
-        n
-    }
-
-    fn counts(&mut self, rps: f64, share: f64) -> Counts {
-        let bad = self.poisson(rps * POLL_SECONDS * share);
-        Counts {
-            n: bad + self.poisson(rps * POLL_SECONDS * (1.0 - share)),
-            x: bad,
-        }
-    }
-
-    fn buckets(&mut self, rps: f64, shares: &[f64]) -> Buckets {
-        let counts = shares.iter().map(|s| self.poisson(rps * POLL_SECONDS * s)).collect();
-        Buckets {
-            bounds: (1..shares.len()).map(|i| i as f64 / 10.0).collect(),
-            counts,
-        }
+fn buckets(random: &mut Random, rps: f64, shares: &[f64]) -> Buckets {
+    let counts = shares.iter().map(|s| random.poisson(rps * POLL_SECONDS * s)).collect();
+    Buckets {
+        bounds: (1..shares.len()).map(|i| i as f64 / 10.0).collect(),
+        counts,
     }
 }
 
@@ -120,8 +94,8 @@ fn errors(stable: impl Fn(i64) -> f64, candidate: impl Fn(i64) -> f64) -> Outcom
         },
     };
     simulate(guard, |random, t| Observed::Proportion {
-        candidate: random.counts(2.0, candidate(t)),
-        baseline: random.counts(18.0, stable(t)),
+        candidate: counts(random, 2.0, candidate(t)),
+        baseline: counts(random, 18.0, stable(t)),
     })
 }
 
@@ -202,8 +176,8 @@ fn fidelity(shift: f64) -> Outcome {
             max_total_variation: 0.05,
         },
         |random, _| Observed::Histogram {
-            candidate: random.buckets(15.0, &scores(shift)),
-            baseline: random.buckets(15.0, &scores(0.0)),
+            candidate: buckets(random, 15.0, &scores(shift)),
+            baseline: buckets(random, 15.0, &scores(0.0)),
         },
     )
 }
@@ -245,8 +219,8 @@ fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
         budget,
     };
     simulate(guard, |random, _| Observed::Histogram {
-        candidate: random.buckets(2.0, &latencies(3.0 * slowdown)),
-        baseline: random.buckets(18.0, &latencies(3.0)),
+        candidate: buckets(random, 2.0, &latencies(3.0 * slowdown)),
+        baseline: buckets(random, 18.0, &latencies(3.0)),
     })
 }
 

@@ -1,7 +1,9 @@
 //! The command line: arguments in, library calls out.
 
 pub mod crds;
+mod model;
 pub mod run;
+pub mod simulate;
 
 use clap::{Parser, Subcommand};
 
@@ -21,4 +23,6 @@ pub enum Command {
     Crds,
     /// Run the controller.
     Run(Box<run::RunArgs>),
+    /// Replay recorded metrics: what would guardbit have decided?
+    Simulate(simulate::SimulateArgs),
 }

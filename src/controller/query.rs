@@ -161,10 +161,10 @@ fn bad_query(error: PromqlError) -> EvidenceProblem {
 }
 
 async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
-    let candidate = arm(client, &query.ask, &query.candidate, query.window_ms, at);
+    let candidate = arm(client, &query.ask, &query.candidate.matchers, query.window_ms, at);
     let baseline = async {
         match &query.baseline {
-            Some(matchers) => arm(client, &query.ask, matchers, query.window_ms, at).await,
+            Some(baseline) => arm(client, &query.ask, &baseline.matchers, query.window_ms, at).await,
             None => Ok(ArmSamples::default()),
         }
     };

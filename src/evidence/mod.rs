@@ -12,7 +12,7 @@ pub mod promql;
 pub mod sample;
 
 pub use cursor::{Advance, Cursor};
-pub use promql::{ArmMatcher, MatcherOp, PromqlError, arm_query, expression_query, histogram_query};
+pub use promql::{ArmMatcher, MatcherOp, PromqlError, Selection, arm_query, expression_query, histogram_query};
 pub use sample::{Matrix, SampleError, Series};
 
 /// Events counted on one arm over one interval.

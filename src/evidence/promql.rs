@@ -7,9 +7,13 @@
 use std::time::Duration;
 
 use promql_parser::label::{Matcher, Matchers};
-use promql_parser::parser::token::{T_EQL, T_EQL_REGEX};
+use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
+
+mod selection;
+
+pub use selection::{Selection, parse_matchers};
 
 /// Longest expression that is looked at, in bytes; the API allows less.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -30,8 +34,12 @@ pub struct ArmMatcher {
 pub enum MatcherOp {
     /// `=`
     Equal,
+    /// `!=`
+    NotEqual,
     /// `=~`, anchored at both ends.
     Regex,
+    /// `!~`, anchored at both ends.
+    NotRegex,
 }
 
 /// Why an expression cannot be used.
@@ -72,7 +80,7 @@ pub enum PromqlError {
         kind: String,
     },
     /// An arm's matcher that PromQL cannot express.
-    #[error("matcher {label}=~{value:?} is not valid: {detail}")]
+    #[error("matcher on {label} with the value {value:?} is not valid: {detail}")]
     Matcher {
         /// The label.
         label: String,
@@ -80,6 +88,12 @@ pub enum PromqlError {
         value: String,
         /// The parser's words.
         detail: String,
+    },
+    /// Matchers of an arm that are none.
+    #[error("`{text}` is no set of label matchers: write it as {{arm=\"candidate\"}}")]
+    NoMatchers {
+        /// What the user wrote.
+        text: String,
     },
     /// An expression that does not survive being printed.
     #[error(
@@ -110,19 +124,22 @@ pub fn histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) 
 
 /// A free expression with the matchers on every selector in it. Its result must be an instant vector or a scalar.
 pub fn expression_query(expr: &str, matchers: &[ArmMatcher]) -> Result<String, PromqlError> {
-    let mut tree = parse(expr)?;
-    match tree.value_type() {
-        ValueType::Vector | ValueType::Scalar => {}
-        kind => {
-            return Err(PromqlError::NoValue {
-                expr: expr.into(),
-                kind: kind.to_string(),
-            });
-        }
-    }
+    let mut tree = expression(expr)?;
     let matchers = compile(matchers)?;
     for_each_selector(&mut tree, &mut |selector| add_matchers(selector, &matchers));
     print(expr, &tree)
+}
+
+/// A free expression, parsed, as the user wrote it. Its result is an instant vector or a scalar.
+pub fn expression(expr: &str) -> Result<Expr, PromqlError> {
+    let tree = parse(expr)?;
+    match tree.value_type() {
+        ValueType::Vector | ValueType::Scalar => Ok(tree),
+        kind => Err(PromqlError::NoValue {
+            expr: expr.into(),
+            kind: kind.to_string(),
+        }),
+    }
 }
 
 fn compile(matchers: &[ArmMatcher]) -> Result<Vec<Matcher>, PromqlError> {
@@ -131,7 +148,9 @@ fn compile(matchers: &[ArmMatcher]) -> Result<Vec<Matcher>, PromqlError> {
         .map(|ArmMatcher { label, op, value }| {
             let op = match op {
                 MatcherOp::Equal => T_EQL,
+                MatcherOp::NotEqual => T_NEQ,
                 MatcherOp::Regex => T_EQL_REGEX,
+                MatcherOp::NotRegex => T_NEQ_REGEX,
             };
             Matcher::new_matcher(op, label.clone(), value.clone()).map_err(|detail| PromqlError::Matcher {
                 label: label.clone(),

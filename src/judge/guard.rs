@@ -164,4 +164,9 @@ impl QueryTest {
     pub(super) fn out_of(&self, of: u32) -> u32 {
         (self.out & (u64::MAX >> (64 - of.clamp(1, 64)))).count_ones()
     }
+
+    /// Polls within bounds among the last `of`.
+    pub(super) fn within(&self, of: u32) -> u32 {
+        self.seen.min(of).saturating_sub(self.out_of(of))
+    }
 }

@@ -71,6 +71,10 @@ pub struct GuardReport {
     pub verdict: Verdict,
     /// Natural logarithm of the evidence of harm of this guard alone.
     pub ln_evidence: f64,
+    /// How far the evidence of harm is on its way, on a logarithmic scale: 0 for none, 1 where it is enough.
+    pub harm_progress: f64,
+    /// How far the evidence of health is on its way.
+    pub health_progress: f64,
     /// Evidence of harm, for people.
     pub evidence: String,
     /// Where evidence is enough, for people.
@@ -211,11 +215,19 @@ impl Suite {
             Verdict::Undecided => "; not decided yet",
             Verdict::NoData => "; no data",
         });
+        let progress = |now: f64, enough: f64| (now / enough).clamp(0.0, 1.0);
+        let (harm_progress, health_progress) = match (guard, &state.test) {
+            (GuardConfig::Query { consecutive, of, .. }, Test::Query(test)) => (
+                progress(test.out_of(*of).into(), (*consecutive).into()),
+                progress(test.within(*of).into(), (*of).into()),
+            ),
+            _ => (progress(ln_evidence, ln_threshold), progress(ln_health, ln_needed)),
+        };
         let (evidence, threshold, health, health_threshold) = match (guard, &state.test) {
             (GuardConfig::Query { consecutive, of, .. }, Test::Query(test)) => (
                 test.out_of(*of).to_string(),
                 format!("{consecutive} of {of}"),
-                (test.seen.min(*of) - test.out_of(*of).min(test.seen.min(*of))).to_string(),
+                test.within(*of).to_string(),
                 of.to_string(),
             ),
             _ => (
@@ -230,6 +242,8 @@ impl Suite {
             name: name.to_owned(),
             verdict,
             ln_evidence,
+            harm_progress,
+            health_progress,
             evidence,
             threshold,
             health,

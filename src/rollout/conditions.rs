@@ -90,6 +90,7 @@ impl Look<'_> {
             route,
             order: self.order,
             status: self.status,
+            judged: self.judged,
             decisions: self.decisions,
             events: self.events,
             record,

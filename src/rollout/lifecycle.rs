@@ -235,6 +235,7 @@ fn untouched(seen: &Observation) -> Plan {
         route: None,
         order: Order::RecordFirst,
         status,
+        judged: Vec::new(),
         decisions: Vec::new(),
         events: Vec::new(),
         record: Record::Later,

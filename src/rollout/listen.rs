@@ -62,6 +62,7 @@ impl Look<'_> {
         let reports = listened.running.suite.reports(&listened.config);
         self.blind = self.blindness(&listened, &reports);
         self.store(&listened);
+        self.judged = reports;
     }
 
     /// Writes the running evidence, and what people read of it, into the next status.
@@ -71,7 +72,7 @@ impl Look<'_> {
             .suite
             .reports(&listened.config)
             .into_iter()
-            .map(status_of)
+            .map(guard_status)
             .collect();
         self.status.evidence = Some(listened.running.write());
     }
@@ -156,7 +157,8 @@ fn reason_of(reason: &str) -> &'static str {
         .unwrap_or("PrometheusFailed")
 }
 
-fn status_of(report: GuardReport) -> GuardStatus {
+/// What people read of a guard.
+pub fn guard_status(report: GuardReport) -> GuardStatus {
     let counts = |c: crate::evidence::Counts| ArmCounts {
         total: i64::try_from(c.n).unwrap_or(i64::MAX),
         bad: i64::try_from(c.x).unwrap_or(i64::MAX),

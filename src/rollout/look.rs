@@ -7,6 +7,8 @@ use crate::api::{
     Action, Decision, Failed, QuantizedModelSpec, QuantizedModelStatus, Rejected, Retiring, RetiringReason, RevisionRef,
 };
 
+use crate::judge::GuardReport;
+
 use super::ladder::{Ladder, is};
 use super::observation::{Observation, Workload, WorkloadKey};
 use super::plan::{Event, Order, Reason};
@@ -36,6 +38,8 @@ pub(super) struct Look<'a> {
     pub(super) now: Timestamp,
     pub(super) ladder: Ladder,
     pub(super) status: QuantizedModelStatus,
+    /// The guards as this look judged them.
+    pub(super) judged: Vec<GuardReport>,
     pub(super) decisions: Vec<Decision>,
     pub(super) events: Vec<Event>,
     pub(super) order: Order,
@@ -59,6 +63,7 @@ impl<'a> Look<'a> {
             now: seen.now,
             ladder,
             status: seen.model.status.clone(),
+            judged: Vec::new(),
             decisions: Vec::new(),
             events: Vec::new(),
             order: Order::RecordFirst,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
+use crate::judge::GuardReport;
 
 use super::observation::{Marks, WorkloadKey};
 
@@ -23,6 +24,8 @@ pub struct Plan {
     pub order: Order,
     /// The next status, whole.
     pub status: QuantizedModelStatus,
+    /// The guards as this look judged them, also where the status has begun afresh since.
+    pub judged: Vec<GuardReport>,
     /// Decisions of this look; they are in `status.decisions` as well.
     pub decisions: Vec<Decision>,
     /// Kubernetes Events to publish.

@@ -27,12 +27,21 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked.
     pub ask: Ask,
-    /// Matchers of the arm on trial.
-    pub candidate: Vec<ArmMatcher>,
-    /// Matchers of the arm that it is judged against, if one serves.
-    pub baseline: Option<Vec<ArmMatcher>>,
+    /// The arm on trial.
+    pub candidate: AskedArm,
+    /// The arm that it is judged against, if one serves.
+    pub baseline: Option<AskedArm>,
     /// Range to ask for, in milliseconds.
     pub window_ms: u64,
+}
+
+/// Whose samples are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskedArm {
+    /// What the arm serves.
+    pub revision: RevisionRef,
+    /// How its series are told from those of others.
+    pub matchers: Vec<ArmMatcher>,
 }
 
 /// What is asked for a guard.
@@ -118,7 +127,10 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
     }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000);
-    let matchers = |guard: &Guard, arm: &RevisionRef| arm_matchers(model, guard, arm, exempt);
+    let asked = |guard: &Guard, arm: &RevisionRef| AskedArm {
+        revision: arm.clone(),
+        matchers: arm_matchers(model, guard, arm, exempt),
+    };
     spec.guards
         .iter()
         .filter_map(|guard| {
@@ -162,8 +174,8 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
             Some(GuardQuery {
                 guard: guard.name.clone(),
                 ask,
-                candidate: matchers(guard, &trial.candidate),
-                baseline: baseline.as_ref().map(|arm| matchers(guard, arm)),
+                candidate: asked(guard, &trial.candidate),
+                baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms: running
                     .cursor(&guard.name, now)
                     .window_ms(now.as_millisecond(), interval),

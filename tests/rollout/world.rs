@@ -8,8 +8,8 @@ use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, Retirin
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
 use guardbit::identity::Purpose;
 use guardbit::rollout::{
-    Ask, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload, WorkloadKey,
-    decide, watch,
+    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
+    WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -155,21 +155,10 @@ impl World {
 
     fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
         self.prometheus.clone()?;
-        let arm = |matchers: &[guardbit::evidence::ArmMatcher]| {
-            let pods = matchers
-                .iter()
-                .find(|m| m.label == "pod")
-                .map(|m| m.value.clone())
-                .unwrap_or_default();
-            let arm = self
-                .arms
-                .iter()
-                .find(|(revision, _)| pods.starts_with(&deployment(revision)));
-            self.samples(query, arm)
-        };
+        let arm = |asked: &AskedArm| self.samples(query, self.arms.get_key_value(&asked.revision));
         Ok(GuardSamples {
             candidate: arm(&query.candidate),
-            baseline: query.baseline.as_deref().map(arm).unwrap_or_default(),
+            baseline: query.baseline.as_ref().map(arm).unwrap_or_default(),
         })
     }
 

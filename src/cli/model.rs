@@ -1,0 +1,30 @@
+//! Reads a `QuantizedModel` from a file, for the commands that need no cluster.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::api::{GROUP, QuantizedModelSpec};
+
+/// A model as it stands in a file.
+#[derive(Debug, Deserialize)]
+pub struct ModelFile {
+    /// What is wanted.
+    pub spec: QuantizedModelSpec,
+}
+
+/// The first `QuantizedModel` among the documents of a YAML file, with its defaults filled in.
+pub fn read(path: &Path) -> Result<ModelFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    for document in serde_yaml_ng::Deserializer::from_str(&text) {
+        let value = serde_json::Value::deserialize(document).map_err(|e| format!("{}: {e}", path.display()))?;
+        let of_group = value["apiVersion"].as_str().is_some_and(|v| v.starts_with(GROUP));
+        if of_group && value["kind"] == "QuantizedModel" {
+            return serde_json::from_value(value).map_err(|e| format!("{}: {e}", path.display()));
+        }
+    }
+    Err(format!(
+        "{}: there is no QuantizedModel of {GROUP}/v1alpha1 in it",
+        path.display()
+    ))
+}

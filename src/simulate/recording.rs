@@ -1,0 +1,104 @@
+//! Recorded series, and what a query would have found in them at a time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::evidence::{Matrix, Selection, Series};
+
+/// How far back an instant selector looks for a sample, as Prometheus does by default: five minutes, in ms.
+const LOOKBACK_MS: i64 = 300_000;
+
+/// Series with all their samples, in the order of time.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    series: Vec<Series>,
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+/// Series that a selection means, found once.
+#[derive(Clone, Debug, Default)]
+pub struct Found(Vec<usize>);
+
+impl Recording {
+    /// Takes series in any order; of two samples at one time the first counts.
+    pub fn new(mut series: Vec<Series>) -> Self {
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, series) in series.iter_mut().enumerate() {
+            if !series.samples.is_sorted_by(|a, b| a.0 < b.0) {
+                series.samples.sort_by_key(|(at, _)| *at);
+                series.samples.dedup_by_key(|(at, _)| *at);
+            }
+            let name = series.labels.get("__name__").cloned().unwrap_or_default();
+            by_name.entry(name).or_default().push(at);
+        }
+        Self { series, by_name }
+    }
+
+    /// The series.
+    pub fn series(&self) -> &[Series] {
+        &self.series
+    }
+
+    /// The series that are meant.
+    pub fn find(&self, selection: &Selection) -> Found {
+        let meant = |at: &usize| self.series.get(*at).is_some_and(|s| selection.matches(&s.labels));
+        Found(match selection.name() {
+            Some(name) => self
+                .by_name
+                .get(name)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(meant)
+                .collect(),
+            None => (0..self.series.len()).filter(meant).collect(),
+        })
+    }
+
+    /// First and last sample of what was found (Unix ms).
+    pub fn span(&self, found: &Found) -> Option<(i64, i64)> {
+        span(self.of(found))
+    }
+
+    /// First and last sample of all (Unix ms).
+    pub fn whole(&self) -> Option<(i64, i64)> {
+        span(self.series.iter())
+    }
+
+    /// What a range selector finds: samples after `from` and up to `through` (Unix ms).
+    pub fn range(&self, found: &Found, from: i64, through: i64) -> Matrix {
+        let series = self.of(found).filter_map(|series| {
+            let begin = series.samples.partition_point(|(at, _)| *at <= from);
+            let end = series.samples.partition_point(|(at, _)| *at <= through);
+            (begin < end).then(|| Series {
+                labels: series.labels.clone(),
+                samples: series.samples[begin..end].to_vec(),
+            })
+        });
+        Matrix {
+            series: series.collect(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What an instant selector finds: the newest sample of each series within five minutes before `at` (Unix ms).
+    pub fn instant<'a>(
+        &'a self,
+        found: &'a Found,
+        at: i64,
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
+        self.of(found).filter_map(move |series| {
+            let end = series.samples.partition_point(|(t, _)| *t <= at);
+            let (t, value) = series.samples[..end].last()?;
+            (at - t < LOOKBACK_MS).then_some((&series.labels, *value))
+        })
+    }
+
+    fn of<'a>(&'a self, Found(found): &'a Found) -> impl Iterator<Item = &'a Series> {
+        found.iter().filter_map(|at| self.series.get(*at))
+    }
+}
+
+fn span<'a>(series: impl Iterator<Item = &'a Series>) -> Option<(i64, i64)> {
+    let spans = series.filter_map(|s| Some((s.samples.first()?.0, s.samples.last()?.0)));
+    spans.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+}
