@@ -47,6 +47,7 @@ async fn errors_of_a_fifth_are_rolled_back() {
 async fn latency_times_three_is_rolled_back() {
     let setting = setting("latency")
         .variants(&["fp32", "int8"])
+        .with("/guards/1/latency/tolerance/absolute", json!("5%"))
         .env(1, "FAULT_LATENCY_FACTOR", "3");
     let (stage, _) = rolled_back(setting, "latency").await;
     stage.finish(1).await;

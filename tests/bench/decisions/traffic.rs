@@ -1,0 +1,199 @@
+//! Synthetic traffic: Poisson requests on two or three arms, counted every 15 s, as guardbit and the peers' rules see it.
+
+use std::collections::BTreeMap;
+
+use guardbit::evidence::Series;
+use guardbit::simulate::recording::Recording;
+
+use crate::random::Random;
+
+/// Between two scrapes, seconds.
+pub const SCRAPE: f64 = 15.0;
+/// Scrapes of a rollout, which lasts an hour at most.
+pub const SCRAPES: usize = 240;
+/// Unix milliseconds of the first scrape.
+const START: i64 = 1_780_000_000_000;
+
+/// Upper bounds of the latency buckets, seconds.
+const LATENCY: [f64; 14] = [
+    0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.5,
+];
+/// Upper bounds of the score buckets: twentieths.
+const SCORES: usize = 20;
+/// Mean latency of a variant at full precision, seconds; latencies are exponential.
+const MEAN_LATENCY: f64 = 0.012;
+
+/// How one arm behaves.
+#[derive(Clone, Copy)]
+pub struct Arm {
+    /// Requests per second.
+    pub rps: f64,
+    /// Share of requests that fail, by minutes since the start.
+    pub errors: fn(f64) -> f64,
+    /// Share of the failures that come twice, and three times: over-dispersion.
+    pub clumps: (f64, f64),
+    /// Factor on latencies.
+    pub slowdown: f64,
+    /// Total variation distance of its outputs from the reference's.
+    pub drift: f64,
+    /// A restart every so many scrapes, on average; counters then start from 0.
+    pub restarts: Option<f64>,
+}
+
+/// What happened on an arm between two scrapes.
+pub struct Tick {
+    pub requests: u64,
+    pub errors: u64,
+    latency: Vec<u64>,
+    scores: Vec<u64>,
+    restarted: bool,
+}
+
+/// An hour of all arms.
+pub struct Traffic {
+    /// By name: stable, candidate, perhaps reference.
+    pub arms: Vec<(&'static str, Vec<Tick>)>,
+    /// Whether a scrape is in the metrics.
+    pub seen: Vec<bool>,
+}
+
+/// Draws an hour of traffic. `gap` are the minutes in which nothing is scraped.
+pub fn draw(seed: u64, arms: &[(&'static str, Arm)], gap: (f64, f64)) -> Traffic {
+    let mut random = Random::new(seed);
+    let arms = arms.iter().map(|(name, arm)| (*name, hour(&mut random, arm))).collect();
+    let minute = |scrape: usize| scrape as f64 * SCRAPE / 60.0;
+    Traffic {
+        arms,
+        seen: (0..=SCRAPES).map(|s| !(gap.0..gap.1).contains(&minute(s))).collect(),
+    }
+}
+
+fn hour(random: &mut Random, arm: &Arm) -> Vec<Tick> {
+    let latency = shares(LATENCY.len() + 1, |i| {
+        LATENCY
+            .get(i)
+            .map_or(1.0, |bound| 1.0 - (-bound / (MEAN_LATENCY * arm.slowdown)).exp())
+    });
+    // Scores are normal, moved by as much as makes the distance: TV(N(0,1), N(d,1)) = 2Φ(d/2) − 1.
+    let moved = 2.0 * quantile((1.0 + arm.drift) / 2.0);
+    let scores = shares(SCORES, |i| match i + 1 {
+        SCORES => 1.0,
+        n => normal(quantile(n as f64 / SCORES as f64) - moved),
+    });
+    (0..SCRAPES)
+        .map(|scrape| {
+            let mean = arm.rps * SCRAPE;
+            let share = (arm.errors)(scrape as f64 * SCRAPE / 60.0);
+            let (twice, thrice) = arm.clumps;
+            let clumps = mean * share / (1.0 + twice + 2.0 * thrice);
+            let errors = random.poisson(clumps * (1.0 - twice - thrice))
+                + 2 * random.poisson(clumps * twice)
+                + 3 * random.poisson(clumps * thrice);
+            let mut split = |shares: &[f64]| shares.iter().map(|s| random.poisson(mean * s)).collect();
+            Tick {
+                latency: split(&latency),
+                scores: split(&scores),
+                errors,
+                requests: errors + random.poisson(mean * (1.0 - share)),
+                restarted: arm.restarts.is_some_and(|every| random.uniform() < 1.0 / every),
+            }
+        })
+        .collect()
+}
+
+/// Differences of a distribution function.
+fn shares(n: usize, up_to: impl Fn(usize) -> f64) -> Vec<f64> {
+    (0..n)
+        .map(|i| up_to(i) - if i == 0 { 0.0 } else { up_to(i - 1) })
+        .collect()
+}
+
+/// The normal distribution function, by Simpson's rule: exact enough for drawing.
+fn normal(x: f64) -> f64 {
+    let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
+    let (steps, end) = (200, x.clamp(-8.0, 8.0));
+    let h = end / steps as f64;
+    let inner: f64 = (1..steps)
+        .map(|i| density(i as f64 * h) * if i % 2 == 1 { 4.0 } else { 2.0 })
+        .sum();
+    0.5 + h / 3.0 * (density(0.0) + inner + density(end))
+}
+
+/// Its inverse, by bisection.
+pub fn quantile(p: f64) -> f64 {
+    let (mut low, mut high) = (-8.0, 8.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if normal(middle) < p {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    0.5 * (low + high)
+}
+
+impl Traffic {
+    /// As Prometheus has it.
+    pub fn recording(&self) -> Recording {
+        let mut series = Vec::new();
+        for (arm, ticks) in &self.arms {
+            let mut counter = |name: &str, label: Option<(&str, String)>, of: &dyn Fn(&Tick) -> u64| {
+                let mut labels = BTreeMap::from([
+                    ("__name__".to_owned(), name.to_owned()),
+                    ("arm".to_owned(), (*arm).to_owned()),
+                ]);
+                labels.extend(label.map(|(name, value)| (name.to_owned(), value)));
+                let samples = self.samples(ticks, of);
+                series.push(Series { labels, samples });
+            };
+            counter("http_requests_total", Some(("code", "200".to_owned())), &|t| {
+                t.requests - t.errors
+            });
+            counter("http_requests_total", Some(("code", "500".to_owned())), &|t| t.errors);
+            for i in 0..=LATENCY.len() {
+                let le = LATENCY.get(i).map_or("+Inf".to_owned(), f64::to_string);
+                counter("latency_seconds_bucket", Some(("le", le)), &|t| {
+                    t.latency[..=i].iter().sum()
+                });
+            }
+            for i in 0..SCORES {
+                let le = if i + 1 < SCORES {
+                    format!("{}", (i + 1) as f64 / SCORES as f64)
+                } else {
+                    "+Inf".to_owned()
+                };
+                counter("score_bucket", Some(("le", le)), &|t| t.scores[..=i].iter().sum());
+            }
+        }
+        Recording::new(series)
+    }
+
+    fn samples(&self, ticks: &[Tick], of: &dyn Fn(&Tick) -> u64) -> Vec<(i64, f64)> {
+        let mut value = 0;
+        let mut samples = vec![(START, 0.0)];
+        for (tick, scrape) in ticks.iter().zip(1..) {
+            if tick.restarted {
+                value = 0;
+            }
+            value += of(tick);
+            samples.push((START + scrape * (SCRAPE as i64) * 1000, value as f64));
+        }
+        samples
+            .into_iter()
+            .zip(&self.seen)
+            .filter(|(_, seen)| **seen)
+            .map(|(s, _)| s)
+            .collect()
+    }
+
+    /// Requests and errors of an arm in the scrapes after `from` up to `through`; `None` where the metrics have none of them.
+    pub fn window(&self, arm: &str, from: usize, through: usize) -> Option<(u64, u64)> {
+        let (_, ticks) = self.arms.iter().find(|(name, _)| *name == arm)?;
+        let seen = |scrape: &usize| self.seen[*scrape + 1];
+        let counted = (from..through)
+            .filter(seen)
+            .map(|s| (ticks[s].requests, ticks[s].errors));
+        counted.reduce(|(n, x), (m, y)| (n + m, x + y)).filter(|(n, _)| *n > 0)
+    }
+}
