@@ -15,7 +15,7 @@ use crate::api::QuantizedModel;
 use crate::evidence::{
     ArmMatcher, ArmSamples, GuardSamples, PromqlError, arm_query, expression_query, histogram_query,
 };
-use crate::rollout::{Ask, EvidenceProblem, GuardQuery};
+use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::prometheus::{Authorization, Credentials, PrometheusClient, PrometheusError};
@@ -163,10 +163,21 @@ fn bad_query(error: PromqlError) -> EvidenceProblem {
 async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
     let candidate = arm(client, &query.ask, &query.candidate.matchers, query.window_ms, at);
     let baseline = async {
-        match &query.baseline {
-            Some(baseline) => arm(client, &query.ask, &baseline.matchers, query.window_ms, at).await,
-            None => Ok(ArmSamples::default()),
+        let Some(AskedArm { matchers, .. }) = &query.baseline else {
+            return Ok(ArmSamples::default());
+        };
+        if query.baseline_window_ms > query.window_ms {
+            // The past is a help that a trial can do without: an hour of a large arm may be more than the server gives.
+            match arm(client, &query.ask, matchers, query.baseline_window_ms, at).await {
+                Ok(samples) => return Ok(samples),
+                Err(problem) => tracing::info!(
+                    guard = query.guard,
+                    problem = problem.message,
+                    "no history of the baseline"
+                ),
+            }
         }
+        arm(client, &query.ask, matchers, query.window_ms, at).await
     };
     let (candidate, baseline) = tokio::join!(candidate, baseline);
     Ok(GuardSamples {

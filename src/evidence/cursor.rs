@@ -15,7 +15,10 @@ use super::histogram::{Agreement, Cumulative, common_bounds};
 use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
-pub const MEMORY_MS: i64 = 3_600_000;
+const MEMORY_MS: i64 = 3_600_000;
+
+/// How much of the past of a baseline is worth knowing when a trial begins: one hour, in ms.
+pub const HISTORY_MS: i64 = MEMORY_MS;
 
 /// How far the evidence of one guard has been counted. Times are Unix milliseconds.
 ///
@@ -176,6 +179,18 @@ impl Cursor {
             newest_sample,
             problem,
         }
+    }
+
+    /// What the baseline did in the hour up to `until` (Unix ms), oldest first.
+    pub fn history(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Observed> {
+        let baseline = GuardSamples {
+            candidate: samples.baseline.nothing(),
+            baseline: samples.baseline.clone(),
+        };
+        let polls = Self::new(until.saturating_sub(HISTORY_MS))
+            .advance(&baseline, until, interval_ms, &BTreeMap::new())
+            .polls;
+        polls.into_iter().map(|poll| poll.observed).collect()
     }
 
     fn proportion(&mut self, samples: &GuardSamples, grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {

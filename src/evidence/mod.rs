@@ -11,7 +11,7 @@ mod histogram;
 pub mod promql;
 pub mod sample;
 
-pub use cursor::{Advance, Cursor};
+pub use cursor::{Advance, Cursor, HISTORY_MS};
 pub use promql::{ArmMatcher, MatcherOp, PromqlError, Selection, arm_query, expression_query, histogram_query};
 pub use sample::{Matrix, SampleError, Series};
 
@@ -98,6 +98,21 @@ pub enum ArmSamples {
     Histogram(Matrix),
     /// The result of a free query; the baseline is not looked at.
     Value(Matrix),
+}
+
+impl ArmSamples {
+    /// An answer to the same question without any series.
+    fn nothing(&self) -> Self {
+        match self {
+            Self::Proportion { kind, .. } => Self::Proportion {
+                part: Matrix::default(),
+                total: Matrix::default(),
+                kind: *kind,
+            },
+            Self::Histogram(_) => Self::Histogram(Matrix::default()),
+            Self::Value(_) => Self::Value(Matrix::default()),
+        }
+    }
 }
 
 impl Default for ArmSamples {

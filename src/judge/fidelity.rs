@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{Buckets, Counts};
 
 use super::Regime;
+use super::dispersion::Spread;
 use super::margin::{Harm, Health, Past, Tolerance, WITNESS};
 
 /// Reference outputs that the bins are cut from.
@@ -31,11 +32,25 @@ pub(super) struct FidelityTest {
     harm: Harm,
     witness_health: Health,
     family_health: Vec<Health>,
+    /// How bursty the outputs of either arm are.
+    candidate_spread: Spread,
+    reference_spread: Spread,
     /// Why a poll could not be counted.
     pub(super) problem: Option<String>,
 }
 
 impl FidelityTest {
+    /// Takes what the reference answered before the trial: its deciles cut the bins.
+    pub(super) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
+        history.clone().for_each(|buckets| self.count(buckets));
+        self.freeze();
+        if !self.cuts.is_empty() {
+            for bins in history.filter_map(|buckets| self.bin(buckets)).collect::<Vec<_>>() {
+                self.reference_spread.observe(bins);
+            }
+        }
+    }
+
     pub(super) fn observe(
         &mut self,
         regime: Regime,
@@ -44,7 +59,8 @@ impl FidelityTest {
         reference: &Buckets,
     ) {
         if self.cuts.is_empty() {
-            self.learn(reference);
+            self.count(reference);
+            self.freeze();
             return;
         }
         let (Some(c), Some(r)) = (self.bin(candidate), self.bin(reference)) else {
@@ -56,10 +72,13 @@ impl FidelityTest {
             ratio: 1.0,
             absolute: max_total_variation,
         };
+        let usual = self.reference_spread.phi(1.0);
+        let dispersion = usual.max(self.candidate_spread.phi(usual)).max(1.0);
         let past = |set: u16| Past {
             candidate: count(&self.candidate, set),
             baseline: count(&self.reference, set),
             prior: set.count_ones() as f64 / c.len() as f64,
+            dispersion,
         };
         let witness = self.witness();
         if let Some(set) = witness {
@@ -88,10 +107,12 @@ impl FidelityTest {
         self.family_health = health;
         add(&mut self.candidate, &c);
         add(&mut self.reference, &r);
+        self.candidate_spread.observe(c);
+        self.reference_spread.observe(r);
     }
 
-    /// Collects the reference's first outputs, and freezes the bins when there are enough.
-    fn learn(&mut self, reference: &Buckets) {
+    /// Collects the reference's outputs.
+    fn count(&mut self, reference: &Buckets) {
         for (bound, n) in reference.bounds.iter().zip(&reference.counts) {
             match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
                 Some((_, total)) => *total += n,
@@ -99,6 +120,10 @@ impl FidelityTest {
             }
         }
         self.warm_up_above += reference.counts.last().copied().unwrap_or(0);
+    }
+
+    /// Freezes the bins when there are enough.
+    fn freeze(&mut self) {
         let total = self.warm_up.iter().map(|(_, n)| n).sum::<u64>() + self.warm_up_above;
         if total < WARM_UP {
             return;

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Counts, Observed};
+use crate::evidence::Observed;
 
 use super::Regime;
 use super::fidelity::FidelityTest;
 use super::latency::LatencyTest;
-use super::margin::{Harm, Health, Past, SHARES, Tolerance};
+use super::margin::{SHARES, Tolerance};
+use super::share::ShareTest;
 
 /// What a guard asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,12 +63,7 @@ pub(super) struct QueryTest {
 /// State of the test itself, by kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Test {
-    Proportion {
-        candidate: Counts,
-        baseline: Counts,
-        harm: Harm,
-        health: Health,
-    },
+    Proportion(ShareTest),
     Latency(LatencyTest),
     Fidelity(FidelityTest),
     Query(QueryTest),
@@ -76,12 +72,7 @@ pub(super) enum Test {
 impl Test {
     pub(super) fn new(config: &GuardConfig) -> Self {
         match config {
-            GuardConfig::Proportion { .. } => Self::Proportion {
-                candidate: Counts::default(),
-                baseline: Counts::default(),
-                harm: Harm::default(),
-                health: Health::default(),
-            },
+            GuardConfig::Proportion { .. } => Self::Proportion(ShareTest::default()),
             GuardConfig::Latency { .. } => Self::Latency(LatencyTest::default()),
             GuardConfig::Fidelity { .. } => Self::Fidelity(FidelityTest::default()),
             GuardConfig::Query { .. } => Self::Query(QueryTest::default()),
@@ -92,27 +83,12 @@ impl Test {
     pub(super) fn observe(&mut self, regime: Regime, config: &GuardConfig, observed: &Observed) {
         match (self, config, observed) {
             (
-                Self::Proportion {
-                    candidate,
-                    baseline,
-                    harm,
-                    health,
-                },
+                Self::Proportion(test),
                 GuardConfig::Proportion { tolerance },
-                Observed::Proportion {
-                    candidate: c,
-                    baseline: b,
-                },
+                Observed::Proportion { candidate, baseline },
             ) => {
-                let past = Past {
-                    candidate: *candidate,
-                    baseline: *baseline,
-                    prior: tolerance.absolute.clamp(0.001, 0.5),
-                };
-                harm.observe(regime, SHARES, *tolerance, past, *c, *b);
-                health.observe(regime.false_promotion(), *tolerance, past, *c, *b);
-                candidate.add(*c);
-                baseline.add(*b);
+                let prior = tolerance.absolute.clamp(0.001, 0.5);
+                test.observe(regime, SHARES, *tolerance, prior, *candidate, *baseline);
             }
             (
                 Self::Latency(test),
@@ -138,10 +114,32 @@ impl Test {
         }
     }
 
+    /// Takes what the baseline alone did before the trial, oldest first.
+    pub(super) fn recall(&mut self, history: &[Observed]) {
+        let buckets = || {
+            history.iter().filter_map(|past| match past {
+                Observed::Histogram { baseline, .. } => Some(baseline),
+                _ => None,
+            })
+        };
+        match self {
+            Self::Proportion(test) => {
+                for past in history {
+                    if let Observed::Proportion { baseline, .. } = past {
+                        test.recall(*baseline);
+                    }
+                }
+            }
+            Self::Latency(test) => test.recall(buckets()),
+            Self::Fidelity(test) => test.recall(buckets()),
+            Self::Query(_) => {}
+        }
+    }
+
     /// Logarithm of the evidence of harm; `None` for a guard without a sampling model.
     pub(super) fn ln_harm(&self, regime: Regime) -> Option<f64> {
         match self {
-            Self::Proportion { harm, .. } => Some(harm.ln_evidence(regime, SHARES)),
+            Self::Proportion(test) => Some(test.ln_harm(regime, SHARES)),
             Self::Latency(test) => Some(test.ln_harm(regime)),
             Self::Fidelity(test) => Some(test.ln_harm(regime)),
             Self::Query(_) => None,
@@ -151,7 +149,7 @@ impl Test {
     /// Logarithm of the evidence of health; `None` for a guard without a sampling model.
     pub(super) fn ln_health(&self) -> Option<f64> {
         match self {
-            Self::Proportion { health, .. } => Some(health.ln_evidence()),
+            Self::Proportion(test) => Some(test.ln_health()),
             Self::Latency(test) => Some(test.ln_health()),
             Self::Fidelity(test) => Some(test.ln_health()),
             Self::Query(_) => None,

@@ -9,7 +9,8 @@ use crate::evidence::{Buckets, Counts};
 
 use super::Regime;
 use super::guard::Budget;
-use super::margin::{Harm, Health, Past, SHARES, Tolerance, ln_sum};
+use super::margin::{SHARES, Tolerance, ln_sum};
+use super::share::ShareTest;
 
 /// Baseline requests that the edges are taken from.
 const WARM_UP: u64 = 200;
@@ -24,10 +25,7 @@ pub(super) struct EdgeTest {
     pub(super) edge: f64,
     weight: f64,
     prior: f64,
-    pub(super) candidate: Counts,
-    pub(super) baseline: Counts,
-    harm: Harm,
-    health: Health,
+    pub(super) share: ShareTest,
 }
 
 /// State of a latency guard.
@@ -43,6 +41,17 @@ pub(super) struct LatencyTest {
 }
 
 impl LatencyTest {
+    /// Takes what the baseline did before the trial: its quantiles set the edges.
+    pub(super) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
+        history.clone().for_each(|buckets| self.count(buckets));
+        self.freeze();
+        for test in &mut self.edges {
+            for counts in history.clone().filter_map(|buckets| slower(buckets, test.edge)) {
+                test.share.recall(counts);
+            }
+        }
+    }
+
     pub(super) fn observe(
         &mut self,
         regime: Regime,
@@ -55,7 +64,8 @@ impl LatencyTest {
             self.observe_budget(regime, budget, candidate, baseline);
         }
         if self.edges.is_empty() {
-            self.learn(baseline);
+            self.count(baseline);
+            self.freeze();
             return;
         }
         for test in &mut self.edges {
@@ -92,8 +102,8 @@ impl LatencyTest {
             .observe(regime, fixed, slower(candidate, edge), slower(baseline, edge));
     }
 
-    /// Collects the baseline's first requests, and freezes the edges when there are enough.
-    fn learn(&mut self, baseline: &Buckets) {
+    /// Collects the baseline's requests.
+    fn count(&mut self, baseline: &Buckets) {
         let mut below = 0;
         for (bound, count) in baseline.bounds.iter().zip(&baseline.counts) {
             below += count;
@@ -103,6 +113,10 @@ impl LatencyTest {
             }
         }
         self.warmed += baseline.counts.iter().sum::<u64>();
+    }
+
+    /// Freezes the edges when there are enough.
+    fn freeze(&mut self) {
         if self.warmed < WARM_UP {
             return;
         }
@@ -139,13 +153,13 @@ impl LatencyTest {
         let edges = ln_sum(
             self.edges
                 .iter()
-                .map(|test| test.weight.ln() + test.harm.ln_evidence(regime, SHARES)),
+                .map(|test| test.weight.ln() + test.share.ln_harm(regime, SHARES)),
         );
         match (&self.budget, self.edges.is_empty()) {
-            (None, true) => Harm::default().ln_evidence(regime, SHARES),
+            (None, true) => ShareTest::default().ln_harm(regime, SHARES),
             (None, false) => edges,
-            (Some(budget), true) => budget.harm.ln_evidence(regime, SHARES),
-            (Some(budget), false) => ln_sum([edges, budget.harm.ln_evidence(regime, SHARES)]) - 2f64.ln(),
+            (Some(budget), true) => budget.share.ln_harm(regime, SHARES),
+            (Some(budget), false) => ln_sum([edges, budget.share.ln_harm(regime, SHARES)]) - 2f64.ln(),
         }
     }
 
@@ -157,13 +171,13 @@ impl LatencyTest {
         self.edges
             .iter()
             .chain(&self.budget)
-            .map(|test| test.health.ln_evidence())
+            .map(|test| test.share.ln_health())
             .fold(f64::INFINITY, f64::min)
     }
 
     /// The test that tells most of harm.
     pub(super) fn worst(&self, regime: Regime) -> Option<&EdgeTest> {
-        let evidence = |test: &&EdgeTest| test.harm.ln_evidence(regime, SHARES);
+        let evidence = |test: &&EdgeTest| test.share.ln_harm(regime, SHARES);
         self.edges
             .iter()
             .chain(&self.budget)
@@ -177,10 +191,7 @@ impl EdgeTest {
             edge,
             weight,
             prior,
-            candidate: Counts::default(),
-            baseline: Counts::default(),
-            harm: Harm::default(),
-            health: Health::default(),
+            share: ShareTest::default(),
         }
     }
 
@@ -188,16 +199,8 @@ impl EdgeTest {
         let (Some(candidate), Some(baseline)) = (candidate, baseline) else {
             return;
         };
-        let past = Past {
-            candidate: self.candidate,
-            baseline: self.baseline,
-            prior: self.prior,
-        };
-        self.harm.observe(regime, SHARES, tolerance, past, candidate, baseline);
-        self.health
-            .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
-        self.candidate.add(candidate);
-        self.baseline.add(baseline);
+        self.share
+            .observe(regime, SHARES, tolerance, self.prior, candidate, baseline);
     }
 }
 

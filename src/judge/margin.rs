@@ -131,6 +131,8 @@ pub struct Past {
     pub baseline: Counts,
     /// The baseline's share before the first poll.
     pub prior: f64,
+    /// φ: the variance of both arms as a multiple of that of independent events; 1 or more.
+    pub dispersion: f64,
 }
 
 impl Past {
@@ -190,7 +192,7 @@ impl Harm {
         for ((a, s), (q_c, _)) in self.processes.iter_mut().zip(guesses) {
             // A guess below the edge would count health as harm: there is no room above an edge that is nearly 1.
             let ln_e = if q_c > tolerance.edge(q_b) {
-                ln_e(candidate, baseline, tolerance, q_c, q_b)
+                ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion
             } else {
                 0.0
             };
@@ -289,7 +291,7 @@ impl Health {
                     .candidate_share(anchor)
                     .clamp(0.01 * edge, anchor + 0.9 * (edge - anchor)),
             };
-            *process = (*process + ln_e(candidate, baseline, tolerance, q_c, q_b)).min(cap);
+            *process = (*process + ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion).min(cap);
         }
     }
 
@@ -321,6 +323,7 @@ mod tests {
                 candidate: all,
                 baseline: Counts { n: 500, x: 490 },
                 prior: 0.97,
+                dispersion: 1.0,
             };
             let (mut harm, mut health) = (Harm::default(), Health::default());
             for _ in 0..200 {

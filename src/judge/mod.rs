@@ -4,10 +4,12 @@
 //! tests a *tolerance*, because quantized variants always differ a little, and every test is anytime-valid: one may look
 //! after every poll and stop at any time (Ville's inequality).
 
+mod dispersion;
 mod fidelity;
 mod guard;
 mod latency;
 mod margin;
+mod share;
 mod suite;
 mod text;
 

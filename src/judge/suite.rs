@@ -13,6 +13,7 @@ use super::Regime;
 use super::fidelity::count;
 use super::guard::{GuardConfig, Test};
 use super::margin::ln_sum;
+use super::share::ShareTest;
 use super::text;
 
 /// Version of the stored state: another one is not read but started afresh.
@@ -121,6 +122,21 @@ impl Suite {
         state.step_polls += 1;
         state.step_candidate += candidate;
         state.step_baseline += baseline;
+    }
+
+    /// Whether this guard has begun to listen.
+    pub fn listens(&self, guard: &str) -> bool {
+        self.guards.contains_key(guard)
+    }
+
+    /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
+    /// guesses, the edges and the bins, and tells how bursty the traffic is.
+    pub fn recall(&mut self, config: &SuiteConfig, guard: &str, history: &[Observed]) {
+        if let Some(guard_config) = config.guards.get(guard) {
+            let mut state = GuardState::new(guard_config);
+            state.test.recall(history);
+            self.guards.insert(guard.to_owned(), state);
+        }
     }
 
     /// A step begins: what a step needs is counted from here.
@@ -320,9 +336,9 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
     match (guard, test) {
         (
             GuardConfig::Proportion { tolerance },
-            Test::Proportion {
+            Test::Proportion(ShareTest {
                 candidate, baseline, ..
-            },
+            }),
         ) => {
             let message = format!(
                 "{name}: {} against {} of {}, tolerance {} × baseline + {}",
@@ -338,16 +354,16 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
             Some(worst) => {
                 let message = format!(
                     "{name}: {} slower than {} s against {} of {}{}",
-                    text::of(worst.candidate),
+                    text::of(worst.share.candidate),
                     worst.edge,
-                    text::share(worst.baseline),
-                    text::number(worst.baseline.n),
+                    text::share(worst.share.baseline),
+                    text::number(worst.share.baseline.n),
                     test.problem.as_ref().map(|p| format!(" ({p})")).unwrap_or_default()
                 );
                 (
-                    worst.candidate,
-                    worst.baseline,
-                    shares(worst.candidate, worst.baseline),
+                    worst.share.candidate,
+                    worst.share.baseline,
+                    shares(worst.share.candidate, worst.share.baseline),
                     message,
                 )
             }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, ArmCounts, GuardStatus, RevisionRef};
+use crate::evidence::Cursor;
 use crate::judge::{GuardReport, SuiteConfig};
 
 use super::look::{Look, Wait};
@@ -53,6 +54,10 @@ impl Look<'_> {
         for (guard, answer) in &self.seen.evidence {
             let Ok(samples) = answer else { continue };
             let mut cursor = listened.running.cursor(guard, self.now);
+            if !listened.running.suite.listens(guard) {
+                let history = Cursor::history(samples, cursor.through(), interval);
+                listened.running.suite.recall(&listened.config, guard, &history);
+            }
             let advance = cursor.advance(samples, self.now.as_millisecond(), interval, &starts);
             for poll in &advance.polls {
                 listened.running.suite.observe(&listened.config, guard, poll);

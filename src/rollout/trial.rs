@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
-use crate::evidence::{ArmMatcher, Cursor, MatcherOp};
+use crate::evidence::{ArmMatcher, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
 
@@ -33,6 +33,8 @@ pub struct GuardQuery {
     pub baseline: Option<AskedArm>,
     /// Range to ask for, in milliseconds.
     pub window_ms: u64,
+    /// Range to ask for of the baseline: at first also what it did before the trial, if that can be had.
+    pub baseline_window_ms: u64,
 }
 
 /// Whose samples are asked for.
@@ -171,14 +173,17 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                     &None,
                 )
             };
+            let window_ms = running
+                .cursor(&guard.name, now)
+                .window_ms(now.as_millisecond(), interval);
+            let known = running.suite.listens(&guard.name);
             Some(GuardQuery {
                 guard: guard.name.clone(),
                 ask,
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
-                window_ms: running
-                    .cursor(&guard.name, now)
-                    .window_ms(now.as_millisecond(), interval),
+                window_ms,
+                baseline_window_ms: if known { window_ms } else { HISTORY_MS.unsigned_abs() },
             })
         })
         .collect()

@@ -118,7 +118,8 @@ pub struct Replay {
     pub frames: Vec<Frame>,
 }
 
-/// Replays one rollout, from the first sample that a guard asks for to its outcome or the end of the recording.
+/// Replays one rollout, from the candidate's first sample to its outcome or the end of the recording. What the baseline
+/// did in the hour before is its past, as for the controller.
 ///
 /// `candidate` names the variant on trial. Left out, it is the first one above the reference, or the target if the
 /// recording has a reference arm of its own. Stable is the rung before it.
@@ -147,7 +148,7 @@ pub fn simulate(
         decisions: Vec::new(),
         frames: Vec::new(),
     };
-    let mut now = start;
+    let mut now = world.candidate_from().map_or(start, time);
     loop {
         let at_seconds = now.duration_since(start).as_secs_f64();
         replay.at_seconds = at_seconds;

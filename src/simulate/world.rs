@@ -96,16 +96,29 @@ impl<'a> World<'a> {
 
     /// First and last sample that any guard asks for (Unix ms).
     pub(super) fn span(&self) -> Option<(i64, i64)> {
-        let found = self.sources.values().flat_map(|source| match source {
+        let only_expressions = self.sources.values().all(|s| matches!(s, Source::Expression(_)));
+        // Free expressions are answered by whatever was recorded.
+        if only_expressions {
+            self.recording.whole()
+        } else {
+            self.spans(|_| true)
+        }
+    }
+
+    /// First sample of the candidate (Unix ms): what is before is the baseline's past.
+    pub(super) fn candidate_from(&self) -> Option<i64> {
+        self.spans(|side| side == Side::Candidate).map(|(first, _)| first)
+    }
+
+    fn spans(&self, of: impl Fn(Side) -> bool) -> Option<(i64, i64)> {
+        let sources = self.sources.iter().filter(|((_, side), _)| of(*side));
+        let found = sources.flat_map(|(_, source)| match source {
             Source::Proportion { part, total, .. } => vec![part, total],
             Source::Histogram(found) => vec![found],
             Source::Expression(_) => Vec::new(),
         });
         let spans = found.filter_map(|found| self.recording.span(found));
-        let span = spans.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
-        let only_expressions = self.sources.values().all(|s| matches!(s, Source::Expression(_)));
-        // Free expressions are answered by whatever was recorded.
-        if only_expressions { self.recording.whole() } else { span }
+        spans.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
     }
 
     /// One look, and what follows from it at once.
@@ -194,11 +207,14 @@ impl<'a> World<'a> {
     }
 
     fn answer(&self, query: &GuardQuery, now: i64) -> Result<GuardSamples, EvidenceProblem> {
-        let from = now.saturating_sub(i64::try_from(query.window_ms).unwrap_or(i64::MAX));
-        let arm = |arm: &AskedArm| self.samples(&query.guard, self.side(&arm.revision), &query.ask, from, now);
+        let arm = |arm: &AskedArm, window: u64| {
+            let from = now.saturating_sub(i64::try_from(window).unwrap_or(i64::MAX));
+            self.samples(&query.guard, self.side(&arm.revision), &query.ask, from, now)
+        };
+        let baseline = |asked| arm(asked, query.baseline_window_ms);
         Ok(GuardSamples {
-            candidate: arm(&query.candidate)?,
-            baseline: query.baseline.as_ref().map(arm).transpose()?.unwrap_or_default(),
+            candidate: arm(&query.candidate, query.window_ms)?,
+            baseline: query.baseline.as_ref().map(baseline).transpose()?.unwrap_or_default(),
         })
     }
 

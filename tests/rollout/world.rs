@@ -155,15 +155,16 @@ impl World {
 
     fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
         self.prometheus.clone()?;
-        let arm = |asked: &AskedArm| self.samples(query, self.arms.get_key_value(&asked.revision));
+        let arm = |asked: &AskedArm, window| self.samples(query, window, self.arms.get_key_value(&asked.revision));
+        let baseline = |asked| arm(asked, query.baseline_window_ms);
         Ok(GuardSamples {
-            candidate: arm(&query.candidate),
-            baseline: query.baseline.as_ref().map(arm).unwrap_or_default(),
+            candidate: arm(&query.candidate, query.window_ms),
+            baseline: query.baseline.as_ref().map(baseline).unwrap_or_default(),
         })
     }
 
-    fn samples(&self, query: &GuardQuery, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
-        let from = self.now.as_millisecond() - query.window_ms as i64;
+    fn samples(&self, query: &GuardQuery, window: u64, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
+        let from = self.now.as_millisecond() - window as i64;
         let series = |labels: &[(&str, String)], value: &dyn Fn(&Scrape) -> f64| {
             let Some((revision, arm)) = arm else { return Vec::new() };
             let samples: Vec<_> = arm

@@ -145,7 +145,10 @@ fn main() {
             _ => None,
         };
         let early = |ends: &[End]| {
-            let n = ends.iter().filter(|e| matches!(e, End::RolledBack(at) if *at < onset)).count();
+            let n = ends
+                .iter()
+                .filter(|e| matches!(e, End::RolledBack(at) if *at < onset))
+                .count();
             match n {
                 0 => String::new(),
                 n => format!(" ({:.1}% before it began)", 100.0 * n as f64 / ends.len() as f64),

@@ -1,0 +1,161 @@
+//! Over-dispersion: how much burstier events are than independent ones.
+//!
+//! Real failures come in clumps: a retry, a bad batch, a pod that stalls for a second. An e-value that takes them for
+//! independent ones is too sure. e^{1/φ} keeps E ≤ 1 for every predictable φ ≥ 1 (Jensen), where φ is the quasi-likelihood
+//! ratio of the variance that was seen to the one that independent events would have (Wedderburn 1974). It comes from past
+//! polls alone, and from differences *within* short blocks of them, so that slow change is not taken for noise.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Counts;
+
+/// Polls of a block in which the shares of an arm are taken to be constant.
+const BLOCK: usize = 8;
+
+/// Polls of a block in which the candidate's share of all bad events is.
+const SPLIT_BLOCK: usize = 4;
+
+/// Blocks after which what was seen counts half: about an hour of 15-second polls.
+const HALF_LIFE: f64 = 30.0;
+
+/// Weight of what is expected before anything was seen, in units of variance: nearly that of bad events.
+const PRIOR: f64 = 20.0;
+
+/// A ratio of sums: variance that was seen, and variance that independent events would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Ratio {
+    seen: f64,
+    expected: f64,
+}
+
+impl Ratio {
+    fn add(&mut self, seen: f64, expected: f64) {
+        let keep = 0.5f64.powf(1.0 / HALF_LIFE);
+        self.seen = keep * self.seen + seen;
+        self.expected = keep * self.expected + expected;
+    }
+
+    /// Shrunken towards `prior`.
+    fn shrunken(self, prior: f64) -> f64 {
+        (PRIOR * prior + self.seen) / (PRIOR + self.expected)
+    }
+}
+
+/// How bursty the events of one arm are, by category: bad and good ones, or bins of outputs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spread {
+    /// Polls of the block that is open.
+    open: Vec<Vec<u64>>,
+    ratio: Ratio,
+}
+
+impl Spread {
+    /// Takes the events of one poll, by category.
+    pub(super) fn observe(&mut self, poll: Vec<u64>) {
+        if poll.iter().all(|n| *n == 0) {
+            return;
+        }
+        self.open.push(poll);
+        if self.open.len() == BLOCK {
+            if let Some((seen, expected)) = within(&self.open) {
+                self.ratio.add(seen, expected);
+            }
+            self.open.clear();
+        }
+    }
+
+    /// Variance as a multiple of that of independent events, shrunken towards `prior`.
+    pub(super) fn phi(&self, prior: f64) -> f64 {
+        self.ratio.shrunken(prior)
+    }
+}
+
+/// Running estimate of φ for one share of bad events on two arms.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Dispersion {
+    baseline: Spread,
+    /// Polls of the block that is open: candidate and baseline.
+    open: Vec<(Counts, Counts)>,
+    split: Ratio,
+}
+
+impl Dispersion {
+    /// Takes a poll in which the candidate is not seen.
+    pub(super) fn recall(&mut self, baseline: Counts) {
+        self.baseline
+            .observe(vec![baseline.x, baseline.n.saturating_sub(baseline.x)]);
+    }
+
+    /// Takes one poll; its φ is that of the polls after it.
+    pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
+        self.recall(baseline);
+        self.open.push((candidate, baseline));
+        if self.open.len() == SPLIT_BLOCK {
+            if let Some((seen, expected)) = split(&self.open) {
+                self.split.add(seen, expected);
+            }
+            self.open.clear();
+        }
+    }
+
+    /// φ, 1 or more.
+    pub(super) fn phi(&self) -> f64 {
+        let baseline = self.baseline.phi(1.0);
+        baseline.max(self.split.shrunken(baseline)).max(1.0)
+    }
+}
+
+/// Pearson's sum of squares within a block, for the B/(B−1) that fitting the shares takes away, and what it would be for
+/// independent events. `None` where the block cannot tell.
+fn within(block: &[Vec<u64>]) -> Option<(f64, f64)> {
+    let categories = block.iter().map(Vec::len).max()?;
+    let n: Vec<f64> = block.iter().map(|poll| poll.iter().sum::<u64>() as f64).collect();
+    let (all, polls) = (n.iter().sum::<f64>(), block.len() as f64);
+    let (mut seen, mut expected) = (0.0, 0.0);
+    for i in 0..categories {
+        let of = |poll: &Vec<u64>| poll.get(i).copied().unwrap_or(0) as f64;
+        let p = block.iter().map(of).sum::<f64>() / all;
+        seen += block
+            .iter()
+            .zip(&n)
+            .map(|(poll, n)| (of(poll) - n * p).powi(2))
+            .sum::<f64>();
+        expected += all * p * (1.0 - p);
+    }
+    (expected > 0.0).then_some((seen * polls / (polls - 1.0), expected))
+}
+
+/// The same of the candidate's share of all bad events, which an incident on both arms leaves alone. Its odds are fitted to
+/// the block: a candidate that is worse is not a noisy one.
+fn split(block: &[(Counts, Counts)]) -> Option<(f64, f64)> {
+    let bad = |(c, b): &(Counts, Counts)| (c.x + b.x) as f64;
+    let polls: Vec<_> = block
+        .iter()
+        .filter(|poll| bad(poll) > 0.0 && poll.0.n > 0 && poll.1.n > 0)
+        .collect();
+    let (of_candidate, all) = polls
+        .iter()
+        .fold((0.0, 0.0), |(x, m), poll| (x + poll.0.x as f64, m + bad(poll)));
+    if polls.len() < 2 || of_candidate == 0.0 || of_candidate == all {
+        return None;
+    }
+    let share = |(c, b): &(Counts, Counts), odds: f64| odds * c.n as f64 / (odds * c.n as f64 + b.n as f64);
+    let (mut low, mut high) = (-60f64, 60f64);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if polls.iter().map(|p| bad(p) * share(p, middle.exp())).sum::<f64>() < of_candidate {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    let odds = (0.5 * (low + high)).exp();
+    let (mut seen, mut expected) = (0.0, 0.0);
+    for poll in &polls {
+        let (m, share) = (bad(poll), share(poll, odds));
+        seen += (poll.0.x as f64 - m * share).powi(2);
+        expected += m * share * (1.0 - share);
+    }
+    let n = polls.len() as f64;
+    Some((seen * n / (n - 1.0), expected))
+}

@@ -1,0 +1,68 @@
+//! The running tests of one share of bad events, with all that is known of past polls.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Counts;
+
+use super::Regime;
+use super::dispersion::Dispersion;
+use super::margin::{Alternatives, Harm, Health, Past, Tolerance};
+
+/// Tests of harm and of health of one share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ShareTest {
+    pub(super) candidate: Counts,
+    pub(super) baseline: Counts,
+    /// The baseline before the trial.
+    history: Counts,
+    dispersion: Dispersion,
+    harm: Harm,
+    health: Health,
+}
+
+impl ShareTest {
+    /// Takes what the baseline did before the trial: the guess of its share, and how bursty it is.
+    pub(super) fn recall(&mut self, baseline: Counts) {
+        self.history.add(baseline);
+        self.dispersion.recall(baseline);
+    }
+
+    /// Takes one poll. `prior` is the guess of the baseline's share where nothing is known of it.
+    pub(super) fn observe(
+        &mut self,
+        regime: Regime,
+        alternatives: Alternatives,
+        tolerance: Tolerance,
+        prior: f64,
+        candidate: Counts,
+        baseline: Counts,
+    ) {
+        let past = Past {
+            candidate: self.candidate,
+            baseline: self.baseline,
+            prior: if self.history.n > 0 {
+                self.history.x as f64 / self.history.n as f64
+            } else {
+                prior
+            },
+            dispersion: self.dispersion.phi(),
+        };
+        self.harm
+            .observe(regime, alternatives, tolerance, past, candidate, baseline);
+        self.health
+            .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
+        self.dispersion.observe(candidate, baseline);
+        self.candidate.add(candidate);
+        self.baseline.add(baseline);
+    }
+
+    /// Logarithm of the evidence of harm.
+    pub(super) fn ln_harm(&self, regime: Regime, alternatives: Alternatives) -> f64 {
+        self.harm.ln_evidence(regime, alternatives)
+    }
+
+    /// Logarithm of the evidence of health.
+    pub(super) fn ln_health(&self) -> f64 {
+        self.health.ln_evidence()
+    }
+}
