@@ -60,7 +60,7 @@ fn spec(guards: Guards, hold: &str) -> QuantizedModelSpec {
 
 fn guardbit(spec: &QuantizedModelSpec, arms: &Arms, traffic: &traffic::Traffic) -> End {
     let replay = simulate(spec, &traffic.recording(), arms, None).expect("a replay");
-    let minutes = replay.at_seconds / 60.0;
+    let minutes = (replay.at_seconds - traffic.before()) / 60.0;
     match replay.outcome {
         Outcome::RolledBack => End::RolledBack(minutes),
         Outcome::Promoted => End::Promoted(minutes),
@@ -80,7 +80,7 @@ fn run(row: &Row, rollouts: u64) -> Vec<Vec<End>> {
     let next = AtomicU64::new(1);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let one = |seed: u64| -> Vec<End> {
-        let traffic = draw(seed, &row.arms, row.gap);
+        let traffic = draw(seed, row);
         let peers = peers::RULES.map(|(_, rule)| {
             rule(&traffic).map_or(End::Undecided, |scrape| End::RolledBack(scrape as f64 * SCRAPE / 60.0))
         });

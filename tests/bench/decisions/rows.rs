@@ -21,6 +21,8 @@ pub struct Row {
     pub onset: Option<f64>,
     /// Minutes without metrics.
     pub gap: (f64, f64),
+    /// Whether the metrics know the hour before the rollout.
+    pub past: bool,
     /// How long the step is held at the least: what begins late is on trial only if nothing was promoted before.
     pub hold: &'static str,
 }
@@ -28,6 +30,10 @@ pub struct Row {
 impl Row {
     fn without_metrics(self, gap: (f64, f64)) -> Self {
         Self { gap, ..self }
+    }
+
+    fn without_past(self) -> Self {
+        Self { past: false, ..self }
     }
 
     fn held_for_an_hour(self) -> Self {
@@ -63,6 +69,7 @@ fn row(truth: &'static str, guards: Guards, stable: Arm, candidate: Arm, onset: 
         arms: vec![("stable", stable), ("candidate", candidate)],
         onset,
         gap: (0.0, 0.0),
+        past: true,
         hold: "1m",
     }
 }
@@ -134,6 +141,16 @@ pub fn rows() -> Vec<Row> {
             clumped(failing(edge), THREES),
             None,
         ),
+        errors("at the edge, stable has no past", edge, None).without_past(),
+        row(
+            "at the edge, failures in threes on both arms, stable has no past",
+            Guards::Errors,
+            clumped(GOOD, THREES),
+            clumped(failing(edge), THREES),
+            None,
+        )
+        .without_past(),
+        errors("2%, stable has no past", |_| 0.02, Some(0.0)).without_past(),
         errors("2%", |_| 0.02, Some(0.0)),
         errors("5%", |_| 0.05, Some(0.0)),
         row(

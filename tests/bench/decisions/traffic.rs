@@ -6,6 +6,7 @@ use guardbit::evidence::Series;
 use guardbit::simulate::recording::Recording;
 
 use crate::random::Random;
+use crate::rows::Row;
 
 /// Between two scrapes, seconds.
 pub const SCRAPE: f64 = 15.0;
@@ -53,17 +54,35 @@ pub struct Tick {
 pub struct Traffic {
     /// By name: stable, candidate, perhaps reference.
     pub arms: Vec<(&'static str, Vec<Tick>)>,
+    /// The hour before, of all but the candidate.
+    past: Vec<(&'static str, Vec<Tick>)>,
     /// Whether a scrape is in the metrics.
     pub seen: Vec<bool>,
 }
 
-/// Draws an hour of traffic. `gap` are the minutes in which nothing is scraped.
-pub fn draw(seed: u64, arms: &[(&'static str, Arm)], gap: (f64, f64)) -> Traffic {
+/// Draws the traffic of a rollout.
+pub fn draw(seed: u64, row: &Row) -> Traffic {
     let mut random = Random::new(seed);
-    let arms = arms.iter().map(|(name, arm)| (*name, hour(&mut random, arm))).collect();
-    let minute = |scrape: usize| scrape as f64 * SCRAPE / 60.0;
+    let mut draw = |arms: &mut dyn Iterator<Item = &(&'static str, Arm)>, errors: Option<fn(f64) -> f64>| {
+        arms.map(|(name, arm)| {
+            let errors = errors.unwrap_or(arm.errors);
+            (*name, hour(&mut random, &Arm { errors, ..*arm }))
+        })
+        .collect()
+    };
+    let arms = draw(&mut row.arms.iter(), None);
+    let past = if row.past {
+        draw(
+            &mut row.arms.iter().filter(|(name, _)| *name != "candidate"),
+            Some(|_| 0.005),
+        )
+    } else {
+        Vec::new()
+    };
+    let (gap, minute) = (row.gap, |scrape: usize| scrape as f64 * SCRAPE / 60.0);
     Traffic {
         arms,
+        past,
         seen: (0..=SCRAPES).map(|s| !(gap.0..gap.1).contains(&minute(s))).collect(),
     }
 }
@@ -134,17 +153,31 @@ pub fn quantile(p: f64) -> f64 {
 }
 
 impl Traffic {
+    /// Seconds of its recording before the rollout.
+    pub fn before(&self) -> f64 {
+        if self.past.is_empty() {
+            0.0
+        } else {
+            SCRAPES as f64 * SCRAPE
+        }
+    }
+
     /// As Prometheus has it.
     pub fn recording(&self) -> Recording {
         let mut series = Vec::new();
         for (arm, ticks) in &self.arms {
+            let past = self
+                .past
+                .iter()
+                .find(|(name, _)| name == arm)
+                .map_or(&[][..], |(_, ticks)| ticks);
             let mut counter = |name: &str, label: Option<(&str, String)>, of: &dyn Fn(&Tick) -> u64| {
                 let mut labels = BTreeMap::from([
                     ("__name__".to_owned(), name.to_owned()),
                     ("arm".to_owned(), (*arm).to_owned()),
                 ]);
                 labels.extend(label.map(|(name, value)| (name.to_owned(), value)));
-                let samples = self.samples(ticks, of);
+                let samples = self.samples(past, ticks, of);
                 series.push(Series { labels, samples });
             };
             counter("http_requests_total", Some(("code", "200".to_owned())), &|t| {
@@ -169,22 +202,28 @@ impl Traffic {
         Recording::new(series)
     }
 
-    fn samples(&self, ticks: &[Tick], of: &dyn Fn(&Tick) -> u64) -> Vec<(i64, f64)> {
+    fn samples(&self, past: &[Tick], ticks: &[Tick], of: &dyn Fn(&Tick) -> u64) -> Vec<(i64, f64)> {
         let mut value = 0;
-        let mut samples = vec![(START, 0.0)];
-        for (tick, scrape) in ticks.iter().zip(1..) {
-            if tick.restarted {
-                value = 0;
+        let mut after = |tick: Option<&Tick>| {
+            if let Some(tick) = tick {
+                value = if tick.restarted { 0 } else { value } + of(tick);
             }
-            value += of(tick);
-            samples.push((START + scrape * (SCRAPE as i64) * 1000, value as f64));
-        }
+            value as f64
+        };
+        let time = |scrape: i64| START + scrape * (SCRAPE as i64) * 1000;
+        let first = std::iter::once(None);
+        let before = first.chain(past.iter().map(Some)).zip(-(past.len() as i64)..);
+        let mut samples: Vec<_> = before.map(|(tick, scrape)| (time(scrape), after(tick))).collect();
+        let seen = ticks
+            .iter()
+            .zip(1..)
+            .map(|(tick, scrape)| (time(scrape), after(Some(tick))));
+        samples.extend(
+            seen.zip(&self.seen[1..])
+                .filter(|(_, seen)| **seen)
+                .map(|(sample, _)| sample),
+        );
         samples
-            .into_iter()
-            .zip(&self.seen)
-            .filter(|(_, seen)| **seen)
-            .map(|(s, _)| s)
-            .collect()
     }
 
     /// Requests and errors of an arm in the scrapes after `from` up to `through`; `None` where the metrics have none of them.
