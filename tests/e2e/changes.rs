@@ -82,10 +82,20 @@ async fn a_model_deleted_in_mid_canary_fails_no_request_before_that() {
     assert!(early.is_empty(), "failed before the deletion at {deleted:?}: {early:?}");
     assert!(counts.failed > 0, "the route is gone, and still everything is answered");
     stage.ledger.assert_traffic_followed_weights(1);
-    // The route went first, and with it new requests; then, drained, everything else.
+    // The route went first, and with it new requests; then, drained, everything else. Only in the instant in which Envoy lets
+    // go of the route and of its clusters can a request fall between the two: pods that went first would fail for longer.
+    let not_found = |why: &str| why == "status 404 Not Found";
+    let gone_at = counts
+        .failures
+        .iter()
+        .find_map(|(at, why)| not_found(why).then_some(*at))
+        .expect("without a route nothing is found");
     assert!(
-        counts.failures.iter().all(|(_, why)| why == "status 404 Not Found"),
-        "{:?}",
+        counts
+            .failures
+            .iter()
+            .all(|(at, why)| not_found(why) || (why.starts_with("status 503") && (at - gone_at).abs() < 0.25)),
+        "the route was gone at {gone_at}: {:?}",
         counts.failures
     );
     assert!(
