@@ -15,11 +15,18 @@ const BLOCK: usize = 8;
 /// Polls of a block in which the candidate's share of all bad events is.
 const SPLIT_BLOCK: usize = 4;
 
-/// Blocks after which what was seen counts half: about an hour of 15-second polls.
-const HALF_LIFE: f64 = 30.0;
+/// Blocks after which what was seen counts half: about two hours of 15-second polls.
+const HALF_LIFE: f64 = 60.0;
 
-/// Weight of what is expected before anything was seen, in units of variance: nearly that of bad events.
+/// Weight of what is expected of an arm before anything was seen, in units of variance: nearly that of bad events.
 const PRIOR: f64 = 20.0;
+
+/// The same for the split of bad events between the arms: it is expected to be as bursty as the baseline.
+const SPLIT_PRIOR: f64 = 40.0;
+
+/// φ that is expected of a baseline whose past nobody knows, beyond 1. It comes down by half with every block, for the
+/// damage of clumps is early, and an arm without failures never tells how bursty they are.
+const SUSPICION: f64 = 1.5;
 
 /// A ratio of sums: variance that was seen, and variance that independent events would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,9 +42,9 @@ impl Ratio {
         self.expected = keep * self.expected + expected;
     }
 
-    /// Shrunken towards `prior`.
-    fn shrunken(self, prior: f64) -> f64 {
-        (PRIOR * prior + self.seen) / (PRIOR + self.expected)
+    /// Shrunken towards `prior`, which counts as much as `weight`.
+    fn shrunken(self, prior: f64, weight: f64) -> f64 {
+        (weight * prior + self.seen) / (weight + self.expected)
     }
 }
 
@@ -66,7 +73,7 @@ impl Spread {
 
     /// Variance as a multiple of that of independent events, shrunken towards `prior`.
     pub(super) fn phi(&self, prior: f64) -> f64 {
-        self.ratio.shrunken(prior)
+        self.ratio.shrunken(prior, PRIOR)
     }
 }
 
@@ -74,6 +81,10 @@ impl Spread {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Dispersion {
     baseline: Spread,
+    /// Whether the baseline was seen before the candidate.
+    past: bool,
+    /// Polls of both arms.
+    polls: u64,
     /// Polls of the block that is open: candidate and baseline.
     open: Vec<(Counts, Counts)>,
     split: Ratio,
@@ -82,13 +93,14 @@ pub(super) struct Dispersion {
 impl Dispersion {
     /// Takes a poll in which the candidate is not seen.
     pub(super) fn recall(&mut self, baseline: Counts) {
-        self.baseline
-            .observe(vec![baseline.x, baseline.n.saturating_sub(baseline.x)]);
+        self.past = true;
+        self.baseline.observe(categories(baseline));
     }
 
     /// Takes one poll; its φ is that of the polls after it.
     pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
-        self.recall(baseline);
+        self.polls += 1;
+        self.baseline.observe(categories(baseline));
         self.open.push((candidate, baseline));
         if self.open.len() == SPLIT_BLOCK {
             if let Some((seen, expected)) = split(&self.open) {
@@ -100,9 +112,18 @@ impl Dispersion {
 
     /// φ, 1 or more.
     pub(super) fn phi(&self) -> f64 {
-        let baseline = self.baseline.phi(1.0);
-        baseline.max(self.split.shrunken(baseline)).max(1.0)
+        let expected = if self.past {
+            1.0
+        } else {
+            1.0 + SUSPICION * 0.5f64.powf(self.polls as f64 / BLOCK as f64)
+        };
+        let baseline = self.baseline.phi(expected);
+        baseline.max(self.split.shrunken(baseline, SPLIT_PRIOR)).max(1.0)
     }
+}
+
+fn categories(counts: Counts) -> Vec<u64> {
+    vec![counts.x, counts.n.saturating_sub(counts.x)]
 }
 
 /// Pearson's sum of squares within a block, for the B/(B−1) that fitting the shares takes away, and what it would be for
@@ -158,4 +179,79 @@ fn split(block: &[(Counts, Counts)]) -> Option<(f64, f64)> {
     }
     let n = polls.len() as f64;
     Some((seen * n / (n - 1.0), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[path = "../../../tests/support/random.rs"]
+    mod random;
+    use random::Random;
+
+    /// Requests of a poll at 18 per second, and at 2.
+    const BASELINE: u64 = 270;
+    const CANDIDATE: u64 = 30;
+
+    /// φ after as many polls, averaged over 40 seeds: `arms(poll)` is the share of failures of candidate and baseline, and
+    /// failures come in clumps of as many.
+    fn phi(past: usize, polls: usize, clumps: (u64, u64), arms: impl Fn(usize) -> (f64, f64)) -> f64 {
+        let seeds = 40;
+        let all: f64 = (1..=seeds)
+            .map(|seed| {
+                let mut random = Random::new(seed);
+                let mut arm = |n: u64, share: f64, clump: u64| Counts {
+                    n,
+                    x: (clump * random.poisson(n as f64 * share / clump as f64)).min(n),
+                };
+                let mut dispersion = Dispersion::default();
+                for _ in 0..past {
+                    dispersion.recall(arm(BASELINE, arms(0).1, clumps.1));
+                }
+                for poll in 0..polls {
+                    let (candidate, baseline) = arms(poll);
+                    dispersion.observe(arm(CANDIDATE, candidate, clumps.0), arm(BASELINE, baseline, clumps.1));
+                }
+                dispersion.phi()
+            })
+            .sum();
+        all / seeds as f64
+    }
+
+    fn between(phi: f64, low: f64, high: f64, what: &str) {
+        assert!((low..=high).contains(&phi), "{what}: φ = {phi:.2}, not in {low} to {high}");
+    }
+
+    #[test]
+    fn independent_failures_cost_next_to_nothing() {
+        between(phi(240, 0, (1, 1), |_| (0.01, 0.005)), 1.0, 1.1, "before the first poll");
+        between(phi(240, 60, (1, 1), |_| (0.01, 0.005)), 1.0, 1.15, "after 15 minutes");
+        between(phi(240, 60, (1, 1), |_| (0.05, 0.005)), 1.0, 1.15, "a candidate that is worse");
+    }
+
+    #[test]
+    fn failures_in_threes_triple_the_variance() {
+        between(phi(240, 0, (3, 3), |_| (0.01, 0.005)), 2.5, 3.3, "on both arms");
+        between(phi(240, 240, (3, 1), |_| (0.03, 0.005)), 1.8, 3.3, "on the candidate alone");
+    }
+
+    #[test]
+    fn what_nobody_knows_of_a_baseline_is_suspected_and_forgiven() {
+        let calm = |polls| phi(0, polls, (1, 1), |_| (0.01, 0.005));
+        between(calm(0), 2.5, 2.5, "at first");
+        between(calm(BLOCK * 4), 1.0, 1.25, "after four blocks");
+        let none = phi(0, BLOCK * 4, (1, 1), |_| (0.0, 0.0));
+        between(none, 1.0, 1.15, "a baseline that never fails");
+    }
+
+    #[test]
+    fn slow_change_is_no_noise() {
+        let incident = |poll: usize| if (40..60).contains(&poll) { 0.2 } else { 0.005 };
+        let both = phi(240, 80, (1, 1), |poll| (incident(poll), incident(poll)));
+        let calm = phi(240, 80, (1, 1), |_| (0.005, 0.005));
+        // The two blocks in which it begins and ends are all that an incident can leave behind.
+        assert!(both < calm + 6.0, "φ = {both:.2} after an incident, {calm:.2} without");
+        let onset = phi(240, 80, (1, 1), |poll| (if poll < 40 { 0.005 } else { 0.05 }, 0.005));
+        between(onset, 1.0, 1.2, "a candidate that turns bad");
+    }
 }

@@ -100,12 +100,12 @@ pub struct Alternatives {
 /// For shares of bad events.
 pub const SHARES: Alternatives = Alternatives {
     odds: &[
-        (1.5, 0.24),
-        (2.0, 0.32),
-        (2.8, 0.20),
-        (4.5, 0.12),
-        (10.0, 0.08),
-        (25.0, 0.04),
+        (1.5, 0.14),
+        (2.0, 0.48),
+        (2.8, 0.18),
+        (4.5, 0.11),
+        (10.0, 0.06),
+        (25.0, 0.03),
     ],
     plug_in: 0.0,
 };
@@ -227,19 +227,22 @@ impl Harm {
     }
 }
 
-/// Share of the wealth that bets on no start at all: a quarter that harm begins late.
+/// Share of the wealth that bets on a later start of harm.
+const LATE: f64 = 0.15;
+
+/// Wealth of a process that runs from the start, and of one that starts later.
 fn start(regime: Regime) -> (f64, f64) {
     match regime {
-        Regime::Rollout { .. } => (0.75f64.ln(), f64::NEG_INFINITY),
+        Regime::Rollout { .. } => ((1.0 - LATE).ln(), f64::NEG_INFINITY),
         // An e-detector has no wealth from the start: Shin, Ramdas & Rinaldo, *E-detectors* (2024).
         Regime::Guarding { .. } => (f64::NEG_INFINITY, f64::NEG_INFINITY),
     }
 }
 
 /// Logarithm of the wealth that is still kept for a later start after `polls`: C ← (1−h)·C with h = 1/(t + 60), which
-/// telescopes to C = .25 · 59/(t + 59).
+/// telescopes to C = `LATE` · 59/(t + 59).
 fn ln_unused(polls: u64) -> f64 {
-    (0.25 * 59.0 / (polls as f64 + 59.0)).ln()
+    (LATE * 59.0 / (polls as f64 + 59.0)).ln()
 }
 
 fn guesses_of_harm(alternatives: Alternatives, edge: f64, past: f64) -> Vec<(f64, f64)> {

@@ -310,7 +310,9 @@ impl GuardState {
 /// Weights of the guards with a sampling model in the combined evidence of harm; they sum to 1.
 fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
     let raw = |guard: &GuardConfig| match guard {
-        GuardConfig::Proportion { .. } | GuardConfig::Latency { .. } => Some(0.4),
+        // Errors are the rarest events that are counted, so their share is the largest.
+        GuardConfig::Proportion { .. } => Some(0.45),
+        GuardConfig::Latency { .. } => Some(0.35),
         GuardConfig::Fidelity { .. } => Some(0.2),
         GuardConfig::Query { .. } => None,
     };
