@@ -311,8 +311,8 @@ impl GuardState {
 fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
     let raw = |guard: &GuardConfig| match guard {
         // Errors are the rarest events that are counted, so their share is the largest.
-        GuardConfig::Proportion { .. } => Some(0.45),
-        GuardConfig::Latency { .. } => Some(0.35),
+        GuardConfig::Proportion { .. } => Some(0.5),
+        GuardConfig::Latency { .. } => Some(0.3),
         GuardConfig::Fidelity { .. } => Some(0.2),
         GuardConfig::Query { .. } => None,
     };

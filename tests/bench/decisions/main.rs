@@ -1,8 +1,10 @@
 //! How often, and how soon, guardbit and the documented rules of others decide, on the same traffic: `make bench-decisions`.
 //!
 //! guardbit is run whole: recorded series, deltas, judge and rollout core, as `guardbit simulate` does. Prints a Markdown
-//! table; takes the number of rollouts a row as its argument, and a part of a row's name to run only those.
+//! table and the goals, and fails if one is missed: seeds are fixed, so nothing in it depends on the machine. Takes the number of
+//! rollouts a row as its argument, and a part of a row's name to run only those.
 
+mod goals;
 mod peers;
 #[path = "../../support/random.rs"]
 mod random;
@@ -125,7 +127,7 @@ fn cell(ends: &[End], minutes: impl Fn(&End) -> Option<f64>) -> String {
     }
 }
 
-fn main() {
+fn main() -> std::process::ExitCode {
     // `cargo bench` adds `--bench`.
     let mut arguments = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
     let rollouts = arguments
@@ -137,8 +139,10 @@ fn main() {
         peers::RULES.map(|(name, _)| name).join(" | ")
     );
     println!("|---|---|---|---|{}", "---|".repeat(peers::RULES.len()));
+    let mut goals = Vec::new();
     for row in rows::rows().iter().filter(|row| row.truth.contains(&only)) {
-        let ends = run(row, rollouts);
+        let ends = run(row, row.rollouts(rollouts));
+        goals.extend(row.goals.iter().map(|goal| goals::check(row, *goal, &ends[0])));
         let onset = row.onset.unwrap_or(0.0);
         let back = |end: &End| match end {
             End::RolledBack(at) if *at >= onset => Some(at - onset),
@@ -173,4 +177,14 @@ fn main() {
             peers.collect::<Vec<_>>().join(" | ")
         );
     }
+    println!("\n| goal | reached | |\n|---|---|---|");
+    for goal in &goals {
+        println!("{goal}");
+    }
+    let missed = goals.iter().filter(|goal| !goal.met).count();
+    if missed > 0 {
+        eprintln!("{missed} of {} goals missed", goals.len());
+        return std::process::ExitCode::FAILURE;
+    }
+    std::process::ExitCode::SUCCESS
 }
