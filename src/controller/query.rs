@@ -212,6 +212,16 @@ async fn arm(
                 client.samples(&query, at).await.map_err(problem)?,
             ))
         }
+        Ask::Ratio { numerator, denominator } => {
+            let numerator = arm_query(numerator, matchers, window).map_err(bad_query)?;
+            let denominator = arm_query(denominator, matchers, window).map_err(bad_query)?;
+            let (numerator, denominator) =
+                tokio::join!(client.samples(&numerator, at), client.samples(&denominator, at));
+            Ok(ArmSamples::Ratio {
+                numerator: numerator.map_err(problem)?,
+                denominator: denominator.map_err(problem)?,
+            })
+        }
         Ask::Expression { promql } => {
             let query = expression_query(promql, matchers).map_err(bad_query)?;
             Ok(ArmSamples::Value(client.value(&query, at).await.map_err(problem)?))

@@ -12,7 +12,7 @@ use super::sample::{Matrix, Series};
 /// Identity of a series: the first 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
 pub(super) type Fingerprint = u64;
 
-/// The newest sample of a series that was counted: Unix ms and the counter's value.
+/// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
 
 /// What last was counted, by series.
@@ -34,8 +34,39 @@ pub(super) struct Limits<'a> {
 pub(super) struct Stream<'a> {
     /// Sets the series of this stream apart from those of another with the same labels.
     pub role: u8,
+    /// What its counters count.
+    pub measure: Measure,
     /// The series.
     pub matrix: &'a Matrix,
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Events: whole numbers. A target that shows only another stream than the first counts nothing.
+    Events,
+    /// Joules, seconds, money: real numbers, which are stored as their bits. Each target counts for itself.
+    Amounts,
+}
+
+impl Measure {
+    fn store(self, value: f64) -> u64 {
+        match self {
+            // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
+            Self::Events => value.round() as u64,
+            // Bits of numbers that are not negative order as the numbers do; adding 0 turns -0 into 0.
+            Self::Amounts => (value + 0.0).to_bits(),
+        }
+    }
+
+    /// By how much a counter rose from `before` to `after`. A drop is a reset: the counter began again at 0.
+    fn rise(self, before: u64, after: u64) -> u64 {
+        match self {
+            Self::Events => after.checked_sub(before).unwrap_or(after),
+            Self::Amounts if after < before => after,
+            Self::Amounts => (f64::from_bits(after) - f64::from_bits(before)).to_bits(),
+        }
+    }
 }
 
 /// An increment of a series.
@@ -46,12 +77,13 @@ pub(super) struct Increment<'a> {
     pub series: &'a Series,
     /// Time of the sample that shows it (Unix ms).
     pub at: i64,
-    /// By how much the counter rose.
+    /// By how much the counter rose, as the [`Measure`] of its stream stores it.
     pub by: u64,
 }
 
 struct Line<'a> {
     stream: usize,
+    measure: Measure,
     series: &'a Series,
     fingerprint: Fingerprint,
     samples: Vec<(i64, u64)>,
@@ -78,13 +110,11 @@ pub(super) fn count_increments<'a>(
             let mut entry = ledger.get(&line.fingerprint).copied();
             for (at, next) in line.samples {
                 if at > last {
-                    // A drop is a reset: the counter began again at 0.
-                    let by = next.checked_sub(value).unwrap_or(next);
                     count(Increment {
                         stream: line.stream,
                         series: line.series,
                         at,
-                        by,
+                        by: line.measure.rise(value, next),
                     });
                     last = at;
                 } else if entry.is_some_and(|(counted, _)| at <= counted) {
@@ -105,7 +135,7 @@ type Target<'a> = [&'a str; 3];
 
 fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
-    for (stream, &Stream { role, matrix }) in streams.iter().enumerate() {
+    for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
         for series in &matrix.series {
             let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
             let fingerprint = fingerprint(role, series);
@@ -115,14 +145,14 @@ fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target
                 .entry(fingerprint)
                 .or_insert_with(|| Line {
                     stream,
+                    measure,
                     series,
                     fingerprint,
                     samples: Vec::new(),
                 });
             line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
                 let usable = (limits.since..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
-                // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
-                usable.then_some((at, value.round() as u64))
+                usable.then(|| (at, measure.store(value)))
             }));
         }
     }
@@ -150,7 +180,10 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
             .map(|&(at, _)| at)
             .max()
     };
-    let ruling = newest(0)?;
+    let Some(ruling) = newest(0) else {
+        let apart = lines.iter().filter(|line| line.measure == Measure::Amounts);
+        return apart.filter_map(|line| line.samples.last()).map(|&(at, _)| at).max();
+    };
     let previous = of(0)
         .flat_map(|line| &line.samples)
         .map(|&(at, _)| at)

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Increment, Ledger, Limits, Stream, count_increments};
+use super::counter::{Increment, Ledger, Limits, Measure, Stream, count_increments};
 use super::histogram::{Agreement, Cumulative, common_bounds};
+use super::ratio::{self, Waiting};
 use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
@@ -23,12 +24,14 @@ pub const HISTORY_MS: i64 = MEMORY_MS;
 /// How far the evidence of one guard has been counted. Times are Unix milliseconds.
 ///
 /// Encoded with postcard it takes at most twelve bytes per series at common scrape intervals and request counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Encoded", into = "Encoded")]
 pub struct Cursor {
     since: i64,
     through: i64,
     ledger: Ledger,
+    /// Of a ratio.
+    waiting: Option<Waiting>,
 }
 
 /// Times relative to `through` and fingerprints of six bytes, because the cursor lives in the status of an object.
@@ -37,10 +40,17 @@ struct Encoded {
     through: i64,
     since: i64,
     series: Vec<([u8; 6], i64, u64)>,
+    waiting: Option<Waiting>,
 }
 
 impl From<Cursor> for Encoded {
-    fn from(Cursor { since, through, ledger }: Cursor) -> Self {
+    fn from(cursor: Cursor) -> Self {
+        let Cursor {
+            since,
+            through,
+            ledger,
+            waiting,
+        } = cursor;
         let series = ledger.into_iter().map(|(fingerprint, (at, value))| {
             let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
             (bytes, through.wrapping_sub(at), value)
@@ -49,12 +59,19 @@ impl From<Cursor> for Encoded {
             through,
             since: through.wrapping_sub(since),
             series: series.collect(),
+            waiting,
         }
     }
 }
 
 impl From<Encoded> for Cursor {
-    fn from(Encoded { through, since, series }: Encoded) -> Self {
+    fn from(encoded: Encoded) -> Self {
+        let Encoded {
+            through,
+            since,
+            series,
+            waiting,
+        } = encoded;
         let ledger = series.into_iter().map(|([a, b, c, d, e, f], at, value)| {
             (
                 u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
@@ -65,6 +82,7 @@ impl From<Encoded> for Cursor {
             since: through.wrapping_sub(since),
             through,
             ledger: ledger.collect(),
+            waiting,
         }
     }
 }
@@ -110,6 +128,7 @@ impl Cursor {
             since,
             through: since,
             ledger: Ledger::new(),
+            waiting: None,
         }
     }
 
@@ -169,6 +188,16 @@ impl Cursor {
             (ArmSamples::Histogram(candidate), ArmSamples::Histogram(baseline)) => {
                 self.histogram([candidate, baseline], &grid, &limits)
             }
+            (ArmSamples::Ratio { .. }, ArmSamples::Ratio { .. }) => {
+                let arms = [&samples.candidate, &samples.baseline];
+                let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, &limits);
+                let poll = amounts.map(|[candidate, baseline]| Poll {
+                    from: self.through,
+                    through: now,
+                    observed: Observed::Ratio { candidate, baseline },
+                });
+                (poll.into_iter().collect(), None)
+            }
             (ArmSamples::Value(matrix), _) => self.value(matrix, now),
             _ => (Vec::new(), Some("the two arms were asked different questions".into())),
         };
@@ -203,9 +232,14 @@ impl Cursor {
             kinds[arm] = *kind;
             let role = 2 * arm as u8;
             let streams = [
-                Stream { role, matrix: total },
+                Stream {
+                    role,
+                    measure: Measure::Events,
+                    matrix: total,
+                },
                 Stream {
                     role: role + 1,
+                    measure: Measure::Events,
                     matrix: part,
                 },
             ];
@@ -248,6 +282,7 @@ impl Cursor {
         for (arm, &matrix) in arms.iter().enumerate() {
             let streams = [Stream {
                 role: 4 + arm as u8,
+                measure: Measure::Events,
                 matrix,
             }];
             count_increments(
@@ -358,6 +393,7 @@ fn newest(samples: &GuardSamples, now: i64) -> Option<i64> {
         .into_iter()
         .flat_map(|arm| match arm {
             ArmSamples::Proportion { part, total, .. } => vec![total, part],
+            ArmSamples::Ratio { numerator, denominator } => vec![numerator, denominator],
             ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
         });
     matrices

@@ -9,6 +9,7 @@ mod counter;
 mod cursor;
 mod histogram;
 pub mod promql;
+mod ratio;
 pub mod sample;
 
 pub use cursor::{Advance, Cursor, HISTORY_MS};
@@ -41,6 +42,22 @@ pub struct Buckets {
     pub counts: Vec<u64>,
 }
 
+/// Two real-valued counters of one arm, such as joules and requests, over one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// By how much the numerator rose; not negative.
+    pub numerator: f64,
+    /// By how much the denominator rose; not negative.
+    pub denominator: f64,
+}
+
+impl Amounts {
+    /// The one per the other; `None` where the denominator stood still.
+    pub fn ratio(self) -> Option<f64> {
+        (self.denominator > 0.0).then(|| self.numerator / self.denominator)
+    }
+}
+
 /// What one guard saw in one interval, on both arms.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observed {
@@ -57,6 +74,13 @@ pub enum Observed {
         candidate: Buckets,
         /// The arm it is judged against.
         baseline: Buckets,
+    },
+    /// What was spent on what, on each arm; no sampling model.
+    Ratio {
+        /// The arm on trial.
+        candidate: Amounts,
+        /// The arm it is judged against.
+        baseline: Amounts,
     },
     /// The value of a free query; no sampling model.
     Value(f64),
@@ -96,6 +120,13 @@ pub enum ArmSamples {
     },
     /// The `_bucket` series of a classic histogram.
     Histogram(Matrix),
+    /// Two counters of anything, perhaps of different exporters.
+    Ratio {
+        /// What is spent.
+        numerator: Matrix,
+        /// What it is spent on.
+        denominator: Matrix,
+    },
     /// The result of a free query; the baseline is not looked at.
     Value(Matrix),
 }
@@ -110,6 +141,10 @@ impl ArmSamples {
                 kind: *kind,
             },
             Self::Histogram(_) => Self::Histogram(Matrix::default()),
+            Self::Ratio { .. } => Self::Ratio {
+                numerator: Matrix::default(),
+                denominator: Matrix::default(),
+            },
             Self::Value(_) => Self::Value(Matrix::default()),
         }
     }

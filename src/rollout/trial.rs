@@ -63,6 +63,13 @@ pub enum Ask {
         /// Selector.
         selector: String,
     },
+    /// Two counters of which one is spent on the other.
+    Ratio {
+        /// Selector of what is spent.
+        numerator: String,
+        /// Selector of what it is spent on.
+        denominator: String,
+    },
     /// A free expression.
     Expression {
         /// PromQL.
@@ -165,6 +172,14 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                     },
                     &trial.reference,
                 )
+            } else if let Some(r) = &guard.ratio {
+                (
+                    Ask::Ratio {
+                        numerator: r.numerator.clone(),
+                        denominator: r.denominator.clone(),
+                    },
+                    &trial.baseline,
+                )
             } else {
                 (
                     Ask::Expression {
@@ -243,6 +258,10 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         ratio: t.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(ratio),
         absolute: t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
     };
+    let rule = |consecutive: i32, of: Option<i32>| {
+        let consecutive = consecutive.clamp(1, 60).unsigned_abs();
+        (consecutive, of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs()))
+    };
     let guard = |g: &Guard| {
         if let Some(p) = &g.proportion {
             Some(GuardConfig::Proportion {
@@ -264,11 +283,17 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Fidelity {
                 max_total_variation: f.max_total_variation.value().unwrap_or(0.05),
             })
+        } else if let Some(r) = &g.ratio {
+            let (consecutive, of) = rule(r.consecutive, r.of);
+            Some(GuardConfig::Ratio {
+                max: r.max.value().ok()?,
+                consecutive,
+                of,
+            })
         } else {
             let q = g.query.as_ref()?;
             let bound = |b: &Option<crate::api::Decimal>| b.as_ref().and_then(|b| b.value().ok());
-            let consecutive = q.consecutive.clamp(1, 60).unsigned_abs();
-            let of = q.of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs());
+            let (consecutive, of) = rule(q.consecutive, q.of);
             Some(GuardConfig::Query {
                 min: bound(&q.min),
                 max: bound(&q.max),

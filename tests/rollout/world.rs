@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub slowdown: f64,
     /// Mass of outputs that moves from the lower to the upper half.
     pub drift: f64,
+    /// Energy of a request.
+    pub joules: f64,
     pub unschedulable: bool,
     pub crash: bool,
     pub disrupted: bool,
@@ -41,6 +43,7 @@ impl Default for Behaviour {
             errors: 0.002,
             slowdown: 1.0,
             drift: 0.0,
+            joules: 0.41,
             unschedulable: false,
             crash: false,
             disrupted: false,
@@ -55,6 +58,7 @@ struct Scrape {
     at: i64,
     total: f64,
     bad: f64,
+    joules: f64,
     latency: Vec<f64>,
     score: Vec<f64>,
 }
@@ -63,6 +67,7 @@ struct Scrape {
 struct Arm {
     total: f64,
     bad: f64,
+    joules: f64,
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
@@ -216,6 +221,10 @@ impl World {
                 }
                 ArmSamples::Histogram(matrix(all))
             }
+            Ask::Ratio { .. } => ArmSamples::Ratio {
+                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
+                denominator: matrix(series(&[], &|h| h.total)),
+            },
             Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
         }
     }
@@ -398,6 +407,7 @@ impl World {
             let n = RPS * share;
             arm.total += n;
             arm.bad += n * behaviour.errors;
+            arm.joules += n * behaviour.joules;
             let mut below = 0.0;
             for (i, bound) in LATENCY_BOUNDS.iter().enumerate() {
                 let up_to = 1.0 - (-bound / (0.012 * behaviour.slowdown)).exp();
@@ -423,6 +433,7 @@ impl World {
                     at: now.as_millisecond(),
                     total: arm.total.floor(),
                     bad: arm.bad.floor(),
+                    joules: arm.joules,
                     latency,
                     score,
                 });
