@@ -77,6 +77,18 @@ async fn samples_arrive_and_the_request_says_what_was_asked() {
 }
 
 #[tokio::test]
+async fn native_histograms_are_read_and_are_no_counters() {
+    let body = include_str!("testdata/prometheus/native.json");
+    let (url, _requests) = answering(answer("200 OK", "", body));
+    let matrix = client(&url, Limits::default()).natives("h[90s]", 0).await.unwrap();
+    assert_eq!((matrix.series.len(), matrix.series[0].samples.len()), (1, 11));
+    assert_eq!(matrix.series[0].samples[0].0, 1_795_573_804_212);
+    let error = ask(&url, Limits::default()).await.unwrap_err();
+    assert_eq!(error.reason(), "BadQuery");
+    assert!(error.to_string().contains("name a counter"), "{error}");
+}
+
+#[tokio::test]
 async fn credentials_are_sent_in_the_header() {
     let cases = [
         (Authorization::Bearer("abc\n".into()), "authorization: Bearer abc\r\n"),

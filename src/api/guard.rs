@@ -115,7 +115,7 @@ impl ToleranceSpec {
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Classic histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -139,7 +139,7 @@ pub struct Budget {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fidelity {
-    /// Classic histogram of output scores: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Largest tolerated total variation distance from the reference.

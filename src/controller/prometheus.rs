@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::{Certificate, Response, StatusCode, redirect};
 
-use crate::evidence::{Matrix, SampleError};
+use crate::evidence::{Matrix, NativeMatrix, SampleError};
 
 mod access;
 
@@ -209,6 +209,12 @@ impl PrometheusClient {
     pub async fn samples(&self, query: &str, at_ms: i64) -> Result<Matrix, PrometheusError> {
         let body = self.ask(query, at_ms).await?;
         Matrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
+    }
+
+    /// Raw samples of the native histograms of a range selector such as `histogram{…}[90s]`, as of `at_ms` (Unix ms).
+    pub async fn natives(&self, query: &str, at_ms: i64) -> Result<NativeMatrix, PrometheusError> {
+        let body = self.ask(query, at_ms).await?;
+        NativeMatrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
     }
 
     /// The value of a free expression as of `at_ms` (Unix ms).

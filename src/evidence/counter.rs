@@ -30,6 +30,29 @@ pub(super) struct Limits<'a> {
     pub pod_started: &'a BTreeMap<String, i64>,
 }
 
+/// Whether the ledger knows any series of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Known,
+    New,
+}
+
+impl Limits<'_> {
+    /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
+    /// of the first sample of its target (Unix ms).
+    pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
+        let born_under_watch = self
+            .pod_started
+            .get(pod)
+            .is_some_and(|&started| started >= self.since.max(self.forgotten));
+        if standing == Standing::Known || born_under_watch {
+            // Everything that it counted happened since: its first value is an increment from 0.
+            return self.forgotten.max(self.since.saturating_sub(1));
+        }
+        first.unwrap_or(self.since).max(self.forgotten)
+    }
+}
+
 /// One query result of an arm. The first of several is the one whose scrapes rule the others.
 pub(super) struct Stream<'a> {
     /// Sets the series of this stream apart from those of another with the same labels.
@@ -101,7 +124,13 @@ pub(super) fn count_increments<'a>(
         lines
             .iter_mut()
             .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
-        let start = start_of_new_series(&target, &lines, ledger, limits);
+        let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
+            Standing::Known
+        } else {
+            Standing::New
+        };
+        let first = lines.iter().filter_map(|line| line.samples.first());
+        let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
         for line in lines {
             let (mut last, mut value) = match ledger.get(&line.fingerprint) {
                 Some(&counted) => counted,
@@ -131,16 +160,20 @@ pub(super) fn count_increments<'a>(
 }
 
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
-type Target<'a> = [&'a str; 3];
+pub(super) type Target<'a> = [&'a str; 3];
+
+/// The target that a series is scraped from.
+pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {
+    ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))
+}
 
 fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
     for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
         for series in &matrix.series {
-            let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
-            let fingerprint = fingerprint(role, series);
+            let fingerprint = fingerprint(role, &series.labels);
             let line = targets
-                .entry([label("pod"), label("instance"), label("job")])
+                .entry(target(&series.labels))
                 .or_default()
                 .entry(fingerprint)
                 .or_insert_with(|| Line {
@@ -200,29 +233,11 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
     Some(late.unwrap_or(ruling))
 }
 
-/// From when on a series counts that is not in the ledger, its value until then being the base.
-fn start_of_new_series(target: &Target<'_>, lines: &[Line<'_>], ledger: &Ledger, limits: &Limits<'_>) -> i64 {
-    let known = lines.iter().any(|line| ledger.contains_key(&line.fingerprint));
-    let born_under_watch = limits
-        .pod_started
-        .get(target[0])
-        .is_some_and(|&started| started >= limits.since.max(limits.forgotten));
-    if known || born_under_watch {
-        // Everything that it counted happened since: its first value is an increment from 0.
-        return limits.forgotten.max(limits.since.saturating_sub(1));
-    }
-    let first = lines
-        .iter()
-        .filter_map(|line| line.samples.first())
-        .map(|&(at, _)| at)
-        .min();
-    first.unwrap_or(limits.since).max(limits.forgotten)
-}
-
-fn fingerprint(role: u8, series: &Series) -> Fingerprint {
+/// Which series this is; `role` sets those of one query apart from those of another with the same labels.
+pub(super) fn fingerprint(role: u8, labels: &BTreeMap<String, String>) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update([role]);
-    for (name, value) in &series.labels {
+    for (name, value) in labels {
         // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
         let bound = if name == "le" {
             super::histogram::bound(value)

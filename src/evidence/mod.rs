@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 mod counter;
 mod cursor;
 mod histogram;
+mod native;
 pub mod promql;
 mod ratio;
 pub mod sample;
 
 pub use cursor::{Advance, Cursor, HISTORY_MS};
-pub use promql::{ArmMatcher, MatcherOp, PromqlError, Selection, arm_query, expression_query, histogram_query};
+pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
+pub use promql::{
+    ArmMatcher, MatcherOp, PromqlError, Selection, arm_query, expression_query, histogram_query, native_histogram_query,
+};
 pub use sample::{Matrix, SampleError, Series};
 
 /// Events counted on one arm over one interval.
@@ -106,6 +110,32 @@ pub struct GuardSamples {
     pub baseline: ArmSamples,
 }
 
+/// How a histogram is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BucketForm {
+    /// A counter for each bucket: `name_bucket{le="…"}`.
+    Classic,
+    /// Samples that are whole histograms.
+    Native,
+}
+
+impl BucketForm {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Classic => Self::Native,
+            Self::Native => Self::Classic,
+        }
+    }
+}
+
+impl GuardSamples {
+    /// The form of the histograms, if there are any series of one. Of arms in different forms none is counted.
+    pub fn form(&self) -> Option<BucketForm> {
+        self.candidate.form().or(self.baseline.form())
+    }
+}
+
 /// What Prometheus answered for one guard on one arm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ArmSamples {
@@ -120,6 +150,8 @@ pub enum ArmSamples {
     },
     /// The `_bucket` series of a classic histogram.
     Histogram(Matrix),
+    /// A native histogram.
+    Native(NativeMatrix),
     /// Two counters of anything, perhaps of different exporters.
     Ratio {
         /// What is spent.
@@ -132,6 +164,15 @@ pub enum ArmSamples {
 }
 
 impl ArmSamples {
+    /// The form of the histogram, if it is one and has any series.
+    pub fn form(&self) -> Option<BucketForm> {
+        match self {
+            Self::Histogram(matrix) => (!matrix.series.is_empty()).then_some(BucketForm::Classic),
+            Self::Native(matrix) => (!matrix.series.is_empty()).then_some(BucketForm::Native),
+            Self::Proportion { .. } | Self::Ratio { .. } | Self::Value(_) => None,
+        }
+    }
+
     /// An answer to the same question without any series.
     fn nothing(&self) -> Self {
         match self {
@@ -140,7 +181,7 @@ impl ArmSamples {
                 total: Matrix::default(),
                 kind: *kind,
             },
-            Self::Histogram(_) => Self::Histogram(Matrix::default()),
+            Self::Histogram(_) | Self::Native(_) => Self::default(),
             Self::Ratio { .. } => Self::Ratio {
                 numerator: Matrix::default(),
                 denominator: Matrix::default(),

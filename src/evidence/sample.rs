@@ -69,10 +69,10 @@ pub enum SampleError {
         /// What to write.
         hint: &'static str,
     },
-    /// A native histogram where a classic one is needed.
+    /// A native histogram where a number is needed.
     #[error(
-        "series {series} holds native histograms: guardbit counts classic ones; scrape them too \
-         (scrape_classic_histograms: true, or always_scrape_classic_histograms since Prometheus 3)"
+        "series {series} holds native histograms where a counter or a value is needed: name a counter, such as \
+         http_requests_total; histograms are for latency and fidelity"
     )]
     NativeHistogram {
         /// Name of the series.
@@ -126,7 +126,7 @@ struct VectorSeries {
 }
 
 /// A sample value: Prometheus writes it as a string, so that `NaN` and `+Inf` survive JSON.
-struct Number(f64);
+pub(super) struct Number(pub(super) f64);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -224,8 +224,13 @@ impl Matrix {
 
 /// Stale markers and `NaN` are no samples; an infinite counter is none either. Seconds become milliseconds.
 fn sample((seconds, Number(value)): (f64, Number)) -> Option<(i64, f64)> {
+    value.is_finite().then_some((millis(seconds), value))
+}
+
+/// Seconds in milliseconds.
+pub(super) fn millis(seconds: f64) -> i64 {
     // The cast saturates: an absurd timestamp stays absurd instead of wrapping round to a plausible one.
-    value.is_finite().then_some(((seconds * 1000.0).round() as i64, value))
+    (seconds * 1000.0).round() as i64
 }
 
 fn native(metric: &BTreeMap<String, String>) -> SampleError {
@@ -235,7 +240,7 @@ fn native(metric: &BTreeMap<String, String>) -> SampleError {
 }
 
 /// Reads a response whose result is expected to be an `R`, named `expected` by Prometheus.
-fn read<R: DeserializeOwned>(
+pub(super) fn read<R: DeserializeOwned>(
     body: &[u8],
     expected: &'static str,
     hint: &'static str,

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Verdict;
-use crate::evidence::{Counts, Observed, Poll};
+use crate::evidence::{BucketForm, Counts, Observed, Poll};
 
 use super::Regime;
 use super::fidelity::count;
@@ -50,6 +50,8 @@ struct GuardState {
     step_polls: u64,
     step_candidate: u64,
     step_baseline: u64,
+    /// In which form its histograms came, once any have.
+    form: Option<BucketForm>,
 }
 
 /// A stored state that cannot be used.
@@ -139,6 +141,18 @@ impl Suite {
         }
     }
 
+    /// In which form the histograms of a guard came, once any have.
+    pub fn form(&self, guard: &str) -> Option<BucketForm> {
+        self.guards.get(guard)?.form
+    }
+
+    /// Its histograms come in this form: said in its sentence, and what is asked for first from now on.
+    pub fn counts_in(&mut self, guard: &str, form: BucketForm) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.form = Some(form);
+        }
+    }
+
     /// A step begins: what a step needs is counted from here.
     pub fn mark_step(&mut self) {
         for state in self.guards.values_mut() {
@@ -218,6 +232,9 @@ impl Suite {
             _ if ln_health >= ln_needed => Verdict::Healthy,
             _ => Verdict::Undecided,
         };
+        if state.form == Some(BucketForm::Native) {
+            message.push_str(" (native buckets)");
+        }
         message.push_str(match verdict {
             Verdict::Harmful => "; beyond the tolerance",
             Verdict::Healthy => "; within the tolerance",
@@ -292,6 +309,7 @@ impl GuardState {
             step_polls: 0,
             step_candidate: 0,
             step_baseline: 0,
+            form: None,
         }
     }
 

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
-use crate::evidence::{ArmMatcher, Cursor, HISTORY_MS, MatcherOp};
+use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
 
@@ -27,6 +27,8 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked.
     pub ask: Ask,
+    /// In which form its histogram has come so far: the one to ask for first.
+    pub form: Option<BucketForm>,
     /// The arm on trial.
     pub candidate: AskedArm,
     /// The arm that it is judged against, if one serves.
@@ -58,7 +60,7 @@ pub enum Ask {
         /// Selector of the whole.
         total: String,
     },
-    /// A classic histogram.
+    /// A histogram, classic or native.
     Histogram {
         /// Selector.
         selector: String,
@@ -195,6 +197,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
             Some(GuardQuery {
                 guard: guard.name.clone(),
                 ask,
+                form: running.suite.form(&guard.name),
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms,

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
 use guardbit::identity::Purpose;
 use guardbit::rollout::{
     Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
     WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 /// Requests a second.
 const RPS: f64 = 200.0;
@@ -93,6 +94,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// How the servers' histograms are stored.
+    pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
     pub last_plan: Option<Plan>,
     next_look: Timestamp,
@@ -118,6 +121,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
             next_look: start,
@@ -219,7 +223,10 @@ impl World {
                         }
                     }));
                 }
-                ArmSamples::Histogram(matrix(all))
+                match self.buckets {
+                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
+                    BucketForm::Native => ArmSamples::Native(native(&all)),
+                }
             }
             Ask::Ratio { .. } => ArmSamples::Ratio {
                 numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
@@ -543,6 +550,29 @@ impl World {
             }
         }
     }
+}
+
+/// The same as native histograms with custom buckets, by way of what Prometheus would write.
+fn native(classic: &[Series]) -> NativeMatrix {
+    let Some(first) = classic.first() else {
+        return NativeMatrix::default();
+    };
+    let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
+        let (mut below, mut lower) = (0.0, "-Inf");
+        let buckets = classic.iter().filter_map(|series| {
+            let (upper, up_to) = (series.labels["le"].as_str(), series.samples[i].1);
+            let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
+            let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
+            (below, lower) = (up_to, upper);
+            bucket
+        });
+        let buckets: Vec<_> = buckets.collect();
+        json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
+    });
+    let metric = json!({"__name__": "h", "pod": first.labels["pod"]});
+    let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
+    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+    NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")
 }
 
 fn deployment(revision: &RevisionRef) -> String {

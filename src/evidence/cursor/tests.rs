@@ -313,6 +313,7 @@ fn a_pod_that_is_gone_is_forgotten_after_an_hour_and_not_before() {
             since: at(0),
             through: at(3616),
             ledger: Ledger::new(),
+            natives: NativeLedger::new(),
             waiting: None,
         }
     );
