@@ -167,7 +167,7 @@ pub struct PrometheusSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: Option<String>,
-    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `ca.crt`.
+    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `tenant` (sent as X-Scope-OrgID), `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// How the series of one arm are told from those of another.

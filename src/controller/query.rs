@@ -142,6 +142,7 @@ impl Asker {
         };
         Ok(Credentials {
             authorization,
+            tenant: text("tenant")?,
             ca_pem: data.get("ca.crt").map(|ByteString(pem)| pem.clone()),
         })
     }

@@ -99,6 +99,9 @@ struct Answer<R> {
     warnings: Vec<String>,
     #[serde(default)]
     infos: Vec<String>,
+    /// VictoriaMetrics' word for it.
+    #[serde(default, rename = "isPartial")]
+    is_partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -256,6 +259,7 @@ pub(super) fn read<R: DeserializeOwned>(
         error,
         warnings,
         infos,
+        is_partial,
     } = answer;
     if status != "success" {
         return Err(SampleError::Refused {
@@ -274,6 +278,10 @@ pub(super) fn read<R: DeserializeOwned>(
             got: result_type,
             hint,
         });
+    }
+    if is_partial {
+        let warning = "isPartial is set: a storage node did not answer".to_owned();
+        return Err(SampleError::Partial { warning });
     }
     // Remarks on the expression ("metric might not be a counter") do not put the data in doubt; everything else might.
     let (remarks, doubts): (Vec<_>, Vec<_>) = infos.into_iter().partition(|info| info.starts_with("PromQL info"));
@@ -367,6 +375,7 @@ mod tests {
             (matrix(r#"[[1,1]]"#), "a number written as a string"),
             (with(r#""warnings":["no store answered"]"#), "may be partial and is no evidence: no store answered"),
             (with(r#""infos":["partial response from a sidecar"]"#), "may be partial"),
+            (with(r#""isPartial":true"#), "a storage node did not answer"),
             (
                 r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"h"},"histograms":[[1,{}]]}]}}"#
                     .into(),
@@ -376,6 +385,20 @@ mod tests {
         for (body, part) in cases {
             let error = Matrix::parse(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_other_servers_add_to_a_whole_answer_is_no_reason_to_refuse_it() {
+        // As VictoriaMetrics does.
+        for more in [
+            r#""isPartial":false"#,
+            r#""stats":{"seriesFetched":"1","executionTimeMsec":3}"#,
+            r#""trace":{"duration_msec":0.1}"#,
+        ] {
+            let whole = matrix(r#"[[1,"1"]]"#);
+            let body = format!("{},{more}}}", &whole[..whole.len() - 1]);
+            assert_eq!(Matrix::parse(body.as_bytes()).unwrap().series.len(), 1, "{more}");
         }
     }
 

@@ -52,6 +52,8 @@ struct GuardState {
     step_baseline: u64,
     /// In which form its histograms came, once any have.
     form: Option<BucketForm>,
+    /// What is odd about its data, as of late.
+    oddity: Option<String>,
 }
 
 /// A stored state that cannot be used.
@@ -153,6 +155,13 @@ impl Suite {
         }
     }
 
+    /// What is odd about the data of a guard, and what to do about it; said in its sentence as long as it is so.
+    pub fn remark(&mut self, guard: &str, oddity: Option<String>) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.oddity = oddity;
+        }
+    }
+
     /// A step begins: what a step needs is counted from here.
     pub fn mark_step(&mut self) {
         for state in self.guards.values_mut() {
@@ -235,6 +244,9 @@ impl Suite {
         if state.form == Some(BucketForm::Native) {
             message.push_str(" (native buckets)");
         }
+        if let Some(oddity) = &state.oddity {
+            message.push_str(&format!(" ({oddity})"));
+        }
         message.push_str(match verdict {
             Verdict::Harmful => "; beyond the tolerance",
             Verdict::Healthy => "; within the tolerance",
@@ -310,6 +322,7 @@ impl GuardState {
             step_candidate: 0,
             step_baseline: 0,
             form: None,
+            oddity: None,
         }
     }
 

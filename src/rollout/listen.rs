@@ -71,6 +71,7 @@ impl Look<'_> {
             for poll in &advance.polls {
                 listened.running.suite.observe(&listened.config, guard, poll);
             }
+            listened.running.suite.remark(guard, advance.problem);
             listened.running.set_cursor(guard, cursor);
         }
         let reports = listened.running.suite.reports(&listened.config);
