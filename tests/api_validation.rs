@@ -158,6 +158,16 @@ fn malformed() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("query-without-bound", "/spec/guards/3/query/max", Value::Null),
         ("query-window-too-small", "/spec/guards/3/query/of", json!(2)),
+        (
+            "ratio-window-too-small",
+            "/spec/guards/-",
+            json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "1.0", "of": 2}}),
+        ),
+        (
+            "ratio-without-bound",
+            "/spec/guards/-",
+            json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total"}}),
+        ),
         ("no-guards", "/spec/guards", json!([])),
         (
             "steps-fall",
@@ -197,6 +207,11 @@ fn stalled() -> Vec<(&'static str, &'static str, Value)> {
             "variation-zero",
             "/spec/guards/2/fidelity/maxTotalVariation",
             json!("0"),
+        ),
+        (
+            "ratio-of-nothing",
+            "/spec/guards/-",
+            json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "0"}}),
         ),
         ("interval-too-short", "/spec/rollout/interval", json!("10ms")),
         (

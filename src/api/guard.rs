@@ -10,8 +10,8 @@ use super::says;
 /// One question asked of the metrics.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.query)].filter(x, x).size() == 1")
-    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity and query'")))]
+#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.ratio), has(self.query)].filter(x, x).size() == 1")
+    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity, ratio and query'")))]
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
     .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
 pub struct Guard {
@@ -27,6 +27,9 @@ pub struct Guard {
     /// How far the distribution of outputs drifts from the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+    /// What is spent on a request, such as energy or money, against the baseline. No sampling model: a plain k-of-n rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Ratio>,
     /// The value of any PromQL expression against fixed bounds. No sampling model: a plain k-of-n rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Query>,
@@ -112,7 +115,7 @@ impl ToleranceSpec {
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Classic histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -136,7 +139,7 @@ pub struct Budget {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fidelity {
-    /// Classic histogram of output scores: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Largest tolerated total variation distance from the reference.
@@ -146,6 +149,30 @@ pub struct Fidelity {
 
 fn five_percent() -> Fraction {
     "0.05".into()
+}
+
+/// What is spent on a request, against the baseline: in each poll, the candidate's increment of `numerator` per increment
+/// of `denominator` may be at most `max` × that of the baseline. A poll in which either arm did nothing is not counted.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
+    .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
+pub struct Ratio {
+    /// Counter of what is spent, such as joules: a selector without arm labels. It may come from another exporter than `denominator`.
+    #[schemars(length(min = 1, max = 512))]
+    pub numerator: String,
+    /// Counter of what it is spent on, such as requests: a selector without arm labels.
+    #[schemars(length(min = 1, max = 512))]
+    pub denominator: String,
+    /// Largest factor on the baseline's ratio, such as `"1.0"`.
+    pub max: Decimal,
+    /// Polls out of bounds that make a candidate harmful.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 60))]
+    pub consecutive: i32,
+    /// Size of the window of polls that are looked at; `consecutive` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60))]
+    pub of: Option<i32>,
 }
 
 /// The value of any PromQL expression against fixed bounds.

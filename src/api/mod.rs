@@ -16,7 +16,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proportion, Query, ToleranceSpec};
+pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proportion, Query, Ratio, ToleranceSpec};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};
@@ -167,7 +167,7 @@ pub struct PrometheusSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: Option<String>,
-    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `ca.crt`.
+    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `tenant` (sent as X-Scope-OrgID), `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// How the series of one arm are told from those of another.

@@ -161,6 +161,7 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         proportion,
         latency,
         fidelity,
+        ratio,
         query,
         arm_matchers,
         arm_labels,
@@ -206,6 +207,17 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
                 ),
             ),
         }
+    } else if let Some(r) = ratio {
+        match r.max.value() {
+            Ok(max) if max > 0.0 => {}
+            _ => found.add(
+                format!("{field}.ratio.max"),
+                format!(
+                    "{:?} is no usable factor; write a number above 0, such as \"1.0\" for no more than the baseline",
+                    r.max.0
+                ),
+            ),
+        }
     } else if let Some(q) = query {
         for (name, bound) in [("min", &q.min), ("max", &q.max)] {
             if let Some(Err(e)) = bound.as_ref().map(super::Decimal::value) {
@@ -213,6 +225,6 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
             }
         }
     } else {
-        found.add(field, "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity and query");
+        found.add(field, "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity, ratio and query");
     }
 }

@@ -7,15 +7,18 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION};
 use reqwest::{Certificate, Response, StatusCode, redirect};
 
-use crate::evidence::{Matrix, SampleError};
+use crate::evidence::{Matrix, NativeMatrix, SampleError};
 
 mod access;
 
 use access::shown;
 pub use access::{AllowedUrls, Authorization, Credentials};
+
+/// Header in which Mimir and Cortex expect the tenant.
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -179,6 +182,9 @@ impl PrometheusClient {
         if let Some(authorization) = &credentials.authorization {
             headers.insert(AUTHORIZATION, authorization.header()?);
         }
+        if let Some(tenant) = credentials.tenant_header()? {
+            headers.insert(TENANT, tenant);
+        }
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             // The allowed URL is the one that is asked; a redirect would carry the credentials elsewhere.
@@ -211,6 +217,12 @@ impl PrometheusClient {
         Matrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
     }
 
+    /// Raw samples of the native histograms of a range selector such as `histogram{…}[90s]`, as of `at_ms` (Unix ms).
+    pub async fn natives(&self, query: &str, at_ms: i64) -> Result<NativeMatrix, PrometheusError> {
+        let body = self.ask(query, at_ms).await?;
+        NativeMatrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
+    }
+
     /// The value of a free expression as of `at_ms` (Unix ms).
     pub async fn value(&self, query: &str, at_ms: i64) -> Result<Matrix, PrometheusError> {
         let body = self.ask(query, at_ms).await?;
@@ -226,8 +238,12 @@ impl PrometheusClient {
                 format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000)),
             )
             .timeout(i64::try_from(self.limits.timeout.as_millis()).unwrap_or(i64::MAX))
-            // Thanos answers partially by default; Prometheus ignores the parameter.
+            // Each is known to one of them and ignored by the others (docs/prometheus.md). Thanos: all stores or an error, raw
+            // samples. VictoriaMetrics: all nodes or an error, and the value of now instead of half a minute ago.
             .query("partial_response", "false")
+            .query("max_source_resolution", "0s")
+            .query("deny_partial_response", "1")
+            .query("nocache", "1")
             .get_raw()
             .await;
         let mut answer = match answer {

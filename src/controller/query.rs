@@ -13,7 +13,8 @@ use kube::{Client, ResourceExt};
 
 use crate::api::QuantizedModel;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, GuardSamples, PromqlError, arm_query, expression_query, histogram_query,
+    ArmSamples, BucketForm, GuardSamples, PromqlError, arm_query, expression_query, histogram_query,
+    native_histogram_query,
 };
 use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
@@ -141,6 +142,7 @@ impl Asker {
         };
         Ok(Credentials {
             authorization,
+            tenant: text("tenant")?,
             ca_pem: data.get("ca.crt").map(|ByteString(pem)| pem.clone()),
         })
     }
@@ -160,15 +162,40 @@ fn bad_query(error: PromqlError) -> EvidenceProblem {
     }
 }
 
+/// Asks for the form of histogram that was counted so far, classic at first; and where an arm has no series in it, for the
+/// other as well. Both arms are counted in the one that more of them have.
 async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
-    let candidate = arm(client, &query.ask, &query.candidate.matchers, query.window_ms, at);
+    let form = query.form.unwrap_or(BucketForm::Classic);
+    let samples = arms(client, query, form, at).await?;
+    let have_series = |samples: &GuardSamples| {
+        let arms = [&samples.candidate, &samples.baseline];
+        arms.into_iter().filter(|arm| arm.form().is_some()).count()
+    };
+    let asked = 1 + usize::from(query.baseline.is_some());
+    if !matches!(query.ask, Ask::Histogram { .. }) || have_series(&samples) == asked {
+        return Ok(samples);
+    }
+    match arms(client, query, form.other(), at).await {
+        Ok(others) if have_series(&others) > have_series(&samples) => Ok(others),
+        Err(problem) if have_series(&samples) == 0 => Err(problem),
+        Ok(_) | Err(_) => Ok(samples),
+    }
+}
+
+async fn arms(
+    client: &PrometheusClient,
+    query: &GuardQuery,
+    form: BucketForm,
+    at: i64,
+) -> Result<GuardSamples, EvidenceProblem> {
+    let candidate = arm(client, query, form, &query.candidate, query.window_ms, at);
     let baseline = async {
-        let Some(AskedArm { matchers, .. }) = &query.baseline else {
+        let Some(asked) = &query.baseline else {
             return Ok(ArmSamples::default());
         };
         if query.baseline_window_ms > query.window_ms {
             // The past is a help that a trial can do without: an hour of a large arm may be more than the server gives.
-            match arm(client, &query.ask, matchers, query.baseline_window_ms, at).await {
+            match arm(client, query, form, asked, query.baseline_window_ms, at).await {
                 Ok(samples) => return Ok(samples),
                 Err(problem) => tracing::info!(
                     guard = query.guard,
@@ -177,7 +204,7 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
                 ),
             }
         }
-        arm(client, &query.ask, matchers, query.window_ms, at).await
+        arm(client, query, form, asked, query.window_ms, at).await
     };
     let (candidate, baseline) = tokio::join!(candidate, baseline);
     Ok(GuardSamples {
@@ -188,12 +215,13 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
 
 async fn arm(
     client: &PrometheusClient,
-    ask: &Ask,
-    matchers: &[ArmMatcher],
+    query: &GuardQuery,
+    form: BucketForm,
+    AskedArm { matchers, .. }: &AskedArm,
     window: u64,
     at: i64,
 ) -> Result<ArmSamples, EvidenceProblem> {
-    match ask {
+    match &query.ask {
         Ask::Proportion { part, kind, total } => {
             let total = arm_query(total, matchers, window).map_err(bad_query)?;
             let part = arm_query(part, matchers, window).map_err(bad_query)?;
@@ -207,14 +235,144 @@ async fn arm(
             })
         }
         Ask::Histogram { selector } => {
+            if form == BucketForm::Native {
+                let query = native_histogram_query(selector, matchers, window).map_err(bad_query)?;
+                return Ok(ArmSamples::Native(client.natives(&query, at).await.map_err(problem)?));
+            }
             let query = histogram_query(selector, matchers, window).map_err(bad_query)?;
             Ok(ArmSamples::Histogram(
                 client.samples(&query, at).await.map_err(problem)?,
             ))
         }
+        Ask::Ratio { numerator, denominator } => {
+            let numerator = arm_query(numerator, matchers, window).map_err(bad_query)?;
+            let denominator = arm_query(denominator, matchers, window).map_err(bad_query)?;
+            let (numerator, denominator) =
+                tokio::join!(client.samples(&numerator, at), client.samples(&denominator, at));
+            Ok(ArmSamples::Ratio {
+                numerator: numerator.map_err(problem)?,
+                denominator: denominator.map_err(problem)?,
+            })
+        }
         Ask::Expression { promql } => {
             let query = expression_query(promql, matchers).map_err(bad_query)?;
             Ok(ArmSamples::Value(client.value(&query, at).await.map_err(problem)?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::super::prometheus::{AllowedUrls, Limits};
+    use super::*;
+    use crate::api::RevisionRef;
+    use crate::evidence::MatcherOp;
+
+    /// A server that has these series: `(arm, form)`. Gives its client, and what it was asked: `arm form`.
+    fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (asked, questions) = channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let arm = if head.contains("candidate") {
+                    "candidate"
+                } else {
+                    "baseline"
+                };
+                let form = if head.contains("query=d_bucket") {
+                    "classic"
+                } else {
+                    "native"
+                };
+                let series = match form {
+                    _ if !has.contains(&(arm, form)) => "",
+                    "classic" => r#"{"metric":{"__name__":"d_bucket","le":"+Inf"},"values":[[1,"1"]]}"#,
+                    _ => r#"{"metric":{"__name__":"d"},"histograms":[[1,{"count":"0","sum":"0"}]]}"#,
+                };
+                let body = format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}"#);
+                let _ = asked.send(format!("{arm} {form}"));
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                let _ = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        let allowed = AllowedUrls::parse([&url]).unwrap();
+        let client = PrometheusClient::new(&url, &allowed, &Credentials::default(), Limits::default()).unwrap();
+        (client, questions)
+    }
+
+    fn latency(form: Option<BucketForm>) -> GuardQuery {
+        let arm = |name: &str| AskedArm {
+            revision: RevisionRef::default(),
+            matchers: vec![crate::evidence::ArmMatcher {
+                label: "arm".to_owned(),
+                op: MatcherOp::Equal,
+                value: name.to_owned(),
+            }],
+        };
+        GuardQuery {
+            guard: "latency".to_owned(),
+            ask: Ask::Histogram {
+                selector: "d".to_owned(),
+            },
+            form,
+            candidate: arm("candidate"),
+            baseline: Some(arm("baseline")),
+            window_ms: 60_000,
+            baseline_window_ms: 60_000,
+        }
+    }
+
+    #[tokio::test]
+    async fn native_histograms_are_asked_for_where_classic_ones_are_missing_and_then_first() {
+        use BucketForm::{Classic, Native};
+        const CLASSIC: [(&str, &str); 2] = [("candidate", "classic"), ("baseline", "classic")];
+        const NATIVE: [(&str, &str); 2] = [("candidate", "native"), ("baseline", "native")];
+        const BOTH: [(&str, &str); 4] = [CLASSIC[0], CLASSIC[1], NATIVE[0], NATIVE[1]];
+        const NEW_CANDIDATE: [(&str, &str); 3] = [CLASSIC[1], NATIVE[0], NATIVE[1]];
+        const IDLE_CANDIDATE: [(&str, &str); 2] = [CLASSIC[1], NATIVE[1]];
+        for (name, has, before, form, questions) in [
+            ("classic", &CLASSIC[..], None, Some(Classic), 2),
+            ("native", &NATIVE[..], None, Some(Native), 4),
+            ("native, as before", &NATIVE[..], Some(Native), Some(Native), 2),
+            ("both", &BOTH[..], None, Some(Classic), 2),
+            ("both, and native so far", &BOTH[..], Some(Native), Some(Native), 2),
+            (
+                "only native on the candidate",
+                &NEW_CANDIDATE[..],
+                None,
+                Some(Native),
+                4,
+            ),
+            (
+                "no requests on the candidate yet",
+                &IDLE_CANDIDATE[..],
+                None,
+                Some(Classic),
+                4,
+            ),
+            ("native until now", &CLASSIC[..], Some(Native), Some(Classic), 4),
+            ("neither", &[], None, None, 4),
+        ] {
+            let (client, asked) = server(has);
+            let samples = guard(&client, &latency(before), 1_000).await.unwrap();
+            assert_eq!(samples.form(), form, "{name}");
+            let forms = [samples.candidate.form(), samples.baseline.form()];
+            assert!(
+                forms.iter().flatten().all(|of_arm| Some(*of_arm) == form),
+                "{name}: {forms:?}"
+            );
+            assert_eq!(asked.try_iter().count(), questions, "{name}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::sample::{Matrix, Series};
 /// Identity of a series: the first 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
 pub(super) type Fingerprint = u64;
 
-/// The newest sample of a series that was counted: Unix ms and the counter's value.
+/// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
 
 /// What last was counted, by series.
@@ -30,12 +30,66 @@ pub(super) struct Limits<'a> {
     pub pod_started: &'a BTreeMap<String, i64>,
 }
 
+/// Whether the ledger knows any series of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Known,
+    New,
+}
+
+impl Limits<'_> {
+    /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
+    /// of the first sample of its target (Unix ms).
+    pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
+        let born_under_watch = self
+            .pod_started
+            .get(pod)
+            .is_some_and(|&started| started >= self.since.max(self.forgotten));
+        if standing == Standing::Known || born_under_watch {
+            // Everything that it counted happened since: its first value is an increment from 0.
+            return self.forgotten.max(self.since.saturating_sub(1));
+        }
+        first.unwrap_or(self.since).max(self.forgotten)
+    }
+}
+
 /// One query result of an arm. The first of several is the one whose scrapes rule the others.
 pub(super) struct Stream<'a> {
     /// Sets the series of this stream apart from those of another with the same labels.
     pub role: u8,
+    /// What its counters count.
+    pub measure: Measure,
     /// The series.
     pub matrix: &'a Matrix,
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Events: whole numbers. A target that shows only another stream than the first counts nothing.
+    Events,
+    /// Joules, seconds, money: real numbers, which are stored as their bits. Each target counts for itself.
+    Amounts,
+}
+
+impl Measure {
+    fn store(self, value: f64) -> u64 {
+        match self {
+            // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
+            Self::Events => value.round() as u64,
+            // Bits of numbers that are not negative order as the numbers do; adding 0 turns -0 into 0.
+            Self::Amounts => (value + 0.0).to_bits(),
+        }
+    }
+
+    /// By how much a counter rose from `before` to `after`. A drop is a reset: the counter began again at 0.
+    fn rise(self, before: u64, after: u64) -> u64 {
+        match self {
+            Self::Events => after.checked_sub(before).unwrap_or(after),
+            Self::Amounts if after < before => after,
+            Self::Amounts => (f64::from_bits(after) - f64::from_bits(before)).to_bits(),
+        }
+    }
 }
 
 /// An increment of a series.
@@ -46,12 +100,13 @@ pub(super) struct Increment<'a> {
     pub series: &'a Series,
     /// Time of the sample that shows it (Unix ms).
     pub at: i64,
-    /// By how much the counter rose.
+    /// By how much the counter rose, as the [`Measure`] of its stream stores it.
     pub by: u64,
 }
 
 struct Line<'a> {
     stream: usize,
+    measure: Measure,
     series: &'a Series,
     fingerprint: Fingerprint,
     samples: Vec<(i64, u64)>,
@@ -69,7 +124,13 @@ pub(super) fn count_increments<'a>(
         lines
             .iter_mut()
             .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
-        let start = start_of_new_series(&target, &lines, ledger, limits);
+        let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
+            Standing::Known
+        } else {
+            Standing::New
+        };
+        let first = lines.iter().filter_map(|line| line.samples.first());
+        let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
         for line in lines {
             let (mut last, mut value) = match ledger.get(&line.fingerprint) {
                 Some(&counted) => counted,
@@ -78,13 +139,11 @@ pub(super) fn count_increments<'a>(
             let mut entry = ledger.get(&line.fingerprint).copied();
             for (at, next) in line.samples {
                 if at > last {
-                    // A drop is a reset: the counter began again at 0.
-                    let by = next.checked_sub(value).unwrap_or(next);
                     count(Increment {
                         stream: line.stream,
                         series: line.series,
                         at,
-                        by,
+                        by: line.measure.rise(value, next),
                     });
                     last = at;
                 } else if entry.is_some_and(|(counted, _)| at <= counted) {
@@ -101,28 +160,32 @@ pub(super) fn count_increments<'a>(
 }
 
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
-type Target<'a> = [&'a str; 3];
+pub(super) type Target<'a> = [&'a str; 3];
+
+/// The target that a series is scraped from.
+pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {
+    ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))
+}
 
 fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
-    for (stream, &Stream { role, matrix }) in streams.iter().enumerate() {
+    for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
         for series in &matrix.series {
-            let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
-            let fingerprint = fingerprint(role, series);
+            let fingerprint = fingerprint(role, &series.labels);
             let line = targets
-                .entry([label("pod"), label("instance"), label("job")])
+                .entry(target(&series.labels))
                 .or_default()
                 .entry(fingerprint)
                 .or_insert_with(|| Line {
                     stream,
+                    measure,
                     series,
                     fingerprint,
                     samples: Vec::new(),
                 });
             line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
                 let usable = (limits.since..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
-                // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
-                usable.then_some((at, value.round() as u64))
+                usable.then(|| (at, measure.store(value)))
             }));
         }
     }
@@ -150,7 +213,10 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
             .map(|&(at, _)| at)
             .max()
     };
-    let ruling = newest(0)?;
+    let Some(ruling) = newest(0) else {
+        let apart = lines.iter().filter(|line| line.measure == Measure::Amounts);
+        return apart.filter_map(|line| line.samples.last()).map(|&(at, _)| at).max();
+    };
     let previous = of(0)
         .flat_map(|line| &line.samples)
         .map(|&(at, _)| at)
@@ -167,29 +233,11 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
     Some(late.unwrap_or(ruling))
 }
 
-/// From when on a series counts that is not in the ledger, its value until then being the base.
-fn start_of_new_series(target: &Target<'_>, lines: &[Line<'_>], ledger: &Ledger, limits: &Limits<'_>) -> i64 {
-    let known = lines.iter().any(|line| ledger.contains_key(&line.fingerprint));
-    let born_under_watch = limits
-        .pod_started
-        .get(target[0])
-        .is_some_and(|&started| started >= limits.since.max(limits.forgotten));
-    if known || born_under_watch {
-        // Everything that it counted happened since: its first value is an increment from 0.
-        return limits.forgotten.max(limits.since.saturating_sub(1));
-    }
-    let first = lines
-        .iter()
-        .filter_map(|line| line.samples.first())
-        .map(|&(at, _)| at)
-        .min();
-    first.unwrap_or(limits.since).max(limits.forgotten)
-}
-
-fn fingerprint(role: u8, series: &Series) -> Fingerprint {
+/// Which series this is; `role` sets those of one query apart from those of another with the same labels.
+pub(super) fn fingerprint(role: u8, labels: &BTreeMap<String, String>) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update([role]);
-    for (name, value) in &series.labels {
+    for (name, value) in labels {
         // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
         let bound = if name == "le" {
             super::histogram::bound(value)

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Increment, Ledger, Limits, Stream, count_increments};
+use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments};
 use super::histogram::{Agreement, Cumulative, common_bounds};
+use super::native::{self, Bins, NativeLedger, NativeMatrix, count_natives};
+use super::ratio::{self, Waiting};
 use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
@@ -23,12 +25,16 @@ pub const HISTORY_MS: i64 = MEMORY_MS;
 /// How far the evidence of one guard has been counted. Times are Unix milliseconds.
 ///
 /// Encoded with postcard it takes at most twelve bytes per series at common scrape intervals and request counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Encoded", into = "Encoded")]
 pub struct Cursor {
     since: i64,
     through: i64,
     ledger: Ledger,
+    /// Of native histograms.
+    natives: NativeLedger,
+    /// Of a ratio.
+    waiting: Option<Waiting>,
 }
 
 /// Times relative to `through` and fingerprints of six bytes, because the cursor lives in the status of an object.
@@ -37,34 +43,61 @@ struct Encoded {
     through: i64,
     since: i64,
     series: Vec<([u8; 6], i64, u64)>,
+    natives: Vec<([u8; 6], i64, Bins)>,
+    waiting: Option<Waiting>,
 }
 
 impl From<Cursor> for Encoded {
-    fn from(Cursor { since, through, ledger }: Cursor) -> Self {
-        let series = ledger.into_iter().map(|(fingerprint, (at, value))| {
+    fn from(cursor: Cursor) -> Self {
+        let Cursor {
+            since,
+            through,
+            ledger,
+            natives,
+            waiting,
+        } = cursor;
+        let bytes = |fingerprint: Fingerprint| {
             let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
-            (bytes, through.wrapping_sub(at), value)
-        });
+            bytes
+        };
+        let series = ledger
+            .into_iter()
+            .map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value));
+        let natives = natives
+            .into_iter()
+            .map(|(fingerprint, (at, bins))| (bytes(fingerprint), through.wrapping_sub(at), bins));
         Self {
             through,
             since: through.wrapping_sub(since),
             series: series.collect(),
+            natives: natives.collect(),
+            waiting,
         }
     }
 }
 
 impl From<Encoded> for Cursor {
-    fn from(Encoded { through, since, series }: Encoded) -> Self {
-        let ledger = series.into_iter().map(|([a, b, c, d, e, f], at, value)| {
-            (
-                u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-                (through.wrapping_sub(at), value),
-            )
-        });
+    fn from(encoded: Encoded) -> Self {
+        let Encoded {
+            through,
+            since,
+            series,
+            natives,
+            waiting,
+        } = encoded;
+        let fingerprint = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let ledger = series
+            .into_iter()
+            .map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)));
+        let natives = natives
+            .into_iter()
+            .map(|(bytes, at, bins)| (fingerprint(bytes), (through.wrapping_sub(at), bins)));
         Self {
             since: through.wrapping_sub(since),
             through,
             ledger: ledger.collect(),
+            natives: natives.collect(),
+            waiting,
         }
     }
 }
@@ -92,6 +125,7 @@ struct Sums {
     total: u64,
     part: u64,
     cumulative: Cumulative,
+    bins: Bins,
 }
 
 /// Boundaries of polls between two times.
@@ -110,6 +144,8 @@ impl Cursor {
             since,
             through: since,
             ledger: Ledger::new(),
+            natives: NativeLedger::new(),
+            waiting: None,
         }
     }
 
@@ -169,6 +205,26 @@ impl Cursor {
             (ArmSamples::Histogram(candidate), ArmSamples::Histogram(baseline)) => {
                 self.histogram([candidate, baseline], &grid, &limits)
             }
+            (ArmSamples::Native(candidate), ArmSamples::Native(baseline)) => {
+                self.native([candidate, baseline], &grid, &limits)
+            }
+            // No series at all: neither form.
+            (ArmSamples::Native(candidate), ArmSamples::Histogram(matrix)) if matrix.series.is_empty() => {
+                self.native([candidate, &NativeMatrix::default()], &grid, &limits)
+            }
+            (ArmSamples::Histogram(matrix), ArmSamples::Native(baseline)) if matrix.series.is_empty() => {
+                self.native([&NativeMatrix::default(), baseline], &grid, &limits)
+            }
+            (ArmSamples::Ratio { .. }, ArmSamples::Ratio { .. }) => {
+                let arms = [&samples.candidate, &samples.baseline];
+                let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, &limits);
+                let poll = amounts.map(|[candidate, baseline]| Poll {
+                    from: self.through,
+                    through: now,
+                    observed: Observed::Ratio { candidate, baseline },
+                });
+                (poll.into_iter().collect(), None)
+            }
             (ArmSamples::Value(matrix), _) => self.value(matrix, now),
             _ => (Vec::new(), Some("the two arms were asked different questions".into())),
         };
@@ -203,9 +259,14 @@ impl Cursor {
             kinds[arm] = *kind;
             let role = 2 * arm as u8;
             let streams = [
-                Stream { role, matrix: total },
+                Stream {
+                    role,
+                    measure: Measure::Events,
+                    matrix: total,
+                },
                 Stream {
                     role: role + 1,
+                    measure: Measure::Events,
                     matrix: part,
                 },
             ];
@@ -248,6 +309,7 @@ impl Cursor {
         for (arm, &matrix) in arms.iter().enumerate() {
             let streams = [Stream {
                 role: 4 + arm as u8,
+                measure: Measure::Events,
                 matrix,
             }];
             count_increments(
@@ -263,19 +325,31 @@ impl Cursor {
         }
         let (bounds, agreement) = common_bounds(arms);
         let has_series = arms.iter().any(|matrix| !matrix.series.is_empty());
-        let problem = match agreement {
-            _ if has_series && bounds.is_empty() => Some(
-                "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods"
-                    .to_owned(),
-            ),
-            Agreement::Differ => Some(format!(
-                "the histograms of the arms have different buckets; only the {} bounds they share are used",
-                bounds.len()
-            )),
-            Agreement::Same => None,
-        };
+        let problem = (has_series && bounds.is_empty())
+            .then(no_common_bounds)
+            .or_else(|| agreement.problem(bounds.len()));
         let polls = cells.into_iter().map(|(cell, Cell { arms })| {
             let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].cumulative.buckets(&bounds));
+            grid.poll(cell, Observed::Histogram { candidate, baseline })
+        });
+        (polls.collect(), problem)
+    }
+
+    fn native(&mut self, arms: [&NativeMatrix; 2], grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
+        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
+        for (arm, &matrix) in arms.iter().enumerate() {
+            let role = 6 + arm as u8;
+            count_natives(role, matrix, &mut self.natives, limits, &mut |at, bins| {
+                cells.entry(grid.cell(at)).or_default().arms[arm].bins.add(&bins);
+            });
+        }
+        let (bounds, agreement) = native::common_bounds(arms);
+        let problem = match agreement {
+            Agreement::Differ if bounds.is_empty() => Some(no_common_bounds()),
+            _ => agreement.problem(bounds.len()),
+        };
+        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
+            let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].bins.buckets(&bounds));
             grid.poll(cell, Observed::Histogram { candidate, baseline })
         });
         (polls.collect(), problem)
@@ -311,6 +385,7 @@ impl Cursor {
     fn forget(&mut self) {
         let until = self.through.saturating_sub(MEMORY_MS);
         self.ledger.retain(|_, &mut (at, _)| at >= until);
+        self.natives.retain(|_, (at, _)| *at >= until);
     }
 }
 
@@ -353,19 +428,26 @@ impl Grid {
     }
 }
 
+fn no_common_bounds() -> String {
+    "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods".to_owned()
+}
+
 fn newest(samples: &GuardSamples, now: i64) -> Option<i64> {
-    let matrices = [&samples.candidate, &samples.baseline]
-        .into_iter()
-        .flat_map(|arm| match arm {
-            ArmSamples::Proportion { part, total, .. } => vec![total, part],
-            ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
-        });
-    matrices
-        .flat_map(|matrix| &matrix.series)
-        .flat_map(|series| &series.samples)
-        .map(|&(at, _)| at)
-        .filter(|&at| at <= now)
-        .max()
+    let newest = |matrices: &[&Matrix]| {
+        let series = matrices.iter().flat_map(|matrix| &matrix.series);
+        let times = series.flat_map(|series| &series.samples).map(|&(at, _)| at);
+        times.filter(|&at| at <= now).max()
+    };
+    let of_arm = |arm: &ArmSamples| match arm {
+        ArmSamples::Proportion { part, total, .. } => newest(&[total, part]),
+        ArmSamples::Ratio { numerator, denominator } => newest(&[numerator, denominator]),
+        ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => newest(&[matrix]),
+        ArmSamples::Native(matrix) => {
+            let samples = matrix.series.iter().flat_map(|series| &series.samples);
+            samples.map(|(at, _)| *at).filter(|at| *at <= now).max()
+        }
+    };
+    of_arm(&samples.candidate).max(of_arm(&samples.baseline))
 }
 
 #[cfg(test)]

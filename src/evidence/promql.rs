@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::BucketForm;
+
 use promql_parser::label::{Matcher, Matchers};
 use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
@@ -117,7 +119,15 @@ pub fn arm_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Res
 /// The query for the raw samples of a classic histogram of one arm; the user may write its name with or without `_bucket`.
 pub fn histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
     let mut plain = plain_selector(selector)?;
-    name_buckets(&mut plain).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+    name_histogram(&mut plain, BucketForm::Classic).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+    add_matchers(&mut plain, &compile(matchers)?);
+    ranged(selector, plain, window_ms)
+}
+
+/// The query for the raw samples of a native histogram of one arm; the user may write its name with or without `_bucket`.
+pub fn native_histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
+    let mut plain = plain_selector(selector)?;
+    name_histogram(&mut plain, BucketForm::Native).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
     add_matchers(&mut plain, &compile(matchers)?);
     ranged(selector, plain, window_ms)
 }
@@ -250,12 +260,15 @@ fn each_alternative(matchers: &mut Matchers, mut change: impl FnMut(&mut Vec<Mat
     }
 }
 
-/// Makes the selector name the `_bucket` series. `None` if some alternative names no metric.
-fn name_buckets(selector: &mut VectorSelector) -> Option<()> {
+/// Makes the selector name the series of this form: those of `_bucket`, or those without. `None` if some alternative
+/// names no metric.
+fn name_histogram(selector: &mut VectorSelector, form: BucketForm) -> Option<()> {
     let bucket = |name: &mut String| {
-        if !name.ends_with("_bucket") {
-            name.push_str("_bucket");
-        }
+        let plain = name.strip_suffix("_bucket").unwrap_or(name);
+        *name = match form {
+            BucketForm::Classic => format!("{plain}_bucket"),
+            BucketForm::Native => plain.to_owned(),
+        };
     };
     if let Some(name) = &mut selector.name {
         bucket(name);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Observed;
+use crate::api::Verdict;
+use crate::evidence::{Amounts, Observed};
 
 use super::Regime;
 use super::fidelity::FidelityTest;
@@ -30,6 +31,15 @@ pub enum GuardConfig {
         /// Largest tolerated total variation distance, in `(0, 1)`.
         max_total_variation: f64,
     },
+    /// A ratio of two counters against the baseline's; harmful when `consecutive` of the last `of` polls are out of bounds.
+    Ratio {
+        /// Largest factor on the baseline's ratio; above 0.
+        max: f64,
+        /// 1 to 60.
+        consecutive: u32,
+        /// `consecutive` to 60.
+        of: u32,
+    },
     /// A value against fixed bounds; harmful when `consecutive` of the last `of` polls are out of them.
     Query {
         /// Values below are out of bounds.
@@ -52,12 +62,34 @@ pub struct Budget {
     pub within: f64,
 }
 
-/// Values of a query guard: bit i is the poll i polls ago.
+/// A plain k-of-n rule, for what has no sampling model: which of the last polls were out of bounds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rule {
+    /// Bit i is the poll i polls ago.
+    out: u64,
+    seen: u32,
+}
+
+/// On which side of its bounds a poll was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Within,
+    Beyond,
+}
+
+/// State of a query guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct QueryTest {
-    pub(super) out: u64,
-    pub(super) seen: u32,
+    pub(super) rule: Rule,
     pub(super) last: f64,
+}
+
+/// State of a ratio guard, with the ratios of the last poll.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct RatioTest {
+    pub(super) rule: Rule,
+    pub(super) candidate: f64,
+    pub(super) baseline: f64,
 }
 
 /// State of the test itself, by kind.
@@ -67,6 +99,17 @@ pub(super) enum Test {
     Latency(LatencyTest),
     Fidelity(FidelityTest),
     Query(QueryTest),
+    Ratio(RatioTest),
+}
+
+impl GuardConfig {
+    /// `consecutive` and `of`, for a guard without a sampling model.
+    pub(super) fn rule(&self) -> Option<(u32, u32)> {
+        match *self {
+            Self::Ratio { consecutive, of, .. } | Self::Query { consecutive, of, .. } => Some((consecutive, of)),
+            Self::Proportion { .. } | Self::Latency { .. } | Self::Fidelity { .. } => None,
+        }
+    }
 }
 
 impl Test {
@@ -76,6 +119,7 @@ impl Test {
             GuardConfig::Latency { .. } => Self::Latency(LatencyTest::default()),
             GuardConfig::Fidelity { .. } => Self::Fidelity(FidelityTest::default()),
             GuardConfig::Query { .. } => Self::Query(QueryTest::default()),
+            GuardConfig::Ratio { .. } => Self::Ratio(RatioTest::default()),
         }
     }
 
@@ -106,9 +150,11 @@ impl Test {
             }
             (Self::Query(test), GuardConfig::Query { min, max, .. }, Observed::Value(value)) if !value.is_nan() => {
                 let out = min.is_some_and(|min| *value < min) || max.is_some_and(|max| *value > max);
-                test.out = test.out << 1 | u64::from(out);
-                test.seen = test.seen.saturating_add(1);
+                test.rule.observe(if out { Side::Beyond } else { Side::Within });
                 test.last = *value;
+            }
+            (Self::Ratio(test), GuardConfig::Ratio { max, .. }, Observed::Ratio { candidate, baseline }) => {
+                test.observe(*max, *candidate, *baseline);
             }
             _ => {}
         }
@@ -132,7 +178,7 @@ impl Test {
             }
             Self::Latency(test) => test.recall(buckets()),
             Self::Fidelity(test) => test.recall(buckets()),
-            Self::Query(_) => {}
+            Self::Query(_) | Self::Ratio(_) => {}
         }
     }
 
@@ -142,7 +188,7 @@ impl Test {
             Self::Proportion(test) => Some(test.ln_harm(regime, SHARES)),
             Self::Latency(test) => Some(test.ln_harm(regime)),
             Self::Fidelity(test) => Some(test.ln_harm(regime)),
-            Self::Query(_) => None,
+            Self::Query(_) | Self::Ratio(_) => None,
         }
     }
 
@@ -152,12 +198,56 @@ impl Test {
             Self::Proportion(test) => Some(test.ln_health()),
             Self::Latency(test) => Some(test.ln_health()),
             Self::Fidelity(test) => Some(test.ln_health()),
-            Self::Query(_) => None,
+            Self::Query(_) | Self::Ratio(_) => None,
+        }
+    }
+
+    /// The rule of a guard without a sampling model.
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        match self {
+            Self::Query(test) => Some(&test.rule),
+            Self::Ratio(test) => Some(&test.rule),
+            Self::Proportion(_) | Self::Latency(_) | Self::Fidelity(_) => None,
         }
     }
 }
 
-impl QueryTest {
+impl RatioTest {
+    /// Takes one poll, unless one of the arms did nothing in it, or the baseline spent nothing.
+    fn observe(&mut self, max: f64, candidate: Amounts, baseline: Amounts) {
+        let (Some(candidate), Some(baseline)) = (candidate.ratio(), baseline.ratio()) else {
+            return;
+        };
+        if baseline > 0.0 {
+            let out = candidate > max * baseline;
+            self.rule.observe(if out { Side::Beyond } else { Side::Within });
+            (self.candidate, self.baseline) = (candidate, baseline);
+        }
+    }
+}
+
+impl Rule {
+    fn observe(&mut self, side: Side) {
+        self.out = self.out << 1 | u64::from(side == Side::Beyond);
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// What the rule says when `consecutive` of the last `of` polls out of bounds are harm.
+    pub(super) fn verdict(&self, consecutive: u32, of: u32) -> Verdict {
+        if self.out_of(of) >= consecutive {
+            Verdict::Harmful
+        } else if self.seen >= of && self.out & 1 == 0 {
+            Verdict::Healthy
+        } else {
+            Verdict::Undecided
+        }
+    }
+
+    /// Polls that were looked at, `of` at most.
+    pub(super) fn looked_at(&self, of: u32) -> u32 {
+        self.seen.min(of)
+    }
+
     /// Polls out of bounds among the last `of`.
     pub(super) fn out_of(&self, of: u32) -> u32 {
         (self.out & (u64::MAX >> (64 - of.clamp(1, 64)))).count_ones()
@@ -165,6 +255,6 @@ impl QueryTest {
 
     /// Polls within bounds among the last `of`.
     pub(super) fn within(&self, of: u32) -> u32 {
-        self.seen.min(of).saturating_sub(self.out_of(of))
+        self.looked_at(of).saturating_sub(self.out_of(of))
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct EdgeTest {
 /// State of a latency guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct LatencyTest {
-    /// The baseline's first requests: (bound, requests up to it), and all of them. Gone once the edges are frozen.
+    /// The baseline's first requests: (bound, requests in its bucket), and all of them. Gone once the edges are frozen.
     warm_up: Vec<(f64, u64)>,
     warmed: u64,
     pub(super) edges: Vec<EdgeTest>,
@@ -69,22 +69,18 @@ impl LatencyTest {
             return;
         }
         for test in &mut self.edges {
-            test.observe(
-                regime,
-                tolerance,
-                slower(candidate, test.edge),
-                slower(baseline, test.edge),
-            );
+            let (candidate, baseline) = (slower(candidate, test.edge), slower(baseline, test.edge));
+            if candidate.is_none() || baseline.is_none() {
+                self.problem = Some(format!("the histograms have lost the bucket bound {} s", test.edge));
+            }
+            test.observe(regime, tolerance, candidate, baseline);
         }
     }
 
     fn observe_budget(&mut self, regime: Regime, budget: Budget, candidate: &Buckets, baseline: &Buckets) {
-        let Some(edge) = candidate
-            .bounds
-            .iter()
-            .copied()
-            .rfind(|b| *b <= budget.within * (1.0 + 1e-9))
-        else {
+        let frozen = self.budget.as_ref().map(|test| test.edge);
+        let below = |bound: &f64| *bound <= budget.within * (1.0 + 1e-9);
+        let Some(edge) = frozen.or_else(|| candidate.bounds.iter().copied().rfind(below)) else {
             if !candidate.bounds.is_empty() {
                 self.problem = Some(format!(
                     "no bucket bound at or below the budget of {}s; add one to the histogram",
@@ -104,12 +100,11 @@ impl LatencyTest {
 
     /// Collects the baseline's requests.
     fn count(&mut self, baseline: &Buckets) {
-        let mut below = 0;
-        for (bound, count) in baseline.bounds.iter().zip(&baseline.counts) {
-            below += count;
+        let buckets = baseline.bounds.iter().zip(&baseline.counts);
+        for (bound, count) in buckets.filter(|(_, count)| **count > 0) {
             match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
-                Some((_, n)) => *n += below,
-                None => self.warm_up.push((*bound, below)),
+                Some((_, n)) => *n += count,
+                None => self.warm_up.push((*bound, *count)),
             }
         }
         self.warmed += baseline.counts.iter().sum::<u64>();
@@ -121,12 +116,13 @@ impl LatencyTest {
             return;
         }
         self.warm_up.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let up_to = self.warm_up.iter().scan(0, |below, (bound, n)| {
+            *below += n;
+            Some((*bound, *below))
+        });
+        let up_to: Vec<(f64, u64)> = up_to.collect();
         for (quantile, weight) in QUANTILES {
-            let Some((edge, below)) = self
-                .warm_up
-                .iter()
-                .find(|(_, n)| *n as f64 >= quantile * self.warmed as f64)
-            else {
+            let Some((edge, below)) = up_to.iter().find(|(_, n)| *n as f64 >= quantile * self.warmed as f64) else {
                 continue; // beyond the last bound: nothing can be slower than +Inf
             };
             match self.edges.iter_mut().find(|test| test.edge == *edge) {

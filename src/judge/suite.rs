@@ -7,11 +7,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Verdict;
-use crate::evidence::{Counts, Observed, Poll};
+use crate::evidence::{BucketForm, Counts, Observed, Poll};
 
 use super::Regime;
 use super::fidelity::count;
-use super::guard::{GuardConfig, Test};
+use super::guard::{GuardConfig, Rule, Test};
 use super::margin::ln_sum;
 use super::share::ShareTest;
 use super::text;
@@ -50,6 +50,10 @@ struct GuardState {
     step_polls: u64,
     step_candidate: u64,
     step_baseline: u64,
+    /// In which form its histograms came, once any have.
+    form: Option<BucketForm>,
+    /// What is odd about its data, as of late.
+    oddity: Option<String>,
 }
 
 /// A stored state that cannot be used.
@@ -139,6 +143,25 @@ impl Suite {
         }
     }
 
+    /// In which form the histograms of a guard came, once any have.
+    pub fn form(&self, guard: &str) -> Option<BucketForm> {
+        self.guards.get(guard)?.form
+    }
+
+    /// Its histograms come in this form: said in its sentence, and what is asked for first from now on.
+    pub fn counts_in(&mut self, guard: &str, form: BucketForm) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.form = Some(form);
+        }
+    }
+
+    /// What is odd about the data of a guard, and what to do about it; said in its sentence as long as it is so.
+    pub fn remark(&mut self, guard: &str, oddity: Option<String>) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.oddity = oddity;
+        }
+    }
+
     /// A step begins: what a step needs is counted from here.
     pub fn mark_step(&mut self) {
         for state in self.guards.values_mut() {
@@ -154,7 +177,7 @@ impl Suite {
                 .guards
                 .get(name)
                 .map_or((0, 0, 0), |s| (s.step_polls, s.step_candidate, s.step_baseline));
-            let counted = !matches!(guard, GuardConfig::Query { .. });
+            let counted = guard.rule().is_none();
             if polls < STEP_POLLS || (counted && candidate.min(baseline) < STEP_REQUESTS) {
                 waits.push(format!("{name} has seen {candidate} and {baseline} requests in {polls} polls of this step, and needs {STEP_REQUESTS} on each arm in {STEP_POLLS}"));
             }
@@ -162,7 +185,7 @@ impl Suite {
         waits
     }
 
-    /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or a query's k-of-n rule.
+    /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or the k-of-n rule of one did.
     pub fn harmful(&self, config: &SuiteConfig) -> Option<GuardReport> {
         let reports = self.reports(config);
         let shares = weights(config);
@@ -210,21 +233,20 @@ impl Suite {
         let ln_health = state.test.ln_health().unwrap_or(0.0);
         let ln_needed = -regime.false_promotion().ln();
         let (candidate, baseline, estimate, mut message) = figures(name, guard, &state.test, regime);
-        let verdict = match (guard, &state.test) {
+        let rule = guard.rule().zip(state.test.rule());
+        let verdict = match rule {
             _ if state.polls == 0 => Verdict::NoData,
-            (GuardConfig::Query { consecutive, of, .. }, Test::Query(test)) => {
-                if test.out_of(*of) >= *consecutive {
-                    Verdict::Harmful
-                } else if test.seen >= *of && test.out & 1 == 0 {
-                    Verdict::Healthy
-                } else {
-                    Verdict::Undecided
-                }
-            }
+            Some(((consecutive, of), rule)) => rule.verdict(consecutive, of),
             _ if ln_evidence >= ln_threshold => Verdict::Harmful,
             _ if ln_health >= ln_needed => Verdict::Healthy,
             _ => Verdict::Undecided,
         };
+        if state.form == Some(BucketForm::Native) {
+            message.push_str(" (native buckets)");
+        }
+        if let Some(oddity) = &state.oddity {
+            message.push_str(&format!(" ({oddity})"));
+        }
         message.push_str(match verdict {
             Verdict::Harmful => "; beyond the tolerance",
             Verdict::Healthy => "; within the tolerance",
@@ -232,21 +254,21 @@ impl Suite {
             Verdict::NoData => "; no data",
         });
         let progress = |now: f64, enough: f64| (now / enough).clamp(0.0, 1.0);
-        let (harm_progress, health_progress) = match (guard, &state.test) {
-            (GuardConfig::Query { consecutive, of, .. }, Test::Query(test)) => (
-                progress(test.out_of(*of).into(), (*consecutive).into()),
-                progress(test.within(*of).into(), (*of).into()),
+        let (harm_progress, health_progress) = match rule {
+            Some(((consecutive, of), rule)) => (
+                progress(rule.out_of(of).into(), consecutive.into()),
+                progress(rule.within(of).into(), of.into()),
             ),
-            _ => (progress(ln_evidence, ln_threshold), progress(ln_health, ln_needed)),
+            None => (progress(ln_evidence, ln_threshold), progress(ln_health, ln_needed)),
         };
-        let (evidence, threshold, health, health_threshold) = match (guard, &state.test) {
-            (GuardConfig::Query { consecutive, of, .. }, Test::Query(test)) => (
-                test.out_of(*of).to_string(),
+        let (evidence, threshold, health, health_threshold) = match rule {
+            Some(((consecutive, of), rule)) => (
+                rule.out_of(of).to_string(),
                 format!("{consecutive} of {of}"),
-                test.within(*of).to_string(),
+                rule.within(of).to_string(),
                 of.to_string(),
             ),
-            _ => (
+            None => (
                 text::evidence(ln_evidence),
                 text::evidence(ln_threshold),
                 text::evidence(ln_health),
@@ -299,6 +321,8 @@ impl GuardState {
             step_polls: 0,
             step_candidate: 0,
             step_baseline: 0,
+            form: None,
+            oddity: None,
         }
     }
 
@@ -314,7 +338,7 @@ fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
         GuardConfig::Proportion { .. } => Some(0.5),
         GuardConfig::Latency { .. } => Some(0.3),
         GuardConfig::Fidelity { .. } => Some(0.2),
-        GuardConfig::Query { .. } => None,
+        GuardConfig::Ratio { .. } | GuardConfig::Query { .. } => None,
     };
     let sum: f64 = config.guards.values().filter_map(raw).sum();
     config
@@ -328,6 +352,10 @@ fn requests(observed: &Observed) -> (u64, u64) {
     match observed {
         Observed::Proportion { candidate, baseline } => (candidate.n, baseline.n),
         Observed::Histogram { candidate, baseline } => (candidate.counts.iter().sum(), baseline.counts.iter().sum()),
+        Observed::Ratio { candidate, baseline } => {
+            let usable = candidate.ratio().is_some() && baseline.ratio().is_some_and(|ratio| ratio > 0.0);
+            (u64::from(usable), 0)
+        }
         Observed::Value(value) => (u64::from(!value.is_nan()), 0),
     }
 }
@@ -403,7 +431,32 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
                 ),
             ),
         },
-        (GuardConfig::Query { min, max, of, .. }, Test::Query(test)) => {
+        (GuardConfig::Ratio { .. }, Test::Ratio(test)) if test.rule.looked_at(1) == 0 => (
+            Counts::default(),
+            Counts::default(),
+            String::new(),
+            format!("{name}: no poll yet in which both arms did something"),
+        ),
+        (GuardConfig::Ratio { max, consecutive, of }, Test::Ratio(test)) => {
+            let factor = test.candidate / test.baseline;
+            let (figure, rule) = (text::figure, rule_text(&test.rule, *consecutive, *of));
+            let message = format!(
+                "{name}: {} × the baseline's {} per request (wanted: at most {max:?}), {rule}",
+                figure(factor),
+                figure(test.baseline),
+            );
+            let estimate = format!("{} vs {}", figure(test.candidate), figure(test.baseline));
+            (Counts::default(), Counts::default(), estimate, message)
+        }
+        (
+            GuardConfig::Query {
+                min,
+                max,
+                consecutive,
+                of,
+            },
+            Test::Query(test),
+        ) => {
             let bounds = match (min, max) {
                 (Some(min), Some(max)) => format!("{min} to {max}"),
                 (Some(min), None) => format!("at least {min}"),
@@ -411,10 +464,9 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
                 (None, None) => "anything".to_owned(),
             };
             let message = format!(
-                "{name}: {} (wanted: {bounds}), out of bounds in {} of the last {} polls",
+                "{name}: {} (wanted: {bounds}), {}",
                 test.last,
-                test.out_of(*of),
-                test.seen.min(*of)
+                rule_text(&test.rule, *consecutive, *of)
             );
             (Counts::default(), Counts::default(), test.last.to_string(), message)
         }
@@ -422,10 +474,19 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
     }
 }
 
+/// How a plain rule stands, named as what it is.
+fn rule_text(rule: &Rule, consecutive: u32, of: u32) -> String {
+    format!(
+        "out of bounds in {} of the last {} polls (plain rule: {consecutive} of {of})",
+        rule.out_of(of),
+        rule.looked_at(of)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Buckets;
+    use crate::evidence::{Amounts, Buckets};
     use crate::judge::{Budget, Tolerance};
     use proptest::prelude::*;
 
@@ -454,6 +515,14 @@ mod tests {
                     },
                 ),
                 (
+                    "energy".to_owned(),
+                    GuardConfig::Ratio {
+                        max: 1.0,
+                        consecutive: 2,
+                        of: 3,
+                    },
+                ),
+                (
                     "memory".to_owned(),
                     GuardConfig::Query {
                         min: None,
@@ -477,6 +546,29 @@ mod tests {
         }
     }
 
+    /// What 100 requests of the candidate and 1,000 of the baseline cost.
+    fn joules(candidate: f64, baseline: f64) -> Observed {
+        Observed::Ratio {
+            candidate: Amounts {
+                numerator: candidate,
+                denominator: 100.0,
+            },
+            baseline: Amounts {
+                numerator: baseline,
+                denominator: 1000.0,
+            },
+        }
+    }
+
+    fn observe(suite: &mut Suite, config: &SuiteConfig, guard: &str, t: i64, observed: Observed) {
+        let poll = Poll {
+            from: t - 1,
+            through: t,
+            observed,
+        };
+        suite.observe(config, guard, &poll);
+    }
+
     fn seen(polls: i64) -> Suite {
         let (config, mut suite) = (config(), Suite::default());
         for t in 1..=polls {
@@ -492,6 +584,7 @@ mod tests {
                 ("errors", errors),
                 ("latency", histogram.clone()),
                 ("drift", histogram),
+                ("energy", joules(41.0, 410.0)),
                 ("memory", Observed::Value(0.5)),
             ] {
                 suite.observe(
@@ -576,7 +669,60 @@ mod tests {
         }
         assert_eq!(
             suite.harmful(&config).unwrap().message,
-            "memory: 0.95 (wanted: at most 0.9), out of bounds in 2 of the last 3 polls; beyond the tolerance"
+            "memory: 0.95 (wanted: at most 0.9), out of bounds in 2 of the last 3 polls (plain rule: 2 of 3); beyond the tolerance"
+        );
+    }
+
+    #[test]
+    fn a_ratio_is_judged_against_the_baselines_by_its_k_of_n_rule_alone() {
+        let (config, mut suite) = (config(), seen(5));
+        let idle = Observed::Ratio {
+            candidate: Amounts {
+                numerator: 90.0,
+                denominator: 0.0,
+            },
+            baseline: Amounts {
+                numerator: 410.0,
+                denominator: 1000.0,
+            },
+        };
+        for (t, observed, harmful) in [
+            (6, joules(54.1, 410.0), false),
+            // Nothing was done, or nothing spent: no poll.
+            (7, idle, false),
+            (8, joules(99.0, 0.0), false),
+            (9, joules(40.0, 410.0), false),
+            (10, joules(54.1, 410.0), true),
+        ] {
+            observe(&mut suite, &config, "energy", t, observed);
+            assert_eq!(suite.harmful(&config).is_some(), harmful, "poll {t}");
+        }
+        let report = suite.harmful(&config).unwrap();
+        assert_eq!(
+            report.message,
+            "energy: 1.32 × the baseline's 0.410 per request (wanted: at most 1.0), \
+             out of bounds in 2 of the last 3 polls (plain rule: 2 of 3); beyond the tolerance"
+        );
+        assert_eq!((report.evidence.as_str(), report.threshold.as_str()), ("2", "2 of 3"));
+        assert_eq!(report.estimate, "0.541 vs 0.410");
+    }
+
+    #[test]
+    fn a_ratio_is_healthy_after_a_whole_window_and_without_data_nothing() {
+        let (config, mut suite) = (config(), Suite::default());
+        let energy = |suite: &Suite| suite.reports(&config).into_iter().find(|r| r.name == "energy").unwrap();
+        assert_eq!(
+            energy(&suite).message,
+            "energy: no poll yet in which both arms did something; no data"
+        );
+        for (t, verdict) in [(1, Verdict::Undecided), (2, Verdict::Undecided), (3, Verdict::Healthy)] {
+            observe(&mut suite, &config, "energy", t, joules(30.0, 410.0));
+            assert_eq!(energy(&suite).verdict, verdict, "poll {t}");
+        }
+        assert_eq!(
+            energy(&suite).message,
+            "energy: 0.732 × the baseline's 0.410 per request (wanted: at most 1.0), \
+             out of bounds in 0 of the last 3 polls (plain rule: 2 of 3); within the tolerance"
         );
     }
 
@@ -621,6 +767,9 @@ mod tests {
                 let observed = Observed::Histogram { candidate: histogram(a, b), baseline: histogram(c, d) };
                 suite.observe(&config, "latency", &Poll { from: t - 1, through: t, observed: observed.clone() });
                 suite.observe(&config, "drift", &Poll { from: t - 1, through: t, observed });
+                let amounts = |x: u64, y: u64| Amounts { numerator: x as f64, denominator: y as f64 };
+                let observed = Observed::Ratio { candidate: amounts(a, b), baseline: amounts(c, d) };
+                suite.observe(&config, "energy", &Poll { from: t - 1, through: t, observed });
             }
             for report in suite.reports(&config) {
                 prop_assert!(!report.ln_evidence.is_nan());

@@ -54,14 +54,24 @@ impl Look<'_> {
         for (guard, answer) in &self.seen.evidence {
             let Ok(samples) = answer else { continue };
             let mut cursor = listened.running.cursor(guard, self.now);
-            if !listened.running.suite.listens(guard) {
+            let (form, before) = (samples.form(), listened.running.suite.form(guard));
+            let another = form.is_some() && before.is_some() && form != before;
+            if another {
+                // Counted in other buckets it is another measurement, and other series count what was counted before.
+                cursor.skip_to(cursor.through());
+            }
+            if another || !listened.running.suite.listens(guard) {
                 let history = Cursor::history(samples, cursor.through(), interval);
                 listened.running.suite.recall(&listened.config, guard, &history);
+            }
+            if let Some(form) = form {
+                listened.running.suite.counts_in(guard, form);
             }
             let advance = cursor.advance(samples, self.now.as_millisecond(), interval, &starts);
             for poll in &advance.polls {
                 listened.running.suite.observe(&listened.config, guard, poll);
             }
+            listened.running.suite.remark(guard, advance.problem);
             listened.running.set_cursor(guard, cursor);
         }
         let reports = listened.running.suite.reports(&listened.config);

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
-use crate::evidence::{ArmMatcher, Cursor, HISTORY_MS, MatcherOp};
+use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
 
@@ -27,6 +27,8 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked.
     pub ask: Ask,
+    /// In which form its histogram has come so far: the one to ask for first.
+    pub form: Option<BucketForm>,
     /// The arm on trial.
     pub candidate: AskedArm,
     /// The arm that it is judged against, if one serves.
@@ -58,10 +60,17 @@ pub enum Ask {
         /// Selector of the whole.
         total: String,
     },
-    /// A classic histogram.
+    /// A histogram, classic or native.
     Histogram {
         /// Selector.
         selector: String,
+    },
+    /// Two counters of which one is spent on the other.
+    Ratio {
+        /// Selector of what is spent.
+        numerator: String,
+        /// Selector of what it is spent on.
+        denominator: String,
     },
     /// A free expression.
     Expression {
@@ -165,6 +174,14 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                     },
                     &trial.reference,
                 )
+            } else if let Some(r) = &guard.ratio {
+                (
+                    Ask::Ratio {
+                        numerator: r.numerator.clone(),
+                        denominator: r.denominator.clone(),
+                    },
+                    &trial.baseline,
+                )
             } else {
                 (
                     Ask::Expression {
@@ -180,6 +197,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
             Some(GuardQuery {
                 guard: guard.name.clone(),
                 ask,
+                form: running.suite.form(&guard.name),
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms,
@@ -243,6 +261,10 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         ratio: t.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(ratio),
         absolute: t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
     };
+    let rule = |consecutive: i32, of: Option<i32>| {
+        let consecutive = consecutive.clamp(1, 60).unsigned_abs();
+        (consecutive, of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs()))
+    };
     let guard = |g: &Guard| {
         if let Some(p) = &g.proportion {
             Some(GuardConfig::Proportion {
@@ -264,11 +286,17 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Fidelity {
                 max_total_variation: f.max_total_variation.value().unwrap_or(0.05),
             })
+        } else if let Some(r) = &g.ratio {
+            let (consecutive, of) = rule(r.consecutive, r.of);
+            Some(GuardConfig::Ratio {
+                max: r.max.value().ok()?,
+                consecutive,
+                of,
+            })
         } else {
             let q = g.query.as_ref()?;
             let bound = |b: &Option<crate::api::Decimal>| b.as_ref().and_then(|b| b.value().ok());
-            let consecutive = q.consecutive.clamp(1, 60).unsigned_abs();
-            let of = q.of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs());
+            let (consecutive, of) = rule(q.consecutive, q.of);
             Some(GuardConfig::Query {
                 min: bound(&q.min),
                 max: bound(&q.max),

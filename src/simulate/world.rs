@@ -29,6 +29,7 @@ enum Side {
 enum Source {
     Proportion { part: Found, kind: PartKind, total: Found },
     Histogram(Found),
+    Ratio { numerator: Found, denominator: Found },
     Expression(Box<promql_parser::parser::Expr>),
 }
 
@@ -114,6 +115,7 @@ impl<'a> World<'a> {
         let sources = self.sources.iter().filter(|((_, side), _)| of(*side));
         let found = sources.flat_map(|(_, source)| match source {
             Source::Proportion { part, total, .. } => vec![part, total],
+            Source::Ratio { numerator, denominator } => vec![numerator, denominator],
             Source::Histogram(found) => vec![found],
             Source::Expression(_) => Vec::new(),
         });
@@ -227,6 +229,10 @@ impl<'a> World<'a> {
                 kind: *kind,
             }),
             (Ask::Histogram { .. }, Some(Source::Histogram(found))) => Ok(ArmSamples::Histogram(range(found))),
+            (Ask::Ratio { .. }, Some(Source::Ratio { numerator, denominator })) => Ok(ArmSamples::Ratio {
+                numerator: range(numerator),
+                denominator: range(denominator),
+            }),
             (Ask::Expression { .. }, Some(Source::Expression(expr))) => {
                 let evaluation = Evaluation {
                     recording: self.recording,
@@ -273,6 +279,11 @@ fn source(guard: &Guard, recording: &Recording, arm: &[Vec<ArmMatcher>]) -> Resu
         histogram(&l.histogram).map(Some)
     } else if let Some(f) = &guard.fidelity {
         histogram(&f.histogram).map(Some)
+    } else if let Some(r) = &guard.ratio {
+        Ok(Some(Source::Ratio {
+            numerator: counter(&r.numerator)?,
+            denominator: counter(&r.denominator)?,
+        }))
     } else if let Some(q) = &guard.query {
         let parsed = expression(&q.promql).map_err(|e| e.to_string())?;
         Ok(Some(Source::Expression(Box::new(parsed))))

@@ -67,6 +67,22 @@ fn latency_is_rolled_back() {
 }
 
 #[test]
+fn energy_is_rolled_back() {
+    let mut spec = spec();
+    spec.guards.push(
+        serde_json::from_value(serde_json::json!({
+            "name": "energy",
+            "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "1.1", "consecutive": 3},
+        }))
+        .unwrap(),
+    );
+    let mut world = World::new(spec);
+    world.behaviour.insert("int8".into(), bad(|b| b.joules = 0.54));
+    world.run(300);
+    story("energy_is_rolled_back", &world);
+}
+
+#[test]
 fn harm_after_promotion_falls_back_while_warm() {
     let mut world = World::new(spec());
     world.run(500);

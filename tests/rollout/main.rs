@@ -2,5 +2,6 @@
 
 mod conditions;
 mod golden;
+mod natives;
 mod properties;
 mod world;

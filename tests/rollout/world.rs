@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
 use guardbit::identity::Purpose;
 use guardbit::rollout::{
     Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
     WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 /// Requests a second.
 const RPS: f64 = 200.0;
@@ -29,6 +30,8 @@ pub struct Behaviour {
     pub slowdown: f64,
     /// Mass of outputs that moves from the lower to the upper half.
     pub drift: f64,
+    /// Energy of a request.
+    pub joules: f64,
     pub unschedulable: bool,
     pub crash: bool,
     pub disrupted: bool,
@@ -41,6 +44,7 @@ impl Default for Behaviour {
             errors: 0.002,
             slowdown: 1.0,
             drift: 0.0,
+            joules: 0.41,
             unschedulable: false,
             crash: false,
             disrupted: false,
@@ -55,6 +59,7 @@ struct Scrape {
     at: i64,
     total: f64,
     bad: f64,
+    joules: f64,
     latency: Vec<f64>,
     score: Vec<f64>,
 }
@@ -63,6 +68,7 @@ struct Scrape {
 struct Arm {
     total: f64,
     bad: f64,
+    joules: f64,
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
@@ -88,6 +94,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// How the servers' histograms are stored.
+    pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
     pub last_plan: Option<Plan>,
     next_look: Timestamp,
@@ -113,6 +121,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
             next_look: start,
@@ -214,8 +223,15 @@ impl World {
                         }
                     }));
                 }
-                ArmSamples::Histogram(matrix(all))
+                match self.buckets {
+                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
+                    BucketForm::Native => ArmSamples::Native(native(&all)),
+                }
             }
+            Ask::Ratio { .. } => ArmSamples::Ratio {
+                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
+                denominator: matrix(series(&[], &|h| h.total)),
+            },
             Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
         }
     }
@@ -398,6 +414,7 @@ impl World {
             let n = RPS * share;
             arm.total += n;
             arm.bad += n * behaviour.errors;
+            arm.joules += n * behaviour.joules;
             let mut below = 0.0;
             for (i, bound) in LATENCY_BOUNDS.iter().enumerate() {
                 let up_to = 1.0 - (-bound / (0.012 * behaviour.slowdown)).exp();
@@ -423,6 +440,7 @@ impl World {
                     at: now.as_millisecond(),
                     total: arm.total.floor(),
                     bad: arm.bad.floor(),
+                    joules: arm.joules,
                     latency,
                     score,
                 });
@@ -532,6 +550,29 @@ impl World {
             }
         }
     }
+}
+
+/// The same as native histograms with custom buckets, by way of what Prometheus would write.
+fn native(classic: &[Series]) -> NativeMatrix {
+    let Some(first) = classic.first() else {
+        return NativeMatrix::default();
+    };
+    let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
+        let (mut below, mut lower) = (0.0, "-Inf");
+        let buckets = classic.iter().filter_map(|series| {
+            let (upper, up_to) = (series.labels["le"].as_str(), series.samples[i].1);
+            let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
+            let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
+            (below, lower) = (up_to, upper);
+            bucket
+        });
+        let buckets: Vec<_> = buckets.collect();
+        json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
+    });
+    let metric = json!({"__name__": "h", "pod": first.labels["pod"]});
+    let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
+    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+    NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")
 }
 
 fn deployment(revision: &RevisionRef) -> String {

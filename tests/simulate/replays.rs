@@ -217,6 +217,37 @@ fn a_query_guard_is_evaluated_on_the_recording() {
 }
 
 #[test]
+fn a_ratio_guard_compares_what_a_request_costs_on_either_arm() {
+    let mut spec = spec();
+    spec.guards = serde_json::from_value(serde_json::json!([{
+        "name": "energy",
+        "ratio": {
+            "numerator": "gpu_energy_joules_total", "denominator": "http_requests_total", "max": "1.1",
+            "consecutive": 3, "of": 4,
+        },
+    }]))
+    .unwrap();
+    let of = |joules: f64| {
+        let candidate = Truth { joules, ..good(20.0) };
+        let text = recording(10, 20, &[("stable", good(50.0)), ("candidate", candidate)], |_| false);
+        simulate(&spec, &read(&text), &arms(), None).unwrap()
+    };
+    let wasteful = of(0.6);
+    assert_eq!(
+        (wasteful.outcome, wasteful.guard.as_deref()),
+        (Outcome::RolledBack, Some("energy"))
+    );
+    assert!(
+        wasteful
+            .why
+            .contains("1.46 × the baseline's 0.410 per request (wanted: at most 1.1)"),
+        "{}",
+        wasteful.why
+    );
+    assert_eq!(of(0.3).outcome, Outcome::Promoted);
+}
+
+#[test]
 fn what_cannot_be_replayed_is_named_with_the_remedy() {
     let text = recording(9, 2, &[("stable", good(20.0)), ("candidate", good(20.0))], |_| false);
     let of = |change: fn(&mut QuantizedModelSpec), candidate: Option<&str>| {

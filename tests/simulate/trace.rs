@@ -19,6 +19,8 @@ pub struct Truth {
     pub slowdown: f64,
     /// Mass of outputs that moves from the lower to the upper half.
     pub drift: f64,
+    /// Energy of a request.
+    pub joules: f64,
 }
 
 /// An arm that behaves well.
@@ -28,6 +30,7 @@ pub fn good(rps: f64) -> Truth {
         errors: 0.005,
         slowdown: 1.0,
         drift: 0.0,
+        joules: 0.41,
     }
 }
 
@@ -64,6 +67,14 @@ pub fn recording(seed: u64, minutes: i64, arms: &[(&str, Truth)], missing: impl 
                 continue;
             }
             let at = START + scrape * SCRAPE;
+            // Another exporter, which is scraped half as often.
+            if scrape % 2 == 0 {
+                let joules = (good + bad) as f64 * truth.joules;
+                let _ = writeln!(
+                    out,
+                    "gpu_energy_joules_total{{arm=\"{arm}\",job=\"gpu\"}} {joules} {at}.000"
+                );
+            }
             let _ = writeln!(out, "http_requests_total{{arm=\"{arm}\",code=\"200\"}} {good} {at}.000");
             if bad > 0 {
                 let _ = writeln!(out, "http_requests_total{{arm=\"{arm}\",code=\"500\"}} {bad} {at}.000");

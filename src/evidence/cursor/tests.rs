@@ -2,6 +2,7 @@ use super::*;
 use crate::evidence::Series;
 
 mod properties;
+mod ratios;
 
 const INTERVAL: i64 = 15_000;
 /// A plausible time, so that sizes are plausible too.
@@ -311,7 +312,9 @@ fn a_pod_that_is_gone_is_forgotten_after_an_hour_and_not_before() {
         Cursor {
             since: at(0),
             through: at(3616),
-            ledger: Ledger::new()
+            ledger: Ledger::new(),
+            natives: NativeLedger::new(),
+            waiting: None,
         }
     );
 }

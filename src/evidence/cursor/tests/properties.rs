@@ -213,7 +213,8 @@ proptest! {
         };
         let pods = BTreeMap::from([("a".to_owned(), started)]);
         let proportion = ArmSamples::Proportion { part: raw(&part), total: raw(&total), kind: PartKind::Bad };
-        let arms = [proportion, ArmSamples::Histogram(raw(&total)), ArmSamples::Value(raw(&part)), ArmSamples::default()];
+        let ratio = ArmSamples::Ratio { numerator: raw(&part), denominator: raw(&total) };
+        let arms = [proportion, ratio, ArmSamples::Histogram(raw(&total)), ArmSamples::Value(raw(&part)), ArmSamples::default()];
         for candidate in &arms {
             for baseline in &arms {
                 let samples = GuardSamples { candidate: candidate.clone(), baseline: baseline.clone() };
@@ -230,6 +231,12 @@ proptest! {
                                 prop_assert_eq!(candidate.counts.len(), candidate.bounds.len() + 1);
                                 prop_assert_eq!(&candidate.bounds, &baseline.bounds);
                                 prop_assert!(candidate.bounds.windows(2).all(|pair| pair[0] < pair[1]));
+                            }
+                            Observed::Ratio { candidate, baseline } => {
+                                for amounts in [candidate, baseline] {
+                                    prop_assert!(amounts.numerator.is_finite() && amounts.numerator >= 0.0);
+                                    prop_assert!(amounts.denominator.is_finite() && amounts.denominator >= 0.0);
+                                }
                             }
                             Observed::Value(value) => prop_assert!(value.is_finite()),
                         }
