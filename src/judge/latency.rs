@@ -171,14 +171,23 @@ impl LatencyTest {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// The test that tells most of harm.
-    pub(super) fn worst(&self, regime: Regime) -> Option<&EdgeTest> {
-        let evidence = |test: &&EdgeTest| test.share.ln_harm(regime, SHARES);
-        self.edges
-            .iter()
-            .chain(&self.budget)
+    /// The test that tells most of harm, and what it holds the candidate against.
+    pub(super) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
+        let evidence = |(test, _): &(&EdgeTest, Watched)| test.share.ln_harm(regime, SHARES);
+        let edges = self.edges.iter().map(|test| (test, Watched::Baseline));
+        edges
+            .chain(self.budget.as_ref().map(|test| (test, Watched::Budget)))
             .max_by(|a, b| evidence(a).total_cmp(&evidence(b)))
     }
+}
+
+/// What an edge holds the candidate against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// The baseline's share of slow requests.
+    Baseline,
+    /// A fixed share.
+    Budget,
 }
 
 impl EdgeTest {

@@ -9,13 +9,15 @@ mod fidelity;
 mod guard;
 mod latency;
 mod margin;
+mod report;
 mod share;
 mod suite;
 mod text;
 
 pub use guard::{Budget, GuardConfig};
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
-pub use suite::{GuardReport, StateError, Suite, SuiteConfig};
+pub use report::GuardReport;
+pub use suite::{Suite, SuiteConfig};
 
 pub use crate::api::Verdict;
 

@@ -75,7 +75,7 @@ fn each_kind_of_harm_is_found_by_its_guard_and_told_with_counts() {
                 errors: 0.05,
                 ..good(20.0)
             },
-            "against 0.5",
+            "against 0.",
         ),
         (
             "latency",
