@@ -213,6 +213,7 @@ fn stalled() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/guards/-",
             json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "0"}}),
         ),
+        ("load-of-nothing", "/spec/guards/1/latency/atLoad", json!("0%")),
         ("interval-too-short", "/spec/rollout/interval", json!("10ms")),
         (
             "deadline-absurd",

@@ -114,8 +114,9 @@ impl ToleranceSpec {
 
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Latency {
-    /// Histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
+    /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -124,6 +125,28 @@ pub struct Latency {
     /// How much larger than the baseline's a candidate's share of slow requests may be.
     #[serde(default = "ToleranceSpec::latency")]
     pub tolerance: ToleranceSpec,
+    /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told by the label `pod`, or `instance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_load: Option<Fraction>,
+    /// What the histogram counts in.
+    #[serde(default, skip_serializing_if = "LatencyUnit::is_default")]
+    pub unit: LatencyUnit,
+}
+
+/// What a histogram of durations counts in.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LatencyUnit {
+    /// Seconds, as Prometheus recommends.
+    #[default]
+    Seconds,
+    /// Milliseconds, as service meshes do.
+    Milliseconds,
+}
+
+impl LatencyUnit {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An absolute latency budget: the percentile must lie within a bound.

@@ -16,7 +16,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proportion, Query, Ratio, ToleranceSpec};
+pub use guard::{
+    ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyUnit, Proportion, Query, Ratio, ToleranceSpec,
+};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};

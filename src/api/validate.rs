@@ -176,6 +176,17 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         found.tolerance(&format!("{field}.proportion.tolerance"), &p.tolerance);
     } else if let Some(l) = latency {
         found.tolerance(&format!("{field}.latency.tolerance"), &l.tolerance);
+        match l.at_load.as_ref().map(super::Fraction::value) {
+            None => {}
+            Some(Ok(share)) if share > 0.0 => {}
+            Some(_) => found.add(
+                format!("{field}.latency.atLoad"),
+                format!(
+                    "{:?} is no usable share; write one above 0 and up to 100%, such as \"80%\"",
+                    l.at_load.as_ref().map_or("", |share| &share.0)
+                ),
+            ),
+        }
         if let Some(budget) = &l.budget {
             match budget.percentile.value() {
                 Ok(p) if p > 0.0 && p < 100.0 => {}

@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::api::{
+    ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
+};
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
@@ -280,6 +282,11 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Latency {
                 tolerance: tolerance(&l.tolerance, 1.0),
                 budget,
+                at_load: l.at_load.as_ref().and_then(|share| share.value().ok()),
+                per_second: match l.unit {
+                    LatencyUnit::Seconds => 1.0,
+                    LatencyUnit::Milliseconds => 1000.0,
+                },
             })
         } else if let Some(f) = &g.fidelity {
             trial.reference.as_ref()?;
