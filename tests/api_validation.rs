@@ -169,6 +169,8 @@ fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total"}}),
         ),
         ("no-guards", "/spec/guards", json!([])),
+        ("preset-unknown", "/spec/preset", json!("Ollama")),
+        ("preset-of-one-cluster", "/spec/preset", json!("EnvoyGateway")),
         (
             "steps-fall",
             "/spec/rollout/steps",

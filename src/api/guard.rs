@@ -42,6 +42,27 @@ pub struct Guard {
     pub arm_labels: Vec<ArmLabel>,
 }
 
+/// Guards that go with a model server or a mesh; docs/presets.md lists them.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preset {
+    /// vLLM: errors and latency.
+    #[serde(rename = "vLLM")]
+    VLlm,
+    /// NVIDIA Triton Inference Server: errors, and the mean latency by a plain rule.
+    Triton,
+    /// Hugging Face Text Generation Inference: errors and latency.
+    #[serde(rename = "TGI")]
+    Tgi,
+    /// KServe's Python model server: latency. It does not count errors.
+    KServe,
+    /// Istio's sidecars: errors and latency.
+    Istio,
+    /// Envoy Gateway, where each arm has an Envoy cluster of its own: errors and latency.
+    EnvoyGateway,
+    /// llama.cpp: the mean time of a token by a plain rule. It does not count requests or errors.
+    LlamaCpp,
+}
+
 /// How the series of one arm are told from those of another.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArmMatchers {
@@ -97,14 +118,16 @@ pub struct ToleranceSpec {
 }
 
 impl ToleranceSpec {
-    fn proportion() -> Self {
+    /// What is tolerated of bad events where nothing is said.
+    pub fn proportion() -> Self {
         Self {
             ratio: Some("1".into()),
             absolute: Some("0.5%".into()),
         }
     }
 
-    fn latency() -> Self {
+    /// What is tolerated of slow requests where nothing is said.
+    pub fn latency() -> Self {
         Self {
             ratio: Some("1.5".into()),
             absolute: Some("0.5%".into()),

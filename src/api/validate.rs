@@ -67,6 +67,12 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
             ),
         }
     }
+    if spec.guards.is_empty() && spec.preset.is_none() {
+        found.add(
+            "spec.guards",
+            "is empty, and there is no spec.preset: without a question to the metrics nothing can be promoted; set one of them",
+        );
+    }
     for guard in &spec.guards {
         guard_problems(guard, &mut found);
     }

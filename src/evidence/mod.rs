@@ -9,6 +9,7 @@ mod counter;
 mod cursor;
 mod histogram;
 mod native;
+pub mod presets;
 pub mod promql;
 mod ratio;
 pub mod sample;

@@ -442,7 +442,7 @@ fn figures(name: &str, guard: &GuardConfig, test: &Test, regime: Regime) -> (Cou
             let factor = test.candidate / test.baseline;
             let (figure, rule) = (text::figure, rule_text(&test.rule, *consecutive, *of));
             let message = format!(
-                "{name}: {} × the baseline's {} per request (wanted: at most {max:?}), {rule}",
+                "{name}: {} × the baseline's {} (wanted: at most {max:?}), {rule}",
                 figure(factor),
                 figure(test.baseline),
             );
@@ -704,7 +704,7 @@ mod tests {
         let report = suite.harmful(&config).unwrap();
         assert_eq!(
             report.message,
-            "energy: 1.32 × the baseline's 0.410 per request (wanted: at most 1.0), \
+            "energy: 1.32 × the baseline's 0.410 (wanted: at most 1.0), \
              out of bounds in 2 of the last 3 polls (plain rule: 2 of 3); beyond the tolerance"
         );
         assert_eq!((report.evidence.as_str(), report.threshold.as_str()), ("2", "2 of 3"));
@@ -725,7 +725,7 @@ mod tests {
         }
         assert_eq!(
             energy(&suite).message,
-            "energy: 0.732 × the baseline's 0.410 per request (wanted: at most 1.0), \
+            "energy: 0.732 × the baseline's 0.410 (wanted: at most 1.0), \
              out of bounds in 0 of the last 3 polls (plain rule: 2 of 3); within the tolerance"
         );
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
 };
+use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
@@ -115,7 +116,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
     let control = reference.filter(|r| *r != stable)?;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
     Some(Match {
-        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": spec.guards})),
+        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
@@ -144,7 +145,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         revision: arm.clone(),
         matchers: arm_matchers(model, guard, arm, exempt),
     };
-    spec.guards
+    guards(spec)
         .iter()
         .filter_map(|guard| {
             let (ask, baseline) = if let Some(p) = &guard.proportion {
@@ -313,8 +314,7 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         }
     };
     SuiteConfig {
-        guards: spec
-            .guards
+        guards: guards(spec)
             .iter()
             .filter_map(|g| Some((g.name.clone(), guard(g)?)))
             .collect(),
