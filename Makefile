@@ -21,7 +21,7 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets
 
 api:
 	tests/cluster/run-tests.sh control-plane

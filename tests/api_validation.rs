@@ -169,6 +169,8 @@ fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total"}}),
         ),
         ("no-guards", "/spec/guards", json!([])),
+        ("preset-unknown", "/spec/preset", json!("Ollama")),
+        ("preset-of-one-cluster", "/spec/preset", json!("EnvoyGateway")),
         (
             "steps-fall",
             "/spec/rollout/steps",
@@ -213,6 +215,7 @@ fn stalled() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/guards/-",
             json!({"name": "energy", "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "0"}}),
         ),
+        ("load-of-nothing", "/spec/guards/1/latency/atLoad", json!("0%")),
         ("interval-too-short", "/spec/rollout/interval", json!("10ms")),
         (
             "deadline-absurd",

@@ -67,6 +67,12 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
             ),
         }
     }
+    if spec.guards.is_empty() && spec.preset.is_none() {
+        found.add(
+            "spec.guards",
+            "is empty, and there is no spec.preset: without a question to the metrics nothing can be promoted; set one of them",
+        );
+    }
     for guard in &spec.guards {
         guard_problems(guard, &mut found);
     }
@@ -176,6 +182,17 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         found.tolerance(&format!("{field}.proportion.tolerance"), &p.tolerance);
     } else if let Some(l) = latency {
         found.tolerance(&format!("{field}.latency.tolerance"), &l.tolerance);
+        match l.at_load.as_ref().map(super::Fraction::value) {
+            None => {}
+            Some(Ok(share)) if share > 0.0 => {}
+            Some(_) => found.add(
+                format!("{field}.latency.atLoad"),
+                format!(
+                    "{:?} is no usable share; write one above 0 and up to 100%, such as \"80%\"",
+                    l.at_load.as_ref().map_or("", |share| &share.0)
+                ),
+            ),
+        }
         if let Some(budget) = &l.budget {
             match budget.percentile.value() {
                 Ok(p) if p > 0.0 && p < 100.0 => {}

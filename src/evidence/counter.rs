@@ -162,6 +162,11 @@ pub(super) fn count_increments<'a>(
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
 pub(super) type Target<'a> = [&'a str; 3];
 
+/// The pod of a target, or what stands for it.
+pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
+    if pod.is_empty() { instance } else { pod }
+}
+
 /// The target that a series is scraped from.
 pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {
     ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))

@@ -135,17 +135,19 @@ impl Bins {
         Buckets {
             bounds: bounds.to_vec(),
             counts,
+            pods: 0,
         }
     }
 }
 
-/// Hands what every series counted since the ledger was written to `count`, with its time (Unix ms), and enters it there.
-pub(super) fn count_natives(
+/// Hands what every series counted since the ledger was written to `count`, with its target and time (Unix ms), and enters
+/// it there.
+pub(super) fn count_natives<'a>(
     role: u8,
-    matrix: &NativeMatrix,
+    matrix: &'a NativeMatrix,
     ledger: &mut NativeLedger,
     limits: &Limits<'_>,
-    count: &mut dyn FnMut(i64, Bins),
+    count: &mut dyn FnMut(Target<'a>, i64, Bins),
 ) {
     for (target, lines) in by_target(role, matrix, limits) {
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
@@ -162,7 +164,7 @@ pub(super) fn count_natives(
             let mut newest = through;
             for (at, bins) in samples {
                 if at > last {
-                    count(at, bins.since(&before));
+                    count(target, at, bins.since(&before));
                     last = at;
                 } else if through.is_some_and(|through| at <= through) {
                     continue;

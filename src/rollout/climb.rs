@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::api::{
     Action, OnUndecided, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
+use crate::evidence::presets::guards;
 use crate::identity;
 
 use super::ladder::{Goal, is};
@@ -23,7 +24,7 @@ pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidat
         "kind": kind,
         "candidate": candidate,
         "steps": rollout.steps,
-        "guards": spec.guards,
+        "guards": guards(spec),
         "falseRollback": rollout.false_rollback,
         "falsePromotion": rollout.false_promotion,
     }))

@@ -7,7 +7,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::api::{
+    ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
+};
+use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
 use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
@@ -113,7 +116,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
     let control = reference.filter(|r| *r != stable)?;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
     Some(Match {
-        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": spec.guards})),
+        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
@@ -142,7 +145,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         revision: arm.clone(),
         matchers: arm_matchers(model, guard, arm, exempt),
     };
-    spec.guards
+    guards(spec)
         .iter()
         .filter_map(|guard| {
             let (ask, baseline) = if let Some(p) = &guard.proportion {
@@ -280,6 +283,11 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Latency {
                 tolerance: tolerance(&l.tolerance, 1.0),
                 budget,
+                at_load: l.at_load.as_ref().and_then(|share| share.value().ok()),
+                per_second: match l.unit {
+                    LatencyUnit::Seconds => 1.0,
+                    LatencyUnit::Milliseconds => 1000.0,
+                },
             })
         } else if let Some(f) = &g.fidelity {
             trial.reference.as_ref()?;
@@ -306,8 +314,7 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         }
     };
     SuiteConfig {
-        guards: spec
-            .guards
+        guards: guards(spec)
             .iter()
             .filter_map(|g| Some((g.name.clone(), guard(g)?)))
             .collect(),

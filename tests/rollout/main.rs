@@ -3,5 +3,6 @@
 mod conditions;
 mod golden;
 mod natives;
+mod presets;
 mod properties;
 mod world;

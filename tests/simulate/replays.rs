@@ -240,7 +240,7 @@ fn a_ratio_guard_compares_what_a_request_costs_on_either_arm() {
     assert!(
         wasteful
             .why
-            .contains("1.46 × the baseline's 0.410 per request (wanted: at most 1.1)"),
+            .contains("1.46 × the baseline's 0.410 (wanted: at most 1.1)"),
         "{}",
         wasteful.why
     );
