@@ -209,6 +209,12 @@ fn layouts_are_told_from_the_bounds_alone() {
             vec![(-inf, 0.05, 4), (0.05, 0.1, 2), (10.0, inf, 1)],
         ),
         (
+            "a bound at zero, whatever its sign",
+            vec![(0, -1.0, -0.0, 1), (0, 0.0, 3.0, 2)],
+            Layout::Custom,
+            vec![(-1.0, 0.0, 1), (0.0, 3.0, 2)],
+        ),
+        (
             "custom buckets off the powers of two",
             vec![(0, 0.05, 0.1, 2)],
             Layout::Custom,
