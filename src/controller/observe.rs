@@ -139,6 +139,10 @@ fn workload(deployment: &Deployment, pods: &[&Pod], ready: usize) -> Workload {
             .iter()
             .filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.start_time.as_ref()?.0)))
             .collect(),
+        ready_since: pods
+            .iter()
+            .filter_map(|pod| Some((pod.name_any(), ready_since(pod)?)))
+            .collect(),
         unschedulable: living.iter().find_map(|pod| unschedulable(pod)),
         failure: living
             .iter()
@@ -166,6 +170,11 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core:
 
 pub(super) fn pod_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|c| c.status == "True")
+}
+
+fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = condition(pod, "Ready").filter(|c| c.status == "True")?;
+    Some(ready.last_transition_time.as_ref()?.0)
 }
 
 /// Ready for less than [`SETTLED`]. A time in the future is another clock's, and says nothing.

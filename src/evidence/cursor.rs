@@ -102,6 +102,15 @@ impl From<Encoded> for Cursor {
     }
 }
 
+/// What is known of the pods of all arms, by name. Times are Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    /// When they started: a pod that started after the cursor began counts from 0, not from its first sample.
+    pub started: &'a BTreeMap<String, i64>,
+    /// From when on their samples count. What a pod did before is left out; once it counts, it goes on to.
+    pub warm: &'a BTreeMap<String, i64>,
+}
+
 /// What an advance found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advance {
@@ -197,6 +206,15 @@ impl Cursor {
         interval_ms: i64,
         pod_started: &BTreeMap<String, i64>,
     ) -> Advance {
+        let pods = Pods {
+            started: pod_started,
+            warm: &BTreeMap::new(),
+        };
+        self.advance_warm(samples, now, interval_ms, pods)
+    }
+
+    /// The same, without what pods did before they were warm.
+    pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
         let newest_sample = newest(samples, now);
         if now <= self.through {
             return Advance {
@@ -209,7 +227,8 @@ impl Cursor {
             since: self.since,
             forgotten: self.through.saturating_sub(MEMORY_MS),
             now,
-            pod_started,
+            pod_started: pods.started,
+            pod_warm: pods.warm,
         };
         let (polls, problem) = match (&samples.candidate, &samples.baseline) {
             (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),

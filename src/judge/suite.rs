@@ -72,7 +72,8 @@ impl Suite {
         }
         state.test.observe(config.regime, guard_config, &poll.observed);
         state.polls += 1;
-        state.step_polls += 1;
+        // A poll in which the candidate was not seen is none of its step.
+        state.step_polls += u64::from(candidate > 0);
         state.step_candidate += candidate;
         state.step_baseline += baseline;
     }
@@ -80,6 +81,14 @@ impl Suite {
     /// Whether this guard has begun to listen.
     pub fn listens(&self, guard: &str) -> bool {
         self.guards.contains_key(guard)
+    }
+
+    /// The largest edge that a latency guard watches, in seconds; `None` while it has none.
+    pub fn slowest_edge(&self, guard: &str) -> Option<f64> {
+        match &self.guards.get(guard)?.test {
+            Test::Latency(test) => test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp),
+            _ => None,
+        }
     }
 
     /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
@@ -214,7 +223,8 @@ fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn requests(observed: &Observed) -> (u64, u64) {
+/// Requests of the candidate and of the baseline.
+pub(super) fn requests(observed: &Observed) -> (u64, u64) {
     match observed {
         Observed::Proportion { candidate, baseline } => (candidate.n, baseline.n),
         Observed::Histogram { candidate, baseline } => (candidate.counts.iter().sum(), baseline.counts.iter().sum()),

@@ -3,6 +3,7 @@ use crate::evidence::Series;
 
 mod properties;
 mod ratios;
+mod warm_up;
 
 const INTERVAL: i64 = 15_000;
 /// A plausible time, so that sizes are plausible too.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed};
+use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed, Pods};
 
 /// What Prometheus 3.16 answered that scraped itself every 2 s: its buckets were made coarser at the third sample
 /// (`native_histogram_min_bucket_factor`), and it was restarted before the eighth.
@@ -462,5 +462,32 @@ proptest! {
             let _ = read.bins.since(&read.bins).buckets(&bounds);
             prop_assert_eq!(postcard::from_bytes::<Bins>(&postcard::to_allocvec(&read.bins).unwrap()).unwrap(), read.bins);
         }
+    }
+}
+
+#[test]
+fn a_cold_start_is_left_out_and_what_it_counted_is_the_base() {
+    let at = |seconds: i64, n: u64| (seconds * 1000, histogram(&[(0, 0.5, 1.0, n)]));
+    let series = NativeSeries {
+        labels: [("pod".to_owned(), "a".to_owned())].into(),
+        samples: vec![at(15, 10), at(30, 20), at(45, 35)],
+    };
+    let samples = GuardSamples {
+        candidate: ArmSamples::Native(NativeMatrix { series: vec![series] }),
+        baseline: ArmSamples::Native(NativeMatrix::default()),
+    };
+    let started = BTreeMap::from([("a".to_owned(), 0)]);
+    for (warm, expected) in [(0, 25), (16, 15), (31, 0)] {
+        let warm = BTreeMap::from([("a".to_owned(), warm * 1000)]);
+        let pods = Pods {
+            started: &started,
+            warm: &warm,
+        };
+        let polls = Cursor::new(0).advance_warm(&samples, 45_000, 60_000, pods).polls;
+        let counted = polls.iter().map(|poll| match &poll.observed {
+            Observed::Histogram { candidate, .. } => candidate.counts.iter().sum::<u64>(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counted.sum::<u64>(), expected, "{warm:?}");
     }
 }
