@@ -402,4 +402,16 @@ pub mod condition {
     pub const FALLBACK_CAPACITY: &str = "FallbackCapacity";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+
+    /// All of them.
+    pub const ALL: [&str; 8] = [
+        READY,
+        AVAILABLE,
+        PROGRESSING,
+        RECONCILING,
+        STALLED,
+        EVIDENCE_AVAILABLE,
+        FALLBACK_CAPACITY,
+        IDENTITY_MISMATCH,
+    ];
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::Semaphore;
 
 use crate::telemetry::{Health, Metrics};
 use prometheus::{AllowedUrls, Limits};
@@ -38,8 +39,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
     pub exempt_namespace: bool,
-    /// The only namespace that is watched; all of them when left out.
-    pub namespace: Option<String>,
+    /// The only namespaces that are watched; all of them when there is none.
+    pub namespaces: Vec<String>,
     /// Models that are worked on at once.
     pub concurrency: u16,
     /// Leader election; `None` for a single process.
@@ -53,13 +54,31 @@ struct Context {
     stores: stores::Stores,
     recorder: Recorder,
     metrics: Arc<Metrics>,
+    /// Looks that may go on at once, in all namespaces together.
+    turns: Arc<Semaphore>,
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
 }
 
+impl Settings {
+    /// What the watches are limited to: a namespace each, or nothing.
+    fn scopes(&self) -> Vec<Option<&str>> {
+        match self.namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+        }
+    }
+}
+
 impl Context {
-    fn new(client: Client, settings: Settings, stores: stores::Stores, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        client: Client,
+        settings: Settings,
+        stores: stores::Stores,
+        metrics: Arc<Metrics>,
+        turns: Arc<Semaphore>,
+    ) -> Self {
         let instance = settings.election.as_ref().map(|e| e.identity.clone());
         let reporter = Reporter {
             controller: "guardbit".to_owned(),
@@ -72,6 +91,7 @@ impl Context {
             settings,
             stores,
             metrics,
+            turns,
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
         }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::future::join_all;
 use kube::api::{Api, ListParams};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::QuantizedModel;
 use crate::build::Owner;
@@ -30,36 +31,62 @@ pub async fn run(
     health: SharedHealth,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let models: Api<QuantizedModel> = stores::scoped(&client, settings.namespace.as_deref());
-    if !await_crd(&models, &mut stop).await {
-        return Ok(());
-    }
-    let mut leads = match &settings.election {
-        Some(election) => {
-            health.set_ready();
-            leader::elect(client.clone(), election)
-                .await
-                .map_err(|_| Error::LeaseLost)?
+    for namespace in settings.scopes() {
+        if !await_crd(&stores::scoped(&client, namespace), &mut stop).await {
+            return Ok(());
         }
-        None => watch::channel(true).1,
-    };
-    let single = settings.election.is_none();
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        led = leads.wait_for(|leads| *leads) => led.map(|_| ()).map_err(|_| Error::LeaseLost)?,
     }
-    tracing::info!("leading");
-    let controller = Controller::new(models, watcher::Config::default())
-        .with_config(Config::default().concurrency(settings.concurrency));
-    let (stores, controller) = stores::watch(&client, settings.namespace.as_deref(), controller);
-    let ctx = Arc::new(Context::new(client, settings, stores, metrics));
     health.set_ready();
+    let Some(election) = settings.election.clone() else {
+        metrics.leads();
+        work(&client, &settings, &metrics, &stop).await;
+        return Ok(());
+    };
+    let mut candidacy = leader::elect(client.clone(), &election)
+        .await
+        .map_err(|_| Error::LeaseLost)?;
+    let ended = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        led = candidacy.leads.wait_for(|leads| *leads) => led.map(|_| ()).map_err(|_| Error::LeaseLost),
+    };
+    ended?;
+    if !*stop.borrow() {
+        tracing::info!("leading");
+        metrics.leads();
+        tokio::select! {
+            () = work(&client, &settings, &metrics, &stop) => {}
+            // A lease is no fence: whoever has lost it stops at once, in the middle of whatever it does.
+            lost = async { candidacy.leads.wait_for(|leads| !*leads).await.is_ok() } => {
+                tracing::error!(lost, "the lease is lost");
+                return Err(Error::LeaseLost);
+            }
+        }
+    }
+    candidacy.resign().await;
+    Ok(())
+}
+
+/// Looks after all models that are to be watched, until `stop` says so.
+async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
+    let turns = Arc::new(Semaphore::new(usize::from(settings.concurrency)));
+    let scopes = settings.scopes().into_iter().map(|namespace| {
+        let controller = Controller::new(stores::scoped(client, namespace), watcher::Config::default())
+            .with_config(Config::default().concurrency(settings.concurrency));
+        let (stores, controller) = stores::watch(client, namespace, controller);
+        let turns = Arc::clone(&turns);
+        let ctx = Context::new(client.clone(), settings.clone(), stores, Arc::clone(metrics), turns);
+        look_after(controller, Arc::new(ctx), stop.clone())
+    });
+    join_all(scopes).await;
+}
+
+/// The loop over the models of one watch.
+async fn look_after(controller: Controller<QuantizedModel>, ctx: Arc<Context>, mut stop: watch::Receiver<bool>) {
     let failures = Arc::new(Failures::default());
     let policy = Arc::clone(&failures);
-    let mut stopped = stop.clone();
-    let work = controller
+    controller
         .graceful_shutdown_on(async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
+            let _ = stop.wait_for(|stop| *stop).await;
         })
         .run(
             move |model, ctx| {
@@ -73,15 +100,8 @@ pub async fn run(
             },
             ctx,
         )
-        .for_each(|_| async {});
-    tokio::select! {
-        () = work => Ok(()),
-        // A lease is no fence: whoever has lost it stops at once, in the middle of whatever it does.
-        lost = async { leads.wait_for(|leads| !*leads).await.is_ok() }, if !single => {
-            tracing::error!(lost, "the lease is lost");
-            Err(Error::LeaseLost)
-        }
-    }
+        .for_each(|_| async {})
+        .await;
 }
 
 /// Waits for the CRD; false if told to stop meanwhile.
@@ -119,6 +139,8 @@ impl Failures {
 }
 
 async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failures) -> Result<Action, Error> {
+    // Never closed.
+    let _turn = ctx.turns.acquire().await;
     let result = reconcile(&model, &ctx).await;
     match &result {
         Ok(_) => {
@@ -172,6 +194,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         plan: &plan,
     };
     carry_out(ctx, model, &plan, &apply).await?;
+    ctx.metrics.spec(&namespace, &name, &model.spec);
     report(ctx, &namespace, &name, &plan, begun);
     let soon = Duration::from_secs(1);
     let again = Duration::try_from(plan.again).unwrap_or(soon);
