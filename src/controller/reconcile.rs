@@ -1,14 +1,15 @@
 //! The loop: observe, decide, apply, record.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use kube::api::{Api, ListParams};
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::{Semaphore, watch};
 
@@ -18,6 +19,7 @@ use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
+use super::models::KeptModel;
 use super::{Context, Error, Settings, SharedHealth, call, leader, observe, record, stores};
 
 /// Shortest and longest wait after an error.
@@ -70,18 +72,27 @@ pub async fn run(
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
     let turns = Arc::new(Semaphore::new(usize::from(settings.concurrency)));
     let scopes = settings.scopes().into_iter().map(|namespace| {
-        let controller = Controller::new(stores::scoped(client, namespace), watcher::Config::default())
-            .with_config(Config::default().concurrency(settings.concurrency));
-        let (stores, controller) = stores::watch(client, namespace, controller);
         let turns = Arc::clone(&turns);
-        let ctx = Context::new(client.clone(), settings.clone(), stores, Arc::clone(metrics), turns);
-        look_after(controller, Arc::new(ctx), stop.clone())
+        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), turns);
+        look_after(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
 }
 
 /// The loop over the models of one watch.
-async fn look_after(controller: Controller<QuantizedModel>, ctx: Arc<Context>, mut stop: watch::Receiver<bool>) {
+async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch::Receiver<bool>) {
+    let begun = Instant::now();
+    let mut watches = stores::watch(&ctx, namespace);
+    // Nothing can be decided before: a look would only find out that it came too early.
+    tokio::select! {
+        () = watches.answered() => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let models = watches.models.clone();
+    let first = Arc::new(FirstLooks::of(models.len(), begun));
+    let controller = Controller::for_stream(stream::pending(), models)
+        .with_config(Config::default().concurrency(ctx.settings.concurrency))
+        .reconcile_on(watches.woken());
     let failures = Arc::new(Failures::default());
     let policy = Arc::clone(&failures);
     controller
@@ -90,8 +101,12 @@ async fn look_after(controller: Controller<QuantizedModel>, ctx: Arc<Context>, m
         })
         .run(
             move |model, ctx| {
-                let failures = Arc::clone(&failures);
-                async move { timed(model, ctx, &failures).await }
+                let (failures, first) = (Arc::clone(&failures), Arc::clone(&first));
+                async move {
+                    let result = timed(&model, &ctx, &failures).await;
+                    first.came(ctx.looked.len());
+                    result
+                }
             },
             move |model, error, _| {
                 let wait = policy.wait(&model);
@@ -123,14 +138,14 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
 struct Failures(Mutex<HashMap<String, u32>>);
 
 impl Failures {
-    fn wait(&self, model: &QuantizedModel) -> Duration {
+    fn wait(&self, model: &KeptModel) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(model.uid().unwrap_or_default()).or_default();
         *count = count.saturating_add(1);
         BACKOFF.0.saturating_mul(1 << (*count - 1).min(10)).min(BACKOFF.1)
     }
 
-    fn clear(&self, model: &QuantizedModel) {
+    fn clear(&self, model: &KeptModel) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -138,13 +153,43 @@ impl Failures {
     }
 }
 
-async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failures) -> Result<Action, Error> {
+/// Tells once when every model that was there at the start has been looked at.
+struct FirstLooks {
+    models: usize,
+    begun: Instant,
+    told: AtomicBool,
+}
+
+impl FirstLooks {
+    fn of(models: usize, begun: Instant) -> Self {
+        Self {
+            models,
+            begun,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    fn came(&self, looked: usize) {
+        if looked >= self.models && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::info!(models = self.models, took = ?self.begun.elapsed(), "all models have been looked at");
+        }
+    }
+}
+
+async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
     // Never closed.
     let _turn = ctx.turns.acquire().await;
-    let result = reconcile(&model, &ctx).await;
+    ctx.looked.begin(kept);
+    let result = match kept.read() {
+        Ok(model) => reconcile(&model, ctx).await,
+        Err(error) => Err(error.into()),
+    };
+    if result.is_err() {
+        ctx.looked.forget(kept);
+    }
     match &result {
         Ok(_) => {
-            failures.clear(&model);
+            failures.clear(kept);
             ctx.metrics.reconciled("ok");
         }
         // A conflict is the ordinary way to learn of a newer state: look again soon, without back-off.
@@ -161,9 +206,6 @@ async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failure
 async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Error> {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
-        ctx.memory.forget(&model.uid().unwrap_or_default());
-        ctx.applied.forget(&namespace, &name);
-        ctx.metrics.forget(&namespace, &name);
         return Ok(Action::await_change());
     }
     let now = observe::now();

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::rollout::{Plan, Record};
 
+use super::leaves::hash;
 use super::{Context, Error, call};
 
 /// Running evidence that is newer than what the API server holds. Nothing is lost with it: Prometheus keeps the samples.
@@ -18,8 +19,8 @@ use super::{Context, Error, call};
 pub(super) struct Memory(Mutex<HashMap<String, Running>>);
 
 struct Running {
-    /// What the API server held when this was derived.
-    base: Option<String>,
+    /// Hash of the evidence that the API server held when this was derived.
+    base: u64,
     evidence: Option<String>,
     guards: Vec<GuardStatus>,
     written: Instant,
@@ -32,7 +33,7 @@ impl Memory {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = model
             .uid()
-            .and_then(|uid| memory.get(&uid).filter(|r| r.base == status.evidence))
+            .and_then(|uid| memory.get(&uid).filter(|r| r.base == hash(&status.evidence)))
         {
             (status.evidence, status.guards) = (running.evidence.clone(), running.guards.clone());
         }
@@ -45,10 +46,11 @@ impl Memory {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         memory
             .get(uid)
-            .is_some_and(|r| r.evidence != r.base && r.written.elapsed() >= age)
+            .is_some_and(|r| hash(&r.evidence) != r.base && r.written.elapsed() >= age)
     }
 
-    fn keep(&self, uid: &str, base: Option<String>, status: &QuantizedModelStatus) {
+    fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
+        let base = hash(base);
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let written = memory
             .get(uid)
@@ -74,13 +76,14 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
     let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or(15_000).unsigned_abs());
     if plan.record == Record::Later && !ctx.memory.due(&uid, interval) {
-        ctx.memory.keep(&uid, held, &plan.status);
+        ctx.memory.keep(&uid, &held, &plan.status);
         return Ok(());
     }
     let api: Api<QuantizedModel> = Api::namespaced(ctx.client.clone(), &model.namespace().unwrap_or_default());
     let mut next = model.clone();
     next.status = Some(plan.status.clone());
     next.metadata.managed_fields = None;
+    ctx.looked.will_write(&uid, &plan.status);
     // The resourceVersion that was read goes along: who reads an old state writes nothing.
     let name = model.name_any();
     let params = PostParams {
@@ -92,7 +95,7 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
         api.replace_status(&name, &params, &next),
     )
     .await?;
-    ctx.memory.keep(&uid, plan.status.evidence.clone(), &plan.status);
+    ctx.memory.keep(&uid, &plan.status.evidence, &plan.status);
     Ok(())
 }
 
