@@ -177,7 +177,7 @@ mod tests {
         assert!(looked.at(&changed(|m| m.metadata.resource_version = Some("8".into()))));
         for (name, change) in [
             ("spec", (|m| m.spec.paused = true) as fn(&mut QuantizedModel)),
-            ("annotation", |m| drop(m.annotations_mut().clear())),
+            ("annotation", |m| m.annotations_mut().clear()),
             ("finalizer", |m| m.finalizers_mut().push("f".into())),
             ("status", |m| m.status = None),
         ] {

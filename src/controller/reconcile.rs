@@ -1,6 +1,6 @@
 //! The loop: observe, decide, apply, record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 use super::apply::{Apply, FINALIZER};
 use super::models::KeptModel;
 use super::{Context, Error, Settings, SharedHealth, call, leader, observe, record, stores};
+
+/// Looks that may wait at once: for their turn, or for Prometheus.
+const WAITING: u16 = 256;
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -91,7 +94,7 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch:
     let models = watches.models.clone();
     let first = Arc::new(FirstLooks::of(models.len(), begun));
     let controller = Controller::for_stream(stream::pending(), models)
-        .with_config(Config::default().concurrency(ctx.settings.concurrency))
+        .with_config(Config::default().concurrency(WAITING.max(ctx.settings.concurrency)))
         .reconcile_on(watches.woken());
     let failures = Arc::new(Failures::default());
     let policy = Arc::clone(&failures);
@@ -177,8 +180,6 @@ impl FirstLooks {
 }
 
 async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
-    // Never closed.
-    let _turn = ctx.turns.acquire().await;
     ctx.looked.begin(kept);
     let result = match kept.read() {
         Ok(model) => reconcile(&model, ctx).await,
@@ -208,12 +209,22 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
+    // Never closed.
+    let mut turn = ctx.turns.acquire().await;
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
     let seen = observe::model_seen(model, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
     let begun = Instant::now();
-    let evidence = ctx.asker.ask(model, &queries, now).await;
+    let evidence = if queries.is_empty() {
+        BTreeMap::new()
+    } else {
+        // Whoever waits for Prometheus leaves the others their turn, and their questions go with this one.
+        drop(turn);
+        let evidence = ctx.asker.ask(model, &queries, now).await;
+        turn = ctx.turns.acquire().await;
+        evidence
+    };
     let observation = Observation {
         now,
         model: seen,
@@ -236,11 +247,42 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         plan: &plan,
     };
     carry_out(ctx, model, &plan, &apply).await?;
+    if matches!(plan.scope, Scope::Release | Scope::Orphan) {
+        // The model is gone, or as good as: nothing more is told of it.
+        return Ok(Action::await_change());
+    }
     ctx.metrics.spec(&namespace, &name, &model.spec);
     report(ctx, &namespace, &name, &plan, begun);
+    drop(turn);
     let soon = Duration::from_secs(1);
     let again = Duration::try_from(plan.again).unwrap_or(soon);
-    Ok(Action::requeue(if cluster.settling { again.min(soon) } else { again }))
+    if cluster.settling {
+        return Ok(Action::requeue(again.min(soon)));
+    }
+    let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+    let since_look = begun.elapsed();
+    let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
+    Ok(Action::requeue(if again == interval {
+        to_the_beat(at, interval).saturating_sub(since_look)
+    } else {
+        again
+    }))
+}
+
+/// Beats of an interval: looks fall on them, so that models of one interval ask together.
+const BEATS: u32 = 12;
+
+/// Time from `at` (since 1970) to the look an interval later, moved forward to the beat before it.
+fn to_the_beat(at: Duration, interval: Duration) -> Duration {
+    let beat = (interval / BEATS).max(Duration::from_millis(1));
+    let late = Duration::from_millis(u64::try_from((at + interval).as_millis() % beat.as_millis().max(1)).unwrap_or(0));
+    let early = beat.saturating_sub(late);
+    // A timer that was a little early by the clock of the wall was on the beat.
+    if early <= beat / 50 {
+        interval + early
+    } else {
+        interval.saturating_sub(late)
+    }
 }
 
 async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &Apply<'_>) -> Result<(), Error> {
@@ -288,4 +330,32 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
         );
     }
     ctx.metrics.status(namespace, name, &plan.status);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {
+        let interval = Duration::from_secs(60);
+        let beat = interval / BEATS;
+        let began = Duration::from_secs(1_800_000_000);
+        for started in [0, 1, 999, 4_899, 4_950, 4_999, 5_000, 31_234] {
+            let mut at = began + Duration::from_millis(started);
+            for look in 0..4 {
+                let wait = to_the_beat(at, interval);
+                assert!(
+                    wait <= interval + beat / 50 && wait > interval - beat,
+                    "{started}: {wait:?}"
+                );
+                at += wait;
+                assert_eq!(at.as_millis() % beat.as_millis(), 0);
+                if look > 0 {
+                    assert_eq!(wait, interval, "once on the beat it stays there");
+                }
+            }
+        }
+        assert_eq!(to_the_beat(began, Duration::from_millis(5)), Duration::from_millis(5));
+    }
 }
