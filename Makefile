@@ -1,12 +1,13 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions
+.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions bench-scale
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
 	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
+	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make crds        regenerates crds/ from src/api'
 	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
 
@@ -43,3 +44,9 @@ crds:
 bench-decisions:
 	@mkdir -p docs
 	cargo bench --profile dev --bench decisions -- 500 > docs/.decisions.md; status=$$?; mv docs/.decisions.md docs/decisions.md; exit $$status
+
+bench-scale:
+	@mkdir -p docs target
+	tests/bench/scale/scale.sh 1000 all > target/scale-1000.json
+	tests/bench/scale/scale.sh 10000 idle > target/scale-10000.json
+	python3 tests/bench/scale/report.py target/scale-1000.json target/scale-10000.json > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status
