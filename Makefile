@@ -1,12 +1,13 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions bench-scale
+.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions bench-rollback bench-scale
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
 	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
+	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make crds        regenerates crds/ from src/api'
 	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
@@ -22,7 +23,7 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets
 
 api:
 	tests/cluster/run-tests.sh control-plane
@@ -44,6 +45,9 @@ crds:
 bench-decisions:
 	@mkdir -p docs
 	cargo bench --profile dev --bench decisions -- 500 > docs/.decisions.md; status=$$?; mv docs/.decisions.md docs/decisions.md; exit $$status
+
+bench-rollback:
+	tests/cluster/run-tests.sh bench-rollback
 
 bench-scale:
 	@mkdir -p docs target

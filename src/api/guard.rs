@@ -42,6 +42,27 @@ pub struct Guard {
     pub arm_labels: Vec<ArmLabel>,
 }
 
+/// Guards that go with a model server or a mesh; docs/presets.md lists them.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preset {
+    /// vLLM: errors and latency.
+    #[serde(rename = "vLLM")]
+    VLlm,
+    /// NVIDIA Triton Inference Server: errors, and the mean latency by a plain rule.
+    Triton,
+    /// Hugging Face Text Generation Inference: errors and latency.
+    #[serde(rename = "TGI")]
+    Tgi,
+    /// KServe's Python model server: latency. It does not count errors.
+    KServe,
+    /// Istio's sidecars: errors and latency.
+    Istio,
+    /// Envoy Gateway, where each arm has an Envoy cluster of its own: errors and latency.
+    EnvoyGateway,
+    /// llama.cpp: the mean time of a token by a plain rule. It does not count requests or errors.
+    LlamaCpp,
+}
+
 /// How the series of one arm are told from those of another.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArmMatchers {
@@ -97,14 +118,16 @@ pub struct ToleranceSpec {
 }
 
 impl ToleranceSpec {
-    fn proportion() -> Self {
+    /// What is tolerated of bad events where nothing is said.
+    pub fn proportion() -> Self {
         Self {
             ratio: Some("1".into()),
             absolute: Some("0.5%".into()),
         }
     }
 
-    fn latency() -> Self {
+    /// What is tolerated of slow requests where nothing is said.
+    pub fn latency() -> Self {
         Self {
             ratio: Some("1.5".into()),
             absolute: Some("0.5%".into()),
@@ -114,8 +137,9 @@ impl ToleranceSpec {
 
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Latency {
-    /// Histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
+    /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -124,6 +148,28 @@ pub struct Latency {
     /// How much larger than the baseline's a candidate's share of slow requests may be.
     #[serde(default = "ToleranceSpec::latency")]
     pub tolerance: ToleranceSpec,
+    /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told by the label `pod`, or `instance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_load: Option<Fraction>,
+    /// What the histogram counts in.
+    #[serde(default, skip_serializing_if = "LatencyUnit::is_default")]
+    pub unit: LatencyUnit,
+}
+
+/// What a histogram of durations counts in.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LatencyUnit {
+    /// Seconds, as Prometheus recommends.
+    #[default]
+    Seconds,
+    /// Milliseconds, as service meshes do.
+    Milliseconds,
+}
+
+impl LatencyUnit {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An absolute latency budget: the percentile must lie within a bound.

@@ -64,7 +64,7 @@ pub(super) struct KeptPod {
     pub(super) joined: bool,
     pub(super) deleted: bool,
     pub(super) ready: bool,
-    /// When it became so, or ceased to be.
+    /// Since when its containers have been ready, if they are.
     pub(super) ready_since: Option<Timestamp>,
     pub(super) started: Option<Timestamp>,
     pub(super) image: Option<Box<str>>,
@@ -154,7 +154,7 @@ impl Kept for KeptPod {
 
     fn of(pod: &Pod) -> Self {
         let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
-        let ready = condition(pod, "Ready");
+        let ready = condition(pod, "Ready").filter(|c| c.status == "True");
         let deleted = pod.metadata.deletion_timestamp.is_some();
         Self {
             name: pod.name_any().into(),
@@ -162,7 +162,7 @@ impl Kept for KeptPod {
             purpose: label(PURPOSE_LABEL),
             joined: pod.labels().contains_key(JOINED_LABEL),
             deleted,
-            ready: !deleted && ready.is_some_and(|c| c.status == "True"),
+            ready: !deleted && ready.is_some(),
             ready_since: ready.and_then(|c| Some(c.last_transition_time.as_ref()?.0)),
             started: pod.status.as_ref().and_then(|s| Some(s.start_time.as_ref()?.0)),
             image: statuses(pod)

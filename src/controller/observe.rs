@@ -105,6 +105,10 @@ fn workload(deployment: &KeptDeployment, pods: &[&KeptPod], ready: usize) -> Wor
             .iter()
             .filter_map(|pod| Some((pod.name.to_string(), pod.started?)))
             .collect(),
+        ready_since: pods
+            .iter()
+            .filter_map(|pod| Some((pod.name.to_string(), pod.ready_since?)))
+            .collect(),
         unschedulable: first(|pod| pod.unschedulable.as_deref()),
         failure: first(|pod| pod.failure.as_deref())
             .or_else(|| deployment.refused.clone())

@@ -326,6 +326,7 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
             variant = decision.variant,
             revision = decision.revision,
             why = decision.why,
+            after_ms = begun.elapsed().as_millis() as u64,
             "decided"
         );
     }

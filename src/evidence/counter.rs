@@ -28,6 +28,8 @@ pub(super) struct Limits<'a> {
     pub now: i64,
     /// When pods started (Unix ms).
     pub pod_started: &'a BTreeMap<String, i64>,
+    /// From when on the samples of a pod count (Unix ms), unless some have been counted before.
+    pub pod_warm: &'a BTreeMap<String, i64>,
 }
 
 /// Whether the ledger knows any series of a target.
@@ -41,15 +43,25 @@ impl Limits<'_> {
     /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
     /// of the first sample of its target (Unix ms).
     pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
-        let born_under_watch = self
-            .pod_started
-            .get(pod)
-            .is_some_and(|&started| started >= self.since.max(self.forgotten));
+        // What a pod counted before it was warm is its base.
+        let born_under_watch = !self.pod_warm.contains_key(pod)
+            && self
+                .pod_started
+                .get(pod)
+                .is_some_and(|&started| started >= self.since.max(self.forgotten));
         if standing == Standing::Known || born_under_watch {
             // Everything that it counted happened since: its first value is an increment from 0.
             return self.forgotten.max(self.since.saturating_sub(1));
         }
         first.unwrap_or(self.since).max(self.forgotten)
+    }
+
+    /// From when on the samples of a target count (Unix ms): of one that has counted before, from ever.
+    pub(super) fn warm(&self, [pod, ..]: Target<'_>, standing: Standing) -> i64 {
+        match standing {
+            Standing::Known => i64::MIN,
+            Standing::New => self.pod_warm.get(pod).copied().unwrap_or(i64::MIN),
+        }
     }
 }
 
@@ -120,15 +132,19 @@ pub(super) fn count_increments<'a>(
     count: &mut dyn FnMut(Increment<'a>),
 ) {
     for (target, mut lines) in by_target(streams, limits) {
-        let cut = common_scrape(&lines, streams.len());
-        lines
-            .iter_mut()
-            .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
         let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
             Standing::Known
         } else {
             Standing::New
         };
+        let warm = limits.warm(target, standing);
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| at >= warm));
+        let cut = common_scrape(&lines, streams.len());
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
         let first = lines.iter().filter_map(|line| line.samples.first());
         let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
         for line in lines {
@@ -161,6 +177,11 @@ pub(super) fn count_increments<'a>(
 
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
 pub(super) type Target<'a> = [&'a str; 3];
+
+/// The pod of a target, or what stands for it.
+pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
+    if pod.is_empty() { instance } else { pod }
+}
 
 /// The target that a series is scraped from.
 pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {

@@ -6,11 +6,11 @@
 //! Polls lie on a grid, so that replaying an outage from stored samples gives the very polls that polling in time would
 //! have given; only samples that arrived late are found in an earlier poll than they would have been.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments};
+use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments, pod, target};
 use super::histogram::{Agreement, Cumulative, common_bounds};
 use super::native::{self, Bins, NativeLedger, NativeMatrix, count_natives};
 use super::ratio::{self, Waiting};
@@ -102,6 +102,15 @@ impl From<Encoded> for Cursor {
     }
 }
 
+/// What is known of the pods of all arms, by name. Times are Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    /// When they started: a pod that started after the cursor began counts from 0, not from its first sample.
+    pub started: &'a BTreeMap<String, i64>,
+    /// From when on their samples count. What a pod did before is left out; once it counts, it goes on to.
+    pub warm: &'a BTreeMap<String, i64>,
+}
+
 /// What an advance found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advance {
@@ -115,17 +124,28 @@ pub struct Advance {
 
 /// Increments of one poll, summed over the series of the arms.
 #[derive(Default)]
-struct Cell {
+struct Cell<'a> {
     /// Of the candidate and the baseline.
-    arms: [Sums; 2],
+    arms: [Sums<'a>; 2],
 }
 
 #[derive(Default)]
-struct Sums {
+struct Sums<'a> {
     total: u64,
     part: u64,
     cumulative: Cumulative,
     bins: Bins,
+    pods: BTreeSet<&'a str>,
+}
+
+impl Sums<'_> {
+    /// The buckets, with the number of pods that they are of.
+    fn of_pods(&self, buckets: Buckets) -> Buckets {
+        Buckets {
+            pods: u32::try_from(self.pods.len()).unwrap_or(u32::MAX),
+            ..buckets
+        }
+    }
 }
 
 /// Boundaries of polls between two times.
@@ -186,6 +206,15 @@ impl Cursor {
         interval_ms: i64,
         pod_started: &BTreeMap<String, i64>,
     ) -> Advance {
+        let pods = Pods {
+            started: pod_started,
+            warm: &BTreeMap::new(),
+        };
+        self.advance_warm(samples, now, interval_ms, pods)
+    }
+
+    /// The same, without what pods did before they were warm.
+    pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
         let newest_sample = newest(samples, now);
         if now <= self.through {
             return Advance {
@@ -198,7 +227,8 @@ impl Cursor {
             since: self.since,
             forgotten: self.through.saturating_sub(MEMORY_MS),
             now,
-            pod_started,
+            pod_started: pods.started,
+            pod_warm: pods.warm,
         };
         let (polls, problem) = match (&samples.candidate, &samples.baseline) {
             (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),
@@ -317,9 +347,9 @@ impl Cursor {
                 &mut self.ledger,
                 limits,
                 &mut |Increment { series, at, by, .. }| {
-                    cells.entry(grid.cell(at)).or_default().arms[arm]
-                        .cumulative
-                        .add(series, by);
+                    let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
+                    sums.cumulative.add(series, by);
+                    sums.pods.insert(pod(target(&series.labels)));
                 },
             );
         }
@@ -329,7 +359,7 @@ impl Cursor {
             .then(no_common_bounds)
             .or_else(|| agreement.problem(bounds.len()));
         let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].cumulative.buckets(&bounds));
+            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.cumulative.buckets(&bounds)));
             grid.poll(cell, Observed::Histogram { candidate, baseline })
         });
         (polls.collect(), problem)
@@ -339,8 +369,10 @@ impl Cursor {
         let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
         for (arm, &matrix) in arms.iter().enumerate() {
             let role = 6 + arm as u8;
-            count_natives(role, matrix, &mut self.natives, limits, &mut |at, bins| {
-                cells.entry(grid.cell(at)).or_default().arms[arm].bins.add(&bins);
+            count_natives(role, matrix, &mut self.natives, limits, &mut |target, at, bins| {
+                let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
+                sums.bins.add(&bins);
+                sums.pods.insert(pod(target));
             });
         }
         let (bounds, agreement) = native::common_bounds(arms);
@@ -349,7 +381,7 @@ impl Cursor {
             _ => agreement.problem(bounds.len()),
         };
         let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].bins.buckets(&bounds));
+            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.bins.buckets(&bounds)));
             grid.poll(cell, Observed::Histogram { candidate, baseline })
         });
         (polls.collect(), problem)

@@ -107,6 +107,7 @@ impl Cumulative {
         Buckets {
             bounds: bounds.to_vec(),
             counts,
+            pods: 0,
         }
     }
 }
@@ -187,7 +188,8 @@ mod tests {
             sum.buckets(&[0.5, 1.0]),
             Buckets {
                 bounds: vec![0.5, 1.0],
-                counts: vec![13, 1, 6]
+                counts: vec![13, 1, 6],
+                pods: 0,
             }
         );
     }

@@ -9,11 +9,12 @@ mod counter;
 mod cursor;
 mod histogram;
 mod native;
+pub mod presets;
 pub mod promql;
 mod ratio;
 pub mod sample;
 
-pub use cursor::{Advance, Cursor, HISTORY_MS};
+pub use cursor::{Advance, Cursor, HISTORY_MS, Pods};
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{
     ArmMatcher, Batch, BatchedArm, MatcherOp, PromqlError, Ranged, Selection, arm_query, expression_query, fitting,
@@ -45,6 +46,16 @@ pub struct Buckets {
     pub bounds: Vec<f64>,
     /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
     pub counts: Vec<u64>,
+    /// Pods that had samples, told by the label `pod`, or `instance` where there is none; 0 if it is not known.
+    pub pods: u32,
+}
+
+impl Buckets {
+    /// Events per pod; `None` where it is not known how many pods there were.
+    pub fn per_pod(&self) -> Option<f64> {
+        let events: u64 = self.counts.iter().sum();
+        (self.pods > 0).then(|| events as f64 / f64::from(self.pods))
+    }
 }
 
 /// Two real-valued counters of one arm, such as joules and requests, over one interval.

@@ -135,24 +135,30 @@ impl Bins {
         Buckets {
             bounds: bounds.to_vec(),
             counts,
+            pods: 0,
         }
     }
 }
 
-/// Hands what every series counted since the ledger was written to `count`, with its time (Unix ms), and enters it there.
-pub(super) fn count_natives(
+/// Hands what every series counted since the ledger was written to `count`, with its target and time (Unix ms), and enters
+/// it there.
+pub(super) fn count_natives<'a>(
     role: u8,
-    matrix: &NativeMatrix,
+    matrix: &'a NativeMatrix,
     ledger: &mut NativeLedger,
     limits: &Limits<'_>,
-    count: &mut dyn FnMut(i64, Bins),
+    count: &mut dyn FnMut(Target<'a>, i64, Bins),
 ) {
-    for (target, lines) in by_target(role, matrix, limits) {
+    for (target, mut lines) in by_target(role, matrix, limits) {
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
             Standing::Known
         } else {
             Standing::New
         };
+        let warm = limits.warm(target, standing);
+        lines
+            .values_mut()
+            .for_each(|samples| samples.retain(|at, _| *at >= warm));
         let first = lines.values().filter_map(|samples| samples.keys().next()).min();
         let start = limits.start(target, standing, first.copied());
         for (line, samples) in lines {
@@ -162,7 +168,7 @@ pub(super) fn count_natives(
             let mut newest = through;
             for (at, bins) in samples {
                 if at > last {
-                    count(at, bins.since(&before));
+                    count(target, at, bins.since(&before));
                     last = at;
                 } else if through.is_some_and(|through| at <= through) {
                     continue;

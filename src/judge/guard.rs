@@ -1,13 +1,15 @@
 //! One guard: its configuration and its running state.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::api::Verdict;
-use crate::evidence::{Amounts, Observed};
+use crate::evidence::{Amounts, Buckets, Observed};
 
 use super::Regime;
 use super::fidelity::FidelityTest;
-use super::latency::LatencyTest;
+use super::latency::{LatencyTest, Load};
 use super::margin::{SHARES, Tolerance};
 use super::share::ShareTest;
 
@@ -25,6 +27,11 @@ pub enum GuardConfig {
         tolerance: Tolerance,
         /// A fixed bound.
         budget: Option<Budget>,
+        /// Health counts only from polls in which a candidate pod carries at least this share, in `(0, 1]`, of what a
+        /// baseline pod carries.
+        at_load: Option<f64>,
+        /// Units of the histogram in a second: 1, or 1000 for milliseconds.
+        per_second: f64,
     },
     /// A distribution of outputs.
     Fidelity {
@@ -136,10 +143,17 @@ impl Test {
             }
             (
                 Self::Latency(test),
-                GuardConfig::Latency { tolerance, budget },
+                GuardConfig::Latency {
+                    tolerance,
+                    budget,
+                    at_load,
+                    per_second,
+                },
                 Observed::Histogram { candidate, baseline },
             ) => {
-                test.observe(regime, *tolerance, *budget, candidate, baseline);
+                let load = Load::of(*at_load, candidate, baseline);
+                let (candidate, baseline) = (in_seconds(candidate, *per_second), in_seconds(baseline, *per_second));
+                test.observe(regime, *tolerance, *budget, load, &candidate, &baseline);
             }
             (
                 Self::Fidelity(test),
@@ -161,13 +175,19 @@ impl Test {
     }
 
     /// Takes what the baseline alone did before the trial, oldest first.
-    pub(super) fn recall(&mut self, history: &[Observed]) {
-        let buckets = || {
-            history.iter().filter_map(|past| match past {
-                Observed::Histogram { baseline, .. } => Some(baseline),
+    pub(super) fn recall(&mut self, config: &GuardConfig, history: &[Observed]) {
+        let per_second = match config {
+            GuardConfig::Latency { per_second, .. } => *per_second,
+            _ => 1.0,
+        };
+        let buckets: Vec<Cow<'_, Buckets>> = history
+            .iter()
+            .filter_map(|past| match past {
+                Observed::Histogram { baseline, .. } => Some(in_seconds(baseline, per_second)),
                 _ => None,
             })
-        };
+            .collect();
+        let buckets = buckets.iter().map(AsRef::as_ref);
         match self {
             Self::Proportion(test) => {
                 for past in history {
@@ -176,8 +196,8 @@ impl Test {
                     }
                 }
             }
-            Self::Latency(test) => test.recall(buckets()),
-            Self::Fidelity(test) => test.recall(buckets()),
+            Self::Latency(test) => test.recall(buckets),
+            Self::Fidelity(test) => test.recall(buckets),
             Self::Query(_) | Self::Ratio(_) => {}
         }
     }
@@ -212,9 +232,22 @@ impl Test {
     }
 }
 
+/// Latencies in seconds, whatever the histogram's unit.
+pub(super) fn in_seconds(buckets: &Buckets, per_second: f64) -> Cow<'_, Buckets> {
+    if per_second == 1.0 {
+        return Cow::Borrowed(buckets);
+    }
+    // Divided, not multiplied: 5 ms is then the very number that 0.005 s is.
+    let bounds = buckets.bounds.iter().map(|bound| bound / per_second);
+    Cow::Owned(Buckets {
+        bounds: bounds.collect(),
+        ..buckets.clone()
+    })
+}
+
 impl RatioTest {
     /// Takes one poll, unless one of the arms did nothing in it, or the baseline spent nothing.
-    fn observe(&mut self, max: f64, candidate: Amounts, baseline: Amounts) {
+    pub(super) fn observe(&mut self, max: f64, candidate: Amounts, baseline: Amounts) {
         let (Some(candidate), Some(baseline)) = (candidate.ratio(), baseline.ratio()) else {
             return;
         };

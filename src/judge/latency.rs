@@ -38,6 +38,52 @@ pub(super) struct LatencyTest {
     pub(super) budget: Option<EdgeTest>,
     /// Why the budget cannot be tested.
     pub(super) problem: Option<String>,
+    /// How many polls could show health.
+    pub(super) load: Loads,
+}
+
+/// What a candidate pod had to carry in a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// As much as is asked for: the poll counts for harm and for health.
+    Enough,
+    /// Less, and a lightly loaded pod is always fast: the poll counts for harm alone.
+    Light,
+}
+
+impl Load {
+    /// Of a poll. Where a number of pods is not known, nothing shows that the load was enough.
+    pub(super) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
+        let enough = at_load.is_none_or(|share| {
+            let loads = candidate.per_pod().zip(baseline.per_pod());
+            loads.is_some_and(|(candidate, baseline)| candidate >= share * baseline)
+        });
+        if enough { Self::Enough } else { Self::Light }
+    }
+}
+
+/// Polls by load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Loads {
+    enough: u32,
+    all: u32,
+}
+
+impl Loads {
+    fn add(&mut self, load: Load) {
+        self.enough += u32::from(load == Load::Enough);
+        self.all += 1;
+    }
+
+    /// For people: how many polls could show health at this share of the baseline's load.
+    pub(super) fn text(self, share: f64) -> String {
+        format!(
+            ", {} of {} polls at {} or more of the baseline's load per pod",
+            self.enough,
+            self.all,
+            super::text::percent(share)
+        )
+    }
 }
 
 impl LatencyTest {
@@ -57,11 +103,13 @@ impl LatencyTest {
         regime: Regime,
         tolerance: Tolerance,
         budget: Option<Budget>,
+        load: Load,
         candidate: &Buckets,
         baseline: &Buckets,
     ) {
+        self.load.add(load);
         if let Some(budget) = budget {
-            self.observe_budget(regime, budget, candidate, baseline);
+            self.observe_budget(regime, budget, load, candidate, baseline);
         }
         if self.edges.is_empty() {
             self.count(baseline);
@@ -73,11 +121,11 @@ impl LatencyTest {
             if candidate.is_none() || baseline.is_none() {
                 self.problem = Some(format!("the histograms have lost the bucket bound {} s", test.edge));
             }
-            test.observe(regime, tolerance, candidate, baseline);
+            test.observe(regime, tolerance, load, candidate, baseline);
         }
     }
 
-    fn observe_budget(&mut self, regime: Regime, budget: Budget, candidate: &Buckets, baseline: &Buckets) {
+    fn observe_budget(&mut self, regime: Regime, budget: Budget, load: Load, candidate: &Buckets, baseline: &Buckets) {
         let frozen = self.budget.as_ref().map(|test| test.edge);
         let below = |bound: &f64| *bound <= budget.within * (1.0 + 1e-9);
         let Some(edge) = frozen.or_else(|| candidate.bounds.iter().copied().rfind(below)) else {
@@ -95,7 +143,7 @@ impl LatencyTest {
         };
         self.budget
             .get_or_insert_with(|| EdgeTest::new(edge, 1.0, budget.slower))
-            .observe(regime, fixed, slower(candidate, edge), slower(baseline, edge));
+            .observe(regime, fixed, load, slower(candidate, edge), slower(baseline, edge));
     }
 
     /// Collects the baseline's requests.
@@ -200,12 +248,30 @@ impl EdgeTest {
         }
     }
 
-    fn observe(&mut self, regime: Regime, tolerance: Tolerance, candidate: Option<Counts>, baseline: Option<Counts>) {
+    fn observe(
+        &mut self,
+        regime: Regime,
+        tolerance: Tolerance,
+        load: Load,
+        candidate: Option<Counts>,
+        baseline: Option<Counts>,
+    ) {
         let (Some(candidate), Some(baseline)) = (candidate, baseline) else {
             return;
         };
-        self.share
-            .observe(regime, SHARES, tolerance, self.prior, candidate, baseline);
+        let observe = match load {
+            Load::Enough => ShareTest::observe,
+            Load::Light => ShareTest::observe_for_harm,
+        };
+        observe(
+            &mut self.share,
+            regime,
+            SHARES,
+            tolerance,
+            self.prior,
+            candidate,
+            baseline,
+        );
     }
 }
 

@@ -193,9 +193,17 @@ fn figures(guard: &GuardConfig, test: &Test, regime: Regime) -> Figures {
             );
             Figures::of(*candidate, *baseline, seen, tolerance_text(*tolerance))
         }
-        (GuardConfig::Latency { tolerance, budget }, Test::Latency(test)) => {
+        (
+            GuardConfig::Latency {
+                tolerance,
+                budget,
+                at_load,
+                ..
+            },
+            Test::Latency(test),
+        ) => {
             let slower = budget.map_or(0.0, |budget| budget.slower);
-            latency(test, *tolerance, slower, regime)
+            latency(test, *tolerance, slower, *at_load, regime)
         }
         (GuardConfig::Fidelity { max_total_variation }, Test::Fidelity(test)) => fidelity(test, *max_total_variation),
         (GuardConfig::Ratio { max, consecutive, of }, Test::Ratio(test)) => ratio(test, *max, *consecutive, *of),
@@ -236,15 +244,16 @@ impl Figures {
     }
 }
 
-fn latency(test: &LatencyTest, tolerance: Tolerance, budget: f64, regime: Regime) -> Figures {
+fn latency(test: &LatencyTest, tolerance: Tolerance, budget: f64, at_load: Option<f64>, regime: Regime) -> Figures {
     let Some((worst, watched)) = test.worst(regime) else {
         let problem = test.problem.as_deref().unwrap_or("learning the baseline's quantiles");
         return Figures::none(problem.to_owned(), tolerance_text(tolerance));
     };
     let (candidate, baseline) = (worst.share.candidate, worst.share.baseline);
+    let loaded = at_load.map(|share| test.load.text(share)).unwrap_or_default();
     let problem = test.problem.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();
     let seen = format!(
-        "{} slower than {} s against {} of {}{problem}",
+        "{} slower than {} s against {} of {}{loaded}{problem}",
         text::of(candidate),
         worst.edge,
         text::share(baseline),
@@ -285,7 +294,7 @@ fn ratio(test: &RatioTest, max: f64, consecutive: u32, of: u32) -> Figures {
     }
     let (figure, rule) = (text::figure, rule_text(&test.rule, consecutive, of));
     let seen = format!(
-        "{} × the baseline's {} per request (wanted: at most {max:?}), {rule}",
+        "{} × the baseline's {} (wanted: at most {max:?}), {rule}",
         figure(test.candidate / test.baseline),
         figure(test.baseline),
     );

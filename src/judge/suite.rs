@@ -72,7 +72,8 @@ impl Suite {
         }
         state.test.observe(config.regime, guard_config, &poll.observed);
         state.polls += 1;
-        state.step_polls += 1;
+        // A poll in which the candidate was not seen is none of its step.
+        state.step_polls += u64::from(candidate > 0);
         state.step_candidate += candidate;
         state.step_baseline += baseline;
     }
@@ -82,12 +83,20 @@ impl Suite {
         self.guards.contains_key(guard)
     }
 
+    /// The largest edge that a latency guard watches, in seconds; `None` while it has none.
+    pub fn slowest_edge(&self, guard: &str) -> Option<f64> {
+        match &self.guards.get(guard)?.test {
+            Test::Latency(test) => test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp),
+            _ => None,
+        }
+    }
+
     /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
     /// guesses, the edges and the bins, and tells how bursty the traffic is.
     pub fn recall(&mut self, config: &SuiteConfig, guard: &str, history: &[Observed]) {
         if let Some(guard_config) = config.guards.get(guard) {
             let mut state = GuardState::new(guard_config);
-            state.test.recall(history);
+            state.test.recall(guard_config, history);
             self.guards.insert(guard.to_owned(), state);
         }
     }
@@ -214,7 +223,8 @@ fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn requests(observed: &Observed) -> (u64, u64) {
+/// Requests of the candidate and of the baseline.
+pub(super) fn requests(observed: &Observed) -> (u64, u64) {
     match observed {
         Observed::Proportion { candidate, baseline } => (candidate.n, baseline.n),
         Observed::Histogram { candidate, baseline } => (candidate.counts.iter().sum(), baseline.counts.iter().sum()),
@@ -249,6 +259,8 @@ mod tests {
                             slower: 0.5,
                             within: 0.9,
                         }),
+                        at_load: None,
+                        per_second: 1.0,
                     },
                 ),
                 (
@@ -286,6 +298,7 @@ mod tests {
         Buckets {
             bounds: (1..40).map(|i| f64::from(i) / 40.0).collect(),
             counts: (0..40).map(|i| scale * (1 + i % 7)).collect(),
+            pods: scale as u32,
         }
     }
 
@@ -437,7 +450,7 @@ mod tests {
         let report = suite.harmful(&config).unwrap();
         assert_eq!(
             report.message,
-            "energy: 1.32 × the baseline's 0.410 per request (wanted: at most 1.0), \
+            "energy: 1.32 × the baseline's 0.410 (wanted: at most 1.0), \
              out of bounds in 2 of the last 3 polls (plain rule: 2 of 3); beyond its bound"
         );
         assert_eq!((report.evidence.as_str(), report.threshold.as_str()), ("2", "2 of 3"));
@@ -458,9 +471,99 @@ mod tests {
         }
         assert_eq!(
             energy(&suite).message,
-            "energy: 0.732 × the baseline's 0.410 per request (wanted: at most 1.0), \
+            "energy: 0.732 × the baseline's 0.410 (wanted: at most 1.0), \
              out of bounds in 0 of the last 3 polls (plain rule: 2 of 3); within its bound"
         );
+    }
+
+    fn latency(at_load: Option<f64>, per_second: f64) -> SuiteConfig {
+        let guard = GuardConfig::Latency {
+            tolerance: Tolerance {
+                ratio: 1.5,
+                absolute: 0.005,
+            },
+            budget: Some(Budget {
+                slower: 0.5,
+                within: 0.9,
+            }),
+            at_load,
+            per_second,
+        };
+        SuiteConfig {
+            guards: BTreeMap::from([("latency".to_owned(), guard)]),
+            ..config()
+        }
+    }
+
+    /// So many polls in which two pods of the baseline carry 700 requests each, and `pods` of the candidate 700 in all.
+    fn loaded(config: &SuiteConfig, polls: i64, pods: u32, slow: u64) -> Suite {
+        let mut suite = Suite::default();
+        let buckets = |pods: u32, requests: u64, slow: u64| Buckets {
+            bounds: vec![0.1, 0.5],
+            counts: vec![requests - requests / 10 - slow, requests / 10, slow],
+            pods,
+        };
+        for t in 1..=polls {
+            let observed = Observed::Histogram {
+                candidate: buckets(pods, 700, slow),
+                baseline: buckets(2, 1400, 0),
+            };
+            observe(&mut suite, config, "latency", t, observed);
+        }
+        suite
+    }
+
+    #[test]
+    fn health_of_latency_counts_only_at_load_and_harm_always() {
+        let config = latency(Some(0.8), 1.0);
+        let busy = loaded(&config, 40, 1, 0).reports(&config).remove(0);
+        assert_eq!(busy.verdict, Verdict::Healthy);
+        assert!(
+            busy.message
+                .contains(", 40 of 40 polls at 80% or more of the baseline's load per pod"),
+            "{}",
+            busy.message
+        );
+        let idle = loaded(&config, 40, 2, 0).reports(&config).remove(0);
+        assert_eq!((idle.verdict, idle.health_progress), (Verdict::Undecided, 0.0));
+        assert!(idle.message.contains(", 0 of 40 polls at 80%"), "{}", idle.message);
+        // Where pods are not told apart nothing shows that the load was enough.
+        assert_eq!(
+            loaded(&config, 40, 0, 0).reports(&config)[0].verdict,
+            Verdict::Undecided
+        );
+        assert!(loaded(&config, 40, 2, 100).harmful(&config).is_some());
+        let anyway = latency(None, 1.0);
+        assert_eq!(loaded(&anyway, 40, 2, 0).reports(&anyway)[0].verdict, Verdict::Healthy);
+    }
+
+    #[test]
+    fn a_histogram_in_milliseconds_is_judged_in_seconds() {
+        let (seconds, millis) = (latency(None, 1.0), latency(None, 1000.0));
+        let polls = |config: &SuiteConfig, scale: f64| {
+            let mut suite = Suite::default();
+            let buckets = |slow: u64| Buckets {
+                bounds: [0.005, 0.035, 0.9, 1.1].map(|bound| bound * scale).to_vec(),
+                counts: vec![500, 400, 100, slow, slow],
+                pods: 1,
+            };
+            let past = Observed::Histogram {
+                candidate: Buckets::default(),
+                baseline: buckets(1),
+            };
+            suite.recall(config, "latency", &[past]);
+            for t in 1..=5 {
+                let observed = Observed::Histogram {
+                    candidate: buckets(40),
+                    baseline: buckets(1),
+                };
+                observe(&mut suite, config, "latency", t, observed);
+            }
+            suite.reports(config).remove(0)
+        };
+        let report = polls(&millis, 1000.0);
+        assert_eq!(report, polls(&seconds, 1.0));
+        assert!(report.message.contains("slower than 0.9 s"), "{}", report.message);
     }
 
     #[test]
@@ -501,7 +604,7 @@ mod tests {
                 let t = t as i64 + 1;
                 let observed = Observed::Proportion { candidate: Counts { n: a.max(b), x: b }, baseline: Counts { n: c.max(d), x: d } };
                 suite.observe(&config, "errors", &Poll { from: t - 1, through: t, observed });
-                let histogram = |x: u64, y: u64| Buckets { bounds: vec![0.1, 0.5], counts: vec![x, y, x ^ y] };
+                let histogram = |x: u64, y: u64| Buckets { bounds: vec![0.1, 0.5], counts: vec![x, y, x ^ y], pods: 1 };
                 let observed = Observed::Histogram { candidate: histogram(a, b), baseline: histogram(c, d) };
                 suite.observe(&config, "latency", &Poll { from: t - 1, through: t, observed: observed.clone() });
                 suite.observe(&config, "drift", &Poll { from: t - 1, through: t, observed });

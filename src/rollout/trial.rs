@@ -7,15 +7,18 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::api::{
+    ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
+};
+use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
-use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
 
 use super::observation::ModelSeen;
 
 /// Version of the stored evidence.
-const VERSION: &str = "v1:";
+const VERSION: &str = "v2:";
 
 /// A false alarm in this time, on average at most, after promotion.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
@@ -113,7 +116,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
     let control = reference.filter(|r| *r != stable)?;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
     Some(Match {
-        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": spec.guards})),
+        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
@@ -126,7 +129,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !crate::api::validate::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {
@@ -142,7 +145,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         revision: arm.clone(),
         matchers: arm_matchers(model, guard, arm, exempt),
     };
-    spec.guards
+    guards(spec)
         .iter()
         .filter_map(|guard| {
             let (ask, baseline) = if let Some(p) = &guard.proportion {
@@ -280,6 +283,11 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Latency {
                 tolerance: tolerance(&l.tolerance, 1.0),
                 budget,
+                at_load: l.at_load.as_ref().and_then(|share| share.value().ok()),
+                per_second: match l.unit {
+                    LatencyUnit::Seconds => 1.0,
+                    LatencyUnit::Milliseconds => 1000.0,
+                },
             })
         } else if let Some(f) = &g.fidelity {
             trial.reference.as_ref()?;
@@ -306,8 +314,7 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         }
     };
     SuiteConfig {
-        guards: spec
-            .guards
+        guards: guards(spec)
             .iter()
             .filter_map(|g| Some((g.name.clone(), guard(g)?)))
             .collect(),
@@ -323,6 +330,10 @@ pub(super) struct Running {
     pub(super) since: i64,
     pub(super) suite: Suite,
     cursors: BTreeMap<String, Cursor>,
+    /// Where a benefit is asked for.
+    pub(super) benefit: Option<BenefitTest>,
+    /// Of the weights that are in force.
+    pub(super) split: Option<SplitTest>,
 }
 
 /// How a stored state was found.
@@ -341,6 +352,8 @@ impl Running {
             since: since.as_millisecond(),
             suite: Suite::default(),
             cursors: BTreeMap::new(),
+            benefit: None,
+            split: None,
         }
     }
 
@@ -386,6 +399,7 @@ impl Running {
     pub(super) fn skip_to(&mut self, now: Timestamp) {
         self.pass_over(now);
         self.suite.mark_step();
+        self.split = None;
     }
 
     /// What was counted so far stays; what happened since then, up to now, is not judged.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
+use crate::evidence::presets::guards;
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
 use crate::rollout::{
@@ -66,7 +67,7 @@ impl<'a> World<'a> {
             (Side::Reference, vec![reference]),
         ]);
         let mut sources = BTreeMap::new();
-        for guard in &spec.guards {
+        for guard in &guards(&spec) {
             for (side, arm) in &arms {
                 let source = source(guard, recording, arm).map_err(|problem| SimulateError::Guard {
                     guard: guard.name.clone(),
@@ -133,7 +134,8 @@ impl<'a> World<'a> {
             now,
             model: self.model.clone(),
             workloads: self.workloads.clone(),
-            route: self.route.clone(),
+            // None is seen: recorded traffic follows no weights, and need not follow these.
+            route: RouteSeen::default(),
             evidence,
         });
         self.model.status = plan.status.clone();

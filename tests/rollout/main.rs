@@ -1,7 +1,10 @@
 //! The pure core through whole rollouts: golden stories, and invariants over random histories.
 
 mod conditions;
+mod deadlines;
 mod golden;
 mod natives;
+mod presets;
 mod properties;
+mod trust;
 mod world;

@@ -3,6 +3,7 @@ use crate::evidence::Series;
 
 mod properties;
 mod ratios;
+mod warm_up;
 
 const INTERVAL: i64 = 15_000;
 /// A plausible time, so that sizes are plausible too.
@@ -365,10 +366,12 @@ fn histograms_are_counted_per_bucket_and_a_renamed_bound_is_the_same_bucket() {
         candidate: Buckets {
             bounds: vec![0.5, 1.0],
             counts: vec![3, 2, 1],
+            pods: 1,
         },
         baseline: Buckets {
             bounds: vec![0.5, 1.0],
             counts: vec![0, 0, 0],
+            pods: 0,
         },
     };
     assert_eq!(
