@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions bench-rollback
+.PHONY: help test lint unit api e2e demo demo-clean crds tools bench-decisions bench-rollback bench-scale
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
@@ -8,6 +8,7 @@ help:
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
+	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make crds        regenerates crds/ from src/api'
 	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
 
@@ -47,3 +48,9 @@ bench-decisions:
 
 bench-rollback:
 	tests/cluster/run-tests.sh bench-rollback
+
+bench-scale:
+	@mkdir -p docs target
+	tests/bench/scale/scale.sh 1000 all > target/scale-1000.json
+	tests/bench/scale/scale.sh 10000 idle > target/scale-10000.json
+	python3 tests/bench/scale/report.py target/scale-1000.json target/scale-10000.json > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status

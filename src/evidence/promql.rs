@@ -13,8 +13,10 @@ use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
 
+mod batch;
 mod selection;
 
+pub use batch::{Batch, BatchedArm, Ranged, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
 /// Longest expression that is looked at, in bytes; the API allows less.
