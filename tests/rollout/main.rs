@@ -2,6 +2,7 @@
 
 mod conditions;
 mod golden;
+mod kstatus;
 mod natives;
 mod presets;
 mod properties;
