@@ -93,6 +93,7 @@ impl Look<'_> {
         let interval = self.interval().as_millis() as i64;
         let (starts, warm_up) = (self.pod_starts(), self.warm_up());
         let split = self.split(&mut listened);
+        let mut polls = Vec::new();
         for (guard, answer) in &self.seen.evidence {
             let Ok(samples) = answer else { continue };
             if listened.asks_for_a_value(guard) && !warm_up.is_over(self.now) {
@@ -105,30 +106,48 @@ impl Look<'_> {
                 // Counted in other buckets it is another measurement, and other series count what was counted before.
                 cursor.skip_to(cursor.through());
             }
-            if another || !listened.running.suite.listens(guard) {
-                listened.recall(guard, &Cursor::history(samples, cursor.through(), interval));
-            }
-            if let Some(form) = form {
-                listened.running.suite.counts_in(guard, form);
-            }
+            let begun = cursor.through();
             let warm = warm_up.leave_out(samples, cursor.since());
-            let samples = warm.as_ref().unwrap_or(samples);
             let pods = Pods {
                 started: &starts,
                 warm: &warm_up.pods,
             };
-            let advance = cursor.advance_warm(samples, self.now.as_millisecond(), interval, pods);
-            for poll in &advance.polls {
+            let advance = cursor.advance_warm(
+                warm.as_ref().unwrap_or(samples),
+                self.now.as_millisecond(),
+                interval,
+                pods,
+            );
+            // The first answer that shows anything is the one that knows the past.
+            if another || (cursor.through() > begun && !listened.running.suite.listens(guard)) {
+                listened.recall(guard, &Cursor::history(samples, begun, interval));
+            }
+            if let Some(form) = form {
+                listened.running.suite.counts_in(guard, form);
+            }
+            listened.running.suite.remark(guard, advance.problem);
+            polls.extend(advance.polls.into_iter().map(|poll| (guard.as_str(), poll)));
+            listened.running.set_cursor(guard, cursor);
+        }
+        // In the order in which they would have come: after an outage harm must be found where it would have been found,
+        // and what came later does not unsay it.
+        polls.sort_by_key(|(_, poll)| poll.through);
+        let mut found = false;
+        for together in polls.chunk_by(|(_, a), (_, b)| a.through == b.through) {
+            for (guard, poll) in together {
                 listened.observe(guard, poll);
                 if let Some(split) = &split {
                     split.observe(&mut listened, guard, &warm_up, poll);
                 }
             }
-            listened.running.suite.remark(guard, advance.problem);
-            listened.running.set_cursor(guard, cursor);
+            found = listened.running.suite.is_harmful(&listened.config);
+            if found {
+                break;
+            }
         }
         let reports = listened.running.suite.reports(&listened.config);
-        self.blind = self.blindness(&listened, &reports, &warm_up);
+        // What was left unread after harm was found is not missing.
+        self.blind = self.blindness(&listened, &reports, &warm_up).filter(|_| !found);
         self.store(&listened);
         self.judged = reports;
     }

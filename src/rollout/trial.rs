@@ -204,7 +204,8 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms,
-                baseline_window_ms: if known { window_ms } else { HISTORY_MS.unsigned_abs() },
+                // However long the first answer has been waited for, it reaches back an hour before the trial.
+                baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
             })
         })
         .collect()
