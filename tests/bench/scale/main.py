@@ -126,9 +126,9 @@ def main():
         time.sleep(20)
         say("restart")
         guardbit.restart()
-        figures["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+        first = round(guardbit.all_looked_at(models), 1)
         time.sleep(15)
-        figures["idle"] = measure(api, guardbit, metrics, WINDOW)
+        figures["idle"] = {**measure(api, guardbit, metrics, WINDOW), "first_look_s": first}
         say(json.dumps(figures))
     if what in ("rollouts", "all"):
         say("rolling out")
@@ -137,11 +137,11 @@ def main():
         weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
         await_models(api, models, weight, "on trial", models / 2 + 240)
         time.sleep(90)
-        figures["rollouts"] = measure(api, guardbit, metrics, 2 * WINDOW)
+        figures["in progress"] = measure(api, guardbit, metrics, 2 * WINDOW)
         say(json.dumps(figures))
         say("restart")
         guardbit.restart()
-        figures["rollouts"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+        figures["in progress"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
     print(json.dumps(figures))
 
 
