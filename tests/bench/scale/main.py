@@ -90,7 +90,7 @@ def measure(api, guardbit, metrics, seconds):
     after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
     cpu, requests, writes, queries, looks = ((b - a) / minutes for a, b in zip(before, after))
     return {
-        "rss_mib": round(guardbit.status("VmRSS"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
+        "rss_mib": round(guardbit.status("VmRSS"), 1), "anonymous_mib": round(guardbit.status("RssAnon"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
         "cpu_s_per_min": round(cpu, 2), "requests_per_min": round(requests, 1), "writes_per_min": round(writes, 1),
         "queries_per_min": round(queries, 1), "looks_per_min": round(looks, 1),
     }
