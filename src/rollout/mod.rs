@@ -17,10 +17,11 @@ pub mod observation;
 pub mod plan;
 mod trial;
 
+pub use capacity::control_weight;
 pub use listen::guard_status;
 pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
-pub use trial::{Ask, AskedArm, GuardQuery, watch};
+pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
 use crate::api::validate;
 
