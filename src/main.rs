@@ -7,6 +7,7 @@ use guardbit::cli::{Cli, Command, crds, run, simulate};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Plan(args) => plan::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
         Command::Crds => match crds::yaml() {
