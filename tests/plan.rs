@@ -63,7 +63,7 @@ fn what_cannot_decide_in_time_is_said_in_a_sentence_with_a_remedy() {
 #[test]
 fn more_traffic_is_decided_sooner() {
     let median = |rps| json(rps)["climbs"][0]["steps"][2]["guards"][1]["harm"][2]["found"]["median"].as_f64();
-    let (slow, fast) = (median("20"), median("2000"));
+    let (slow, fast) = (median("20"), median("400"));
     assert!(
         fast.expect("decided") < slow.unwrap_or(f64::INFINITY),
         "{fast:?} against {slow:?}"
