@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, crds, run, simulate};
+use guardbit::cli::{Cli, Command, crds, plan, run, simulate};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
