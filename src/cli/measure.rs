@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::api::{Guard, QuantizedModelSpec};
 use crate::controller::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient};
+use crate::evidence::presets;
 use crate::evidence::{
     ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Matrix, Observed, PartKind, arm_query, histogram_query,
 };
@@ -63,7 +64,7 @@ impl Measure {
         let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
         let mut measure = Self::default();
         let interval = spec.rollout.interval.millis().unwrap_or(15_000);
-        for guard in &spec.guards {
+        for guard in &presets::guards(spec) {
             let asked = runtime.block_on(ask(&client, guard, arm, now));
             let Some((samples, fields)) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))? else {
                 continue;
@@ -125,6 +126,8 @@ fn matrices(samples: &ArmSamples) -> Vec<&Matrix> {
     match samples {
         ArmSamples::Proportion { part, total, .. } => vec![part, total],
         ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
+        // Nobody asks for these here.
+        ArmSamples::Ratio { .. } | ArmSamples::Native(_) => Vec::new(),
     }
 }
 

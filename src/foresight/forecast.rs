@@ -428,7 +428,7 @@ fn effects(guard: &GuardConfig, name: &str, traffic: &Traffic) -> Vec<(Effect, f
             .filter(|distance| *distance <= 0.5)
             .map(|distance| (Effect::Drift(distance), distance, format!("TV {}", trimmed(distance))))
             .collect(),
-        (GuardConfig::Proportion { .. } | GuardConfig::Query { .. }, _) => Vec::new(),
+        (GuardConfig::Proportion { .. } | GuardConfig::Ratio { .. } | GuardConfig::Query { .. }, _) => Vec::new(),
     }
 }
 

@@ -94,7 +94,7 @@ fn work(scene: &Scene<'_>, run: &Run) -> f64 {
         .filter(|(name, _)| scene.only.is_none_or(|only| only == *name));
     let cost: f64 = guards
         .map(|(_, guard)| match guard {
-            GuardConfig::Query { .. } => 0.1,
+            GuardConfig::Ratio { .. } | GuardConfig::Query { .. } => 0.1,
             GuardConfig::Proportion { .. } => 1.0,
             GuardConfig::Latency { .. } => 4.0,
             GuardConfig::Fidelity { .. } => 20.0,

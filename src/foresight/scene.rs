@@ -199,7 +199,7 @@ impl Scene<'_> {
 pub(super) fn of_baseline(guard: &GuardConfig, split: Split) -> f64 {
     match guard {
         GuardConfig::Fidelity { .. } => split.reference,
-        GuardConfig::Proportion { .. } | GuardConfig::Latency { .. } => split.baseline,
+        GuardConfig::Proportion { .. } | GuardConfig::Latency { .. } | GuardConfig::Ratio { .. } => split.baseline,
         GuardConfig::Query { .. } => 0.0,
     }
 }

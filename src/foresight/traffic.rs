@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::evidence::{Buckets, Counts, Observed};
+use crate::evidence::{Amounts, Buckets, Counts, Observed};
 use crate::judge::{GuardConfig, SuiteConfig};
 
 use super::normal::{normal, quantile};
@@ -50,6 +50,8 @@ pub enum Shape {
     },
     /// A value that stays within its bounds: there is no sampling model of it.
     Value(f64),
+    /// What an event costs, as a factor of what it costs the baseline; no sampling model either.
+    Cost(f64),
 }
 
 /// A distribution of latencies.
@@ -190,6 +192,10 @@ impl Traffic {
                 Shape::Value(max.or(*min).unwrap_or(0.0)),
                 format!("{name}: its value stays within bounds, for there is no sampling model of it"),
             ),
+            GuardConfig::Ratio { max, .. } => (
+                Shape::Cost(max.min(1.0)),
+                format!("{name}: it stays within its bound, for there is no sampling model of it"),
+            ),
         };
         self.assumptions.push(told);
         let stream = Stream { per_second: rps, shape };
@@ -230,7 +236,11 @@ fn shape(history: &[Observed]) -> Option<(u64, Shape)> {
                 let Observed::Histogram { baseline, .. } = poll else {
                     continue;
                 };
-                let Buckets { bounds, counts } = baseline;
+                let Buckets {
+                    bounds,
+                    counts,
+                    pods: _,
+                } = baseline;
                 for (bound, n) in bounds.iter().zip(counts) {
                     match sums.iter_mut().find(|(b, _)| b == bound) {
                         Some((_, sum)) => *sum += n,
@@ -246,6 +256,8 @@ fn shape(history: &[Observed]) -> Option<(u64, Shape)> {
             let shares = sums.iter().map(|(_, x)| *x).chain([above]).map(share).collect();
             Some((n, Shape::Outputs { bounds, shares }))
         }
+        // What it costs says nothing of how often; it is assumed to stay within its bound.
+        Observed::Ratio { .. } => None,
         Observed::Value(value) => Some((1, Shape::Value(*value))),
     }
 }
@@ -323,8 +335,8 @@ impl Stream {
                         .collect::<Vec<_>>()
                 };
                 Observed::Histogram {
-                    candidate: buckets(random, bounds, &shares(scale), mean(candidate)),
-                    baseline: buckets(random, bounds, &shares(1.0), mean(baseline)),
+                    candidate: buckets(random, bounds, &shares(scale), candidate, mean(candidate)),
+                    baseline: buckets(random, bounds, &shares(1.0), baseline, mean(baseline)),
                 }
             }
             Shape::Outputs { bounds, shares } => {
@@ -333,17 +345,29 @@ impl Stream {
                     _ => shares.clone(),
                 };
                 Observed::Histogram {
-                    candidate: buckets(random, bounds, &moved, mean(candidate)),
-                    baseline: buckets(random, bounds, shares, mean(baseline)),
+                    candidate: buckets(random, bounds, &moved, candidate, mean(candidate)),
+                    baseline: buckets(random, bounds, shares, baseline, mean(baseline)),
                 }
             }
             Shape::Value(value) => Observed::Value(*value),
+            Shape::Cost(factor) => {
+                let amounts = |share: f64, factor: f64| Amounts {
+                    numerator: mean(share) * factor,
+                    denominator: mean(share),
+                };
+                Observed::Ratio {
+                    candidate: amounts(candidate, *factor),
+                    baseline: amounts(baseline, 1.0),
+                }
+            }
         }
     }
 }
 
-fn buckets(random: &mut Random, bounds: &[f64], shares: &[f64], mean: f64) -> Buckets {
+/// One poll of an arm that gets `share` of the traffic, `mean` events. Capacity follows the weights: every pod carries as much.
+fn buckets(random: &mut Random, bounds: &[f64], shares: &[f64], share: f64, mean: f64) -> Buckets {
     Buckets {
+        pods: (100.0 * share).round().max(1.0) as u32,
         bounds: bounds.to_vec(),
         counts: shares.iter().map(|share| random.poisson(mean * share)).collect(),
     }

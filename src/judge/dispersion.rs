@@ -24,22 +24,41 @@ const PRIOR: f64 = 20.0;
 /// The same for the split of bad events between the arms: it is expected to be as bursty as the baseline.
 const SPLIT_PRIOR: f64 = 40.0;
 
+/// φ at the least: no real traffic is as even as independent events, and a candidate that is a little burstier than its
+/// baseline (by a quarter, say) cannot be told from one that is not before it is judged.
+const LEAST: f64 = 1.1;
+
 /// φ that is expected of a baseline whose past nobody knows, beyond 1. It comes down by half with every block, for the
-/// damage of clumps is early, and an arm without failures never tells how bursty they are.
-const SUSPICION: f64 = 1.5;
+/// damage of clumps is early, and an arm without failures never tells how bursty they are. More would be safer where failures
+/// come in threes, and too slow where they do not.
+const SUSPICION: f64 = 0.2;
+
+/// What a block counts at the most, as a multiple of the usual one. An incident has a hundred times the events of a quiet
+/// hour: counted whole, the blocks in which it begins and ends would pass for burstiness for hours, and hide harm.
+const HEAVIEST: f64 = 4.0;
+
+/// φ of a block at the most.
+const WILDEST: f64 = 8.0;
 
 /// A ratio of sums: variance that was seen, and variance that independent events would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Ratio {
+    blocks: f64,
     seen: f64,
     expected: f64,
 }
 
 impl Ratio {
     fn add(&mut self, seen: f64, expected: f64) {
+        let counted = if self.blocks > 0.0 {
+            expected.min(HEAVIEST * self.expected / self.blocks)
+        } else {
+            expected
+        };
         let keep = 0.5f64.powf(1.0 / HALF_LIFE);
-        self.seen = keep * self.seen + seen;
-        self.expected = keep * self.expected + expected;
+        self.blocks = keep * self.blocks + 1.0;
+        self.seen = keep * self.seen + (seen / expected).min(WILDEST) * counted;
+        self.expected = keep * self.expected + counted;
     }
 
     /// Shrunken towards `prior`, which counts as much as `weight`.
@@ -110,7 +129,7 @@ impl Dispersion {
         }
     }
 
-    /// φ, 1 or more.
+    /// φ, 1.1 or more.
     pub(super) fn phi(&self) -> f64 {
         let expected = if self.past {
             1.0
@@ -118,7 +137,7 @@ impl Dispersion {
             1.0 + SUSPICION * 0.5f64.powf(self.polls as f64 / BLOCK as f64)
         };
         let baseline = self.baseline.phi(expected);
-        baseline.max(self.split.shrunken(baseline, SPLIT_PRIOR)).max(1.0)
+        baseline.max(self.split.shrunken(baseline, SPLIT_PRIOR)).max(LEAST)
     }
 }
 

@@ -100,12 +100,12 @@ pub struct Alternatives {
 /// For shares of bad events.
 pub const SHARES: Alternatives = Alternatives {
     odds: &[
-        (1.5, 0.14),
-        (2.0, 0.48),
-        (2.8, 0.18),
-        (4.5, 0.11),
+        (1.5, 0.06),
+        (2.0, 0.50),
+        (2.8, 0.16),
+        (4.5, 0.20),
         (10.0, 0.06),
-        (25.0, 0.03),
+        (25.0, 0.02),
     ],
     plug_in: 0.0,
 };

@@ -12,6 +12,19 @@ pub enum Guards {
     Suite,
 }
 
+/// What a row must reach. Shares are in percent.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal {
+    /// Rolled back at the most.
+    RolledBackAtMost(f64),
+    /// The upper 99% confidence bound of what is rolled back is below.
+    RolledBackSurelyBelow(f64),
+    /// Rolled back at the least, and the median of the minutes at the most.
+    RolledBack(f64, f64),
+    /// Promoted at the least, within so many minutes.
+    Promoted(f64, f64),
+}
+
 /// One row of the table.
 pub struct Row {
     pub truth: &'static str,
@@ -25,9 +38,25 @@ pub struct Row {
     pub past: bool,
     /// How long the step is held at the least: what begins late is on trial only if nothing was promoted before.
     pub hold: &'static str,
+    pub goals: Vec<Goal>,
 }
 
 impl Row {
+    fn reaches(mut self, goal: Goal) -> Self {
+        self.goals.push(goal);
+        self
+    }
+
+    /// Rollouts that it takes, where `usual` is the number of most: a bound close to a rate needs more.
+    pub fn rollouts(&self, usual: u64) -> u64 {
+        let bounded = |goal: &Goal| matches!(goal, Goal::RolledBackSurelyBelow(_));
+        if self.goals.iter().any(bounded) {
+            8 * usual
+        } else {
+            usual
+        }
+    }
+
     fn without_metrics(self, gap: (f64, f64)) -> Self {
         Self { gap, ..self }
     }
@@ -71,6 +100,7 @@ fn row(truth: &'static str, guards: Guards, stable: Arm, candidate: Arm, onset: 
         gap: (0.0, 0.0),
         past: true,
         hold: "1m",
+        goals: Vec::new(),
     }
 }
 
@@ -84,16 +114,22 @@ fn incident(minute: f64) -> f64 {
 
 /// All rows: 18 rps on stable and 2 rps on the candidate, 0.5% errors, where nothing else is said.
 pub fn rows() -> Vec<Row> {
-    let edge: fn(f64) -> f64 = |_| 0.01;
-    let restarting = |arm: Arm| Arm {
-        restarts: Some(20.0),
-        ..arm
-    };
-    let clumped = |arm: Arm, clumps| Arm { clumps, ..arm };
-    let mut rows = vec![
-        errors("equal", |_| 0.005, None),
-        errors("tolerated: 0.75%", |_| 0.0075, None),
-        errors("exactly at the edge: 1%", edge, None),
+    let mut rows = harmless();
+    rows.extend(at_the_edge());
+    rows.extend(harmful());
+    rows.extend(suites());
+    rows.extend(latency_and_drift());
+    rows
+}
+
+fn harmless() -> Vec<Row> {
+    let rare = Goal::RolledBackAtMost(1.0);
+    vec![
+        errors("equal", |_| 0.005, None).reaches(rare),
+        errors("equal, stable has no past", |_| 0.005, None)
+            .without_past()
+            .reaches(rare),
+        errors("tolerated: 0.75%", |_| 0.0075, None).reaches(rare),
         row(
             "5-minute incident on both arms",
             Guards::Errors,
@@ -103,7 +139,8 @@ pub fn rows() -> Vec<Row> {
             },
             failing(incident),
             None,
-        ),
+        )
+        .reaches(rare),
         row(
             "equal, an hour without metrics but for the first minutes",
             Guards::Errors,
@@ -111,91 +148,112 @@ pub fn rows() -> Vec<Row> {
             at(2.0),
             None,
         )
-        .without_metrics((3.0, 60.1)),
-        row(
-            "at the edge, restarts every 5 min",
-            Guards::Errors,
-            restarting(GOOD),
-            restarting(failing(edge)),
-            None,
-        ),
-        row(
-            "at the edge, 20 minutes without metrics",
-            Guards::Errors,
-            GOOD,
-            failing(edge),
-            None,
-        )
-        .without_metrics((10.0, 30.0)),
-        row(
+        .without_metrics((3.0, 60.1))
+        .reaches(Goal::RolledBackAtMost(0.0)),
+    ]
+}
+
+/// Exactly at the edge of the tolerance: what `falseRollback` promises.
+fn at_the_edge() -> Vec<Row> {
+    let edge = |truth, stable: Arm, candidate: Arm| row(truth, Guards::Errors, stable, candidate, None);
+    let one = || failing(|_| 0.01);
+    let restarting = |arm: Arm| Arm {
+        restarts: Some(20.0),
+        ..arm
+    };
+    let clumped = |arm: Arm, clumps| Arm { clumps, ..arm };
+    let kept = [
+        edge("exactly at the edge: 1%", GOOD, one()),
+        edge("at the edge, stable has no past", GOOD, one()).without_past(),
+        edge("at the edge, restarts every 5 min", restarting(GOOD), restarting(one())),
+        edge("at the edge, 20 minutes without metrics", GOOD, one()).without_metrics((10.0, 30.0)),
+        edge(
             "at the edge, over-dispersed by 25% on the candidate only",
-            Guards::Errors,
             GOOD,
-            clumped(failing(edge), QUARTER),
-            None,
+            clumped(one(), QUARTER),
         ),
-        row(
+        edge(
             "at the edge, failures in threes on both arms",
-            Guards::Errors,
             clumped(GOOD, THREES),
-            clumped(failing(edge), THREES),
-            None,
+            clumped(one(), THREES),
         ),
-        errors("at the edge, stable has no past", edge, None).without_past(),
-        row(
+    ];
+    let mut rows: Vec<Row> = kept
+        .into_iter()
+        .map(|row| row.reaches(Goal::RolledBackSurelyBelow(5.0)))
+        .collect();
+    // No test that finds 5% within five polls can know that the failures of a newborn baseline come in threes.
+    rows.push(
+        edge(
             "at the edge, failures in threes on both arms, stable has no past",
-            Guards::Errors,
             clumped(GOOD, THREES),
-            clumped(failing(edge), THREES),
-            None,
+            clumped(one(), THREES),
         )
         .without_past(),
-        errors("2%, stable has no past", |_| 0.02, Some(0.0)).without_past(),
-        errors("2%", |_| 0.02, Some(0.0)),
-        errors("5%", |_| 0.05, Some(0.0)),
-        row(
-            "5%, failures in threes on both arms",
-            Guards::Errors,
-            clumped(GOOD, THREES),
-            clumped(failing(|_| 0.05), THREES),
-            Some(0.0),
-        ),
+    );
+    rows
+}
+
+fn harmful() -> Vec<Row> {
+    let two = || errors("2%", |_| 0.02, Some(0.0));
+    let five = || errors("5%", |_| 0.05, Some(0.0));
+    let tenth = || {
+        let candidate = Arm {
+            rps: 0.2,
+            ..failing(|_| 0.05)
+        };
         row(
             "5% at a tenth of the traffic",
             Guards::Errors,
             at(1.8),
-            Arm {
-                rps: 0.2,
-                ..failing(|_| 0.05)
-            },
+            candidate,
+            Some(0.0),
+        )
+    };
+    let named = |truth, row: Row| Row { truth, ..row }.without_past();
+    let late2 = |minute: f64| if minute < 20.0 { 0.005 } else { 0.02 };
+    let late5 = |minute: f64| if minute < 20.0 { 0.005 } else { 0.05 };
+    let after_incident = |minute: f64| if minute < 30.0 { incident(minute) } else { 0.05 };
+    let (clumped, clumped_candidate) = (
+        Arm { clumps: THREES, ..GOOD },
+        Arm {
+            clumps: THREES,
+            ..failing(|_| 0.05)
+        },
+    );
+    vec![
+        two().reaches(Goal::RolledBack(99.0, 8.0)),
+        named("2%, stable has no past", two()).reaches(Goal::RolledBack(99.0, 8.0)),
+        five().reaches(Goal::RolledBack(100.0, 1.25)),
+        named("5%, stable has no past", five()).reaches(Goal::RolledBack(100.0, 1.25)),
+        tenth().reaches(Goal::RolledBack(99.5, 10.0)),
+        named("5% at a tenth of the traffic, stable has no past", tenth()).reaches(Goal::RolledBack(99.5, 10.0)),
+        row(
+            "5%, failures in threes on both arms",
+            Guards::Errors,
+            clumped,
+            clumped_candidate,
             Some(0.0),
         ),
-        errors("2% from minute 20", |m| if m < 20.0 { 0.005 } else { 0.02 }, Some(20.0)).held_for_an_hour(),
-        errors("5% from minute 20", |m| if m < 20.0 { 0.005 } else { 0.05 }, Some(20.0)).held_for_an_hour(),
-        row("equal", Guards::Suite, GOOD, at(2.0), None),
-        row("2%", Guards::Suite, GOOD, failing(|_| 0.02), Some(0.0)),
-        row("5%", Guards::Suite, GOOD, failing(|_| 0.05), Some(0.0)),
+        errors("2% from minute 20", late2, Some(20.0)).held_for_an_hour(),
+        errors("5% from minute 20", late5, Some(20.0)).held_for_an_hour(),
         row(
-            "latency × 1.02",
-            Guards::Latency,
-            GOOD,
+            "5% from minute 30, after a 5-minute incident on both arms",
+            Guards::Errors,
             Arm {
-                slowdown: 1.02,
-                ..at(2.0)
+                errors: incident,
+                ..GOOD
             },
-            None,
-        ),
-        row(
-            "latency × 1.4",
-            Guards::Latency,
-            GOOD,
-            Arm {
-                slowdown: 1.4,
-                ..at(2.0)
-            },
-            Some(0.0),
-        ),
-    ];
+            failing(after_incident),
+            Some(30.0),
+        )
+        .held_for_an_hour(),
+    ]
+}
+
+/// All three guards together.
+fn suites() -> Vec<Row> {
+    let suite = |truth, errors| row(truth, Guards::Suite, GOOD, failing(errors), Some(0.0));
     let mut busy = row(
         "equal, 20 + 180 rps, a reference arm of 20 rps",
         Guards::Suite,
@@ -204,20 +262,28 @@ pub fn rows() -> Vec<Row> {
         None,
     );
     busy.arms.push(("reference", at(20.0)));
-    rows.push(busy);
-    for (truth, drift, harm) in [
-        ("drift of TV .033, 15 rps each", 0.033, false),
-        ("drift of TV .074, 15 rps each", 0.074, true),
-        ("drift of TV .095, 15 rps each", 0.095, true),
-        ("drift of TV .218, 15 rps each", 0.218, true),
-    ] {
-        rows.push(row(
-            truth,
-            Guards::Fidelity,
-            at(15.0),
-            Arm { drift, ..at(15.0) },
-            harm.then_some(0.0),
-        ));
-    }
-    rows
+    vec![
+        row("equal", Guards::Suite, GOOD, at(2.0), None)
+            .reaches(Goal::RolledBackAtMost(1.0))
+            .reaches(Goal::Promoted(95.0, 60.0)),
+        busy.reaches(Goal::RolledBackAtMost(1.0))
+            .reaches(Goal::Promoted(95.0, 7.0)),
+        suite("2%", |_| 0.02).reaches(Goal::RolledBack(99.0, 10.0)),
+        suite("2%, stable has no past", |_| 0.02).without_past(),
+        suite("5%", |_| 0.05).reaches(Goal::RolledBack(100.0, 1.5)),
+        suite("5%, stable has no past", |_| 0.05).without_past(),
+    ]
+}
+
+fn latency_and_drift() -> Vec<Row> {
+    let slower = |truth, slowdown, onset| row(truth, Guards::Latency, GOOD, Arm { slowdown, ..at(2.0) }, onset);
+    let drifting = |truth, drift, onset| row(truth, Guards::Fidelity, at(15.0), Arm { drift, ..at(15.0) }, onset);
+    vec![
+        slower("latency × 1.02", 1.02, None).reaches(Goal::RolledBackAtMost(1.0)),
+        slower("latency × 1.4", 1.4, Some(0.0)),
+        drifting("drift of TV .033, 15 rps each", 0.033, None).reaches(Goal::RolledBackAtMost(1.0)),
+        drifting("drift of TV .074, 15 rps each", 0.074, Some(0.0)),
+        drifting("drift of TV .095, 15 rps each", 0.095, Some(0.0)),
+        drifting("drift of TV .218, 15 rps each", 0.218, Some(0.0)),
+    ]
 }
