@@ -375,6 +375,19 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
     }
 }
 
+/// What will not decide in time, and nothing else: the part of a forecast that a reviewer must see.
+pub fn problems(question: &Question<'_>, budget: &Budget<'_>) -> Vec<Problem> {
+    let stage = Stagecraft::new(question);
+    let mut problems = Vec::new();
+    for (control_arm, candidates) in kinds(stage.spec) {
+        let runs = budget.run(&[stage.climb(control_arm, stage.deadline)], FIGURES);
+        if share(&runs[0], End::Open).share > TOO_MANY {
+            problems.push(remedy::problem(&stage, budget, control_arm, &candidates, &runs[0]));
+        }
+    }
+    problems
+}
+
 fn at(run: &Run, end: End) -> Option<f64> {
     (run.end == end).then_some(run.at)
 }

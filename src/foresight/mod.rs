@@ -17,7 +17,7 @@ mod traffic;
 
 pub use forecast::{
     Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, LatencyScale, Missed, Problem, Question, Remedy, StepOutlook,
-    forecast, latency_scales,
+    forecast, latency_scales, problems,
 };
 pub use headline::headline;
 pub use pool::Budget;
