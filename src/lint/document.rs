@@ -103,9 +103,11 @@ impl Read {
         };
         let refused = schema.refuses(&object);
         let broken = refused.iter().any(|r| r.rule == &SCHEMA);
-        let fields: Vec<String> = refused.iter().map(|r| r.field.clone()).collect();
+        let mut places = Vec::new();
         for r in refused {
-            self.findings.push(found(r.rule, &r.field, r.message));
+            let finding = found(r.rule, &r.field, r.message);
+            places.push((finding.line, finding.column));
+            self.findings.push(finding);
         }
         if broken {
             return;
@@ -118,15 +120,13 @@ impl Read {
             }
         };
         // What a rule of the API has said already need not be said again.
-        let problems = rollout::problems(&spec);
-        let mut usable = fields.is_empty();
-        for problem in problems
-            .iter()
-            .filter(|p| !fields.contains(&p.field) && !fields.contains(&parent(&p.field)))
-        {
+        let mut usable = places.is_empty();
+        for problem in rollout::problems(&spec) {
             usable = false;
-            self.findings
-                .push(found(&UNUSABLE_VALUE, &problem.field, problem.to_string()));
+            let finding = found(&UNUSABLE_VALUE, &problem.field, problem.to_string());
+            if !places.contains(&(finding.line, finding.column)) {
+                self.findings.push(finding);
+            }
         }
         if usable {
             self.models.push(Model {
@@ -136,10 +136,6 @@ impl Read {
             });
         }
     }
-}
-
-fn parent(field: &str) -> String {
-    field.rsplit_once('.').map_or("", |(parent, _)| parent).to_owned()
 }
 
 fn name(object: &Value, spec: &QuantizedModelSpec) -> String {

@@ -22,6 +22,16 @@ pub struct Schema {
     patterns: BTreeMap<String, Regex>,
 }
 
+/// What the patterns of quantities mean.
+const FORMS: [(&str, &str); 3] = [
+    (
+        r"^([0-9]+(ms|s|m|h))+$",
+        "a length of time, such as \"90s\" or \"1h30m\"",
+    ),
+    (r"^[0-9]+(\.[0-9]+)?%?$", "a share, such as \"0.5%\" or \"0.005\""),
+    (r"^-?[0-9]+(\.[0-9]+)?$", "a decimal number, such as \"0.941\""),
+];
+
 /// A field that would be refused.
 #[derive(Debug, PartialEq)]
 pub(super) struct Refused {
@@ -178,7 +188,7 @@ impl Schema {
                     nearest(text, names.iter().copied()).map_or_else(String::new, |n| format!(": did you mean {n}?"));
                 out.push(broken(
                     field,
-                    &format!("{text:?} is none of {}{meant}", names.join(", ")),
+                    &format!("is {text:?}, which is none of {}{meant}", names.join(", ")),
                 ));
             }
             return;
@@ -198,16 +208,20 @@ impl Schema {
             .and_then(|p| self.patterns.get(p))
             .is_some_and(|p| !p.is_match(text))
         {
-            let what = sentence(&schema["description"]);
-            out.push(broken(
-                field,
-                &format!("{text:?} is not of the form {}: {what}", pattern.unwrap_or_default()),
-            ));
+            let form = FORMS.iter().find(|(known, _)| pattern == Some(known));
+            let wanted = form.map_or_else(
+                || {
+                    let what = sentence(&schema["description"]);
+                    format!("of the form {}: {what}", pattern.unwrap_or_default())
+                },
+                |(_, what)| (*what).to_owned(),
+            );
+            out.push(broken(field, &format!("is {text:?}, and must be {wanted}")));
         }
         if schema["format"] == "date-time" && text.parse::<Timestamp>().is_err() {
             out.push(broken(
                 field,
-                &format!("{text:?} is no time; write it as \"2026-11-03T09:00:00Z\""),
+                &format!("is {text:?}, which is no time; write it as \"2026-11-03T09:00:00Z\""),
             ));
         }
     }
@@ -345,6 +359,9 @@ mod tests {
             "{:?}",
             schema.compiled.compilation_errors()
         );
+        for (pattern, _) in FORMS {
+            assert!(schema.patterns.contains_key(pattern), "{pattern}");
+        }
         assert!(schema.patterns.len() >= 8, "{:?}", schema.patterns.keys());
     }
 

@@ -240,13 +240,7 @@ impl GuardLook<'_> {
             .as_ref()
             .map_or(Ok(0.0), |a| a.value())
             .unwrap_or(0.0);
-        if absolute >= 1.0 {
-            self.add(
-                &NEVER_HEALTHY,
-                field,
-                "absolute: 100% tolerates everything, so neither harm nor health can be shown; write what may really go wrong, such as \"0.5%\"".to_owned(),
-            );
-        } else if absolute <= 0.0 && ratio <= 1.0 {
+        if absolute <= 0.0 && ratio <= 1.0 {
             let (severity, why) = if ratio >= 1.0 {
                 (
                     Severity::Error,
