@@ -244,7 +244,7 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
                 "    precision: FP32\n",
                 "    precision: FP16\n    quantization: {method: WeightOnly, weights: {bits: 16, type: Float, granularity: PerTensor}}\n",
             ),
-            "8:3 warning quantized-reference",
+            "8:5 warning quantized-reference",
         ),
         (
             CLEAN.replace(&"1".repeat(64), &"0".repeat(64)),
