@@ -69,12 +69,23 @@ const RUNS: u64 = 100;
 /// The exit code of what could not be run, as opposed to what was found.
 const COULD_NOT_RUN: u8 = 2;
 
+/// What is told.
+struct Told {
+    text: String,
+    /// For a person who sees the text.
+    total: Option<String>,
+    worst: Option<Severity>,
+}
+
 /// Prints the findings; fails if one of them is an error.
 pub fn start(args: &LintArgs) -> ExitCode {
     match run(args) {
-        Ok((text, worst)) => {
+        Ok(Told { text, total, worst }) => {
             if !text.is_empty() {
                 println!("{}", text.trim_end());
+            }
+            if let Some(total) = total {
+                eprintln!("{total}");
             }
             let least = if args.deny == Some(Deny::Warnings) {
                 Severity::Warning
@@ -94,8 +105,7 @@ pub fn start(args: &LintArgs) -> ExitCode {
     }
 }
 
-/// What to print, and the worst that was found.
-fn run(args: &LintArgs) -> Result<(String, Option<Severity>), String> {
+fn run(args: &LintArgs) -> Result<Told, String> {
     let schema = Schema::new();
     let mut findings = Vec::new();
     let mut models = 0;
@@ -123,15 +133,12 @@ fn run(args: &LintArgs) -> Result<(String, Option<Severity>), String> {
         ));
     }
     let worst = findings.iter().map(|f| f.finding.severity).max();
-    let text = match args.output {
-        Output::Text => {
-            eprintln!("{}", total(&findings, models));
-            lint::text(&findings)
-        }
-        Output::Json => lint::json(&findings).map_err(|e| e.to_string())?,
-        Output::Sarif => lint::sarif(&findings).map_err(|e| e.to_string())?,
+    let (text, total) = match args.output {
+        Output::Text => (lint::text(&findings), Some(total(&findings, models))),
+        Output::Json => (lint::json(&findings).map_err(|e| e.to_string())?, None),
+        Output::Sarif => (lint::sarif(&findings).map_err(|e| e.to_string())?, None),
     };
-    Ok((text, worst))
+    Ok(Told { text, total, worst })
 }
 
 fn total(findings: &[Located], models: usize) -> String {
