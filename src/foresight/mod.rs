@@ -4,6 +4,7 @@
 //! beside it; nothing is approximated by a formula that nobody checked. Owns how traffic is imagined and what is asked of
 //! it; must not judge (that is `judge`) nor know where traffic figures come from.
 
+mod begun;
 mod forecast;
 mod headline;
 mod normal;
@@ -15,6 +16,7 @@ mod scene;
 mod times;
 mod traffic;
 
+pub use begun::Begun;
 pub use forecast::{
     Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, LatencyScale, Missed, Problem, Question, Remedy, StepOutlook,
     forecast, latency_scales, problems,
