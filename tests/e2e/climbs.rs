@@ -8,6 +8,13 @@ use crate::stage::{MODEL, setting};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthy_int8_is_promoted() {
     let stage = setting("climb").variants(&["fp32", "int8"]).start().await;
+    let forecast = |s: &guardbit::api::QuantizedModelStatus| s.rollout.as_ref().and_then(|r| r.forecast.clone());
+    let begun = stage.until("a forecast", |s| forecast(s).is_some()).await;
+    let sentence = forecast(&begun).expect("just seen");
+    assert!(
+        sentence.starts_with("at ") && sentence.contains(" rps: ") && sentence.ends_with("; deadline 10m"),
+        "{sentence}"
+    );
     let promoted = stage.decided(Action::Promoted, "int8").await;
     for guard in ["errors", "latency", "drift"] {
         assert!(promoted.why.contains(guard), "{}", promoted.why);
