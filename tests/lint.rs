@@ -514,7 +514,12 @@ fn with_traffic_a_rollout_that_is_too_slow_is_told_with_a_remedy() {
     assert!(line.contains("the deadline is 4h"), "{line}");
     let fast = Temporary::new("fast.yaml", CLEAN.as_bytes());
     let (_, out, _) = lint(&["-f", fast.path(), "--rps", "500", "--seconds", "0.1"]);
-    assert_eq!(out, "");
+    let told: Vec<_> = out.lines().map(|l| l.rsplit(" [").next()).collect();
+    assert_eq!(told, [Some("latency-scale]")], "{out}");
+    assert!(
+        out.contains(":33:5: note: ") && out.contains("1.5 × at p50") || out.contains("1.51 × at p50"),
+        "{out}"
+    );
 }
 
 /// Answers queries as a Prometheus does that has these series: name, labels, values every 30 s up to now.
@@ -609,6 +614,7 @@ fn with_prometheus_the_real_series_are_looked_at() {
         told,
         [
             "29 warning no-series",
+            "33 note latency-scale",
             "34 error arm-label-missing",
             "35 warning budget-between-bounds",
             "39 error wrong-metric-type",

@@ -16,13 +16,13 @@ use crate::foresight::{Begun, Budget};
 use crate::rollout::Observation;
 
 /// Time that one forecast may take, on one processor.
-const TIME: Duration = Duration::from_millis(300);
+const TIME: Duration = Duration::from_millis(200);
 
 /// Runs of a scene at the most.
 const RUNS: u64 = 60;
 
-/// Rest after a forecast, as a multiple of what it took: a fifth of one processor is the most that all forecasts take.
-const REST: u32 = 4;
+/// Rest after a forecast, as a multiple of what it took: a twentieth of one processor is the most that all forecasts take.
+const REST: u32 = 19;
 
 /// Longest sentence, in characters: that of the API.
 const LONGEST: usize = 512;
@@ -30,6 +30,7 @@ const LONGEST: usize = 512;
 /// What was foreseen, by model.
 pub(super) struct Forecasts {
     turn: Semaphore,
+    rest: u32,
     known: Mutex<HashMap<String, Foreseen>>,
 }
 
@@ -61,6 +62,7 @@ impl Default for Forecasts {
     fn default() -> Self {
         Self {
             turn: Semaphore::new(1),
+            rest: REST,
             known: Mutex::default(),
         }
     }
@@ -113,7 +115,7 @@ impl Forecasts {
             let sentence = tokio::task::spawn_blocking(move || foresee(&begun)).await;
             let took = since.elapsed();
             this.keep(&uid, &of, sentence.ok().flatten());
-            tokio::time::sleep(took * REST).await;
+            tokio::time::sleep(took * this.rest).await;
         })
     }
 
@@ -167,6 +169,13 @@ mod tests {
         }
     }
 
+    fn restless() -> Arc<Forecasts> {
+        Arc::new(Forecasts {
+            rest: 0,
+            ..Forecasts::default()
+        })
+    }
+
     fn sentence(forecasts: &Forecasts, uid: &str) -> Option<String> {
         forecasts
             .known
@@ -178,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_forecast_is_a_sentence_and_a_rollout_that_has_ended_gets_none() {
-        let forecasts = Arc::new(Forecasts::default());
+        let forecasts = restless();
         let first = forecasts.begin("a".to_owned(), rollout(1), begun(200.0));
         let ended = forecasts.begin("b".to_owned(), rollout(1), begun(200.0));
         let again = forecasts.begin("c".to_owned(), rollout(1), begun(200.0));
@@ -202,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn forecasts_of_many_models_take_turns() {
-        let forecasts = Arc::new(Forecasts::default());
+        let forecasts = restless();
         let turn = forecasts.turn.acquire().await.unwrap();
         let tasks: Vec<_> = (0..50)
             .map(|i| forecasts.begin(format!("m{i}"), rollout(1), begun(200.0)))

@@ -109,6 +109,7 @@ rules! {
     DEADLINE_TOO_SHORT Error "deadline-too-short" "the steps take longer than the deadline allows"
     HOLD_SHORTER_THAN_LOOKS Note "hold-shorter-than-looks" "a step is held for longer than its hold says"
     SLOW_TO_DECIDE Warning "slow-to-decide" "with this traffic a good candidate misses the deadline"
+    LATENCY_SCALE Note "latency-scale" "how much slower a candidate may be within its tolerance"
     HOLD_WHEN_UNDECIDED Warning "hold-when-undecided" "an undecided candidate keeps its traffic, and nobody is asked"
     LAX_ERROR_RATE Warning "lax-error-rate" "a verdict that is wrong too often"
     CALIBRATION_MISSING Warning "calibration-missing" "a calibrated quantization without its calibration"

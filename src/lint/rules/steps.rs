@@ -5,11 +5,11 @@ use crate::rollout::control_weight;
 
 use super::super::document::Model;
 use super::super::rule::{
-    AT_LOAD_UNREACHABLE, DEADLINE_TOO_SHORT, Finding, HOLD_SHORTER_THAN_LOOKS, HOLD_WHEN_UNDECIDED, LAX_ERROR_RATE,
-    NEVER_HEALTHY, NO_HOLDOUT, SLOW_TO_DECIDE,
+    AT_LOAD_UNREACHABLE, DEADLINE_TOO_SHORT, Finding, HOLD_SHORTER_THAN_LOOKS, HOLD_WHEN_UNDECIDED, LATENCY_SCALE,
+    LAX_ERROR_RATE, NEVER_HEALTHY, NO_HOLDOUT, SLOW_TO_DECIDE,
 };
 use super::{Surroundings, field_of};
-use crate::foresight::Shape;
+use crate::foresight::{LatencyScale, Shape, latency_scales};
 use crate::judge::GuardConfig;
 use crate::rollout::{Stage, guards_of};
 
@@ -143,7 +143,9 @@ fn with_traffic(model: &Model, surroundings: &Surroundings, out: &mut Vec<Findin
             format!("{} ({})", problem.sentence, problem.candidates.join(", ")),
         ));
     }
-    for (name, guard) in &guards_of(spec, Stage::Rollout).guards {
+    let guards = guards_of(spec, Stage::Rollout);
+    scales(model, &latency_scales(&guards, traffic), out);
+    for (name, guard) in &guards.guards {
         let (GuardConfig::Proportion { tolerance }, Some(Shape::Share(bad))) =
             (guard, traffic.streams.get(name).map(|s| &s.shape))
         else {
@@ -161,6 +163,32 @@ fn with_traffic(model: &Model, surroundings: &Surroundings, out: &mut Vec<Findin
                 ),
             ));
         }
+    }
+}
+
+/// What the tolerance of each latency guard means for latencies.
+fn scales(model: &Model, scales: &[LatencyScale], out: &mut Vec<Finding>) {
+    for of_guard in scales.chunk_by(|a, b| a.guard == b.guard) {
+        let guard = &of_guard[0].guard;
+        let factors: Vec<_> = of_guard
+            .iter()
+            .map(|s| {
+                format!(
+                    "{:.2} × at p{} (watched at {:.0} ms)",
+                    s.scale,
+                    s.percentile,
+                    1000.0 * s.edge
+                )
+            })
+            .collect();
+        out.push(model.finding(
+            &LATENCY_SCALE,
+            &field_of(&model.spec, guard, "latency.tolerance"),
+            format!(
+                "within its tolerance of {guard} a candidate may take {} as long as its baseline; for less write a smaller ratio",
+                factors.join(", ")
+            ),
+        ));
     }
 }
 
