@@ -522,8 +522,11 @@ fn with_traffic_a_rollout_that_is_too_slow_is_told_with_a_remedy() {
     );
 }
 
-/// Answers queries as a Prometheus does that has these series: name, labels, values every 30 s up to now.
-fn prometheus(series: Vec<(&'static str, Value, fn(u32) -> u32)>) -> String {
+/// Name, labels, and the values of every 30 s up to now.
+type Recorded = (&'static str, Value, fn(u32) -> u32);
+
+/// Answers queries as a Prometheus does that has these series.
+fn prometheus(series: Vec<Recorded>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {

@@ -109,7 +109,7 @@ impl Reader {
             Event::SequenceStart(_, anchor, _) => self.open.push((Open::List(at, Vec::new()), anchor)),
             Event::MappingStart(_, anchor, _) => self.open.push((Open::Map(at, Vec::new(), None), anchor)),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !tag.is_some_and(|t| t.core_suffix() == Some("str"));
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|t| t.core_suffix() != Some("str"));
                 if let Some((Open::Map(_, _, key @ None), _)) = self.open.last_mut() {
                     *key = Some((text.into_owned(), at));
                     return Ok(());
