@@ -3,7 +3,7 @@
 use guardbit::api::{Action, Phase};
 use serde_json::json;
 
-use crate::stage::{MODEL, setting};
+use crate::stage::{MODEL, setting, shared_prometheus};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthy_int8_is_promoted() {
@@ -68,6 +68,33 @@ async fn healthy_int8_is_promoted() {
         says("decision").is_some_and(|d| d.contains("Promoted int8")),
         "{:?}",
         route.metadata.annotations
+    );
+    // What lint says of the sample, with the series that it really has.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args([
+            "lint",
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/samples/fraud-scorer.yaml"),
+        ])
+        .args(["--prometheus", &shared_prometheus(), "-o", "json"])
+        .args(["--arm", &format!("{{namespace={:?}}}", stage.namespace)])
+        .output()
+        .expect("guardbit starts");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(
+        (&told["errors"], output.status.code()),
+        (&json!(0), Some(0)),
+        "{told:#}"
+    );
+    let rules: Vec<_> = told["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|f| &f["rule"])
+        .collect();
+    assert!(
+        rules.contains(&&json!("latency-scale")),
+        "the traffic was measured: {told:#}"
     );
     stage.finish(3).await;
 }
