@@ -143,6 +143,21 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
             "30:7 warning arm-label-in-selector",
         ),
         (
+            with_guard("query: {promql: m, min: \"2\", max: \"1\"}"),
+            "40:38 error never-healthy",
+        ),
+        (
+            with_guard("armMatchers: Labels, armLabels: [{label: app, value: scorer}], query: {promql: m, max: \"1\"}"),
+            "40:40 error arms-not-told-apart",
+        ),
+        (
+            with(
+                "  rollout:\n",
+                "  prometheus: {armMatchers: Labels, armLabels: [{label: app, value: x}]}\n  rollout:\n",
+            ),
+            "40:37 error arms-not-told-apart",
+        ),
+        (
             with("bad: http_requests_total{code=~\"5..\"}", "bad: http_requests_total"),
             "29:7 error watches-nothing",
         ),
@@ -652,6 +667,14 @@ fn a_gauge_and_a_name_that_nothing_has_are_told_of() {
 #[test]
 fn a_prometheus_that_does_not_answer_is_no_finding() {
     let model = Temporary::new("unanswered.yaml", CLEAN.as_bytes());
+    let unusable = Temporary::new(
+        "unusable.yaml",
+        with("histogram: model_score", "histogram: sum(model_score)").as_bytes(),
+    );
+    let (code, out, _) = lint(&["-f", unusable.path(), "--prometheus", "http://127.0.0.1:1"]);
+    assert_eq!(code, 1, "what cannot be asked for is found without asking");
+    assert!(out.contains("[promql]"), "{out}");
+
     let (code, out, error) = lint(&["-f", model.path(), "--prometheus", "http://127.0.0.1:1"]);
     assert_eq!((code, out.as_str()), (2, ""), "{error}");
     assert!(error.contains("scorer: guard errors"), "{error}");

@@ -96,6 +96,7 @@ rules! {
     UNUSABLE_VALUE Error "unusable-value" "the API server takes it, and guardbit cannot use it"
     PROMQL Error "promql" "a selector or expression that guardbit cannot ask for"
     ARM_LABEL_IN_SELECTOR Warning "arm-label-in-selector" "a selector names a label that guardbit sets for each arm"
+    ARMS_NOT_TOLD_APART Error "arms-not-told-apart" "labels that are the same for every arm"
     WATCHES_NOTHING Warning "watches-nothing" "a guard watches nothing that a quantization can change"
     WRONG_METRIC_TYPE Warning "wrong-metric-type" "a guard counts a metric of another type than it needs"
     LATENCY_UNIT Warning "latency-unit" "the name of a histogram speaks of another unit than its guard"

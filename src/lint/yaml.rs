@@ -3,7 +3,7 @@
 //! Scalars are resolved by the rules of YAML 1.1, which `kubectl` follows: `version: 2026.10` is a number and `x: yes` a
 //! boolean. Aliases and merge keys are followed; how deep and how large a document may get is bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
@@ -61,7 +61,15 @@ pub(super) struct Documents {
 /// A collection that is not at its end.
 enum Open {
     List(Position, Vec<Rc<Node>>),
-    Map(Position, Vec<Entry>, Option<(String, Position)>),
+    Map(Position, Vec<Entry>, Keys),
+}
+
+/// The keys of a mapping that is not at its end.
+#[derive(Default)]
+struct Keys {
+    /// The one whose value comes next.
+    next: Option<(String, Position)>,
+    known: HashSet<String>,
 }
 
 /// Reads all documents.
@@ -107,11 +115,13 @@ impl Reader {
         };
         match event {
             Event::SequenceStart(_, anchor, _) => self.open.push((Open::List(at, Vec::new()), anchor)),
-            Event::MappingStart(_, anchor, _) => self.open.push((Open::Map(at, Vec::new(), None), anchor)),
+            Event::MappingStart(_, anchor, _) => self.open.push((Open::Map(at, Vec::new(), Keys::default()), anchor)),
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none_or(|t| t.core_suffix() != Some("str"));
-                if let Some((Open::Map(_, _, key @ None), _)) = self.open.last_mut() {
-                    *key = Some((text.into_owned(), at));
+                if let Some((Open::Map(_, _, keys), _)) = self.open.last_mut()
+                    && keys.next.is_none()
+                {
+                    keys.next = Some((text.into_owned(), at));
                     return Ok(());
                 }
                 let value = if plain {
@@ -173,9 +183,9 @@ impl Reader {
         match self.open.last_mut() {
             None => self.found.roots.push(node),
             Some((Open::List(_, items), _)) => items.push(node),
-            Some((Open::Map(_, entries, key), _)) => match key.take() {
+            Some((Open::Map(_, entries, keys), _)) => match keys.next.take() {
                 Some((key, at)) => {
-                    if key != "<<" && entries.iter().any(|entry| entry.key == key) {
+                    if key != "<<" && !keys.known.insert(key.clone()) {
                         self.found.problems.push(Problem {
                             at,
                             message: format!("{key:?} stands here for the second time; remove one of them"),
@@ -197,6 +207,10 @@ impl Reader {
     /// The entries with those that `<<` brings: what is written itself goes first.
     fn merged(&self, written: Vec<Entry>) -> Vec<Entry> {
         let (merges, mut entries): (Vec<_>, Vec<_>) = written.into_iter().partition(|entry| entry.key == "<<");
+        if merges.is_empty() {
+            return entries;
+        }
+        let mut known: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         for merge in merges {
             let sources = match &merge.value.kind {
                 Kind::List(items) => items.clone(),
@@ -205,7 +219,7 @@ impl Reader {
             for source in sources {
                 let Kind::Map(brought) = &source.kind else { continue };
                 for entry in brought {
-                    if !entries.iter().any(|own| own.key == entry.key) {
+                    if known.insert(entry.key.clone()) {
                         entries.push(entry.clone());
                     }
                 }

@@ -1,13 +1,13 @@
 //! Rules on what each guard asks: selectors, metrics, tolerances, budgets.
 
-use crate::api::{ArmMatchers, Guard, Latency, LatencyUnit, QuantizedModelSpec, ToleranceSpec};
+use crate::api::{ArmLabel, ArmMatchers, Decimal, Guard, Latency, LatencyUnit, QuantizedModelSpec, ToleranceSpec};
 use crate::evidence::promql::{PromqlError, Written, written};
 use crate::evidence::{arm_query, expression_query, histogram_query, presets};
 
 use super::super::document::Model;
 use super::super::rule::{
-    ARM_LABEL_IN_SELECTOR, AT_LOAD_MISSING, BUDGET_BETWEEN_BOUNDS, Finding, LATENCY_UNIT, NEVER_HEALTHY,
-    ONLY_PLAIN_RULES, PROMQL, Rule, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
+    ARM_LABEL_IN_SELECTOR, ARMS_NOT_TOLD_APART, AT_LOAD_MISSING, BUDGET_BETWEEN_BOUNDS, Finding, LATENCY_UNIT,
+    NEVER_HEALTHY, ONLY_PLAIN_RULES, PROMQL, Rule, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
 };
 use super::{Surroundings, bounds};
 
@@ -51,10 +51,20 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             out,
         };
         look.selectors();
+        look.bounds();
+        told_apart(
+            model,
+            &format!("spec.guards[{}].armLabels", guard.name),
+            &guard.arm_labels,
+            look.out,
+        );
         look.tolerances();
         if let Some(latency) = &guard.latency {
             look.latency(latency, surroundings);
         }
+    }
+    if let Some(prometheus) = &model.spec.prometheus {
+        told_apart(model, "spec.prometheus.armLabels", &prometheus.arm_labels, out);
     }
     let all = presets::guards(&model.spec);
     if all.iter().all(|g| g.ratio.is_some() || g.query.is_some()) {
@@ -170,7 +180,7 @@ impl GuardLook<'_> {
             let what = if metric == "up" {
                 "says whether a target can be scraped; a pod that cannot start is noticed without it"
             } else {
-                "tells of machines or of Kubernetes, and its series do not carry the labels of an arm"
+                "tells of machines or of Kubernetes, not of what the model answers"
             };
             self.add(
                 &WATCHES_NOTHING,
@@ -216,6 +226,20 @@ impl GuardLook<'_> {
                 }
             }
             Wanted::Expression => {}
+        }
+    }
+
+    fn bounds(&mut self) {
+        let bound = |decimal: &Option<Decimal>| decimal.as_ref().and_then(|d| d.value().ok());
+        let Some(query) = &self.guard.query else { return };
+        if let (Some(min), Some(max)) = (bound(&query.min), bound(&query.max))
+            && min > max
+        {
+            self.add(
+                &NEVER_HEALTHY,
+                "query.min",
+                format!("no value is at least {min} and at most {max}: every candidate would be harmful; exchange min and max"),
+            );
         }
     }
 
@@ -344,6 +368,22 @@ impl GuardLook<'_> {
                 budget.within
             ),
         );
+    }
+}
+
+/// Labels whose values are the same for every arm give all arms the same series.
+fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Finding>) {
+    let differs = |label: &ArmLabel| {
+        ["{deployment}", "{service}", "{revision}"]
+            .iter()
+            .any(|part| label.value.contains(part))
+    };
+    if !labels.is_empty() && !labels.iter().any(differs) {
+        out.push(model.finding(
+            &ARMS_NOT_TOLD_APART,
+            field,
+            "none of these values differs from arm to arm, so the candidate would be compared with itself; write {deployment}, {service} or {revision} into one of them".to_owned(),
+        ));
     }
 }
 
