@@ -275,6 +275,21 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
 }
 
 #[test]
+fn every_rule_is_tried_here() {
+    let untried: Vec<_> = guardbit::lint::ALL
+        .iter()
+        .filter(|rule| {
+            let expected = ["error", "warning", "note"].map(|severity| format!(" {severity} {}\"", rule.id));
+            let told = format!("[{}]", rule.id);
+            let source = include_str!("lint.rs");
+            !expected.iter().any(|e| source.contains(e)) && !source.contains(&told)
+        })
+        .map(|rule| rule.id)
+        .collect();
+    assert_eq!(untried, [""; 0]);
+}
+
+#[test]
 fn calibrated_methods_without_calibration_are_told_of() {
     let start = CLEAN.find("    calibration:").expect("there");
     let end = CLEAN.find("    validation:").expect("there");
