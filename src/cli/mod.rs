@@ -1,6 +1,7 @@
 //! The command line: arguments in, library calls out.
 
 pub mod crds;
+pub mod lint;
 mod measure;
 mod model;
 pub mod plan;
@@ -23,6 +24,8 @@ pub struct Cli {
 pub enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Say what is wrong with models before they are applied.
+    Lint(lint::LintArgs),
     /// Look ahead: how long will a rollout take, and what will it find?
     Plan(plan::PlanArgs),
     /// Run the controller.

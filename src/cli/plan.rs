@@ -59,9 +59,9 @@ enum Output {
 
 /// Matchers of one arm.
 #[derive(Clone, Debug)]
-struct Matchers(Vec<ArmMatcher>);
+pub(super) struct Matchers(pub(super) Vec<ArmMatcher>);
 
-fn matchers(text: &str) -> Result<Matchers, String> {
+pub(super) fn matchers(text: &str) -> Result<Matchers, String> {
     parse_matchers(text).map(Matchers).map_err(|e| e.to_string())
 }
 
@@ -72,7 +72,7 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match crate::api::Fraction::from(text).value() {
         Ok(value) if value < 1.0 => Ok(value),
         _ => Err("write a share below 1, such as 0.5%".to_owned()),

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
 use super::models::KeptModel;
-use super::{Context, Error, Settings, SharedHealth, call, leader, observe, record, stores};
+use super::{Context, Error, Settings, Shared, SharedHealth, call, leader, observe, record, stores};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
 const WAITING: u16 = 256;
@@ -73,10 +73,12 @@ pub async fn run(
 
 /// Looks after all models that are to be watched, until `stop` says so.
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
-    let turns = Arc::new(Semaphore::new(usize::from(settings.concurrency)));
+    let shared = Shared {
+        turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
+        forecasts: Arc::default(),
+    };
     let scopes = settings.scopes().into_iter().map(|namespace| {
-        let turns = Arc::clone(&turns);
-        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), turns);
+        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
         look_after(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
@@ -232,11 +234,13 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         route: cluster.route,
         evidence,
     };
-    let plan = rollout::decide(&observation);
+    let mut plan = rollout::decide(&observation);
+    let uid = model.uid().unwrap_or_default();
+    ctx.forecasts.tell(&uid, &observation, &mut plan.status);
     let owner = Owner {
         namespace: &namespace,
         name: &name,
-        uid: &model.uid().unwrap_or_default(),
+        uid: &uid,
         spec: &model.spec,
         status: &plan.status,
     };

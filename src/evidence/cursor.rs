@@ -275,14 +275,19 @@ impl Cursor {
 
     /// What the baseline did in the hour up to `until` (Unix ms), oldest first.
     pub fn history(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Observed> {
+        let polls = Self::past(samples, until, interval_ms).into_iter();
+        polls.map(|poll| poll.observed).collect()
+    }
+
+    /// The same with its times.
+    pub fn past(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Poll> {
         let baseline = GuardSamples {
             candidate: samples.baseline.nothing(),
             baseline: samples.baseline.clone(),
         };
-        let polls = Self::new(until.saturating_sub(HISTORY_MS))
+        Self::new(until.saturating_sub(HISTORY_MS))
             .advance(&baseline, until, interval_ms, &BTreeMap::new())
-            .polls;
-        polls.into_iter().map(|poll| poll.observed).collect()
+            .polls
     }
 
     fn proportion(&mut self, samples: &GuardSamples, grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {

@@ -111,6 +111,7 @@ impl Look<'_> {
             return;
         };
         rollout.plan_digest = digest;
+        rollout.forecast = None;
         rollout.promoting = false;
         rollout.weight_since = Some(now);
         // The highest step that the weight has reached.

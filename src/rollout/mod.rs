@@ -22,6 +22,7 @@ mod trial;
 mod warm_up;
 
 pub use capacity::control_weight;
+pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
 pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};

@@ -3,11 +3,18 @@
 use guardbit::api::{Action, Phase};
 use serde_json::json;
 
-use crate::stage::{MODEL, setting};
+use crate::stage::{MODEL, setting, shared_prometheus};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthy_int8_is_promoted() {
     let stage = setting("climb").variants(&["fp32", "int8"]).start().await;
+    let forecast = |s: &guardbit::api::QuantizedModelStatus| s.rollout.as_ref().and_then(|r| r.forecast.clone());
+    let begun = stage.until("a forecast", |s| forecast(s).is_some()).await;
+    let sentence = forecast(&begun).expect("just seen");
+    assert!(
+        sentence.starts_with("at ") && sentence.contains(" rps: ") && sentence.ends_with("; deadline 10m"),
+        "{sentence}"
+    );
     let promoted = stage.decided(Action::Promoted, "int8").await;
     for guard in ["errors", "latency", "drift"] {
         assert!(promoted.why.contains(guard), "{}", promoted.why);
@@ -61,6 +68,33 @@ async fn healthy_int8_is_promoted() {
         says("decision").is_some_and(|d| d.contains("Promoted int8")),
         "{:?}",
         route.metadata.annotations
+    );
+    // What lint says of the sample, with the series that it really has.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args([
+            "lint",
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/samples/fraud-scorer.yaml"),
+        ])
+        .args(["--prometheus", &shared_prometheus(), "-o", "json"])
+        .args(["--arm", &format!("{{namespace={:?}}}", stage.namespace)])
+        .output()
+        .expect("guardbit starts");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(
+        (&told["errors"], output.status.code()),
+        (&json!(0), Some(0)),
+        "{told:#}"
+    );
+    let rules: Vec<_> = told["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|f| &f["rule"])
+        .collect();
+    assert!(
+        rules.contains(&&json!("latency-scale")),
+        "the traffic was measured: {told:#}"
     );
     stage.finish(3).await;
 }

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod deadlines;
+mod forecasts;
 mod golden;
 mod kstatus;
 mod natives;
