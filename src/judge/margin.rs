@@ -100,11 +100,11 @@ pub struct Alternatives {
 /// For shares of bad events.
 pub const SHARES: Alternatives = Alternatives {
     odds: &[
-        (1.5, 0.06),
-        (2.0, 0.50),
-        (2.8, 0.16),
-        (4.5, 0.20),
-        (10.0, 0.06),
+        (1.5, 0.04),
+        (2.0, 0.60),
+        (2.8, 0.13),
+        (4.5, 0.16),
+        (10.0, 0.05),
         (25.0, 0.02),
     ],
     plug_in: 0.0,
@@ -228,7 +228,7 @@ impl Harm {
 }
 
 /// Share of the wealth that bets on a later start of harm.
-const LATE: f64 = 0.15;
+const LATE: f64 = 0.08;
 
 /// Wealth of a process that runs from the start, and of one that starts later.
 fn start(regime: Regime) -> (f64, f64) {
