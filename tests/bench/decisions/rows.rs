@@ -51,11 +51,7 @@ impl Row {
     /// median that may hardly stray.
     pub fn rollouts(&self, usual: u64) -> u64 {
         let close = |goal: &Goal| matches!(goal, Goal::RolledBackSurelyBelow(_) | Goal::RolledBack(..));
-        if self.goals.iter().any(close) {
-            8 * usual
-        } else {
-            usual
-        }
+        if self.goals.iter().any(close) { 8 * usual } else { usual }
     }
 
     fn without_metrics(self, gap: (f64, f64)) -> Self {
