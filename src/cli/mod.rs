@@ -1,8 +1,10 @@
 //! The command line: arguments in, library calls out.
 
+mod backtest;
 pub mod crds;
 mod model;
 pub mod run;
+pub mod server;
 pub mod simulate;
 
 use clap::{Parser, Subcommand};
@@ -24,5 +26,5 @@ pub enum Command {
     /// Run the controller.
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }

@@ -12,6 +12,8 @@ const LOOKBACK_MS: i64 = 300_000;
 pub struct Recording {
     series: Vec<Series>,
     by_name: HashMap<String, Vec<usize>>,
+    /// What a server answered to free expressions, by guard and time (Unix ms).
+    values: BTreeMap<String, Vec<(i64, Matrix)>>,
 }
 
 /// Series that a selection means, found once.
@@ -30,7 +32,28 @@ impl Recording {
             let name = series.labels.get("__name__").cloned().unwrap_or_default();
             by_name.entry(name).or_default().push(at);
         }
-        Self { series, by_name }
+        Self {
+            series,
+            by_name,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// With what a server answered to the free expressions of guards, by guard and time (Unix ms): these are not evaluated.
+    pub fn with_values(mut self, mut values: BTreeMap<String, Vec<(i64, Matrix)>>) -> Self {
+        values
+            .values_mut()
+            .for_each(|answers| answers.sort_by_key(|(at, _)| *at));
+        self.values = values;
+        self
+    }
+
+    /// The newest answer for a guard in `(from, through]` (Unix ms), where a server was asked at all.
+    pub fn value(&self, guard: &str, from: i64, through: i64) -> Option<Matrix> {
+        let answers = self.values.get(guard)?;
+        let end = answers.partition_point(|(at, _)| *at <= through);
+        let newest = answers[..end].last().filter(|(at, _)| *at > from);
+        Some(newest.map(|(_, matrix)| matrix.clone()).unwrap_or_default())
     }
 
     /// The series.
