@@ -14,7 +14,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{Duration, Guard, QuantizedModelSpec};
 use crate::controller::prometheus::{PrometheusClient, PrometheusError};
 use crate::evidence::presets::guards;
-use crate::evidence::{ArmMatcher, Matrix, Series, arm_query, expression_query, histogram_query};
+use crate::evidence::{ArmMatcher, Labels, Matrix, Series, arm_query, expression_query, histogram_query};
 use crate::simulate::Arms;
 use crate::simulate::recording::Recording;
 
@@ -101,7 +101,7 @@ pub(super) async fn fetch(
         .map(|question| ask(client, question, &ways, stretch))
         .buffer_unordered(AT_ONCE);
     let mut answers = std::pin::pin!(answers);
-    let mut series: BTreeMap<BTreeMap<String, String>, Vec<(i64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
     let mut values: BTreeMap<String, Vec<(i64, Matrix)>> = BTreeMap::new();
     while let Some(answer) = answers.try_next().await? {
         progress.step();

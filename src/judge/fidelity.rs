@@ -246,3 +246,40 @@ pub(super) fn count(bins: &[u64], set: u16) -> Counts {
 fn add(total: &mut [u64], more: &[u64]) {
     total.iter_mut().zip(more).for_each(|(t, m)| *t += m);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Row {
+        candidate: Vec<u64>,
+        reference: Vec<u64>,
+        tv: f64,
+        psi: f64,
+        js: f64,
+    }
+
+    #[derive(Deserialize)]
+    struct Vectors {
+        rows: Vec<Row>,
+    }
+
+    #[test]
+    fn the_distances_that_are_told_are_those_of_scipy() {
+        let vectors: Vectors =
+            serde_json::from_str(include_str!("../../tests/testdata/vectors/distances.json")).unwrap();
+        assert!(vectors.rows.len() > 10);
+        for row in vectors.rows {
+            let test = FidelityTest {
+                candidate: row.candidate,
+                reference: row.reference,
+                ..FidelityTest::default()
+            };
+            let (tv, psi, js) = test.distances().unwrap();
+            for (got, expected) in [(tv, row.tv), (psi, row.psi), (js, row.js)] {
+                assert!((got - expected).abs() < 1e-12, "{got} instead of {expected}: {test:?}");
+            }
+        }
+    }
+}
