@@ -91,7 +91,7 @@ impl Looked {
     pub(super) fn will_write(&self, uid: &str, status: &QuantizedModelStatus) {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, seen)) = looked.get_mut(&hash(Some(uid))) {
-            *seen = hash(&text(&Some(status)));
+            *seen = hash(text(&Some(status)));
         }
     }
 

@@ -62,3 +62,8 @@ impl Regime {
         }
     }
 }
+
+/// Random numbers of the tests.
+#[cfg(test)]
+#[path = "../../tests/support/random.rs"]
+mod random;

@@ -21,10 +21,11 @@ mod split;
 mod trial;
 mod warm_up;
 
+pub use capacity::control_weight;
 pub use listen::guard_status;
 pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
-pub use trial::{Ask, AskedArm, GuardQuery, watch};
+pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
 use crate::api::QuantizedModelSpec;
 use crate::api::validate::{self, SpecProblem};

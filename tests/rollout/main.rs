@@ -3,6 +3,7 @@
 mod conditions;
 mod deadlines;
 mod golden;
+mod kstatus;
 mod natives;
 mod presets;
 mod properties;

@@ -4,9 +4,7 @@ use super::*;
 use crate::evidence::Amounts;
 use proptest::prelude::*;
 
-#[path = "../../../tests/support/random.rs"]
-mod random;
-use random::Random;
+use super::super::random::Random;
 
 const LATENCY: GuardConfig = GuardConfig::Latency {
     tolerance: crate::judge::Tolerance {

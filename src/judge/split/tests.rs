@@ -2,9 +2,7 @@
 
 use super::*;
 
-#[path = "../../../tests/support/random.rs"]
-mod random;
-use random::Random;
+use super::super::random::Random;
 
 const WEIGHTS: (u32, u32) = (5, 95);
 

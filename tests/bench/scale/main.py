@@ -90,7 +90,7 @@ def measure(api, guardbit, metrics, seconds):
     after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
     cpu, requests, writes, queries, looks = ((b - a) / minutes for a, b in zip(before, after))
     return {
-        "rss_mib": round(guardbit.status("VmRSS"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
+        "rss_mib": round(guardbit.status("VmRSS"), 1), "anonymous_mib": round(guardbit.status("RssAnon"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
         "cpu_s_per_min": round(cpu, 2), "requests_per_min": round(requests, 1), "writes_per_min": round(writes, 1),
         "queries_per_min": round(queries, 1), "looks_per_min": round(looks, 1),
     }
@@ -126,9 +126,9 @@ def main():
         time.sleep(20)
         say("restart")
         guardbit.restart()
-        figures["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+        first = round(guardbit.all_looked_at(models), 1)
         time.sleep(15)
-        figures["idle"] = measure(api, guardbit, metrics, WINDOW)
+        figures["idle"] = {**measure(api, guardbit, metrics, WINDOW), "first_look_s": first}
         say(json.dumps(figures))
     if what in ("rollouts", "all"):
         say("rolling out")
@@ -137,11 +137,11 @@ def main():
         weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
         await_models(api, models, weight, "on trial", models / 2 + 240)
         time.sleep(90)
-        figures["rollouts"] = measure(api, guardbit, metrics, 2 * WINDOW)
+        figures["in progress"] = measure(api, guardbit, metrics, 2 * WINDOW)
         say(json.dumps(figures))
         say("restart")
         guardbit.restart()
-        figures["rollouts"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+        figures["in progress"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
     print(json.dumps(figures))
 
 

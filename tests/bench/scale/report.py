@@ -1,4 +1,4 @@
-"""report.py THOUSAND.json TEN-THOUSAND.json — writes docs/scale.md to standard output. Exits 1 where a goal is missed."""
+"""report.py RUN.json… — writes docs/scale.md to standard output. Exits 1 where a goal is missed."""
 import json
 import os
 import sys
@@ -15,28 +15,41 @@ PEERS = """\
 | from a restart to the first look at all | 1 s, and 16 s of lease | 126 s |"""
 
 
+MB = 1 / 1.048576
+
+# Figures of a run: name, what it is, and goals by number of models: at most that.
+FIGURES = {
+    "idle": [
+        ("rss_mib", "RSS, MiB", {1000: 40 * MB, 10000: 150 * MB}),
+        ("cpu_s_per_min", "CPU seconds a minute", {}),
+        ("requests_per_min", "API requests a minute", {}),
+        ("writes_per_min", "writes a minute", {1000: 0, 10000: 0}),
+        ("first_look_s", "from a restart to the first look at all, s", {10000: 10}),
+    ],
+    "in progress": [
+        ("rss_mib", "RSS, MiB", {1000: 60 * MB}),
+        ("peak_mib", "peak RSS, MiB", {}),
+        ("cpu_s_per_min", "CPU seconds a minute", {1000: 1.5}),
+        ("requests_per_min", "API requests a minute", {1000: 100}),
+        ("writes_per_min", "writes a minute", {}),
+        ("looks_per_min", "looks a minute", {}),
+        ("queries_per_min", "Prometheus queries a minute", {}),
+        ("first_look_s", "from a restart to the first look at all, s", {}),
+    ],
+}
+
+
+def of_run(run):
+    """Rows of a table: what, the figure, the goal if there is one."""
+    models = run["models"]
+    for what, figures in FIGURES.items():
+        for key, text, goals in figures:
+            if key in run.get(what, {}):
+                yield f"{models:,} {what}: {text}", run[what][key], goals.get(models)
+
+
 def main():
-    thousand, more = (json.load(open(path)) for path in sys.argv[1:3])
-    idle, busy, ten = thousand["idle"], thousand["rollouts"], more["idle"]
-    # What, the figure, the goal: at most that.
-    rows = [
-        (f"{thousand['models']:,} idle: RSS, MiB", idle["rss_mib"], 40 / 1.048576),
-        (f"{thousand['models']:,} idle: CPU seconds a minute", idle["cpu_s_per_min"], None),
-        (f"{thousand['models']:,} idle: API requests a minute", idle["requests_per_min"], None),
-        (f"{thousand['models']:,} idle: writes a minute", idle["writes_per_min"], 0),
-        (f"{thousand['models']:,} idle: from a restart to the first look at all, s", thousand["first_look_s"], None),
-        (f"{thousand['models']:,} in progress: RSS, MiB", busy["rss_mib"], 60 / 1.048576),
-        (f"{thousand['models']:,} in progress: peak RSS, MiB", busy["peak_mib"], None),
-        (f"{thousand['models']:,} in progress: CPU seconds a minute", busy["cpu_s_per_min"], 1.5),
-        (f"{thousand['models']:,} in progress: API requests a minute", busy["requests_per_min"], 100),
-        (f"{thousand['models']:,} in progress: writes a minute", busy["writes_per_min"], None),
-        (f"{thousand['models']:,} in progress: looks a minute", busy["looks_per_min"], None),
-        (f"{thousand['models']:,} in progress: Prometheus queries a minute", busy["queries_per_min"], None),
-        (f"{more['models']:,} idle: RSS, MiB", ten["rss_mib"], 150 / 1.048576),
-        (f"{more['models']:,} idle: CPU seconds a minute", ten["cpu_s_per_min"], None),
-        (f"{more['models']:,} idle: writes a minute", ten["writes_per_min"], 0),
-        (f"{more['models']:,} idle: from a restart to the first look at all, s", more["first_look_s"], 10),
-    ]
+    rows = [row for path in sys.argv[1:] for row in of_run(json.load(open(path)))]
     print("# Scale\n")
     print("Written by `make bench-scale`: a real API server, etcd and controller manager, fake nodes and pods (KWOK), and a small "
           "synthetic Prometheus that evaluates the matchers of every raw range query over all pods (no real one can scrape pods "
