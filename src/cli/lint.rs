@@ -13,8 +13,9 @@ use crate::foresight::{Question, Traffic, problems};
 use crate::lint::{self, Located, Model, Schema, Severity, Surroundings};
 use crate::rollout::{Stage, guards_of};
 
-use super::measure::{Measure, Server};
+use super::measure::Measure;
 use super::plan::{Matchers, matchers, on_all_cores, positive, share};
+use super::server::ServerArgs;
 
 /// Flags of `guardbit lint`.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ pub struct LintArgs {
     /// Prometheus to look for the guards' series in, and to measure the traffic of the past hour from.
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
     #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
     arm: Option<Matchers>,
@@ -170,8 +173,8 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
             let arm: &[ArmMatcher] = args.arm.as_ref().map_or(&[], |Matchers(m)| m);
-            let measured =
-                Measure::take(&Server::new(url), &model.spec, arm).map_err(|e| format!("{}: {e}", model.name))?;
+            let measured = Measure::take(&args.server.client(url)?, &model.spec, arm)
+                .map_err(|e| format!("{}: {e}", model.name))?;
             let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
             let scrape = measured.scrape;
             known.seen = Some(measured.seen());

@@ -1,22 +1,19 @@
 //! What a Prometheus shows of the traffic that is there now, for the commands that look ahead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::{Guard, QuantizedModelSpec};
-use crate::controller::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient};
+use crate::controller::prometheus::PrometheusClient;
 use crate::evidence::presets;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Matrix, Observed, PartKind, arm_query, expression_query,
-    histogram_query, native_histogram_query,
+    ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Labels, Matrix, Observed, PartKind, arm_query,
+    expression_query, histogram_query, native_histogram_query,
 };
 use crate::lint::{Matched, MetricKind, Seen};
 
 /// Range that is asked for, in milliseconds.
 const WINDOW: u64 = HISTORY_MS.unsigned_abs();
-
-/// A server that a person named on the command line, and so allowed.
-pub(super) struct Server(String);
 
 /// What was measured.
 #[derive(Debug, Default)]
@@ -31,25 +28,13 @@ pub(super) struct Measure {
     pub(super) matched: BTreeMap<String, BTreeMap<String, Matched>>,
 }
 
-impl Server {
-    pub(super) fn new(url: &str) -> Self {
-        Self(url.to_owned())
-    }
-
-    fn client(&self) -> Result<PrometheusClient, String> {
-        let limits = Limits {
-            timeout: Duration::from_secs(30),
-            max_body: 64 * 1024 * 1024,
-        };
-        let allowed = AllowedUrls::parse([&self.0]).map_err(|e| e.to_string())?;
-        PrometheusClient::new(&self.0, &allowed, &Credentials::default(), limits).map_err(|e| e.to_string())
-    }
-}
-
 impl Measure {
     /// Asks for the past hour of every guard, of the series that `arm` means.
-    pub(super) fn take(server: &Server, spec: &QuantizedModelSpec, arm: &[ArmMatcher]) -> Result<Self, String> {
-        let client = server.client()?;
+    pub(super) fn take(
+        client: &PrometheusClient,
+        spec: &QuantizedModelSpec,
+        arm: &[ArmMatcher],
+    ) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -61,11 +46,7 @@ impl Measure {
         let mut measure = Self::default();
         let interval = spec.rollout.interval.millis().unwrap_or(15_000);
         for guard in &presets::guards(spec) {
-            let asking = Asking {
-                client: &client,
-                arm,
-                now,
-            };
+            let asking = Asking { client, arm, now };
             let asked = runtime.block_on(asking.guard(guard));
             let (samples, matched) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))?;
             measure.matched.insert(guard.name.clone(), matched);
@@ -261,7 +242,7 @@ fn of_counter(matrix: &Matrix) -> Matched {
 }
 
 /// Labels that all series have.
-fn common<'a>(mut labels: impl Iterator<Item = &'a BTreeMap<String, String>>) -> BTreeSet<String> {
+fn common<'a>(mut labels: impl Iterator<Item = &'a Labels>) -> BTreeSet<String> {
     let Some(first) = labels.next() else {
         return BTreeSet::new();
     };

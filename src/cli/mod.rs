@@ -1,11 +1,13 @@
 //! The command line: arguments in, library calls out.
 
+mod backtest;
 pub mod crds;
 pub mod lint;
 mod measure;
 mod model;
 pub mod plan;
 pub mod run;
+pub mod server;
 pub mod simulate;
 
 use clap::{Parser, Subcommand};
@@ -31,5 +33,5 @@ pub enum Command {
     /// Run the controller.
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }

@@ -13,8 +13,9 @@ use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
 use crate::rollout::{Stage, guards_of};
 
-use super::measure::{Measure, Server};
+use super::measure::Measure;
 use super::model;
+use super::server::ServerArgs;
 
 /// Flags of `guardbit plan`.
 #[derive(Debug, Args)]
@@ -31,6 +32,8 @@ pub struct PlanArgs {
     /// Prometheus to measure the traffic of the past hour from, through the guards' own selectors.
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
     #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
     arm: Option<Matchers>,
@@ -113,7 +116,7 @@ fn run(args: &PlanArgs) -> Result<String, String> {
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
             let arm = args.arm.as_ref().map_or(&[][..], |Matchers(m)| m);
-            let measured = Measure::take(&Server::new(url), spec, arm)?;
+            let measured = Measure::take(&args.server.client(url)?, spec, arm)?;
             let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
             if traffic.per_second() <= 0.0 {
                 return Err(format!(

@@ -3,11 +3,12 @@
 //! Owns the reading of the response and the question whether it is whole. Must not count (that is `counter`), and must
 //! not guess: an answer that is partial, of another type or cut short is an error with its own name, never a few samples.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+
+use super::Labels;
 
 /// Series with their samples, as a range selector gives them; an instant vector has one sample per series.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Matrix {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Labels, including `__name__`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Unix milliseconds and value; only finite values.
     pub samples: Vec<(i64, f64)>,
 }
@@ -114,7 +115,7 @@ struct Data<R> {
 
 #[derive(Deserialize)]
 struct RangeSeries {
-    metric: BTreeMap<String, String>,
+    metric: Labels,
     #[serde(default)]
     values: Vec<(f64, Number)>,
     #[serde(default)]
@@ -123,7 +124,7 @@ struct RangeSeries {
 
 #[derive(Deserialize)]
 struct VectorSeries {
-    metric: BTreeMap<String, String>,
+    metric: Labels,
     value: Option<(f64, Number)>,
     histogram: Option<IgnoredAny>,
 }
@@ -203,7 +204,7 @@ impl Matrix {
             Err(SampleError::WrongType { got, .. }) if got == "scalar" => {
                 let (scalar, warnings) = read::<(f64, Number)>(body, "scalar", HINT)?;
                 let series = Series {
-                    labels: BTreeMap::new(),
+                    labels: Labels::default(),
                     samples: sample(scalar).into_iter().collect(),
                 };
                 Ok(Self {
@@ -236,7 +237,7 @@ pub(super) fn millis(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
-fn native(metric: &BTreeMap<String, String>) -> SampleError {
+fn native(metric: &Labels) -> SampleError {
     SampleError::NativeHistogram {
         series: metric.get("__name__").cloned().unwrap_or_default(),
     }
@@ -422,7 +423,7 @@ mod tests {
         assert_eq!(
             Matrix::parse_vector(body.as_bytes()).unwrap().series,
             [Series {
-                labels: BTreeMap::new(),
+                labels: Labels::default(),
                 samples: vec![(1500, 7.0)]
             }]
         );

@@ -8,6 +8,7 @@ use crate::api::{Phase, QuantizedModelStatus, RetiringReason, condition};
 use super::look::{Look, Wait};
 use super::observation::Observation;
 use super::plan::{Event, Plan, Reason, Record, Scope};
+use super::trial::on_trial;
 
 /// Longest time between two looks when nothing is to be watched.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
@@ -319,7 +320,7 @@ impl Look<'_> {
 
     /// When to look again.
     fn again(&self) -> SignedDuration {
-        let watching = self.trial().is_some() || self.status.stable.is_none();
+        let watching = on_trial(self.spec, &self.status).is_some() || self.status.stable.is_none();
         let usual = if !self.decisions.is_empty() {
             SOON
         } else if watching

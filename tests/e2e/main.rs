@@ -3,6 +3,7 @@
 //!
 //! `tests/cluster/run-tests.sh full` starts the cluster and sets the environment that [`stage`] reads.
 
+mod backtest;
 mod changes;
 mod climbs;
 mod guardbit;
@@ -10,5 +11,6 @@ mod harms;
 mod ledger;
 mod outages;
 mod prometheus;
+mod promql;
 mod service;
 mod stage;

@@ -83,17 +83,11 @@ impl OwnPrometheus {
 
     /// Starts it again, on the data that it had.
     pub async fn resume(&mut self) {
-        let tools = std::env::var("GUARDBIT_TOOLS").unwrap_or_else(|_| {
-            format!(
-                "{}/bin",
-                std::env::var("GUARDBIT_CACHE")
-                    .unwrap_or_else(|_| { format!("{}/.cache/guardbit", std::env::var("HOME").expect("HOME")) })
-            )
-        });
-        let child = Command::new(format!("{tools}/prometheus"))
+        let child = Command::new(tool("prometheus"))
             .arg(format!("--config.file={}", self.dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", self.dir.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            .arg("--web.enable-admin-api")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.dir.join("log")).expect("a log"))
@@ -109,6 +103,34 @@ impl OwnPrometheus {
         }
         panic!("Prometheus does not get ready; see {}", self.dir.join("log").display());
     }
+}
+
+impl OwnPrometheus {
+    /// Everything that it has stored, as `promtool tsdb dump-openmetrics` prints it. The storage of a running server must
+    /// not be opened by another process: a snapshot of it may.
+    pub async fn dump(&self) -> String {
+        let snapshot = format!("{}/api/v1/admin/tsdb/snapshot", self.url());
+        let answer = reqwest::Client::new().post(snapshot).send().await.expect("an answer");
+        let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
+        let name = answer["data"]["name"].as_str().expect("a snapshot");
+        let output = Command::new(tool("promtool"))
+            .args(["tsdb", "dump-openmetrics"])
+            .arg(self.dir.join("tsdb/snapshots").join(name))
+            .output()
+            .expect("tests/cluster/tools.sh has built promtool");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// Path of a program of the test cluster.
+fn tool(name: &str) -> String {
+    let cache = || {
+        std::env::var("GUARDBIT_CACHE")
+            .unwrap_or_else(|_| format!("{}/.cache/guardbit", std::env::var("HOME").expect("HOME")))
+    };
+    let tools = std::env::var("GUARDBIT_TOOLS").unwrap_or_else(|_| format!("{}/bin", cache()));
+    format!("{tools}/{name}")
 }
 
 impl Drop for OwnPrometheus {

@@ -56,7 +56,7 @@ impl NativeMatrix {
                 Ok((millis(at), histogram))
             });
             Ok(NativeSeries {
-                labels: metric,
+                labels: metric.into(),
                 samples: samples.collect::<Result<_, _>>()?,
             })
         });
