@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use guardbit::api::{Action, QuantizedModelStatus};
 
 use crate::prometheus::OwnPrometheus;
-use crate::stage::{setting, shared_prometheus};
+use crate::stage::{http, setting, shared_prometheus};
 
 /// `EvidenceAvailable` as it stands: status, reason, message.
 fn evidence(status: &QuantizedModelStatus) -> (String, String, String) {
@@ -74,7 +74,7 @@ async fn proxy(mode: Arc<AtomicU8>) -> String {
         }
         let body: Bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a small question");
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-        let mut ask = reqwest::Client::new()
+        let mut ask = http()
             .request(parts.method, format!("{}{path}", shared_prometheus()))
             .body(body);
         if let Some(kind) = parts.headers.get("content-type") {

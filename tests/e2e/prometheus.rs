@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::stage::http;
 use serde_json::Value;
 
 /// Answers by variant, as the backends counted them; `pinned` stands for pods of pinned requests.
@@ -18,7 +19,9 @@ pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: D
         .join("/api/v1/query")
         .expect("a URL");
     at.query_pairs_mut().append_pair("query", &promql);
-    let text = reqwest::get(at)
+    let text = http()
+        .get(at)
+        .send()
         .await
         .expect("Prometheus answers")
         .text()
@@ -96,7 +99,7 @@ impl OwnPrometheus {
         self.child = Some(child);
         let ready = format!("{}/-/ready", self.url());
         for _ in 0..200 {
-            if reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
+            if http().get(&ready).send().await.is_ok_and(|r| r.status().is_success()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -110,7 +113,7 @@ impl OwnPrometheus {
     /// not be opened by another process: a snapshot of it may.
     pub async fn dump(&self) -> String {
         let snapshot = format!("{}/api/v1/admin/tsdb/snapshot", self.url());
-        let answer = reqwest::Client::new().post(snapshot).send().await.expect("an answer");
+        let answer = http().post(snapshot).send().await.expect("an answer");
         let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
         let name = answer["data"]["name"].as_str().expect("a snapshot");
         let output = Command::new(tool("promtool"))

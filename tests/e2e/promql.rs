@@ -6,7 +6,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
 
-use crate::stage::shared_prometheus;
+use crate::stage::{http, shared_prometheus};
 
 #[path = "../support/promql.rs"]
 mod generator;
@@ -39,7 +39,7 @@ fn has(selector: &Value, wanted: &ArmMatcher) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_finds_the_matchers_on_every_selector() {
     let url = format!("{}/api/v1/parse_query", shared_prometheus());
-    let client = reqwest::Client::new();
+    let client = http();
     let mut runner = TestRunner::deterministic();
     let (expressions, arms) = (generator::expression(), generator::arm_of());
     let (mut understood, mut seen) = (0, 0);

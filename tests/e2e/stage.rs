@@ -208,10 +208,20 @@ fn load_args(url: &str, host: &str, in_service: bool) -> LoadArgs {
     }
 }
 
+/// Tests share a process, and the provider of its cryptography.
+fn cryptography() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A client for plain HTTP.
+pub fn http() -> reqwest::Client {
+    cryptography();
+    reqwest::Client::new()
+}
+
 async fn client() -> Client {
     environment("KUBECONFIG");
-    // Tests share a process, and the provider.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    cryptography();
     Client::try_default().await.expect("a usable KUBECONFIG")
 }
 
@@ -300,7 +310,7 @@ async fn address_of_service(client: &Client, namespace: &str) -> String {
 
 impl Stage {
     async fn await_first_answer(&self, url: &str, host: &str) {
-        let client = reqwest::Client::new();
+        let client = http();
         let once = |impact: &'static str| {
             let request = client.get(format!("{url}/v1/score?id=1")).header("host", host);
             request.header("x-decision-impact", impact).send()
