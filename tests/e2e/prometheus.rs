@@ -109,6 +109,13 @@ impl OwnPrometheus {
 }
 
 impl OwnPrometheus {
+    /// Waits until it has samples of this time (Unix seconds).
+    pub async fn recorded(&self, through: f64) {
+        while newest(&self.url()).await < through {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Everything that it has stored, as `promtool tsdb dump-openmetrics` prints it. The storage of a running server must
     /// not be opened by another process: a snapshot of it may.
     pub async fn dump(&self) -> String {
@@ -116,9 +123,12 @@ impl OwnPrometheus {
         let answer = http().post(snapshot).send().await.expect("an answer");
         let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
         let name = answer["data"]["name"].as_str().expect("a snapshot");
+        let snapshot = self.dir.join("tsdb/snapshots").join(name);
+        // A snapshot has everything in blocks, and promtool wants a log as well.
+        std::fs::create_dir_all(snapshot.join("wal")).expect("a directory");
         let output = Command::new(tool("promtool"))
             .args(["tsdb", "dump-openmetrics"])
-            .arg(self.dir.join("tsdb/snapshots").join(name))
+            .arg(snapshot)
             .output()
             .expect("tests/cluster/tools.sh has built promtool");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -141,4 +151,16 @@ impl Drop for OwnPrometheus {
         self.stop();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Time of the newest scrape of the server at `url`, Unix seconds; 0 without any.
+async fn newest(url: &str) -> f64 {
+    let asked = http()
+        .get(format!("{url}/api/v1/query?query=max(timestamp(up))"))
+        .send()
+        .await;
+    let text = asked.expect("Prometheus answers").text().await.expect("text");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    let value = answer["data"]["result"][0]["value"][1].as_str();
+    value.map_or(0.0, |seconds| seconds.parse().expect("a number"))
 }
