@@ -22,7 +22,7 @@ const GATEWAY: f64 = 20.0;
 
 /// Fidelity is judged over bins that are cut once enough outputs were seen. Cut a scrape earlier or later they are others, and
 /// what is shown on them comes sooner or later.
-const BINS: f64 = 30.0;
+const BINS: f64 = 60.0;
 
 /// Seconds that are recorded after a decision: a replay that is behind by as much must find what it needs.
 fn after(decision: &Decision) -> f64 {
