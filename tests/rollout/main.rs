@@ -6,4 +6,5 @@ mod kstatus;
 mod natives;
 mod presets;
 mod properties;
+mod samples;
 mod world;
