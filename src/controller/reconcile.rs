@@ -153,6 +153,8 @@ async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failure
             tracing::debug!(what, "conflict");
             return Ok(Action::requeue(Duration::from_millis(200)));
         }
+        // After a start: no error of anything.
+        Err(Error::NotYet(_)) => ctx.metrics.reconciled("waiting"),
         Err(_) => ctx.metrics.reconciled("error"),
     }
     result
