@@ -1,13 +1,16 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit packaging api e2e demo demo-clean crds generated sbom tools bench-decisions bench-rollback
+.PHONY: help test lint unit packaging api e2e demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
 	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
+	@echo 'make bench-replay  how fast guardbit simulate reads and replays'
+	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
+	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
 	@echo 'make generated   regenerates what is made of crds/ and deploy/: files of the chart, the PrometheusRule, argocd-cm'
 	@echo 'make sbom        writes target/sbom.cdx.json: what is in the image'
@@ -24,7 +27,7 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets --test fuzz
 
 # Chart, alerts, dashboard, GitOps health, SBOM, docs: all that needs no cluster.
 packaging:
@@ -62,3 +65,17 @@ bench-decisions:
 
 bench-rollback:
 	tests/cluster/run-tests.sh bench-rollback
+
+bench-scale:
+	@mkdir -p docs target
+	tests/bench/scale/scale.sh 1000 all > target/scale-1000.json
+	tests/bench/scale/scale.sh 10000 idle > target/scale-10000.json
+	python3 tests/bench/scale/report.py target/scale-1000.json target/scale-10000.json > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status
+
+bench-replay:
+	cargo bench --bench replay
+
+# One after the other, so that each has the processor; another seed each day, which a failure names.
+fuzz:
+	GUARDBIT_FUZZ_SECONDS=$${GUARDBIT_FUZZ_SECONDS:-600} GUARDBIT_FUZZ_SEED=$${GUARDBIT_FUZZ_SEED:-$$(date +%s)000000} \
+	  cargo test --test fuzz -- --nocapture --test-threads=1

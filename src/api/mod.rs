@@ -23,7 +23,7 @@ pub use guard::{
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use quantity::{Decimal, Duration, Fraction};
-pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};
+pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
 pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
@@ -67,6 +67,8 @@ pub const GROUP: &str = "guardbit.dev";
     .message("preset EnvoyGateway needs prometheus.armMatchers: Labels with a label that tells Envoy's clusters apart: by default one cluster serves all variants of a rule; or use the preset of the model server"))]
 #[x_kube(validation = Rule::new("self.variants.size() <= 2 || !self.guards.exists(g, has(g.fidelity)) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
     .message("rollout.holdout must be at least 1: with more than two variants a fidelity guard needs traffic on the reference to compare with"))]
+#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.query))")
+    .message(says("'rollout.benefit.guard \"' + self.rollout.benefit.guard + '\" must be the name of one of spec.guards that compares the candidate with stable: a proportion, latency or ratio guard'")))]
 pub struct QuantizedModelSpec {
     /// The model that the variants are forms of.
     pub model: Model,

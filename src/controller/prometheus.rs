@@ -23,6 +23,9 @@ const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
+/// A query of more bytes is posted as a form.
+const LONG_QUERY: usize = 1024;
+
 /// Why Prometheus gave no evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum PrometheusError {
@@ -230,7 +233,7 @@ impl PrometheusClient {
     }
 
     async fn ask(&self, query: &str, at_ms: i64) -> Result<Vec<u8>, PrometheusError> {
-        let answer = self
+        let question = self
             .http
             .query(query)
             .query(
@@ -243,9 +246,13 @@ impl PrometheusClient {
             .query("partial_response", "false")
             .query("max_source_resolution", "0s")
             .query("deny_partial_response", "1")
-            .query("nocache", "1")
-            .get_raw()
-            .await;
+            .query("nocache", "1");
+        // Proxies in between often take no URL of more than 8 KiB, and some let nothing through but GET.
+        let answer = if query.len() > LONG_QUERY {
+            question.post_raw().await
+        } else {
+            question.get_raw().await
+        };
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(prometheus_http_query::Error::Client(error)) => return Err(self.unreachable(error.inner())),

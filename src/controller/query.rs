@@ -13,26 +13,38 @@ use kube::{Client, ResourceExt};
 
 use crate::api::QuantizedModel;
 use crate::evidence::{
-    ArmSamples, BucketForm, GuardSamples, PromqlError, arm_query, expression_query, histogram_query,
+    ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
     native_histogram_query,
 };
 use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
+use super::batch::{Batcher, Question, Server};
 use super::prometheus::{Authorization, Credentials, PrometheusClient, PrometheusError};
 use super::{Settings, call_opt};
 
+/// Longest time that a question waits for those of other models.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
-
-type Key = (String, String, Option<String>);
 
 /// Keeps one client for each server and set of credentials.
 pub(super) struct Asker {
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
-    clients: Mutex<HashMap<Key, (Instant, PrometheusClient)>>,
+    clients: Mutex<HashMap<Server, (Instant, PrometheusClient)>>,
+    batcher: Batcher,
+}
+
+/// A server, and how it is asked for one model.
+struct Asking<'a> {
+    server: Server,
+    client: PrometheusClient,
+    batcher: &'a Batcher,
+    /// How long questions are gathered.
+    gather: Duration,
 }
 
 impl Asker {
@@ -42,6 +54,7 @@ impl Asker {
             settings,
             metrics,
             clients: Mutex::default(),
+            batcher: Batcher::default(),
         }
     }
 
@@ -55,8 +68,14 @@ impl Asker {
         if queries.is_empty() {
             return BTreeMap::new();
         }
-        let client = match self.client(model).await {
-            Ok(client) => client,
+        let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+        let asking = match self.client(model).await {
+            Ok((server, client)) => Asking {
+                server,
+                client,
+                batcher: &self.batcher,
+                gather: (interval / 50).min(GATHER),
+            },
             Err(problem) => {
                 return queries
                     .iter()
@@ -66,14 +85,14 @@ impl Asker {
         };
         let asked = queries.iter().map(|query| async {
             let begun = Instant::now();
-            let answer = guard(&client, query, at.as_millisecond()).await;
+            let answer = guard(&asking, query, at.as_millisecond()).await;
             self.metrics.prometheus_query(begun.elapsed());
             (query.guard.clone(), answer)
         });
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn client(&self, model: &QuantizedModel) -> Result<PrometheusClient, EvidenceProblem> {
+    async fn client(&self, model: &QuantizedModel) -> Result<(Server, PrometheusClient), EvidenceProblem> {
         let spec = model.spec.prometheus.as_ref();
         let url = spec
             .and_then(|p| p.url.clone())
@@ -85,11 +104,14 @@ impl Asker {
             })?;
         let secret = spec.and_then(|p| p.secret_ref.as_ref()).map(|s| s.name.clone());
         let namespace = model.namespace().unwrap_or_default();
-        let key = (namespace.clone(), url.clone(), secret.clone());
-        if let Some((read, client)) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && read.elapsed() < FRESH
+        let server = Server {
+            url: url.clone(),
+            secret: secret.clone().map(|name| (namespace.clone(), name)),
+        };
+        if let Some((read, client)) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&server)
+            && (secret.is_none() || read.elapsed() < FRESH)
         {
-            return Ok(client.clone());
+            return Ok((server, client.clone()));
         }
         let credentials = match &secret {
             Some(name) => self.credentials(&namespace, name).await?,
@@ -100,8 +122,8 @@ impl Asker {
         self.clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (Instant::now(), client.clone()));
-        Ok(client)
+            .insert(server.clone(), (Instant::now(), client.clone()));
+        Ok((server, client))
     }
 
     async fn credentials(&self, namespace: &str, name: &str) -> Result<Credentials, EvidenceProblem> {
@@ -148,14 +170,37 @@ impl Asker {
     }
 }
 
-fn problem(error: PrometheusError) -> EvidenceProblem {
+impl Asking<'_> {
+    /// Raw samples of a counter or a classic histogram of one arm.
+    async fn samples(
+        &self,
+        ranged: Ranged,
+        selector: &str,
+        matchers: &[ArmMatcher],
+        window_ms: u64,
+        at: i64,
+    ) -> Result<Matrix, EvidenceProblem> {
+        let arm = BatchedArm {
+            matchers: matchers.to_vec(),
+            after: at.saturating_sub_unsigned(window_ms),
+            through: at,
+        };
+        let selector = selector.to_owned();
+        let question = Question { ranged, selector, arm };
+        self.batcher
+            .ask(&self.server, &self.client, question, self.gather)
+            .await
+    }
+}
+
+pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
         reason: error.reason().to_owned(),
         message: error.to_string(),
     }
 }
 
-fn bad_query(error: PromqlError) -> EvidenceProblem {
+pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
         reason: "BadQuery".to_owned(),
         message: error.to_string(),
@@ -164,9 +209,9 @@ fn bad_query(error: PromqlError) -> EvidenceProblem {
 
 /// Asks for the form of histogram that was counted so far, classic at first; and where an arm has no series in it, for the
 /// other as well. Both arms are counted in the one that more of them have.
-async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
+async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
     let form = query.form.unwrap_or(BucketForm::Classic);
-    let samples = arms(client, query, form, at).await?;
+    let samples = arms(asking, query, form, at).await?;
     let have_series = |samples: &GuardSamples| {
         let arms = [&samples.candidate, &samples.baseline];
         arms.into_iter().filter(|arm| arm.form().is_some()).count()
@@ -175,7 +220,7 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
     if !matches!(query.ask, Ask::Histogram { .. }) || have_series(&samples) == asked {
         return Ok(samples);
     }
-    match arms(client, query, form.other(), at).await {
+    match arms(asking, query, form.other(), at).await {
         Ok(others) if have_series(&others) > have_series(&samples) => Ok(others),
         Err(problem) if have_series(&samples) == 0 => Err(problem),
         Ok(_) | Err(_) => Ok(samples),
@@ -183,19 +228,19 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
 }
 
 async fn arms(
-    client: &PrometheusClient,
+    asking: &Asking<'_>,
     query: &GuardQuery,
     form: BucketForm,
     at: i64,
 ) -> Result<GuardSamples, EvidenceProblem> {
-    let candidate = arm(client, query, form, &query.candidate, query.window_ms, at);
+    let candidate = arm(asking, query, form, &query.candidate, query.window_ms, at);
     let baseline = async {
         let Some(asked) = &query.baseline else {
             return Ok(ArmSamples::default());
         };
         if query.baseline_window_ms > query.window_ms {
             // The past is a help that a trial can do without: an hour of a large arm may be more than the server gives.
-            match arm(client, query, form, asked, query.baseline_window_ms, at).await {
+            match arm(asking, query, form, asked, query.baseline_window_ms, at).await {
                 Ok(samples) => return Ok(samples),
                 Err(problem) => tracing::info!(
                     guard = query.guard,
@@ -204,7 +249,7 @@ async fn arms(
                 ),
             }
         }
-        arm(client, query, form, asked, query.window_ms, at).await
+        arm(asking, query, form, asked, query.window_ms, at).await
     };
     let (candidate, baseline) = tokio::join!(candidate, baseline);
     Ok(GuardSamples {
@@ -214,7 +259,7 @@ async fn arms(
 }
 
 async fn arm(
-    client: &PrometheusClient,
+    asking: &Asking<'_>,
     query: &GuardQuery,
     form: BucketForm,
     AskedArm { matchers, .. }: &AskedArm,
@@ -223,11 +268,9 @@ async fn arm(
 ) -> Result<ArmSamples, EvidenceProblem> {
     match &query.ask {
         Ask::Proportion { part, kind, total } => {
-            let total = arm_query(total, matchers, window).map_err(bad_query)?;
-            let part = arm_query(part, matchers, window).map_err(bad_query)?;
             // The whole first: a scrape that comes in between then has more of the part, which is cut off, and never less.
-            let total = client.samples(&total, at).await.map_err(problem)?;
-            let part = client.samples(&part, at).await.map_err(problem)?;
+            let total = asking.samples(Ranged::Counter, total, matchers, window, at).await?;
+            let part = asking.samples(Ranged::Counter, part, matchers, window, at).await?;
             Ok(ArmSamples::Proportion {
                 part,
                 total,
@@ -237,77 +280,62 @@ async fn arm(
         Ask::Histogram { selector } => {
             if form == BucketForm::Native {
                 let query = native_histogram_query(selector, matchers, window).map_err(bad_query)?;
-                return Ok(ArmSamples::Native(client.natives(&query, at).await.map_err(problem)?));
+                let natives = asking.client.natives(&query, at).await;
+                return Ok(ArmSamples::Native(natives.map_err(problem)?));
             }
-            let query = histogram_query(selector, matchers, window).map_err(bad_query)?;
-            Ok(ArmSamples::Histogram(
-                client.samples(&query, at).await.map_err(problem)?,
-            ))
+            let buckets = asking.samples(Ranged::Histogram, selector, matchers, window, at);
+            Ok(ArmSamples::Histogram(buckets.await?))
         }
         Ask::Ratio { numerator, denominator } => {
-            let numerator = arm_query(numerator, matchers, window).map_err(bad_query)?;
-            let denominator = arm_query(denominator, matchers, window).map_err(bad_query)?;
-            let (numerator, denominator) =
-                tokio::join!(client.samples(&numerator, at), client.samples(&denominator, at));
+            let (numerator, denominator) = tokio::join!(
+                asking.samples(Ranged::Counter, numerator, matchers, window, at),
+                asking.samples(Ranged::Counter, denominator, matchers, window, at)
+            );
             Ok(ArmSamples::Ratio {
-                numerator: numerator.map_err(problem)?,
-                denominator: denominator.map_err(problem)?,
+                numerator: numerator?,
+                denominator: denominator?,
             })
         }
         Ask::Expression { promql } => {
             let query = expression_query(promql, matchers).map_err(bad_query)?;
-            Ok(ArmSamples::Value(client.value(&query, at).await.map_err(problem)?))
+            Ok(ArmSamples::Value(
+                asking.client.value(&query, at).await.map_err(problem)?,
+            ))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, channel};
 
-    use super::super::prometheus::{AllowedUrls, Limits};
     use super::*;
     use crate::api::RevisionRef;
     use crate::evidence::MatcherOp;
 
-    /// A server that has these series: `(arm, form)`. Gives its client, and what it was asked: `arm form`.
-    fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+    /// A server that has these series: `(arm, form)`. Gives its client, and in which form it was asked.
+    fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<&'static str>) {
         let (asked, questions) = channel();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-                    head.push(byte[0]);
+        let client = super::super::batch::mock(move |query| {
+            let form = if query.contains("query=d_bucket") {
+                "classic"
+            } else {
+                "native"
+            };
+            let _ = asked.send(form);
+            let of = |arm: &str| match form {
+                "classic" => {
+                    format!(r#"{{"metric":{{"__name__":"d_bucket","le":"+Inf","arm":"{arm}"}},"values":[[1,"1"]]}}"#)
                 }
-                let head = String::from_utf8_lossy(&head).into_owned();
-                let arm = if head.contains("candidate") {
-                    "candidate"
-                } else {
-                    "baseline"
-                };
-                let form = if head.contains("query=d_bucket") {
-                    "classic"
-                } else {
-                    "native"
-                };
-                let series = match form {
-                    _ if !has.contains(&(arm, form)) => "",
-                    "classic" => r#"{"metric":{"__name__":"d_bucket","le":"+Inf"},"values":[[1,"1"]]}"#,
-                    _ => r#"{"metric":{"__name__":"d"},"histograms":[[1,{"count":"0","sum":"0"}]]}"#,
-                };
-                let body = format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}"#);
-                let _ = asked.send(format!("{arm} {form}"));
-                let length = body.len();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-                let _ = stream.write_all((head + &body).as_bytes());
-            }
+                _ => format!(
+                    r#"{{"metric":{{"__name__":"d","arm":"{arm}"}},"histograms":[[1,{{"count":"0","sum":"0"}}]]}}"#
+                ),
+            };
+            let arms = has
+                .iter()
+                .filter(|(arm, in_form)| *in_form == form && query.contains(arm));
+            Ok(arms.map(|(arm, _)| of(arm)).collect())
         });
-        let allowed = AllowedUrls::parse([&url]).unwrap();
-        let client = PrometheusClient::new(&url, &allowed, &Credentials::default(), Limits::default()).unwrap();
         (client, questions)
     }
 
@@ -342,30 +370,37 @@ mod tests {
         const NEW_CANDIDATE: [(&str, &str); 3] = [CLASSIC[1], NATIVE[0], NATIVE[1]];
         const IDLE_CANDIDATE: [(&str, &str); 2] = [CLASSIC[1], NATIVE[1]];
         for (name, has, before, form, questions) in [
-            ("classic", &CLASSIC[..], None, Some(Classic), 2),
-            ("native", &NATIVE[..], None, Some(Native), 4),
+            ("classic", &CLASSIC[..], None, Some(Classic), 1),
+            ("native", &NATIVE[..], None, Some(Native), 3),
             ("native, as before", &NATIVE[..], Some(Native), Some(Native), 2),
-            ("both", &BOTH[..], None, Some(Classic), 2),
+            ("both", &BOTH[..], None, Some(Classic), 1),
             ("both, and native so far", &BOTH[..], Some(Native), Some(Native), 2),
             (
                 "only native on the candidate",
                 &NEW_CANDIDATE[..],
                 None,
                 Some(Native),
-                4,
+                3,
             ),
             (
                 "no requests on the candidate yet",
                 &IDLE_CANDIDATE[..],
                 None,
                 Some(Classic),
-                4,
+                3,
             ),
-            ("native until now", &CLASSIC[..], Some(Native), Some(Classic), 4),
-            ("neither", &[], None, None, 4),
+            ("native until now", &CLASSIC[..], Some(Native), Some(Classic), 3),
+            ("neither", &[], None, None, 3),
         ] {
             let (client, asked) = server(has);
-            let samples = guard(&client, &latency(before), 1_000).await.unwrap();
+            let batcher = Batcher::default();
+            let asking = Asking {
+                server: Server::default(),
+                client,
+                batcher: &batcher,
+                gather: Duration::ZERO,
+            };
+            let samples = guard(&asking, &latency(before), 1_000).await.unwrap();
             assert_eq!(samples.form(), form, "{name}");
             let forms = [samples.candidate.form(), samples.baseline.form()];
             assert!(

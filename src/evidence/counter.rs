@@ -28,6 +28,8 @@ pub(super) struct Limits<'a> {
     pub now: i64,
     /// When pods started (Unix ms).
     pub pod_started: &'a BTreeMap<String, i64>,
+    /// From when on the samples of a pod count (Unix ms), unless some have been counted before.
+    pub pod_warm: &'a BTreeMap<String, i64>,
 }
 
 /// Whether the ledger knows any series of a target.
@@ -41,15 +43,25 @@ impl Limits<'_> {
     /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
     /// of the first sample of its target (Unix ms).
     pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
-        let born_under_watch = self
-            .pod_started
-            .get(pod)
-            .is_some_and(|&started| started >= self.since.max(self.forgotten));
+        // What a pod counted before it was warm is its base.
+        let born_under_watch = !self.pod_warm.contains_key(pod)
+            && self
+                .pod_started
+                .get(pod)
+                .is_some_and(|&started| started >= self.since.max(self.forgotten));
         if standing == Standing::Known || born_under_watch {
             // Everything that it counted happened since: its first value is an increment from 0.
             return self.forgotten.max(self.since.saturating_sub(1));
         }
         first.unwrap_or(self.since).max(self.forgotten)
+    }
+
+    /// From when on the samples of a target count (Unix ms): of one that has counted before, from ever.
+    pub(super) fn warm(&self, [pod, ..]: Target<'_>, standing: Standing) -> i64 {
+        match standing {
+            Standing::Known => i64::MIN,
+            Standing::New => self.pod_warm.get(pod).copied().unwrap_or(i64::MIN),
+        }
     }
 }
 
@@ -120,30 +132,40 @@ pub(super) fn count_increments<'a>(
     count: &mut dyn FnMut(Increment<'a>),
 ) {
     for (target, mut lines) in by_target(streams, limits) {
-        let cut = common_scrape(&lines, streams.len());
-        lines
-            .iter_mut()
-            .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
         let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
             Standing::Known
         } else {
             Standing::New
         };
+        let warm = limits.warm(target, standing);
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| at >= warm));
+        let cut = common_scrape(&lines, streams.len());
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
         let first = lines.iter().filter_map(|line| line.samples.first());
         let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
+        let restarts = restarts(target, &lines, ledger);
+        if let (Some(&(after, by)), Some(place)) = (restarts.last(), remembered(target)) {
+            ledger.insert(place, (by, by.abs_diff(after)));
+        }
         for line in lines {
-            let (mut last, mut value) = match ledger.get(&line.fingerprint) {
-                Some(&counted) => counted,
-                None => (start, 0),
-            };
             let mut entry = ledger.get(&line.fingerprint).copied();
+            let (mut last, mut value) = entry.unwrap_or((start, 0));
             for (at, next) in line.samples {
                 if at > last {
+                    let restarted = restarts.iter().any(|&(after, by)| last <= after && by <= at);
                     count(Increment {
                         stream: line.stream,
                         series: line.series,
                         at,
-                        by: line.measure.rise(value, next),
+                        by: if restarted {
+                            next
+                        } else {
+                            line.measure.rise(value, next)
+                        },
                     });
                     last = at;
                 } else if entry.is_some_and(|(counted, _)| at <= counted) {
@@ -157,6 +179,45 @@ pub(super) fn count_increments<'a>(
             }
         }
     }
+}
+
+/// When the process behind a target restarted: after the one time and by the other (Unix ms), oldest first.
+///
+/// A drop of a counter is a reset: it began again at 0. A process that restarts takes all its counters with it, but some may
+/// have passed their old value when they are next seen: after a gap, or because an error code is exposed only once it has
+/// occurred again. Such a counter would seem to have counted less than those that show the reset, and a share of the two
+/// would be a fabrication. Hence the last restart is remembered in the ledger.
+fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64, i64)> {
+    let Some(place) = remembered(target) else {
+        return Vec::new();
+    };
+    let drops = lines.iter().flat_map(|line| {
+        let mut before = ledger.get(&line.fingerprint).copied();
+        let counted = before.map_or(i64::MIN, |(at, _)| at);
+        line.samples
+            .iter()
+            .filter(move |(at, _)| *at > counted)
+            .filter_map(move |&(at, value)| {
+                let (last, counted) = before.replace((at, value))?;
+                (value < counted).then_some((last, at))
+            })
+    });
+    let known = ledger
+        .get(&place)
+        .map(|&(by, since)| (by.saturating_sub_unsigned(since), by));
+    let mut restarts: Vec<_> = drops.chain(known).collect();
+    restarts.sort_unstable_by_key(|&(after, by)| (by, after));
+    restarts
+}
+
+/// Where the ledger keeps the last restart of a target: its end, and how long before that it may have been. `None` for a
+/// target that names neither a pod nor an instance: its series may come from many processes, and each speaks for itself.
+fn remembered(target: Target<'_>) -> Option<Fingerprint> {
+    let [pod, instance, job] = target;
+    let labels =
+        [("pod", pod), ("instance", instance), ("job", job)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    // No stream has this role.
+    (!pod.is_empty() || !instance.is_empty()).then(|| fingerprint(u8::MAX, &labels.into()))
 }
 
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.

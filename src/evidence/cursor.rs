@@ -102,6 +102,15 @@ impl From<Encoded> for Cursor {
     }
 }
 
+/// What is known of the pods of all arms, by name. Times are Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    /// When they started: a pod that started after the cursor began counts from 0, not from its first sample.
+    pub started: &'a BTreeMap<String, i64>,
+    /// From when on their samples count. What a pod did before is left out; once it counts, it goes on to.
+    pub warm: &'a BTreeMap<String, i64>,
+}
+
 /// What an advance found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advance {
@@ -187,7 +196,7 @@ impl Cursor {
             .unsigned_abs()
     }
 
-    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms).
+    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms). Stays where it is if nothing is.
     ///
     /// `pod_started` (Unix ms, by pod name): a pod that started after `since` counts from 0, not from its first sample.
     pub fn advance(
@@ -197,6 +206,15 @@ impl Cursor {
         interval_ms: i64,
         pod_started: &BTreeMap<String, i64>,
     ) -> Advance {
+        let pods = Pods {
+            started: pod_started,
+            warm: &BTreeMap::new(),
+        };
+        self.advance_warm(samples, now, interval_ms, pods)
+    }
+
+    /// The same, without what pods did before they were warm.
+    pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
         let newest_sample = newest(samples, now);
         if now <= self.through {
             return Advance {
@@ -209,7 +227,8 @@ impl Cursor {
             since: self.since,
             forgotten: self.through.saturating_sub(MEMORY_MS),
             now,
-            pod_started,
+            pod_started: pods.started,
+            pod_warm: pods.warm,
         };
         let (polls, problem) = match (&samples.candidate, &samples.baseline) {
             (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),
@@ -239,7 +258,13 @@ impl Cursor {
             (ArmSamples::Value(matrix), _) => self.value(matrix, now),
             _ => (Vec::new(), Some("the two arms were asked different questions".into())),
         };
-        self.through = now;
+        // An answer without anything new, be it empty, NaN or that of a server that stands still, is as none at all: what it
+        // lacks may yet come, and is then counted in the polls to which it belongs.
+        let seen = newest_sample
+            .filter(|&newest| newest > self.through)
+            .map(|newest| grid.end(grid.cell(newest)));
+        let counted = polls.iter().map(|poll| poll.through);
+        self.through = counted.chain(seen).fold(self.through, i64::max);
         self.forget();
         Advance {
             polls,
@@ -424,18 +449,20 @@ impl Grid {
         ((since - 1).div_euclid(i128::from(self.interval)) + 1).clamp(1, self.full + 1)
     }
 
+    /// The last moment of a cell.
+    fn end(&self, cell: i128) -> i64 {
+        let end = i128::from(self.through) + cell * i128::from(self.interval);
+        if cell > self.full {
+            self.now
+        } else {
+            i64::try_from(end).unwrap_or(self.now)
+        }
+    }
+
     fn poll(&self, cell: i128, observed: Observed) -> Poll {
-        let end = |cell: i128| {
-            let end = i128::from(self.through) + cell * i128::from(self.interval);
-            if cell > self.full {
-                self.now
-            } else {
-                i64::try_from(end).unwrap_or(self.now)
-            }
-        };
         Poll {
-            from: end(cell - 1),
-            through: end(cell),
+            from: self.end(cell - 1),
+            through: self.end(cell),
             observed,
         }
     }

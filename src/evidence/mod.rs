@@ -14,10 +14,11 @@ pub mod promql;
 mod ratio;
 pub mod sample;
 
-pub use cursor::{Advance, Cursor, HISTORY_MS};
+pub use cursor::{Advance, Cursor, HISTORY_MS, Pods};
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{
-    ArmMatcher, MatcherOp, PromqlError, Selection, arm_query, expression_query, histogram_query, native_histogram_query,
+    ArmMatcher, Batch, BatchedArm, MatcherOp, PromqlError, Ranged, Selection, arm_query, expression_query, fitting,
+    histogram_query, native_histogram_query, shape,
 };
 pub use sample::{Matrix, SampleError, Series};
 

@@ -149,12 +149,16 @@ pub(super) fn count_natives<'a>(
     limits: &Limits<'_>,
     count: &mut dyn FnMut(Target<'a>, i64, Bins),
 ) {
-    for (target, lines) in by_target(role, matrix, limits) {
+    for (target, mut lines) in by_target(role, matrix, limits) {
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
             Standing::Known
         } else {
             Standing::New
         };
+        let warm = limits.warm(target, standing);
+        lines
+            .values_mut()
+            .for_each(|samples| samples.retain(|at, _| *at >= warm));
         let first = lines.values().filter_map(|samples| samples.keys().next()).min();
         let start = limits.start(target, standing, first.copied());
         for (line, samples) in lines {

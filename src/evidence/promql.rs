@@ -13,12 +13,15 @@ use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
 
+mod batch;
 mod selection;
 
+pub use batch::{Batch, BatchedArm, Ranged, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
-/// Longest expression that is looked at, in bytes; the API allows less.
-const MAX_LENGTH: usize = 8 * 1024;
+/// Longest expression that is looked at, in bytes: as long as the API allows. Trees are walked and dropped recursively, and a
+/// deeper one, which a longer text could hold, would overflow the stack of the thread.
+const MAX_LENGTH: usize = 1024;
 
 /// A label matcher that tells an arm, or a tenant, from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,11 +182,14 @@ fn parse(expr: &str) -> Result<Expr, PromqlError> {
     if expr.len() > MAX_LENGTH {
         return Err(invalid(format!("longer than {MAX_LENGTH} bytes")));
     }
+    parse_any(expr).map_err(invalid)
+}
+
+/// Parses a text of any length: that of an expression which was short enough, with its matchers.
+fn parse_any(expr: &str) -> Result<Expr, String> {
     // The parser turns a range of more than 2^64 seconds, or a negative one, into a panic of Duration::from_secs_f64.
     let parsed = std::panic::catch_unwind(|| parser::parse(expr));
-    parsed
-        .unwrap_or_else(|_| Err("a duration in it is out of range".into()))
-        .map_err(invalid)
+    parsed.unwrap_or_else(|_| Err("a duration in it is out of range".into()))
 }
 
 fn plain_selector(expr: &str) -> Result<VectorSelector, PromqlError> {
@@ -295,7 +301,7 @@ fn ranged(expr: &str, vs: VectorSelector, window_ms: u64) -> Result<String, Prom
 /// Prints the expression and proves that it says what was meant.
 fn print(expr: &str, tree: &Expr) -> Result<String, PromqlError> {
     let text = tree.to_string();
-    match parse(&text) {
+    match parse_any(&text) {
         Ok(again) if ordered(again.clone()) == ordered(tree.clone()) => Ok(text),
         _ => Err(PromqlError::Unfaithful { expr: expr.into() }),
     }

@@ -233,7 +233,7 @@ impl Test {
 }
 
 /// Latencies in seconds, whatever the histogram's unit.
-fn in_seconds(buckets: &Buckets, per_second: f64) -> Cow<'_, Buckets> {
+pub(super) fn in_seconds(buckets: &Buckets, per_second: f64) -> Cow<'_, Buckets> {
     if per_second == 1.0 {
         return Cow::Borrowed(buckets);
     }
@@ -247,7 +247,7 @@ fn in_seconds(buckets: &Buckets, per_second: f64) -> Cow<'_, Buckets> {
 
 impl RatioTest {
     /// Takes one poll, unless one of the arms did nothing in it, or the baseline spent nothing.
-    fn observe(&mut self, max: f64, candidate: Amounts, baseline: Amounts) {
+    pub(super) fn observe(&mut self, max: f64, candidate: Amounts, baseline: Amounts) {
         let (Some(candidate), Some(baseline)) = (candidate.ratio(), baseline.ratio()) else {
             return;
         };

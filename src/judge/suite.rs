@@ -72,7 +72,8 @@ impl Suite {
         }
         state.test.observe(config.regime, guard_config, &poll.observed);
         state.polls += 1;
-        state.step_polls += 1;
+        // A poll in which the candidate was not seen is none of its step.
+        state.step_polls += u64::from(candidate > 0);
         state.step_candidate += candidate;
         state.step_baseline += baseline;
     }
@@ -80,6 +81,14 @@ impl Suite {
     /// Whether this guard has begun to listen.
     pub fn listens(&self, guard: &str) -> bool {
         self.guards.contains_key(guard)
+    }
+
+    /// The largest edge that a latency guard watches, in seconds; `None` while it has none.
+    pub fn slowest_edge(&self, guard: &str) -> Option<f64> {
+        match &self.guards.get(guard)?.test {
+            Test::Latency(test) => test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp),
+            _ => None,
+        }
     }
 
     /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
@@ -136,26 +145,45 @@ impl Suite {
 
     /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or the k-of-n rule of one did.
     pub fn harmful(&self, config: &SuiteConfig) -> Option<GuardReport> {
-        let reports = self.reports(config);
-        let shares = weights(config);
-        let together = ln_sum(
-            reports
-                .iter()
-                .filter_map(|r| shares.get(&r.name).map(|w| w.ln() + r.ln_evidence)),
-        );
-        if together >= config.regime.threshold().ln() {
-            return reports
-                .into_iter()
-                .filter(|r| shares.contains_key(&r.name))
-                .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence))
-                .map(|r| GuardReport {
-                    verdict: Verdict::Harmful,
-                    ..r
-                });
+        if !self.is_harmful(config) {
+            return None;
         }
-        reports
-            .into_iter()
-            .find(|r| r.verdict == Verdict::Harmful && !shares.contains_key(&r.name))
+        let (reports, shares) = (self.reports(config), weights(config));
+        let (counted, queries): (Vec<_>, Vec<_>) = reports.into_iter().partition(|r| shares.contains_key(&r.name));
+        if self.harm_together(config) {
+            let worst = counted
+                .into_iter()
+                .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence));
+            return worst.map(|r| GuardReport {
+                verdict: Verdict::Harmful,
+                ..r
+            });
+        }
+        queries.into_iter().find(|r| r.verdict == Verdict::Harmful)
+    }
+
+    /// Whether the guards have found harm; quicker than [`Suite::harmful`], which says what.
+    pub fn is_harmful(&self, config: &SuiteConfig) -> bool {
+        let shares = weights(config);
+        // Guards without a sampling model have no share in the evidence: each has a rule of its own.
+        let ruled = config.guards.iter().filter(|(name, _)| !shares.contains_key(*name));
+        let found =
+            ruled.filter_map(|(name, guard)| Some(report(config.regime, name, guard, None, self.state(name, guard)?)));
+        self.harm_together(config) || found.into_iter().any(|r| r.verdict == Verdict::Harmful)
+    }
+
+    fn harm_together(&self, config: &SuiteConfig) -> bool {
+        let together = weights(config).into_iter().filter_map(|(name, weight)| {
+            let state = self.state(&name, config.guards.get(&name)?);
+            let ln_evidence = state.and_then(|s| s.test.ln_harm(config.regime)).unwrap_or(0.0);
+            Some(weight.ln() + ln_evidence)
+        });
+        ln_sum(together) >= config.regime.threshold().ln()
+    }
+
+    /// What a guard has found so far, if that was as the kind that it is now.
+    fn state(&self, name: &str, guard: &GuardConfig) -> Option<&GuardState> {
+        self.guards.get(name).filter(|state| state.fits(guard))
     }
 
     /// Whether every guard is healthy now: an intersection–union test, which needs no correction.
@@ -171,7 +199,7 @@ impl Suite {
             .iter()
             .map(|(name, guard)| {
                 let fresh = GuardState::new(guard);
-                let state = self.guards.get(name).filter(|s| s.fits(guard)).unwrap_or(&fresh);
+                let state = self.state(name, guard).unwrap_or(&fresh);
                 report(config.regime, name, guard, shares.get(name).copied(), state)
             })
             .collect()
@@ -214,7 +242,8 @@ fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn requests(observed: &Observed) -> (u64, u64) {
+/// Requests of the candidate and of the baseline.
+pub(super) fn requests(observed: &Observed) -> (u64, u64) {
     match observed {
         Observed::Proportion { candidate, baseline } => (candidate.n, baseline.n),
         Observed::Histogram { candidate, baseline } => (candidate.counts.iter().sum(), baseline.counts.iter().sum()),

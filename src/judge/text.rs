@@ -27,6 +27,28 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// A share that a person wrote, in percent as one writes it: 5%, 2.5%.
+pub(super) fn whole_percent(share: f64) -> String {
+    format!("{}%", (share * 10_000.0).round() / 100.0)
+}
+
+/// A length of time with three digits that matter.
+pub(super) fn seconds(seconds: f64) -> String {
+    let (value, unit) = if seconds >= 1.0 {
+        (seconds, "s")
+    } else {
+        (seconds * 1000.0, "ms")
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
+
 /// The share of bad events.
 pub(super) fn share(counts: Counts) -> String {
     if counts.n == 0 {

@@ -13,12 +13,12 @@ use crate::api::{
 use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
-use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
 
 use super::observation::ModelSeen;
 
 /// Version of the stored evidence.
-const VERSION: &str = "v1:";
+const VERSION: &str = "v2:";
 
 /// A false alarm in this time, on average at most, after promotion.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
@@ -129,7 +129,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !crate::api::validate::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {
@@ -204,7 +204,8 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms,
-                baseline_window_ms: if known { window_ms } else { HISTORY_MS.unsigned_abs() },
+                // However long the first answer has been waited for, it reaches back an hour before the trial.
+                baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
             })
         })
         .collect()
@@ -330,6 +331,10 @@ pub(super) struct Running {
     pub(super) since: i64,
     pub(super) suite: Suite,
     cursors: BTreeMap<String, Cursor>,
+    /// Where a benefit is asked for.
+    pub(super) benefit: Option<BenefitTest>,
+    /// Of the weights that are in force.
+    pub(super) split: Option<SplitTest>,
 }
 
 /// How a stored state was found.
@@ -348,6 +353,8 @@ impl Running {
             since: since.as_millisecond(),
             suite: Suite::default(),
             cursors: BTreeMap::new(),
+            benefit: None,
+            split: None,
         }
     }
 
@@ -393,6 +400,7 @@ impl Running {
     pub(super) fn skip_to(&mut self, now: Timestamp) {
         self.pass_over(now);
         self.suite.mark_step();
+        self.split = None;
     }
 
     /// What was counted so far stays; what happened since then, up to now, is not judged.

@@ -134,7 +134,8 @@ impl<'a> World<'a> {
             now,
             model: self.model.clone(),
             workloads: self.workloads.clone(),
-            route: self.route.clone(),
+            // None is seen: recorded traffic follows no weights, and need not follow these.
+            route: RouteSeen::default(),
             evidence,
         });
         self.model.status = plan.status.clone();

@@ -125,7 +125,7 @@ impl Default for Metrics {
         let query = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         registry.register(
             "prometheus_query_seconds",
-            "Time that Prometheus takes to answer for one guard",
+            "Time until the answer for one guard is there, gathering of questions included",
             query.clone(),
         );
         Self {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tools.sh control-plane|all — puts the programs of the test cluster into $GUARDBIT_TOOLS (printed), building what is missing.
+# tools.sh control-plane|scale|all — puts the programs of the test cluster into $GUARDBIT_TOOLS (printed), building what is missing.
 # Each is cached under the hash of its recipe: wrapper module, versions, flags. Needs root (for packages), Go and Python.
 set -euo pipefail
 cd "$(dirname "$0")/tools"
@@ -48,6 +48,7 @@ python3 -c 'import yaml' 2>/dev/null || pip install -q 'pyyaml>=6,<7' >&2
 build testplane .
 case ${1:-all} in
 control-plane) ;;
+scale) build kwok sigs.k8s.io/kwok/cmd/kwok ;;
 all)
   packages containerd runc containernetworking-plugins nftables iptables gcc libc6-dev
   build coredns github.com/coredns/coredns
@@ -56,6 +57,6 @@ all)
   build prometheus github.com/prometheus/prometheus/cmd/prometheus netgo,remove_all_sd,enable_kubernetes_sd
   build promtool github.com/prometheus/prometheus/cmd/promtool netgo,remove_all_sd,enable_kubernetes_sd prometheus
   envoy ;;
-*) say "usage: tools.sh control-plane|all"; exit 2 ;;
+*) say "usage: tools.sh control-plane|scale|all"; exit 2 ;;
 esac
 echo "$BIN"

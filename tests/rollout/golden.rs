@@ -4,20 +4,20 @@ use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
 use guardbit::rollout::EvidenceProblem;
 
-fn story(name: &str, world: &World) {
+pub fn story(name: &str, world: &World) {
     insta::with_settings!({snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true}, {
         insta::assert_snapshot!(name, world.transcript);
     });
 }
 
-fn bad(change: impl FnOnce(&mut Behaviour)) -> Behaviour {
+pub fn bad(change: impl FnOnce(&mut Behaviour)) -> Behaviour {
     let mut behaviour = Behaviour::default();
     change(&mut behaviour);
     behaviour
 }
 
 /// A world in which the rollout of int8 is at its second step.
-fn at_25_percent() -> World {
+pub fn at_25_percent() -> World {
     let mut world = World::new(spec());
     world.run(110);
     assert_eq!(world.status.rollout.as_ref().map(|r| r.weight), Some(25));

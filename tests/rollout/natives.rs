@@ -1,7 +1,7 @@
 //! Native histograms through whole rollouts.
 
 use crate::world::{Behaviour, World, spec};
-use guardbit::api::{Action, GuardStatus};
+use guardbit::api::{Action, Benefit, GuardStatus};
 use guardbit::evidence::BucketForm;
 
 fn why(world: &World, action: Action) -> String {
@@ -61,4 +61,25 @@ fn a_guard_whose_histograms_change_their_form_starts_afresh_and_the_others_go_on
     assert!(guard(&world, "errors").candidate.total > errors.total);
     world.run(900);
     why(&world, Action::Promoted);
+}
+
+#[test]
+fn a_benefit_and_a_warm_up_know_native_histograms() {
+    let mut world = World::new(spec());
+    world.buckets = BucketForm::Native;
+    world.spec.rollout.warm_up = "20s".into();
+    world.spec.rollout.benefit = Some(Benefit {
+        guard: "latency".into(),
+        at_least: "5%".into(),
+    });
+    world.behaviour.insert(
+        "int8".into(),
+        Behaviour {
+            slowdown: 0.7,
+            ..Behaviour::default()
+        },
+    );
+    world.run(900);
+    let why = why(&world, Action::Promoted);
+    assert!(why.contains("better in latency: a mean of 8."), "{why}");
 }

@@ -20,6 +20,8 @@ const RPS: f64 = 200.0;
 const SCRAPE: i64 = 5;
 /// From scheduling to readiness, seconds.
 const STARTUP: i64 = 10;
+/// How long a pod is cold, seconds.
+const COLD: i64 = 20;
 
 /// How a variant behaves.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct Behaviour {
     pub slowdown: f64,
     /// Mass of outputs that moves from the lower to the upper half.
     pub drift: f64,
+    /// Share of requests that fail in a pod's first twenty seconds with traffic.
+    pub cold_errors: f64,
+    /// Factor on the share of requests that reach it, whatever its weight says.
+    pub routed: f64,
     /// Energy of a request.
     pub joules: f64,
     pub unschedulable: bool,
@@ -44,6 +50,8 @@ impl Default for Behaviour {
             errors: 0.002,
             slowdown: 1.0,
             drift: 0.0,
+            cold_errors: 0.0,
+            routed: 1.0,
             joules: 0.41,
             unschedulable: false,
             crash: false,
@@ -73,6 +81,8 @@ struct Arm {
     latency: Vec<f64>,
     score: Vec<f64>,
     history: Vec<Scrape>,
+    /// Since when it gets requests.
+    since: Option<Timestamp>,
 }
 
 pub const LATENCY_BOUNDS: [f64; 12] = [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.2, 0.5];
@@ -340,10 +350,9 @@ impl World {
                 .filter(|_| !behaviour.unschedulable && !behaviour.crash && !behaviour.disrupted)
             {
                 workload.ready = replicas.min(workload.desired);
-                workload
-                    .pod_starts
-                    .entry(format!("{}-7d9c-abcde", deployment(&key.revision)))
-                    .or_insert(now);
+                let pod = format!("{}-7d9c-abcde", deployment(&key.revision));
+                workload.pod_starts.entry(pod.clone()).or_insert(now);
+                workload.ready_since.entry(pod).or_insert(now);
                 changed = true;
             }
         }
@@ -367,6 +376,7 @@ impl World {
             workload.image_ids = (0..behaviour.images).map(|i| format!("sha256:a{i}")).collect();
             if behaviour.crash || behaviour.disrupted {
                 workload.ready = 0;
+                workload.ready_since.clear();
             } else if !behaviour.unschedulable && workload.ready < workload.desired && !coming {
                 self.coming
                     .push((key.clone(), now + SignedDuration::from_secs(STARTUP), workload.desired));
@@ -411,9 +421,19 @@ impl World {
             let arm = self.arms.entry(revision).or_default();
             arm.latency.resize(LATENCY_BOUNDS.len() + 1, 0.0);
             arm.score.resize(20, 0.0);
-            let n = RPS * share;
+            let n = RPS * share * behaviour.routed;
+            if n > 0.0 {
+                arm.since.get_or_insert(now);
+            }
+            let cold = arm
+                .since
+                .is_some_and(|since| now.duration_since(since).as_secs() < COLD);
             arm.total += n;
-            arm.bad += n * behaviour.errors;
+            arm.bad += n * if cold {
+                behaviour.errors.max(behaviour.cold_errors)
+            } else {
+                behaviour.errors
+            };
             arm.joules += n * behaviour.joules;
             let mut below = 0.0;
             for (i, bound) in LATENCY_BOUNDS.iter().enumerate() {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed};
+use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed, Pods};
 
 /// What Prometheus 3.16 answered that scraped itself every 2 s: its buckets were made coarser at the third sample
 /// (`native_histogram_min_bucket_factor`), and it was restarted before the eighth.
@@ -12,6 +12,9 @@ const CLASSIC: &str = include_str!("../../../tests/testdata/prometheus/classic.j
 /// Classic histograms of the same server that were stored as native ones with custom buckets
 /// (`convert_classic_histograms_to_nhcb`).
 const CUSTOM: &str = include_str!("../../../tests/testdata/prometheus/nhcb.json");
+
+/// A bucket as Prometheus writes it: rule, bounds, events.
+type Written = (u8, f64, f64, u64);
 
 /// A bucket by its bounds.
 type Known = (f64, f64, u64);
@@ -23,7 +26,7 @@ fn parsed(buckets: &Value) -> Result<NativeHistogram, String> {
     Ok(matrix.series[0].samples[0].1.clone())
 }
 
-fn histogram(buckets: &[(u8, f64, f64, u64)]) -> NativeHistogram {
+fn histogram(buckets: &[Written]) -> NativeHistogram {
     let text = |x: f64| {
         if x.is_infinite() {
             format!("{}Inf", if x > 0.0 { "+" } else { "-" })
@@ -148,7 +151,7 @@ fn layouts_are_told_from_the_bounds_alone() {
     let (g, inf) = (grid::bound, f64::INFINITY);
     let narrow = |i: f64| (i / 32.0).exp2();
     let around_zero = (-g(grid::FIRST), g(grid::FIRST));
-    let cases: Vec<(&str, Vec<(u8, f64, f64, u64)>, Layout, Vec<Known>)> = vec![
+    let cases: Vec<(&str, Vec<Written>, Layout, Vec<Known>)> = vec![
         ("nothing", vec![], Layout::Grid(1), vec![]),
         (
             "schema 3",
@@ -206,6 +209,12 @@ fn layouts_are_told_from_the_bounds_alone() {
             vec![(-inf, 0.05, 4), (0.05, 0.1, 2), (10.0, inf, 1)],
         ),
         (
+            "a bound at zero, whatever its sign",
+            vec![(0, -1.0, -0.0, 1), (0, 0.0, 3.0, 2)],
+            Layout::Custom,
+            vec![(-1.0, 0.0, 1), (0.0, 3.0, 2)],
+        ),
+        (
             "custom buckets off the powers of two",
             vec![(0, 0.05, 0.1, 2)],
             Layout::Custom,
@@ -241,7 +250,8 @@ fn impossible_buckets_are_an_error() {
 #[test]
 fn what_was_counted_since_is_told_across_layouts_and_a_restart_from_zero() {
     let fine = [(0, 1.0, 2f64.sqrt(), 4), (0, 2f64.sqrt(), 2.0, 6)];
-    let cases: Vec<(&str, Vec<(u8, f64, f64, u64)>, Vec<(u8, f64, f64, u64)>, Vec<Known>)> = vec![
+    type Case = (&'static str, Vec<Written>, Vec<Written>, Vec<Known>);
+    let cases: Vec<Case> = vec![
         (
             "a bucket rises, another appears",
             vec![(0, 1.0, 2.0, 4)],
@@ -287,7 +297,7 @@ fn what_was_counted_since_is_told_across_layouts_and_a_restart_from_zero() {
 
 #[test]
 fn arms_of_different_resolution_are_compared_on_the_coarser_bounds() {
-    let matrix = |buckets: &[(u8, f64, f64, u64)]| NativeMatrix {
+    let matrix = |buckets: &[Written]| NativeMatrix {
         series: vec![NativeSeries {
             labels: BTreeMap::new(),
             samples: vec![(0, histogram(buckets))],
@@ -359,7 +369,7 @@ fn life() -> impl Strategy<Value = Life> {
 }
 
 /// The buckets of a schema, from -2 to 5.
-fn written(outputs: &[f64], schema: i32) -> Vec<(u8, f64, f64, u64)> {
+fn written(outputs: &[f64], schema: i32) -> Vec<Written> {
     let base = f64::from(-schema).exp2();
     let edge = |i: f64| (i * base).exp2();
     let mut buckets: BTreeMap<(i32, i64), u64> = BTreeMap::new();
@@ -452,5 +462,32 @@ proptest! {
             let _ = read.bins.since(&read.bins).buckets(&bounds);
             prop_assert_eq!(postcard::from_bytes::<Bins>(&postcard::to_allocvec(&read.bins).unwrap()).unwrap(), read.bins);
         }
+    }
+}
+
+#[test]
+fn a_cold_start_is_left_out_and_what_it_counted_is_the_base() {
+    let at = |seconds: i64, n: u64| (seconds * 1000, histogram(&[(0, 0.5, 1.0, n)]));
+    let series = NativeSeries {
+        labels: [("pod".to_owned(), "a".to_owned())].into(),
+        samples: vec![at(15, 10), at(30, 20), at(45, 35)],
+    };
+    let samples = GuardSamples {
+        candidate: ArmSamples::Native(NativeMatrix { series: vec![series] }),
+        baseline: ArmSamples::Native(NativeMatrix::default()),
+    };
+    let started = BTreeMap::from([("a".to_owned(), 0)]);
+    for (warm, expected) in [(0, 25), (16, 15), (31, 0)] {
+        let warm = BTreeMap::from([("a".to_owned(), warm * 1000)]);
+        let pods = Pods {
+            started: &started,
+            warm: &warm,
+        };
+        let polls = Cursor::new(0).advance_warm(&samples, 45_000, 60_000, pods).polls;
+        let counted = polls.iter().map(|poll| match &poll.observed {
+            Observed::Histogram { candidate, .. } => candidate.counts.iter().sum::<u64>(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counted.sum::<u64>(), expected, "{warm:?}");
     }
 }

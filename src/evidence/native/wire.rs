@@ -69,7 +69,8 @@ impl NativeMatrix {
 impl NativeHistogram {
     /// `None` for buckets that cannot be.
     fn of(histogram: &WireHistogram) -> Option<Self> {
-        let raw: Vec<Raw> = histogram.buckets.iter().map(raw).collect::<Option<_>>()?;
+        let mut raw: Vec<Raw> = histogram.buckets.iter().map(raw).collect::<Option<_>>()?;
+        raw.retain(|raw| raw.events > 0);
         let width = raw.iter().filter(|raw| raw.kind == Kind::Other).map(Raw::octaves);
         let width = width.reduce(|a, b| if a == b { a } else { None });
         let mut bins = BTreeMap::new();
@@ -109,8 +110,9 @@ fn raw(WireBucket(rule, Number(lower), Number(upper), Number(events)): &WireBuck
     };
     let possible = events.is_finite() && *events >= 0.0 && (lower < upper || (kind == Kind::Zero && lower == upper));
     possible.then_some(Raw {
-        lower: *lower,
-        upper: *upper,
+        // Adding 0 turns -0 into 0: one bound, not two.
+        lower: lower + 0.0,
+        upper: upper + 0.0,
         // Histograms that were computed by a rule have fractions; the cast saturates.
         events: events.round() as u64,
         kind,

@@ -2,9 +2,7 @@
 
 use super::*;
 
-#[path = "../../../tests/support/random.rs"]
-mod random;
-use random::Random;
+use super::super::random::Random;
 
 /// Requests of a poll at 18 per second, and at 2.
 const BASELINE: u64 = 270;
