@@ -1,8 +1,8 @@
 #!/bin/bash
 # run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_* on the control
-# plane; on the full one the chart's, unless arguments pick others, and tests/e2e. `chart` runs the chart's alone, `bench-NAME`
-# that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied, and without the
-# chart's; there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and GUARDBIT_TEST_IMAGE
+# plane, tests/e2e on the full one. `chart` runs the chart on a full one that is still empty, `bench-NAME`
+# that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied (not for `chart`);
+# there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and GUARDBIT_TEST_IMAGE
 # names the image of the model server.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ tier=$1; shift
 TEST_ARGS=(--test-threads=4 "$@")
 case $tier in
 control-plane) targets=$(basename -s .rs -a tests/api_*) ;;
-full) targets=$(basename -s .rs -a tests/e2e*); [ $# -gt 0 ] || chart=yes ;;
+full) targets=$(basename -s .rs -a tests/e2e*) ;;
 chart) targets="" chart=yes tier=full ;;
 bench-*) targets="" benchmark=${tier#bench-} tier=full TEST_ARGS=("$@") ;;
 *) echo "usage: run-tests.sh control-plane|full|chart|bench-NAME" >&2; exit 2 ;;

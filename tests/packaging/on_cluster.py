@@ -1,6 +1,6 @@
 """on_cluster.py — the chart on a real cluster: install, a rollout, upgrade, a rollback, uninstall, install again.
 
-Run by tests/cluster/run-tests.sh before guardbit is installed in any other way. Every step asserts what a user would be
+Run by `tests/cluster/run-tests.sh chart` on a cluster on which guardbit is not installed. Every step asserts what a user would be
 promised: two replicas, no pod of a model changed by an upgrade, CRD and models left by an uninstall, no failed request. Every
 expression of the dashboard is asked of Prometheus and must have data.
 """
