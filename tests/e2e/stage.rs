@@ -51,7 +51,8 @@ pub struct Stage {
     /// The load.
     pub load: Load,
     begun: Instant,
-    client: Client,
+    /// With the rights of an administrator.
+    pub client: Client,
     model: watch::Receiver<Option<QuantizedModel>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -113,6 +114,13 @@ impl Setting {
     pub fn variants(mut self, wanted: &[&str]) -> Self {
         let variants = self.spec["variants"].as_array_mut().expect("variants");
         variants.retain(|v| wanted.contains(&v["name"].as_str().expect("a name")));
+        self
+    }
+
+    /// Only these guards, by their names.
+    pub fn guards(mut self, wanted: &[&str]) -> Self {
+        let guards = self.spec["guards"].as_array_mut().expect("guards");
+        guards.retain(|g| wanted.contains(&g["name"].as_str().expect("a name")));
         self
     }
 
@@ -276,7 +284,7 @@ fn follow_route(client: &Client, namespace: &str, ledger: Ledger) -> JoinHandle<
 }
 
 /// Weights of the rule for everyone, by variant.
-fn weights(route: &DynamicObject) -> Weights {
+pub fn weights(route: &DynamicObject) -> Weights {
     let mut weights = Weights::new();
     let rule = route.data["spec"]["rules"].as_array().and_then(|rules| rules.last());
     for backend in rule.and_then(|r| r["backendRefs"].as_array()).into_iter().flatten() {
