@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
 # Four rollouts at a time: they mostly wait.
-TEST_ARGS=(--test-threads=4 "$@")
+TEST_ARGS=(--test-threads="${GUARDBIT_TEST_THREADS:-4}" "$@")
 case $tier in
 control-plane) targets=$(basename -s .rs -a tests/api_*) ;;
 full) targets=$(basename -s .rs -a tests/e2e*) ;;

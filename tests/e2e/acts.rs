@@ -168,13 +168,13 @@ impl Process {
         Self { name, dir, args }
     }
 
-    /// Starts it again.
+    /// Starts it again; a thread of its own waits for its end, which may be long after this test.
     pub fn start(self) {
         let log = std::fs::OpenOptions::new()
             .append(true)
             .open(self.dir.join("log").join(self.name))
             .expect("its log");
-        let child = Command::new(&self.args[0])
+        let mut child = Command::new(&self.args[0])
             .args(&self.args[1..])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -182,5 +182,6 @@ impl Process {
             .spawn()
             .expect("it starts");
         std::fs::write(self.dir.join("pid").join(self.name), format!("{}\n", child.id())).expect("its pid");
+        std::thread::spawn(move || child.wait());
     }
 }

@@ -17,7 +17,7 @@ fn moment(seed: u64) -> Duration {
 
 /// One rollout in which guardbit is killed: healthy where the seed is even, harmful where it is odd.
 async fn killed(seed: u64) {
-    let healthy = seed % 2 == 0;
+    let healthy = seed.is_multiple_of(2);
     let mut setting = setting(&format!("kill-{seed}")).variants(&["fp32", "int8"]);
     if !healthy {
         setting = setting.env(1, "FAULT_ERROR_RATE", "0.1");
