@@ -26,32 +26,6 @@ async fn unmoved(stage: &Stage) {
     assert!(!stage.load.counts().by_variant.contains_key("int8"));
 }
 
-/// The template of int8 with something else in its container.
-fn container(key: &str, value: Value) -> Value {
-    json!({"spec": {"containers": [{"name": "server", key: value}]}})
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "make failures"]
-async fn an_image_that_is_missing_fails_and_a_new_attempt_tries_it_at_once() {
-    let template = container("image", json!("localhost:1/no-such-image:1"));
-    let setting = setting("no-image")
-        .variants(&["fp32", "int8"])
-        .with("/variants/1/template", template);
-    let stage = failed(setting, &["ImagePullBackOff", "ErrImagePull"]).await;
-    unmoved(&stage).await;
-    // A person says: again. That waits for no back-off.
-    stage.patch(json!({"attempt": 1})).await;
-    stage
-        .until("tried under the new attempt", |s| {
-            s.failed.iter().any(|f| f.attempt == 1 && f.count == 1)
-        })
-        .await;
-    assert_eq!(stage.times(Action::Started, "int8"), 2);
-    unmoved(&stage).await;
-    stage.finish(1).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make failures"]
 async fn a_crash_loop_fails_is_tried_again_by_itself_and_climbs_once_mended() {
