@@ -32,8 +32,8 @@ trap 'tests/cluster/cluster.sh down "$dir"' EXIT
 tests/cluster/cluster.sh up "$dir" "$tier"
 if [ "$tier" = full ]; then
   tests/cluster/cluster.sh images "$dir" $images
-  # First of all, while nothing is installed.
-  [ -z "${chart:-}" ] || tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") python3 tests/packaging/on_cluster.py
+  # The chart is all that is run then, and installs everything itself.
+  if [ -n "${chart:-}" ]; then tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") python3 tests/packaging/on_cluster.py; exit; fi
   install tests/cluster/cluster.sh kubectl "$dir" > /dev/null
 fi
 run tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") "CARGO_MANIFEST_DIR=$PWD" "INSTA_WORKSPACE_ROOT=$PWD"

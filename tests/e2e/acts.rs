@@ -109,6 +109,25 @@ impl Stage {
         Some(crate::stage::weights(&route).get(variant).copied().unwrap_or(0))
     }
 
+    /// Switches faults on in all pods of a variant; returns how many there are.
+    pub async fn faults(&self, variant: &str, faults: Value) -> usize {
+        let pods = self.pods_of(variant).await;
+        for pod in &pods {
+            let path = format!(
+                "/api/v1/namespaces/{}/pods/{}:8080/proxy/faults",
+                self.namespace,
+                pod.name_any()
+            );
+            let request = http::Request::post(path)
+                .header("content-type", "application/json")
+                .body(faults.to_string().into_bytes())
+                .expect("a request");
+            let told = self.client.request_text(request).await;
+            told.expect("the server takes faults");
+        }
+        pods.len()
+    }
+
     /// Switches faults on without the API server: straight at the pods, which this machine's network reaches.
     pub async fn faults_at(&self, pods: &[Pod], faults: Value) {
         for pod in pods {
@@ -126,11 +145,6 @@ impl Stage {
     pub fn times(&self, action: guardbit::api::Action, variant: &str) -> usize {
         let of = |d: &&guardbit::api::Decision| d.action == action && d.variant == variant;
         self.status().decisions.iter().filter(of).count()
-    }
-
-    /// A condition as it stands: status, reason, message.
-    pub fn condition(&self, kind: &str) -> (String, String, String) {
-        condition(&self.status(), kind)
     }
 }
 

@@ -59,14 +59,7 @@ async fn evicted_candidates_and_a_drained_node_are_no_judgement() {
         stage.story()
     );
     // From the first step again.
-    stage.decided(Action::Promoted, "int8").await;
-    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 50, 0, 5, 50, 90],
-        "{}",
-        stage.ledger.story()
-    );
+    stage.climbed(&[0, 5, 50, 0, 5, 50, 90]).await;
     stage.answered("int8", 600).await;
     stage.finish(2).await;
 }
@@ -77,14 +70,7 @@ async fn an_api_server_that_restarts_changes_nothing() {
     let stage = setting("api-restart").variants(&["fp32", "int8"]).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     Process::stop("kube-apiserver").await.start();
-    stage.decided(Action::Promoted, "int8").await;
-    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 25, 50, 90],
-        "{}",
-        stage.ledger.story()
-    );
+    stage.climbed(&[0, 5, 25, 50, 90]).await;
     stage.answered("int8", 600).await;
     stage.finish(1).await;
 }
@@ -121,9 +107,7 @@ async fn a_candidate_that_turns_bad_while_the_api_server_is_away_is_lowered_when
         back.elapsed(),
         stage.story()
     );
-    let decision = stage.decided(Action::RolledBack, "int8").await;
-    assert!(decision.why.starts_with("errors: "), "{}", decision.why);
-    stage.weights(&[("fp32", 100)]).await;
+    stage.rolled_back("errors").await;
     stage.answered("fp32", 1_000).await;
     stage.assert_nothing_was_lost().await;
     stage.delete_model().await;
@@ -137,9 +121,8 @@ async fn without_the_gateways_controller_nothing_rises_that_traffic_does_not_fol
     stage.weights(&[("fp32", 95), ("int8", 5)]).await;
     stage.answered("int8", 20).await;
     let namespace = "envoy-gateway-system";
-    let client = stage.cluster_api::<Deployment>().into_client();
-    let controllers: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let controllers: Api<Deployment> = Api::namespaced(stage.client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
     let scale = async |replicas: i32| {
         stage
             .edit(&controllers, "envoy-gateway", json!({"spec": {"replicas": replicas}}))

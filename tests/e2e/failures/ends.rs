@@ -6,22 +6,14 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 
+use super::paused_at_25;
 use crate::acts::until;
 use crate::stage::{MODEL, setting};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make failures"]
 async fn a_model_deleted_with_orphan_serves_on_without_guardbit() {
-    let stage = setting("orphan")
-        .variants(&["fp32", "int8"])
-        .with("/deletionPolicy", json!("Orphan"))
-        .start()
-        .await;
-    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
-    stage.patch(json!({"paused": true})).await;
-    stage
-        .until("paused", |s| s.phase == Some(guardbit::api::Phase::Paused))
-        .await;
+    let stage = paused_at_25(setting("orphan").with("/deletionPolicy", json!("Orphan"))).await;
     stage.answered("int8", 150).await;
     let pods: Vec<_> = stage.pods_of("int8").await.iter().map(ResourceExt::uid).collect();
     stage.delete_model().await;

@@ -1,23 +1,15 @@
 //! Hands in the works: edited objects are put right, a lost status is recovered, a second replica takes over.
 
-use guardbit::api::{Action, Phase};
+use guardbit::api::{Action, QuantizedModelStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::acts::until;
+use super::paused_at_25;
+use crate::acts::{condition, until};
 use crate::stage::{MODEL, Stage, setting};
-
-/// A rollout that stands at 25%, paused.
-async fn paused_at_25(test: &str) -> Stage {
-    let stage = setting(test).variants(&["fp32", "int8"]).start().await;
-    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
-    stage.patch(json!({"paused": true})).await;
-    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
-    stage
-}
 
 /// The rules of the route with these weights for the variants.
 async fn rules_with(stage: &Stage, weights: &[(&str, i64)]) -> Value {
@@ -38,7 +30,7 @@ async fn rules_with(stage: &Stage, weights: &[(&str, i64)]) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make failures"]
 async fn edits_of_route_service_and_deployments_are_put_right() {
-    let stage = paused_at_25("edits").await;
+    let stage = paused_at_25(setting("edits")).await;
     // All to the candidate.
     let rules = rules_with(&stage, &[("fp32", 0), ("int8", 100)]).await;
     stage.edit(&stage.routes(), MODEL, rules).await;
@@ -185,14 +177,7 @@ async fn a_status_wiped_in_mid_rollout_is_recovered_and_no_weight_moves() {
         (status.stable, status.rollout.map(|r| r.candidate)),
         (stable, candidate)
     );
-    stage.decided(Action::Promoted, "int8").await;
-    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 25, 50, 90],
-        "{}",
-        stage.ledger.story()
-    );
+    stage.climbed(&[0, 5, 25, 50, 90]).await;
     stage.finish(2).await;
 }
 
@@ -200,26 +185,19 @@ async fn a_status_wiped_in_mid_rollout_is_recovered_and_no_weight_moves() {
 #[ignore = "make failures"]
 async fn pods_of_one_arm_that_run_different_images_hold_the_rollout() {
     const IMAGE: &str = "localhost/moving:dev";
-    images::tag(
-        &std::env::var("GUARDBIT_TEST_IMAGE").unwrap_or_else(|_| "localhost/model-server:dev".to_owned()),
-        IMAGE,
-    );
-    let stage = setting("images")
-        .variants(&["fp32", "int8"])
+    let image = std::env::var("GUARDBIT_TEST_IMAGE").unwrap_or_else(|_| "localhost/model-server:dev".to_owned());
+    images::tag(&image, IMAGE);
+    let setting = setting("images")
         .with("/serving/template/spec/containers/0/image", json!(IMAGE))
-        .with("/serving/replicas", json!(4))
-        .start()
-        .await;
-    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
-    stage.patch(json!({"paused": true})).await;
-    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+        .with("/serving/replicas", json!(4));
+    let stage = paused_at_25(setting).await;
     // Somebody pushes another image under the same tag; the next pods run it.
     images::another(IMAGE);
     stage.patch(json!({"paused": false})).await;
-    let mismatch = |s: &guardbit::api::QuantizedModelStatus| crate::acts::condition(s, "IdentityMismatch").0 == "True";
+    let mismatch = |s: &QuantizedModelStatus| condition(s, "IdentityMismatch").0 == "True";
     let status = stage.until("different images", mismatch).await;
     assert!(
-        crate::acts::condition(&status, "IdentityMismatch")
+        condition(&status, "IdentityMismatch")
             .2
             .contains("run different images: sha256:")
     );
@@ -227,7 +205,7 @@ async fn pods_of_one_arm_that_run_different_images_hold_the_rollout() {
     stage.answered("int8", 500).await;
     assert_eq!(stage.ledger.weights_of("int8"), weight, "{}", stage.ledger.story());
     // The tag goes back, and so do the pods that ran something else.
-    images::tag("localhost/model-server:dev", IMAGE);
+    images::tag(&image, IMAGE);
     let image = |p: &Pod| {
         p.status
             .as_ref()
@@ -264,9 +242,7 @@ async fn a_second_replica_takes_over_from_a_killed_leader_and_lowers_what_is_har
     assert!(!second.log().contains("looks after"), "two lead\n{}", second.log_tail());
     stage.faults("int8", json!({"errorRate": 0.3})).await;
     stage.guardbit.kill();
-    let decision = stage.decided(Action::RolledBack, "int8").await;
-    assert!(decision.why.starts_with("errors: "), "{}", decision.why);
-    stage.weights(&[("fp32", 100)]).await;
+    stage.rolled_back("errors").await;
     assert_eq!(
         stage.ledger.weights_of("int8"),
         [0, 5, 25, 0],

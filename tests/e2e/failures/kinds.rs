@@ -77,14 +77,7 @@ async fn guards_edited_in_mid_rollout_keep_the_weight_and_begin_the_evidence_afr
     );
     let after = stage.status().rollout.expect("the rollout goes on").plan_digest;
     assert_ne!(before, after);
-    stage.decided(Action::Promoted, "int8").await;
-    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 25, 50, 90],
-        "{}",
-        stage.ledger.story()
-    );
+    stage.climbed(&[0, 5, 25, 50, 90]).await;
     stage.finish(2).await;
 }
 
@@ -131,14 +124,14 @@ async fn on_harm_reference_falls_back_past_the_safer_variant_as_pods_come() {
         .start()
         .await;
     stage.decided(Action::Promoted, "int4").await;
-    stage
+    let status = stage
         .until("the fallback would have to come first", |s| {
             s.retiring.is_empty()
                 && s.phase == Some(Phase::Guarding)
                 && condition(s, "FallbackCapacity").1 == "ScaledDown"
         })
         .await;
-    let (truth, _, message) = stage.condition("FallbackCapacity");
+    let (truth, _, message) = condition(&status, "FallbackCapacity");
     assert!(truth == "False" && message.starts_with("fp32 ("), "{message}");
     stage.answered("int4", 400).await;
     stage.faults("int4", json!({"errorRate": 0.3})).await;
