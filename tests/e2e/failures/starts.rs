@@ -91,7 +91,7 @@ async fn an_image_that_is_missing_fails_and_a_new_attempt_tries_it_at_once() {
             s.failed.iter().any(|f| f.attempt == 1 && f.count == 1)
         })
         .await;
-    assert_eq!(stage.times(Action::Started, "int8"), 2);
+    assert_eq!(stage.times(Action::Started, "int8"), 2, "{}", stage.story());
     unmoved(&stage).await;
     stage.finish(1).await;
 }
