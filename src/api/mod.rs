@@ -5,6 +5,7 @@
 //! write on old objects, and with it a rollback.
 
 pub mod guard;
+pub mod plain;
 pub mod quantity;
 pub mod rollout;
 pub mod status;
@@ -22,6 +23,7 @@ pub use guard::{
     ToleranceSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;

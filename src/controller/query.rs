@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 
-use crate::api::QuantizedModel;
+use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
 use crate::evidence::{
     ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
     native_histogram_query,
@@ -196,14 +196,14 @@ impl Asking<'_> {
 pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
         reason: error.reason().to_owned(),
-        message: error.to_string(),
+        message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 
 pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
         reason: "BadQuery".to_owned(),
-        message: error.to_string(),
+        message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 
