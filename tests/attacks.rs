@@ -155,7 +155,7 @@ fn a_selector_of_a_guard_cannot_become_an_expression() {
     for wide in [
         "{__name__=~\".+\"}",
         "{__name__!=\"\"}",
-        "{job=~\".*\",namespace!=\"risk\"}",
+        "{job=~\".+\",namespace!=\"risk\"}",
     ] {
         let query = arm_query(wide, &tenant(), 60_000).unwrap();
         assert!(query.contains("namespace=\"risk\""), "{query}");
@@ -251,7 +251,7 @@ const FLOODS: [(&str, Flood, Option<&str>); 7] = [
             times: 500_000,
             tail: "]}}",
         },
-        Some("expected a matrix"),
+        Some("matches more than 65536 series"),
     ),
     (
         "an error of 15 MB",
@@ -492,7 +492,7 @@ fn the_command_line_prints_no_character_that_is_obeyed() {
                 let text = String::from_utf8(text).unwrap();
                 text.lines().for_each(|line| assert_plain(&line.replace('\t', " ")));
                 assert!(
-                    text.lines().all(|line| !line.starts_with("ERROR forged")) || args[0] != "lint",
+                    text.lines().all(|line| !line.starts_with("ERROR forged")),
                     "a line was forged: {text}"
                 );
             }
