@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use guardbit::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, plain, plain_lines, visible};
+use guardbit::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SecretRef, plain, plain_lines, visible};
 use guardbit::build::{self, Owner};
 use guardbit::controller::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient, PrometheusError};
 use guardbit::evidence::{
@@ -427,6 +427,29 @@ fn provenance_shows_no_character_that_is_obeyed() {
         let value = value.as_str().unwrap();
         assert_plain(value);
         assert!(value.len() <= 1024, "{key} has {} bytes", value.len());
+    }
+}
+
+#[test]
+fn the_name_of_a_secret_is_no_path() {
+    let is_name = |name: &str| SecretRef { name: name.into() }.is_name();
+    for name in ["token", "a", "prometheus-token.v2", "0"] {
+        assert!(is_name(name), "{name}");
+    }
+    for path in [
+        "../../other/secrets/token",
+        "other/token",
+        "a%2fb",
+        "..",
+        ".",
+        "",
+        "a?b",
+        "a#b",
+        "A",
+        "-a",
+        "a\n",
+    ] {
+        assert!(!is_name(path), "{path:?}");
     }
 }
 

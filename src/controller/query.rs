@@ -113,6 +113,18 @@ impl Asker {
         {
             return Ok((server, client.clone()));
         }
+        if let Some(reference) = spec.and_then(|p| p.secret_ref.as_ref()).filter(|s| !s.is_name()) {
+            return Err(EvidenceProblem {
+                reason: "SecretUnreadable".to_owned(),
+                message: plain(
+                    &format!(
+                        "{:?} is no name of a Secret: prometheus.secretRef names one in the namespace of the model",
+                        reference.name
+                    ),
+                    LONGEST_MESSAGE,
+                ),
+            });
+        }
         let credentials = match &secret {
             Some(name) => self.credentials(&namespace, name).await?,
             None => Credentials::default(),
