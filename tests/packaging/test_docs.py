@@ -123,6 +123,8 @@ class Commands(unittest.TestCase):
             done = subprocess.run([ROOT / "target/debug/guardbit", *command[1:]], cwd=ROOT, capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, f"docs/{page}.md: {shlex.join(command)}: {done.stderr}")
             printed = done.stdout.splitlines()
+            if command[1] == "lint":
+                self.assertEqual(printed, lines, f"docs/{page}.md: {shlex.join(command)}")
             for line in lines:
                 self.assertIn(line, printed, f"docs/{page}.md: {shlex.join(command)}")
             run += 1
