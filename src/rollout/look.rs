@@ -138,7 +138,7 @@ impl<'a> Look<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             guard: guard.to_owned(),
-            reason: reason.to_owned(),
+            reason: plain(reason, LONGEST_MESSAGE),
             at: self.time(),
         });
         let surplus = self.status.rejected.len().saturating_sub(KEPT_REJECTIONS);
@@ -164,7 +164,7 @@ impl<'a> Look<'a> {
             attempt,
             count,
             retry_at,
-            reason: reason.to_owned(),
+            reason: plain(reason, LONGEST_MESSAGE),
             at: self.time(),
         });
     }
