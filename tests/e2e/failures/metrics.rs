@@ -57,12 +57,7 @@ async fn empty_stale_and_partial_answers_move_nothing_and_slow_ones_are_waited_f
         .await;
     stage.patch(json!({"paused": false})).await;
     stage.answered("int8", 1_000).await;
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 25],
-        "{}",
-        stage.ledger.story()
-    );
+    assert_eq!(stage.ledger.weights_of("int8"), [0, 5, 25], "{}", stage.ledger.story());
     // A second and a half for each answer: slower, and as sure.
     mode.set("slow");
     let asked = mode.asked.load(Ordering::Relaxed);
