@@ -2,6 +2,7 @@
 
 use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Duration, OnUndecided};
+use guardbit::rollout::Record;
 
 /// Ready, Available, Progressing, Reconciling, Stalled; with the reason where Ready names one of its own.
 fn row(situation: &str, world: &World) -> String {
@@ -107,5 +108,31 @@ fn what_a_gateway_says_is_plain_and_short_in_conditions_and_decisions() {
     for text in texts {
         assert!(text.chars().all(|c| guardbit::api::visible(c) == c), "{text:?}");
         assert!(text.chars().count() <= guardbit::api::LONGEST_MESSAGE);
+    }
+}
+
+#[test]
+fn between_two_steps_next_to_nothing_is_written() {
+    // Healthy; and with three times the requests that its weight says, which is told once.
+    for (routed, told) in [(1.0, 0), (3.0, 1)] {
+        let mut spec = spec();
+        spec.rollout.interval = Duration("60s".into());
+        spec.rollout.steps[0].hold = Duration("2h".into());
+        spec.rollout.deadline = Duration("4h".into());
+        let mut world = World::new(spec);
+        let int8 = Behaviour {
+            routed,
+            ..Behaviour::default()
+        };
+        world.behaviour.insert("int8".into(), int8);
+        world.run(300);
+        assert_eq!(world.status.rollout.as_ref().map(|r| r.weight), Some(5));
+        let (mut looks, mut writes) = (0, 0);
+        world.run_watched(3_600, &mut |_, _, plan| {
+            looks += 1;
+            writes += usize::from(plan.record == Record::Now);
+        });
+        assert!(looks >= 60, "{looks}");
+        assert_eq!(writes, told, "{routed}: {}", world.transcript);
     }
 }
