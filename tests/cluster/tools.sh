@@ -15,14 +15,14 @@ packages() { # Debian packages that are not there yet
   apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-build() { # NAME PACKAGE [TAGS [MODULE]]
-  local name=$1 package=$2 tags=${3:-} module=${4:-$1} key out
-  key=$(cat "$module"/* <(echo "$package $tags -s -w $(go env GOVERSION)") | sha256sum | cut -c1-12)
+build() { # NAME PACKAGE [TAGS [MODULE [LDFLAGS]]]
+  local name=$1 package=$2 tags=${3:-} module=${4:-$1} ldflags="-s -w${5:+ $5}" key out
+  key=$(cat "$module"/* <(echo "$package $tags $ldflags $(go env GOVERSION)") | sha256sum | cut -c1-12)
   out=$CACHE/tools/$name-$key
   if [ ! -x "$out" ]; then
     say "building $name"
     mkdir -p "$CACHE/tools"
-    (cd "$module" && go build -trimpath -ldflags '-s -w' ${tags:+-tags "$tags"} -o "$out.tmp.$$" "$package")
+    (cd "$module" && go build -trimpath -ldflags "$ldflags" ${tags:+-tags "$tags"} -o "$out.tmp.$$" "$package")
     mv "$out.tmp.$$" "$out"
   fi
   ln -sfn "$out" "$BIN/$name"
@@ -45,7 +45,11 @@ BIN=$CACHE/bin; mkdir -p "$BIN"
 packages openssl iproute2 curl jq
 # Whichever Python comes first.
 python3 -c 'import yaml' 2>/dev/null || pip install -q 'pyyaml>=6,<7' >&2
-build testplane .
+# Helm asks the API server for its version, and a chart may want a newer one than v0.0.0.
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' testplane/go.mod)
+IFS=. read -r major minor _ <<< "${kubernetes#v}"
+version=k8s.io/component-base/version
+build testplane . "" testplane "-X $version.gitVersion=$kubernetes -X $version.gitMajor=$major -X $version.gitMinor=$minor"
 case ${1:-all} in
 control-plane) ;;
 scale) build kwok sigs.k8s.io/kwok/cmd/kwok ;;
