@@ -254,13 +254,7 @@ class ChartOnACluster(unittest.TestCase):
         for quiet in ("GuardbitNoLeader", "GuardbitFellBack", "GuardbitModelUnavailable", "GuardbitCalibrationStale", "GuardbitReconcileErrors"):
             self.assertEqual(found[quiet], [], quiet)
 
-    def test_8_what_the_docs_tell_to_look_at_can_be_looked_at(self):
-        looked = [c for _, c in commands() if c[0] == "kubectl" and {"get", "describe", "logs"} & set(c)]
-        self.assertGreaterEqual(len(looked), 5)
-        for command in looked:
-            self.assertTrue(kubectl(*command[1:]).strip(), command)
-
-    def test_9_uninstall_leaves_models_serving_and_a_new_release_takes_them_up(self):
+    def test_91_uninstall_leaves_models_serving_and_a_new_release_takes_them_up(self):
         until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
               and not get("quantizedmodel", MODEL)["status"].get("retiring"))
         before = (pods_of_the_model(), weights())
@@ -282,7 +276,58 @@ class ChartOnACluster(unittest.TestCase):
         until("the pods of the model are gone", lambda: not pods_of_the_model())
         helm("uninstall", "guardbit", "--wait")
         kubectl("get", "crd", "quantizedmodels.guardbit.dev")
-        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        kubectl("delete", "namespace", NAMESPACE, SYSTEM)
+
+    def test_92_the_docs_as_a_stranger_would_follow_them(self):
+        """Every command of kubectl and helm on every page, on a cluster that has only the CRD: Helm's way, then kustomize's."""
+        waiting = [(page, command) for page, command in commands() if command[0] in ("kubectl", "helm")]
+        self.assertGreater(len(waiting), 25)
+
+        def follow(page, until_one_has=None):
+            """Runs the commands of a page that have not been run yet, up to the one that has these words."""
+            for found in [w for w in waiting if w[0] == page]:
+                if until_one_has and set(until_one_has) <= set(found[1]):
+                    return
+                program, *rest = found[1]
+                printed = kubectl(*rest) if program == "kubectl" else run(TOOLS / "helm", *rest)
+                self.assertTrue(printed.strip(), f"docs/{page}.md: {found[1]} prints nothing")
+                waiting.remove(found)
+
+        follow("install", until_one_has=["apply", "-k", "config/default"])
+        self.leader()
+        for guide in sorted(page for page, _ in waiting if page.startswith("guides/")):
+            follow(guide)
+        until("fp32 serves", lambda: decided("Bootstrapped", "fp32"))
+        # The forecast is there once a candidate has requests; the command prints nothing before.
+        (load,) = [o for o in yaml.safe_load_all((ROOT / "tests/demo/manifests.yaml").read_text()) if o["kind"] == "Pod"]
+        args = load["spec"]["containers"][0]["args"]
+        args[:] = [a.replace("@GATEWAY@", os.environ["GUARDBIT_GATEWAY_URL"]).replace("--rps=300", "--rps=200") for a in args]
+        until("the route is known to the gateway", self.answers)
+        apply(load)
+        until("there is a forecast", lambda: (get("quantizedmodel", MODEL)["status"].get("rollout") or {}).get("forecast"))
+        follow("operations")
+        # What Argo CD would have brought.
+        apply(namespace("argocd"), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}})
+        follow("gitops")
+        self.assertIn("guardbit.dev", json.dumps(get("configmap", "argocd-cm", namespace="argocd")["data"]))
+        follow("upgrade")
+        self.leader()
+        # Models go while guardbit runs, as the page says; then kustomize's way.
+        kubectl("delete", "quantizedmodels", "--all", "--all-namespaces", "--timeout=120s")
+        run(TOOLS / "helm", *self.command(waiting, "uninstall")[1:])
+        kubectl("delete", "namespace", SYSTEM)
+        follow("install", until_one_has=["delete", "crd"])
+        self.leader()
+        follow("install")
+        self.assertEqual(waiting, [])
+        self.assertNotIn("quantizedmodels.guardbit.dev", kubectl("get", "crd", "-o", "name"))
+
+    @staticmethod
+    def command(waiting, word):
+        """Takes the one command that has this word."""
+        (found,) = [w for w in waiting if word in w[1]]
+        waiting.remove(found)
+        return found[1]
 
 
 if __name__ == "__main__":
