@@ -52,7 +52,7 @@ e2e:
 
 # What takes away something that all tests share runs alone.
 failures:
-	tests/cluster/run-tests.sh full --ignored --skip alone:: failures::
+	previous=$$(tests/cluster/previous.sh) && GUARDBIT_PREVIOUS=$$previous tests/cluster/run-tests.sh full --ignored --skip alone:: failures::
 	GUARDBIT_TEST_THREADS=1 tests/cluster/run-tests.sh full --ignored failures::alone::
 
 demo:

@@ -15,6 +15,7 @@ pub const SYSTEM: &str = "guardbit-system";
 /// A running guardbit; it dies with this value.
 pub struct Guardbit {
     child: Child,
+    program: PathBuf,
     args: Vec<String>,
     kubeconfig: PathBuf,
     log: PathBuf,
@@ -44,8 +45,10 @@ impl Guardbit {
         ];
         let args: Vec<String> = args.iter().chain(more).map(|s| (*s).to_owned()).collect();
         let log = dir.join("log");
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_guardbit"));
         Self {
-            child: spawn(&args, &kubeconfig, &log),
+            child: spawn(&program, &args, &kubeconfig, &log),
+            program,
             args,
             kubeconfig,
             log,
@@ -63,9 +66,11 @@ impl Guardbit {
         std::fs::create_dir_all(&dir).expect("a directory for logs");
         let (kubeconfig, log) = (dir.join("kubeconfig"), dir.join("log"));
         std::fs::copy(&self.kubeconfig, &kubeconfig).expect("copied");
-        let child = spawn(&args, &kubeconfig, &log);
+        let program = self.program.clone();
+        let child = spawn(&program, &args, &kubeconfig, &log);
         Self {
             child,
+            program,
             args,
             kubeconfig,
             log,
@@ -87,7 +92,24 @@ impl Guardbit {
     /// SIGKILL, then another one as the kubelet would start it: same name, nothing remembered.
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.args, &self.kubeconfig, &self.log);
+        self.child = spawn(&self.program, &self.args, &self.kubeconfig, &self.log);
+    }
+
+    /// Another version in its place, as an upgrade of its Deployment does: SIGTERM, its end, then the other one. `None` is
+    /// the version built from here.
+    pub fn replace_by(&mut self, program: Option<&Path>) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill")
+                .success()
+        );
+        let ended = self.child.wait().expect("reaped");
+        assert!(ended.success(), "it did not end in order: {ended}\n{}", self.log_tail());
+        self.program = program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_guardbit"))).to_owned();
+        self.child = spawn(&self.program, &self.args, &self.kubeconfig, &self.log);
     }
 
     /// Its log.
@@ -114,13 +136,13 @@ impl Drop for Guardbit {
     }
 }
 
-fn spawn(args: &[String], kubeconfig: &Path, log: &Path) -> Child {
+fn spawn(program: &Path, args: &[String], kubeconfig: &Path, log: &Path) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(log)
         .expect("a log");
-    Command::new(env!("CARGO_BIN_EXE_guardbit"))
+    Command::new(program)
         .args(args)
         .env("KUBECONFIG", kubeconfig)
         .env("NO_COLOR", "1")

@@ -70,9 +70,9 @@ async fn a_rejected_identity_is_never_tried_again_not_by_a_new_attempt_and_not_b
     let before = generation(&stage.status());
     stage.patch(json!({"attempt": 7})).await;
     looked_again(before).await;
-    // Away in git, and back.
+    // The target moves away and back.
     let before = generation(&stage.status());
-    let variants = stage.spec().await["variants"].take();
+    let rejected_one = stage.spec().await["variants"].take();
     stage.patch(json!({"target": "fp32"})).await;
     stage
         .until("fp32 is all that is asked for", |s| {
@@ -80,15 +80,23 @@ async fn a_rejected_identity_is_never_tried_again_not_by_a_new_attempt_and_not_b
         })
         .await;
     let before = generation(&stage.status());
-    stage.patch(json!({"target": "int8", "variants": variants})).await;
+    stage.patch(json!({"target": "int8"})).await;
     looked_again(before).await;
     stage.answered("fp32", 1_000).await;
     assert_eq!(stage.ledger.weights_of("int8"), weights, "{}", stage.ledger.story());
     // What is really another one is tried.
-    let mut variants = stage.spec().await["variants"].take();
-    variants[1]["template"] = serde_json::Value::Null;
-    stage.patch(json!({"variants": variants})).await;
-    stage.decided(Action::Promoted, "int8").await;
+    let mut mended = rejected_one.clone();
+    mended[1]["template"] = serde_json::Value::Null;
+    stage.patch(json!({"variants": mended})).await;
+    let promoted = stage.decided(Action::Promoted, "int8").await;
+    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
+    // A revert in git brings the rejected one back: the good one serves on.
+    let started = stage.times(Action::Started, "int8");
+    stage.patch(json!({"variants": rejected_one})).await;
+    let status = stage.until("the revert is refused", rejected).await;
+    assert_eq!(status.stable.expect("stable").revision, promoted.revision);
+    stage.answered("int8", 600).await;
+    assert_eq!(stage.times(Action::Started, "int8"), started, "{}", stage.story());
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     stage.finish(2).await;
 }

@@ -13,6 +13,7 @@ mod kills;
 mod kinds;
 mod metrics;
 mod starts;
+mod versions;
 
 /// A rollout that stands at 25%, paused.
 async fn paused_at_25(setting: Setting) -> Stage {

@@ -85,10 +85,10 @@ async fn an_image_that_is_missing_fails_and_a_new_attempt_tries_it_at_once() {
         .with("/variants/1/template", template);
     let stage = failed(setting, &["ImagePullBackOff", "ErrImagePull"]).await;
     // A person says: again. That waits for no back-off.
-    stage.patch(json!({"attempt": 1})).await;
+    stage.patch(json!({"attempt": 2})).await;
     stage
         .until("tried under the new attempt", |s| {
-            s.failed.iter().any(|f| f.attempt == 1 && f.count == 1)
+            s.failed.iter().any(|f| f.attempt == 2 && f.count == 1)
         })
         .await;
     assert_eq!(stage.times(Action::Started, "int8"), 2, "{}", stage.story());
