@@ -1,7 +1,7 @@
 """A small Prometheus: answers instant queries of one range selector, about the pods that the API server knows.
 
-Every pod serves 10 requests a second, one in a thousand fails, and is scraped every 15 s. The matchers are evaluated in
-full, so a query that asks for many models gets the series of all of them."""
+Every model gets 10 requests a second, of which its candidate serves the 5% of the first step; one in a thousand fails; pods are
+scraped every 15 s. The matchers are evaluated in full, so a query that asks for many models gets the series of all of them."""
 import json
 import re
 import threading
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from cluster import NAMESPACE
 
 SCRAPE = 15
-PER_SECOND = 10
+PER_SECOND = {"fp32": 9.5, "int8": 0.5}
 BUCKETS = [("0.05", 0.6), ("0.1", 0.97), ("0.25", 0.995), ("1", 1.0), ("+Inf", 1.0)]
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 QUERY = re.compile(r'^\s*(\w+)(?:\{(.*)\})?\[(\d+)(ms|s|m|h)[^\]]*\]\s*$', re.S)
@@ -54,13 +54,14 @@ class Metrics:
         times = range(int((at - window) // SCRAPE + 1) * SCRAPE, int(at) + 1, SCRAPE)
         found = []
         for pod, begun in self.pods:
+            per_second = PER_SECOND[pod.split("-")[2]]
             base = {"__name__": name, "namespace": NAMESPACE, "pod": pod, "job": "models"}
             if not holds_some(tests, base):
                 continue
             for extra, share in kinds(name):
                 labels = {**base, **extra}
                 if holds(labels):
-                    values = [[t, str(int((t - begun) * PER_SECOND * share))] for t in times if t > begun]
+                    values = [[t, str(int((t - begun) * per_second * share))] for t in times if t > begun]
                     if values:
                         found.append({"metric": labels, "values": values})
         self.queries += 1
