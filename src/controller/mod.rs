@@ -151,6 +151,20 @@ pub enum Error {
     LeaseLost,
 }
 
+impl Error {
+    /// Whether the API server was away, or as good as: the next try may well succeed, whatever came before.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code >= 500,
+                source => matches!(source, kube::Error::Service(_) | kube::Error::HyperError(_)),
+            },
+            _ => false,
+        }
+    }
+}
+
 /// Runs one call to the API server under its timeout.
 async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     let what = what.into();

@@ -28,6 +28,10 @@ const WAITING: u16 = 256;
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
+/// Longest wait while the API server is away: a candidate that turned bad meanwhile is lowered as soon as it is back. Only models
+/// that have something to write notice that it is.
+const LONGEST_ABSENCE_UNNOTICED: Duration = Duration::from_secs(2);
+
 /// Runs the controller until `stop` says so or the lease is lost.
 pub async fn run(
     client: Client,
@@ -114,7 +118,7 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch:
                 }
             },
             move |model, error, _| {
-                let wait = policy.wait(&model);
+                let wait = policy.wait(&model, error);
                 tracing::warn!(model = %model.name_any(), namespace = model.namespace(), %error, ?wait, "looking again later");
                 Action::requeue(wait)
             },
@@ -143,11 +147,11 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
 struct Failures(Mutex<HashMap<String, u32>>);
 
 impl Failures {
-    fn wait(&self, model: &KeptModel) -> Duration {
+    fn wait(&self, model: &KeptModel, error: &Error) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(model.uid().unwrap_or_default()).or_default();
         *count = count.saturating_add(1);
-        BACKOFF.0.saturating_mul(1 << (*count - 1).min(10)).min(BACKOFF.1)
+        backoff(*count, error)
     }
 
     fn clear(&self, model: &KeptModel) {
@@ -156,6 +160,19 @@ impl Failures {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&model.uid().unwrap_or_default());
     }
+}
+
+/// Wait after the `count`th failure in a row.
+fn backoff(count: u32, error: &Error) -> Duration {
+    let longest = if error.is_absence() {
+        LONGEST_ABSENCE_UNNOTICED
+    } else {
+        BACKOFF.1
+    };
+    BACKOFF
+        .0
+        .saturating_mul(1 << count.saturating_sub(1).min(10))
+        .min(longest)
 }
 
 /// Tells once when every model that was there at the start has been looked at.
@@ -342,6 +359,25 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_api_server_that_is_back_is_noticed_soon_however_long_it_was_away() {
+        let api = |source| Error::Api {
+            what: "write status".to_owned(),
+            source: Box::new(source),
+        };
+        let refused = |code| {
+            let mut status = kube::core::Status::failure("no", "No");
+            status.code = code;
+            api(kube::Error::Api(Box::new(status)))
+        };
+        let away = api(kube::Error::Service("connection refused".into()));
+        let waits = |error: &Error| [1, 2, 3, 50].map(|count| backoff(count, error).as_millis());
+        for absent in [away, refused(503), Error::Timeout("write status".to_owned())] {
+            assert_eq!(waits(&absent), [500, 1_000, 2_000, 2_000], "{absent}");
+        }
+        assert_eq!(waits(&refused(403)), [500, 1_000, 2_000, 60_000]);
+    }
 
     #[test]
     fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {

@@ -3,9 +3,9 @@
 # and downgrades run it in the place of the one built from here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-# Before the benefit, the warm-up and the forecast came into the API: its status knows less than today's. Move it on when
+# Before the forecast came into the API: its status knows less than today's. Move it on when
 # a version from before it can no longer be upgraded from, and say so in docs/upgrade.md.
-commit=d4292e89030fa4e9776b8e769974bdb6a136d040
+commit=7a7ac82ca71eead5b7e05961cd02ab4a57af0316
 program=$PWD/target/previous/$commit/guardbit
 if [ ! -x "$program" ]; then
   src=$(mktemp -d "${TMPDIR:-/tmp}/guardbit-previous.XXXXXX")
