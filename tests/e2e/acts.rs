@@ -109,6 +109,25 @@ impl Stage {
         Some(crate::stage::weights(&route).get(variant).copied().unwrap_or(0))
     }
 
+    /// Waits until the gateway knows the route as it is, after a time in which nobody could tell it. From then on the ledger
+    /// counts shares.
+    pub async fn gateway_follows(&self) {
+        until("the gateway knows the route", || async {
+            let Ok(route) = self.routes().get(MODEL).await else {
+                return false;
+            };
+            let parents = route.data["status"]["parents"].as_array();
+            let conditions = parents.into_iter().flatten().filter_map(|p| p["conditions"].as_array());
+            let mut seen = conditions
+                .flatten()
+                .map(|c| c["observedGeneration"].as_i64())
+                .peekable();
+            seen.peek().is_some() && seen.all(|seen| seen == route.metadata.generation)
+        })
+        .await;
+        self.ledger.shares_count_from_now();
+    }
+
     /// Switches faults on in all pods of a variant; returns how many there are.
     pub async fn faults(&self, variant: &str, faults: Value) -> usize {
         let pods = self.pods_of(variant).await;
@@ -164,8 +183,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Ends it and waits until it is gone.
+    /// Asks it to end, which the API server does only after a minute in which it takes no more connections; waits until it
+    /// is gone.
     pub async fn stop(name: &'static str) -> Self {
+        Self::end(name, "-TERM").await
+    }
+
+    /// Ends it at once.
+    pub async fn kill(name: &'static str) -> Self {
+        Self::end(name, "-KILL").await
+    }
+
+    async fn end(name: &'static str, signal: &str) -> Self {
         let dir = PathBuf::from(
             std::env::var("GUARDBIT_CLUSTER_DIR").expect("GUARDBIT_CLUSTER_DIR: run tests/cluster/run-tests.sh"),
         );
@@ -173,7 +202,7 @@ impl Process {
         let proc = PathBuf::from(format!("/proc/{}", pid.trim()));
         let args = std::fs::read_to_string(proc.join("cmdline")).expect("it runs");
         let args = args.split_terminator('\0').map(str::to_owned).collect();
-        let killed = Command::new("kill").args(["-TERM", pid.trim()]).status().expect("kill");
+        let killed = Command::new("kill").args([signal, pid.trim()]).status().expect("kill");
         assert!(killed.success());
         // A zombie has no command line: whoever started it may be slow to reap it.
         let gone =

@@ -40,6 +40,14 @@ impl Ledger {
         self.0.lock().unwrap().ended = Some(Instant::now());
     }
 
+    /// Shares begin to count now: before, the gateway was not told of the weights.
+    pub fn shares_count_from_now(&self) {
+        let mut pages = self.0.lock().unwrap();
+        if let Some((_, last)) = pages.weights.last().cloned() {
+            pages.weights = vec![(Instant::now(), last)];
+        }
+    }
+
     /// Reads the counts of a load ten times a second.
     pub async fn follow(self, load: Load) {
         let mut tick = tokio::time::interval(Duration::from_millis(100));

@@ -71,7 +71,9 @@ async fn an_api_server_that_restarts_changes_nothing() {
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     Process::stop("kube-apiserver").await.start();
     stage.climbed(&[0, 5, 25, 50, 90]).await;
-    stage.answered("int8", 600).await;
+    // The gateway's controller lost the API server as well, and may be slower to find it again.
+    stage.gateway_follows().await;
+    stage.answered("int8", 1_000).await;
     stage.finish(1).await;
 }
 
@@ -81,7 +83,7 @@ async fn a_candidate_that_turns_bad_while_the_api_server_is_away_is_lowered_when
     let stage = setting("api-away").variants(&["fp32", "int8"]).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     let pods = stage.pods_of("int8").await;
-    let api = Process::stop("kube-apiserver").await;
+    let api = Process::kill("kube-apiserver").await;
     let away = Instant::now();
     stage.faults_at(&pods, json!({"errorRate": 0.3})).await;
     // The thirty seconds are the case itself.
@@ -108,10 +110,9 @@ async fn a_candidate_that_turns_bad_while_the_api_server_is_away_is_lowered_when
         stage.story()
     );
     stage.rolled_back("errors").await;
-    stage.answered("fp32", 1_000).await;
-    stage.assert_nothing_was_lost().await;
-    stage.delete_model().await;
-    stage.leave().await;
+    stage.gateway_follows().await;
+    stage.answered("fp32", 1_500).await;
+    stage.finish(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,8 +157,7 @@ async fn without_the_gateways_controller_nothing_rises_that_traffic_does_not_fol
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     let status = stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
     assert!(status.rejected.is_empty() && status.failed.is_empty());
-    // Traffic did not follow the weights while nobody told the gateway: only what failed is asserted.
-    stage.assert_nothing_was_lost().await;
-    stage.delete_model().await;
-    stage.leave().await;
+    stage.gateway_follows().await;
+    stage.answered("int8", 1_000).await;
+    stage.finish(1).await;
 }
