@@ -144,14 +144,37 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
 
 /// Failures in a row, by model: the back-off of each is its own.
 #[derive(Default)]
-struct Failures(Mutex<HashMap<String, u32>>);
+struct Failures(Mutex<HashMap<String, Row>>);
+
+/// Failures of one kind in a row. An API server that has just come back may refuse for a moment what it will allow, and that
+/// is not the next of its many absences.
+#[derive(Default)]
+struct Row {
+    absences: bool,
+    count: u32,
+}
+
+impl Row {
+    /// Counts a failure; returns how long to wait after it.
+    fn wait_after(&mut self, error: &Error) -> Duration {
+        let absences = error.is_absence();
+        let before = if absences == self.absences { self.count } else { 0 };
+        *self = Self {
+            absences,
+            count: before.saturating_add(1),
+        };
+        let longest = if absences { LONGEST_ABSENCE_UNNOTICED } else { BACKOFF.1 };
+        BACKOFF.0.saturating_mul(1 << before.min(10)).min(longest)
+    }
+}
 
 impl Failures {
     fn wait(&self, model: &KeptModel, error: &Error) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(model.uid().unwrap_or_default()).or_default();
-        *count = count.saturating_add(1);
-        backoff(*count, error)
+        failures
+            .entry(model.uid().unwrap_or_default())
+            .or_default()
+            .wait_after(error)
     }
 
     fn clear(&self, model: &KeptModel) {
@@ -160,19 +183,6 @@ impl Failures {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&model.uid().unwrap_or_default());
     }
-}
-
-/// Wait after the `count`th failure in a row.
-fn backoff(count: u32, error: &Error) -> Duration {
-    let longest = if error.is_absence() {
-        LONGEST_ABSENCE_UNNOTICED
-    } else {
-        BACKOFF.1
-    };
-    BACKOFF
-        .0
-        .saturating_mul(1 << count.saturating_sub(1).min(10))
-        .min(longest)
 }
 
 /// Tells once when every model that was there at the start has been looked at.
@@ -371,12 +381,24 @@ mod tests {
             status.code = code;
             api(kube::Error::Api(Box::new(status)))
         };
-        let away = api(kube::Error::Service("connection refused".into()));
-        let waits = |error: &Error| [1, 2, 3, 50].map(|count| backoff(count, error).as_millis());
-        for absent in [away, refused(503), Error::Timeout("write status".to_owned())] {
-            assert_eq!(waits(&absent), [500, 1_000, 2_000, 2_000], "{absent}");
-        }
-        assert_eq!(waits(&refused(403)), [500, 1_000, 2_000, 60_000]);
+        let waits = |errors: &[Error]| {
+            let mut row = Row::default();
+            let wait = |e| row.wait_after(e).as_millis();
+            errors.iter().map(wait).collect::<Vec<_>>()
+        };
+        let away = || api(kube::Error::Service("connection refused".into()));
+        let late = || Error::Timeout("write status".to_owned());
+        assert_eq!(
+            waits(&[away(), refused(503), late(), away()]),
+            [500, 1_000, 2_000, 2_000]
+        );
+        // Back, but it has not read its roles yet.
+        assert_eq!(
+            waits(&[away(), away(), away(), refused(403), refused(403), away()]),
+            [500, 1_000, 2_000, 500, 1_000, 500]
+        );
+        let forbidden: Vec<Error> = (0..9).map(|_| refused(403)).collect();
+        assert_eq!(waits(&forbidden)[6..], [32_000, 60_000, 60_000]);
     }
 
     #[test]
