@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit packaging chart reproducible api e2e failures demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help test lint unit packaging chart reproducible api e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
+	@echo 'make samples     each sample climbs on a real cluster'
 	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
@@ -54,6 +55,9 @@ e2e:
 failures:
 	previous=$$(tests/cluster/previous.sh) && GUARDBIT_PREVIOUS=$$previous tests/cluster/run-tests.sh full --ignored --skip alone:: failures::
 	GUARDBIT_TEST_THREADS=1 tests/cluster/run-tests.sh full --ignored failures::alone::
+
+samples:
+	tests/cluster/run-tests.sh full --ignored samples::
 
 demo:
 	tests/demo/demo.sh

@@ -14,5 +14,6 @@ mod ledger;
 mod outages;
 mod prometheus;
 mod promql;
+mod samples;
 mod service;
 mod stage;

@@ -96,6 +96,11 @@ pub fn setting(test: &str) -> Setting {
 }
 
 impl Setting {
+    /// What was set so far.
+    pub fn spec(&mut self) -> &mut Value {
+        &mut self.spec
+    }
+
     /// Changes the spec at a JSON pointer; the last element may be new.
     pub fn with(mut self, pointer: &str, value: Value) -> Self {
         let (parent, key) = pointer.rsplit_once('/').expect("a pointer");

@@ -146,6 +146,13 @@ class ChartOnACluster(unittest.TestCase):
         series = f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'
         until("the leader looks after the model", lambda: {s["metric"]["pod"] for s in ask("query", query=series)} & self.guardbit_pods())
 
+    def only_what_serves_is_left(self):
+        """Warm and draining pods are gone: two of int8, one of the reference for the holdout, one for pinned requests stay."""
+        def settled():
+            pods = [p for p in get("pods")["items"] if p["metadata"]["name"] != "load"]
+            return len(pods) == 4 and all("deletionTimestamp" not in p["metadata"] for p in pods)
+        until("old pods are gone", settled)
+
     def nothing_failed(self):
         counts = load_counts()
         self.assertEqual(counts.get("failed"), 0, counts)
@@ -204,9 +211,7 @@ class ChartOnACluster(unittest.TestCase):
         return answered == 20
 
     def test_5_an_upgrade_changes_nothing_of_a_model(self):
-        # Warm and draining pods go first.
-        until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
-              and not get("quantizedmodel", MODEL)["status"].get("retiring"))
+        self.only_what_serves_is_left()
         guardbits, before = self.guardbit_pods(), (pods_of_the_model(), weights())
         helm("upgrade", "guardbit", CHART, "--set", "concurrency=4", "--wait", "--timeout", "120s")
         self.assertFalse(guardbits & self.guardbit_pods())
@@ -255,8 +260,7 @@ class ChartOnACluster(unittest.TestCase):
             self.assertEqual(found[quiet], [], quiet)
 
     def test_91_uninstall_leaves_models_serving_and_a_new_release_takes_them_up(self):
-        until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
-              and not get("quantizedmodel", MODEL)["status"].get("retiring"))
+        self.only_what_serves_is_left()
         before = (pods_of_the_model(), weights())
         helm("uninstall", "guardbit", "--wait")
         until("guardbit is gone", lambda: not get("pods", namespace=SYSTEM)["items"])

@@ -14,3 +14,4 @@ pub mod network;
 pub mod numerics;
 pub mod quantized;
 pub mod server;
+pub mod uses;

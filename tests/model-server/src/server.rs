@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::artifact::Model;
 use crate::dataset::{FEATURES, HELD_OUT};
 use crate::numerics::{Random, sigmoid};
+use crate::uses::Uses;
 
 /// Flags of `model-server serve`.
 #[derive(Args, Debug)]
@@ -92,6 +93,7 @@ struct Server {
     requests: Family<Code, Counter>,
     duration: Histogram,
     score: Histogram,
+    uses: Uses,
 }
 
 /// Serves until SIGTERM, then drains.
@@ -143,12 +145,14 @@ impl Server {
         ];
         let duration = Histogram::new(bounds.into_iter().map(|ms| ms / 1000.0));
         registry.register("http_request_duration_seconds", "Time to answer", duration.clone());
-        let score = Histogram::new((-15..=15).map(|k| (sigmoid(f64::from(k) * 0.3) * 1e4).round() / 1e4));
+        let scores = || Histogram::new((-15..=15).map(|k| (sigmoid(f64::from(k) * 0.3) * 1e4).round() / 1e4));
+        let score = scores();
         registry.register(
             "model_score",
             "Probabilities of fraud that were answered",
             score.clone(),
         );
+        let uses = Uses::new(&mut registry, &args.variant, scores);
         let header = |text: &str| HeaderValue::from_str(text).map_err(|_| format!("{text:?} cannot be a header"));
         Ok(Self {
             model,
@@ -166,13 +170,15 @@ impl Server {
             requests,
             duration,
             score,
+            uses,
         })
     }
 
     async fn answer(&self, features: &[f32]) -> Response {
         let begun = Instant::now();
         let faults = *self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut random = Random::for_item(0x6661_756c, self.drawn.fetch_add(1, Ordering::Relaxed));
+        let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let mut random = Random::for_item(0x6661_756c, number);
         // A queue is never quite the same: an exponential part of a quarter of the service time.
         let jitter = 1.0 - 0.25 * (1.0 - random.uniform()).max(1e-9).ln();
         tokio::time::sleep(self.service_time.mul_f64(faults.latency_factor.max(0.0) * jitter)).await;
@@ -182,6 +188,7 @@ impl Server {
         } else {
             let score = self.model.score(features);
             self.score.observe(score);
+            self.uses.count(number, score);
             Json(serde_json::json!({"score": score})).into_response()
         };
         self.requests
