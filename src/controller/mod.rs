@@ -4,6 +4,7 @@
 //! field manager a concern; every call has a timeout.
 
 mod apply;
+mod connection;
 mod leader;
 mod observe;
 pub mod prometheus;

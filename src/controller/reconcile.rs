@@ -17,7 +17,7 @@ use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
-use super::{Context, Error, Settings, SharedHealth, call, leader, observe, record, stores};
+use super::{CALL_TIMEOUT, Context, Error, Settings, SharedHealth, call, connection, leader, observe, record, stores};
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -30,6 +30,7 @@ pub async fn run(
     health: SharedHealth,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    let client = connection::limited(&client, CALL_TIMEOUT);
     let models: Api<QuantizedModel> = stores::scoped(&client, settings.namespace.as_deref());
     if !await_crd(&models, &mut stop).await {
         return Ok(());

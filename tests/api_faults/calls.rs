@@ -39,7 +39,11 @@ impl Call {
         let resource = rest.first().copied().unwrap_or_default().to_owned();
         let object = rest.get(1).map_or(String::new(), |name| format!(" {}", plain(name)));
         let sub = rest.get(2).map_or(String::new(), |sub| format!("/{sub}"));
-        let parameter = |key: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
+        let parameter = |key: &str| {
+            url::form_urlencoded::parse(query.as_bytes())
+                .find(|(k, _)| k == key)
+                .map(|(_, v)| v.into_owned())
+        };
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let (kind, verb) = match *method {
             Method::GET if parameter("watch").is_some() => (Kind::Watch, "watch".to_owned()),
@@ -50,7 +54,11 @@ impl Call {
         // The one of the lease is drawn by lot.
         let manager = parameter("fieldManager").filter(|m| m.starts_with("guardbit"));
         let manager = manager.map_or(String::new(), |m| format!(" as {m}"));
-        let detail = if kind == Kind::Write { detail(&resource, &sub, &body) } else { String::new() };
+        let detail = if kind == Kind::Write {
+            detail(&resource, &sub, &body)
+        } else {
+            String::new()
+        };
         let page = parameter("limit").filter(|l| l == "1").map_or("", |_| " limit=1");
         // Events are named by the API server's clock.
         let object = if resource == "events" { String::new() } else { object };
@@ -88,8 +96,12 @@ fn detail(resource: &str, sub: &str, body: &Value) -> String {
             format!(":{}", backends.into_iter().flatten().map(weight).collect::<String>())
         }
         ("deployments", _) if !body["spec"]["replicas"].is_null() => format!(": {}", body["spec"]["replicas"]),
-        ("deployments", _) => body["metadata"]["labels"]["guardbit.dev/role"].as_str().map_or(String::new(), |role| format!(": {role}")),
-        ("events", _) => body["reason"].as_str().map_or(String::new(), |reason| format!(": {reason}")),
+        ("deployments", _) => body["metadata"]["labels"]["guardbit.dev/role"]
+            .as_str()
+            .map_or(String::new(), |role| format!(": {role}")),
+        ("events", _) => body["reason"]
+            .as_str()
+            .map_or(String::new(), |reason| format!(": {reason}")),
         _ => String::new(),
     }
 }

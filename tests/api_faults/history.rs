@@ -70,7 +70,10 @@ impl History {
     /// Waits until the state is as wanted.
     pub async fn until(&self, holds: impl Fn(&State) -> bool) {
         let mut entries = self.0.subscribe();
-        entries.wait_for(|entries| holds(&State::of(entries))).await.expect("the observer lives");
+        entries
+            .wait_for(|entries| holds(&State::of(entries)))
+            .await
+            .expect("the observer lives");
     }
 
     /// The state that stands now.
@@ -149,13 +152,47 @@ impl State {
             format!("phase {:?}", status.phase),
             format!("stable {}, reference {}", of(&status.stable), of(&status.reference)),
             format!("rollout {}", of(&status.rollout.as_ref().map(|r| r.candidate.clone()))),
-            format!("proven {}", all(status.proven.iter().map(|p| format!("{} {:?}", p.variant, p.by)).collect())),
-            format!("rejected {}", all(status.rejected.iter().map(|r| format!("{} {}", r.variant, r.guard)).collect())),
-            format!("failed {}", all(status.failed.iter().map(|f| f.variant.clone()).collect())),
-            format!("retiring {}", all(status.retiring.iter().map(|r| format!("{} {:?}", r.variant, r.reason)).collect())),
-            format!("decisions {}", all(status.decisions.iter().map(|d| format!("{:?} {}", d.action, d.variant)).collect())),
+            format!(
+                "proven {}",
+                all(status
+                    .proven
+                    .iter()
+                    .map(|p| format!("{} {:?}", p.variant, p.by))
+                    .collect())
+            ),
+            format!(
+                "rejected {}",
+                all(status
+                    .rejected
+                    .iter()
+                    .map(|r| format!("{} {}", r.variant, r.guard))
+                    .collect())
+            ),
+            format!(
+                "failed {}",
+                all(status.failed.iter().map(|f| f.variant.clone()).collect())
+            ),
+            format!(
+                "retiring {}",
+                all(status
+                    .retiring
+                    .iter()
+                    .map(|r| format!("{} {:?}", r.variant, r.reason))
+                    .collect())
+            ),
+            format!(
+                "decisions {}",
+                all(status
+                    .decisions
+                    .iter()
+                    .map(|d| format!("{:?} {}", d.action, d.variant))
+                    .collect())
+            ),
             format!("weights {}", all(weights.collect())),
-            format!("pinned {}", all(route.pinned.iter().map(|name| plain(name).to_owned()).collect())),
+            format!(
+                "pinned {}",
+                all(route.pinned.iter().map(|name| plain(name).to_owned()).collect())
+            ),
             format!("deployments {}", all(deployments.collect())),
         ]
         .join("\n")
@@ -220,12 +257,21 @@ impl Observer {
     }
 
     fn tell(&self, kind: &str, object: &DynamicObject, there: bool) {
-        let Some(history) = self.0.lock().unwrap().get(&object.namespace().unwrap_or_default()).cloned() else {
+        let Some(history) = self
+            .0
+            .lock()
+            .unwrap()
+            .get(&object.namespace().unwrap_or_default())
+            .cloned()
+        else {
             return;
         };
         let Some(seen) = seen(kind, object, there) else { return };
         let entry = Entry {
-            version: object.resource_version().and_then(|v| v.parse().ok()).expect("a number"),
+            version: object
+                .resource_version()
+                .and_then(|v| v.parse().ok())
+                .expect("a number"),
             at: Timestamp::now().as_millisecond(),
             seen,
         };
@@ -237,7 +283,11 @@ fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
     let name = object.name_any();
     Some(match kind {
         "QuantizedModel" => {
-            let status = object.data.get("status").cloned().unwrap_or_else(|| serde_json::json!({}));
+            let status = object
+                .data
+                .get("status")
+                .cloned()
+                .unwrap_or_else(|| serde_json::json!({}));
             Seen::Model(serde_json::from_value(status).expect("a status"))
         }
         "HTTPRoute" if there => Seen::Route(route(&object.data)),
@@ -246,7 +296,10 @@ fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
         _ => {
             let service = object.labels().get("kubernetes.io/service-name")?.clone();
             let endpoints = object.data["endpoints"].as_array().filter(|_| there);
-            let ready = endpoints.into_iter().flatten().filter(|e| e["conditions"]["ready"] != false);
+            let ready = endpoints
+                .into_iter()
+                .flatten()
+                .filter(|e| e["conditions"]["ready"] != false);
             Seen::Endpoints(service, ready.count())
         }
     })
@@ -260,7 +313,10 @@ fn route(data: &Value) -> Route {
         return Route::default();
     };
     Route {
-        weights: backends(split).iter().map(|b| (name(b), b["weight"].as_i64().unwrap_or(1))).collect(),
+        weights: backends(split)
+            .iter()
+            .map(|b| (name(b), b["weight"].as_i64().unwrap_or(1)))
+            .collect(),
         pinned: pins.iter().flat_map(backends).map(|b| name(&b)).collect(),
     }
 }
@@ -271,6 +327,9 @@ fn deployment(object: &DynamicObject) -> Deployment {
     let marks = ["stable", "proven", "reference", "rejected"];
     Deployment {
         replicas: object.data["spec"]["replicas"].as_i64().unwrap_or(1),
-        marks: role.into_iter().chain(marks.into_iter().filter(mark).map(str::to_owned)).collect(),
+        marks: role
+            .into_iter()
+            .chain(marks.into_iter().filter(mark).map(str::to_owned))
+            .collect(),
     }
 }

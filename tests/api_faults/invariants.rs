@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use guardbit::api::{Action, QuantizedModelStatus, RevisionRef};
+use guardbit::api::{Action, Decision, QuantizedModelStatus, RevisionRef};
 use guardbit::identity::{Purpose, object_name};
 
 use crate::history::{Entry, Route, Seen, State};
@@ -18,6 +18,7 @@ pub fn violations(namespace: &str, entries: &[Entry], replicas: &BTreeMap<&str, 
         replicas,
         state: State::default(),
         endpoints: BTreeMap::new(),
+        rises: BTreeMap::new(),
         found: Vec::new(),
     };
     for entry in entries {
@@ -39,12 +40,20 @@ struct Check<'a> {
     replicas: &'a BTreeMap<&'a str, i64>,
     state: State,
     endpoints: BTreeMap<String, usize>,
+    /// How often a candidate rose to a weight.
+    rises: BTreeMap<(String, i64), usize>,
     found: Vec<String>,
 }
 
 impl Check<'_> {
     fn name(&self, revision: &RevisionRef) -> String {
-        object_name(self.namespace, MODEL, &revision.variant, &revision.revision, Purpose::Serving)
+        object_name(
+            self.namespace,
+            MODEL,
+            &revision.variant,
+            &revision.revision,
+            Purpose::Serving,
+        )
     }
 
     /// Whether a backend serves this revision.
@@ -70,7 +79,8 @@ impl Check<'_> {
             }
             let ready = |name: &String| self.endpoints.get(name).copied().unwrap_or(0) > 0;
             if !ready(backend) && route.weights.keys().any(ready) {
-                self.found.push(format!("{backend} rises to {weight} without a ready endpoint"));
+                self.found
+                    .push(format!("{backend} rises to {weight} without a ready endpoint"));
             }
             if let Some(r) = status.rejected.iter().find(|r| {
                 let revision = RevisionRef {
@@ -79,12 +89,22 @@ impl Check<'_> {
                 };
                 self.is(backend, Some(&revision))
             }) {
-                self.found.push(format!("{} rises to {weight} although it was rejected", r.variant));
+                self.found
+                    .push(format!("{} rises to {weight} although it was rejected", r.variant));
             }
+            if control {
+                continue;
+            }
+            // A rise uses its decision up: whoever was lowered needs another one.
+            let rises = self.rises.entry((backend.clone(), *weight)).or_default();
+            *rises += 1;
+            let rises = *rises;
             let raised = rollout.is_some_and(|r| {
-                self.is(backend, Some(&r.candidate)) && i64::from(r.weight) >= *weight && recorded(&status, &r.candidate, *weight)
+                self.is(backend, Some(&r.candidate))
+                    && i64::from(r.weight) >= *weight
+                    && recorded(&status, &r.candidate, *weight) >= rises
             });
-            if !control && !raised {
+            if !raised {
                 self.found.push(format!(
                     "{backend} rises from {before} to {weight}, which no recorded decision allows; rollout: {:?}, last decision: {:?}",
                     rollout.map(|r| (&r.candidate.variant, r.weight)),
@@ -93,7 +113,8 @@ impl Check<'_> {
             }
         }
         if others > 1 {
-            self.found.push(format!("more than one candidate has weight: {route:?}"));
+            self.found
+                .push(format!("more than one candidate has weight: {route:?}"));
         }
         let reference = status.reference.as_ref();
         for pinned in &route.pinned {
@@ -108,29 +129,47 @@ impl Check<'_> {
     fn status(&mut self, status: &QuantizedModelStatus) {
         let before = &self.state.status;
         if !status.decisions.starts_with(&before.decisions) {
-            self.found.push(format!("a recorded decision is lost: {:?}", before.decisions));
+            self.found
+                .push(format!("a recorded decision is lost: {:?}", before.decisions));
         }
         for rejected in &status.rejected {
-            if before.rejected.iter().any(|r| r.revision == rejected.revision && r.variant == rejected.variant) {
+            if before
+                .rejected
+                .iter()
+                .any(|r| r.revision == rejected.revision && r.variant == rejected.variant)
+            {
                 continue;
             }
             let revision = RevisionRef {
                 variant: rejected.variant.clone(),
                 revision: rejected.revision.clone(),
             };
-            let weight = self.state.route.weights.get(&self.name(&revision)).copied().unwrap_or(0);
+            let weight = self
+                .state
+                .route
+                .weights
+                .get(&self.name(&revision))
+                .copied()
+                .unwrap_or(0);
             if weight > 0 {
-                self.found.push(format!("{} was recorded as harmful while it had {weight}%", rejected.variant));
+                self.found.push(format!(
+                    "{} was recorded as harmful while it had {weight}%",
+                    rejected.variant
+                ));
             }
         }
         for guard in &status.guards {
             let known = before.guards.iter().find(|g| g.name == guard.name);
-            let same_trial = before.rollout.as_ref().map(|r| &r.plan_digest) == status.rollout.as_ref().map(|r| &r.plan_digest)
+            let same_trial = before.rollout.as_ref().map(|r| &r.plan_digest)
+                == status.rollout.as_ref().map(|r| &r.plan_digest)
                 && before.stable == status.stable;
             if let Some(known) = known.filter(|_| same_trial)
                 && known.candidate.total > guard.candidate.total
             {
-                self.found.push(format!("evidence was forgotten: {} requests, then {}", known.candidate.total, guard.candidate.total));
+                self.found.push(format!(
+                    "evidence was forgotten: {} requests, then {}",
+                    known.candidate.total, guard.candidate.total
+                ));
             }
         }
     }
@@ -141,18 +180,49 @@ impl Check<'_> {
         let (Some(stable), Some(rollout)) = (&status.stable, &status.rollout) else {
             return;
         };
-        let weight = self.state.route.weights.get(&self.name(&rollout.candidate)).copied().unwrap_or(0);
+        let weight = self
+            .state
+            .route
+            .weights
+            .get(&self.name(&rollout.candidate))
+            .copied()
+            .unwrap_or(0);
         let has = self.state.deployments.get(&self.name(stable)).map_or(0, |d| d.replicas);
         let needs = self.replicas.get(stable.variant.as_str()).copied().unwrap_or(1);
         if weight > 0 && has < needs {
-            self.found.push(format!("{} has {has} of {needs} replicas while the candidate has {weight}%", stable.variant));
+            self.found.push(format!(
+                "{} has {has} of {needs} replicas while the candidate has {weight}%",
+                stable.variant
+            ));
         }
     }
 }
 
-/// Whether the rise to a weight is on record.
-fn recorded(status: &QuantizedModelStatus, candidate: &RevisionRef, weight: i64) -> bool {
-    status.decisions.iter().any(|d| {
+/// How often the rise to a weight is on record.
+fn recorded(status: &QuantizedModelStatus, candidate: &RevisionRef, weight: i64) -> usize {
+    let of = |d: &&Decision| {
         d.action == Action::Raised && d.revision == candidate.revision && d.why.starts_with(&format!("to {weight}%"))
-    })
+    };
+    status.decisions.iter().filter(of).count()
+}
+
+/// How long a candidate that ended at 0 had its last weight, in milliseconds.
+pub fn lowered_after(entries: &[Entry]) -> Option<i64> {
+    let routes = entries.iter().filter_map(|e| match &e.seen {
+        Seen::Route(route) => Some((
+            e.at,
+            route
+                .weights
+                .iter()
+                .find(|(name, _)| name.contains("-int8-"))
+                .map_or(0, |(_, w)| *w),
+        )),
+        _ => None,
+    });
+    let mut weights: Vec<(i64, i64)> = routes.collect();
+    weights.dedup_by_key(|(_, weight)| *weight);
+    match weights.as_slice() {
+        [.., (raised, _), (lowered, 0)] => Some(lowered - raised),
+        _ => None,
+    }
 }

@@ -1,9 +1,12 @@
 //! A Prometheus that has counted exactly the requests which the weights on the route stand for. No noise: what differs
 //! between two runs is the fault.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,6 +19,9 @@ const RPS: f64 = 4_000.0;
 /// Milliseconds between two scrapes.
 const SCRAPE: i64 = 250;
 
+/// How long it is away when it is: a few looks.
+const BLIND: Duration = Duration::from_secs(4);
+
 /// Which share of the requests fails: of a variant, at its weight.
 pub type Badness = fn(&str, i64) -> f64;
 
@@ -24,29 +30,48 @@ pub struct Metrics {
     history: Arc<History>,
     badness: Badness,
     begun: i64,
+    blind_until: Mutex<Option<Instant>>,
 }
 
 impl Metrics {
-    /// Serves on loopback; gives the URL.
-    pub async fn serve(history: Arc<History>, badness: Badness) -> String {
+    /// Serves on loopback; gives the URL as well.
+    pub async fn serve(history: Arc<History>, badness: Badness) -> (Arc<Self>, String) {
         let metrics = Arc::new(Self {
             history,
             badness,
             begun: Timestamp::now().as_millisecond(),
+            blind_until: Mutex::new(None),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let query = async |State(metrics): State<Arc<Self>>, RawQuery(query): RawQuery, body: String| {
+            let blind = metrics
+                .blind_until
+                .lock()
+                .unwrap()
+                .is_some_and(|until| Instant::now() < until);
+            if blind {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            }
             // In the URL, or as a form.
-            axum::Json(metrics.answer(&format!("{}&{body}", query.unwrap_or_default())))
+            axum::Json(metrics.answer(&format!("{}&{body}", query.unwrap_or_default()))).into_response()
         };
-        let router = axum::Router::new().fallback(query).with_state(metrics);
+        let router = axum::Router::new().fallback(query).with_state(Arc::clone(&metrics));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        url
+        (metrics, url)
+    }
+
+    /// Nobody gets an answer for a while.
+    pub fn go_blind(&self) {
+        *self.blind_until.lock().unwrap() = Some(Instant::now() + BLIND);
     }
 
     fn answer(&self, form: &str) -> Value {
-        let field = |key: &str| url::form_urlencoded::parse(form.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
+        let field = |key: &str| {
+            url::form_urlencoded::parse(form.as_bytes())
+                .find(|(k, _)| k == key)
+                .map(|(_, v)| v.into_owned())
+        };
         let (query, time) = (field("query").expect("a query"), field("time").expect("a time"));
         let at = (time.parse::<f64>().expect("seconds") * 1000.0) as i64;
         // http_requests_total{code=~"5..",pod=~"<deployment>-[a-z0-9]+-[a-z0-9]{5}",…}[5s]

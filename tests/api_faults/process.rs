@@ -90,5 +90,9 @@ impl Drop for Process {
 }
 
 fn append(path: &Path) -> std::fs::File {
-    std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a log")
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a log")
 }

@@ -12,15 +12,18 @@ use http::{Request, StatusCode, header};
 use serde_json::json;
 
 use crate::calls::{Call, Kind};
+use crate::metrics::Metrics;
 use crate::process::Process;
 
 /// What happens at a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// guardbit is killed before the API server has heard of the call.
     KilledBefore,
     /// guardbit is killed when the API server has done it, before the answer.
     KilledAfter,
+    /// The same, and the next guardbit finds no Prometheus at first.
+    KilledBlind,
     /// The API server answers 409 Conflict and does nothing; 410 Expired to who reads.
     Conflict,
     /// The API server answers 500 and does nothing.
@@ -33,9 +36,10 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::KilledBefore,
         Self::KilledAfter,
+        Self::KilledBlind,
         Self::Conflict,
         Self::ServerError,
         Self::NoAnswer,
@@ -87,16 +91,23 @@ pub struct Log {
 pub struct Proxy {
     client: kube::Client,
     process: Arc<Process>,
+    metrics: Arc<Metrics>,
     strike: Option<Strike>,
     log: Arc<Mutex<Log>>,
 }
 
 impl Proxy {
     /// Serves on loopback; gives the URL.
-    pub async fn start(client: kube::Client, process: Arc<Process>, strike: Option<Strike>) -> (Self, String) {
+    pub async fn start(
+        client: kube::Client,
+        process: Arc<Process>,
+        metrics: Arc<Metrics>,
+        strike: Option<Strike>,
+    ) -> (Self, String) {
         let proxy = Self {
             client,
             process,
+            metrics,
             strike,
             log: Arc::default(),
         };
@@ -122,7 +133,10 @@ impl Proxy {
             if call.kind == Kind::Write {
                 log.written = Some(Instant::now());
             }
-            let strike = self.strike.as_ref().filter(|s| !log.struck && s.call == call.name && s.nth == nth)?;
+            let strike = self
+                .strike
+                .as_ref()
+                .filter(|s| !log.struck && s.call == call.name && s.nth == nth)?;
             log.struck = true;
             if strike.fault == Fault::StaleWatch {
                 log.stale.insert(call.resource.clone(), Instant::now() + STALE);
@@ -136,7 +150,11 @@ impl Proxy {
         for name in [header::HOST, header::CONTENT_LENGTH, header::CONNECTION] {
             parts.headers.remove(name);
         }
-        match self.client.send(Request::from_parts(parts, kube::client::Body::from(body))).await {
+        match self
+            .client
+            .send(Request::from_parts(parts, kube::client::Body::from(body)))
+            .await
+        {
             Ok(answer) => answer.map(Body::new),
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
@@ -162,7 +180,12 @@ impl Proxy {
 async fn answer(State(proxy): State<Proxy>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let body: Bytes = axum::body::to_bytes(body, 16 << 20).await.unwrap_or_default();
-    let call = Call::of(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default(), &body);
+    let call = Call::of(
+        &parts.method,
+        parts.uri.path(),
+        parts.uri.query().unwrap_or_default(),
+        &body,
+    );
     let fault = proxy.note(&call);
     if fault == Some(Fault::KilledBefore) {
         proxy.process.kill_and_restart();
@@ -176,14 +199,20 @@ async fn answer(State(proxy): State<Proxy>, request: Request<Body>) -> Response 
     }
     let answer = proxy.forward(Request::from_parts(parts, body.to_vec())).await;
     match fault {
-        Some(Fault::KilledAfter) => {
+        Some(fault @ (Fault::KilledAfter | Fault::KilledBlind)) => {
+            if fault == Fault::KilledBlind {
+                proxy.metrics.go_blind();
+            }
             proxy.process.kill_and_restart();
             gone()
         }
         Some(Fault::NoAnswer) => {
             // This ends when guardbit closes the connection.
             tokio::time::sleep(PATIENCE).await;
-            proxy.log(|log| log.complaints.push(format!("waited {PATIENCE:?} for an answer to: {}", call.name)));
+            proxy.log(|log| {
+                log.complaints
+                    .push(format!("waited {PATIENCE:?} for an answer to: {}", call.name))
+            });
             gone()
         }
         _ if call.kind == Kind::Watch => proxy.follow(call.resource, answer),
