@@ -1,15 +1,22 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit api e2e demo demo-clean crds tools
+.PHONY: help test lint unit packaging api e2e demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
 	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
 	@echo 'make demo-clean  removes what the demo left'
-	@echo 'make crds        regenerates crds/ from src/api'
+	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
+	@echo 'make bench-replay  how fast guardbit simulate reads and replays'
+	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
+	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
+	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
+	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
+	@echo 'make generated   regenerates what is made of crds/ and deploy/: files of the chart, the PrometheusRule, argocd-cm'
+	@echo 'make sbom        writes target/sbom.cdx.json: what is in the image'
 	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
 
-test: tools lint unit api e2e
+test: tools lint unit packaging api e2e
 
 tools:
 	tests/cluster/tools.sh all > /dev/null
@@ -20,7 +27,12 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets --test fuzz
+
+# Chart, alerts, dashboard, GitOps health, SBOM, docs: all that needs no cluster.
+packaging:
+	python3 -m unittest discover -s tests/packaging
+	cd tests/gitops && CGO_ENABLED=0 GOFLAGS="-buildvcs=false -p=2" go test ./...
 
 api:
 	tests/cluster/run-tests.sh control-plane
@@ -37,3 +49,33 @@ demo-clean:
 crds:
 	@mkdir -p crds
 	cargo run -q -- crds > crds/.new && mv crds/.new crds/quantizedmodels.guardbit.dev.yaml
+	@$(MAKE) --no-print-directory generated
+
+generated:
+	python3 tests/packaging/generate.py
+
+sbom:
+	@mkdir -p target
+	python3 deploy/sbom.py > target/sbom.cdx.json
+
+# The development profile optimises the core as well, and spares a build.
+bench-decisions:
+	@mkdir -p docs
+	cargo bench --profile dev --bench decisions -- 500 > docs/.decisions.md; status=$$?; mv docs/.decisions.md docs/decisions.md; exit $$status
+
+bench-rollback:
+	tests/cluster/run-tests.sh bench-rollback
+
+bench-scale:
+	@mkdir -p docs target
+	tests/bench/scale/scale.sh 1000 all > target/scale-1000.json
+	tests/bench/scale/scale.sh 10000 idle > target/scale-10000.json
+	python3 tests/bench/scale/report.py target/scale-1000.json target/scale-10000.json > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status
+
+bench-replay:
+	cargo bench --bench replay
+
+# One after the other, so that each has the processor; another seed each day, which a failure names.
+fuzz:
+	GUARDBIT_FUZZ_SECONDS=$${GUARDBIT_FUZZ_SECONDS:-600} GUARDBIT_FUZZ_SEED=$${GUARDBIT_FUZZ_SEED:-$$(date +%s)000000} \
+	  cargo test --test fuzz -- --nocapture --test-threads=1

@@ -28,6 +28,7 @@ fn buckets(random: &mut Random, rps: f64, shares: &[f64]) -> Buckets {
     Buckets {
         bounds: (1..shares.len()).map(|i| i as f64 / 10.0).collect(),
         counts,
+        pods: 1,
     }
 }
 
@@ -217,6 +218,8 @@ fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
             absolute: 0.005,
         },
         budget,
+        at_load: None,
+        per_second: 1.0,
     };
     simulate(guard, |random, _| Observed::Histogram {
         candidate: buckets(random, 2.0, &latencies(3.0 * slowdown)),

@@ -71,9 +71,22 @@ async fn samples_arrive_and_the_request_says_what_was_asked() {
     let line = request.lines().next().unwrap();
     assert_eq!(
         line,
-        "GET /prom/api/v1/query?query=m%5B90s%5D&time=1700000000.123&timeout=10000ms&partial_response=false HTTP/1.1"
+        "GET /prom/api/v1/query?query=m%5B90s%5D&time=1700000000.123&timeout=10000ms&partial_response=false\
+         &max_source_resolution=0s&deny_partial_response=1&nocache=1 HTTP/1.1"
     );
     assert!(!request.to_lowercase().contains("authorization"));
+}
+
+#[tokio::test]
+async fn native_histograms_are_read_and_are_no_counters() {
+    let body = include_str!("testdata/prometheus/native.json");
+    let (url, _requests) = answering(answer("200 OK", "", body));
+    let matrix = client(&url, Limits::default()).natives("h[90s]", 0).await.unwrap();
+    assert_eq!((matrix.series.len(), matrix.series[0].samples.len()), (1, 11));
+    assert_eq!(matrix.series[0].samples[0].0, 1_795_573_804_212);
+    let error = ask(&url, Limits::default()).await.unwrap_err();
+    assert_eq!(error.reason(), "BadQuery");
+    assert!(error.to_string().contains("name a counter"), "{error}");
 }
 
 #[tokio::test]
@@ -92,7 +105,7 @@ async fn credentials_are_sent_in_the_header() {
         let (url, requests) = answering(answer("200 OK", "", GOOD));
         let credentials = Credentials {
             authorization: Some(authorization),
-            ca_pem: None,
+            ..Credentials::default()
         };
         let allowed = AllowedUrls::parse([&url]).unwrap();
         let client = PrometheusClient::new(&url, &allowed, &credentials, Limits::default()).unwrap();
@@ -103,9 +116,30 @@ async fn credentials_are_sent_in_the_header() {
 }
 
 #[tokio::test]
+async fn the_tenant_is_sent_in_its_header_and_one_that_cannot_be_is_refused() {
+    let (url, requests) = answering(answer("200 OK", "", GOOD));
+    let allowed = AllowedUrls::parse([&url]).unwrap();
+    let of = |tenant: &str| {
+        let credentials = Credentials {
+            tenant: Some(tenant.to_owned()),
+            ..Credentials::default()
+        };
+        PrometheusClient::new(&url, &allowed, &credentials, Limits::default())
+    };
+    of("team-a|team-b\n").unwrap().samples("m[90s]", 0).await.unwrap();
+    let request = requests.recv().unwrap();
+    assert!(request.contains("x-scope-orgid: team-a|team-b\r\n"), "{request}");
+    for tenant in ["", "a\r\nAuthorization: Bearer stolen"] {
+        let error = of(tenant).unwrap_err();
+        assert_eq!(error.reason(), "InvalidCredentials", "{error}");
+    }
+}
+
+#[tokio::test]
 async fn every_kind_of_bad_answer_has_its_reason_and_says_what_to_do() {
     let json = |error: &str| format!(r#"{{"status":"error","errorType":"{error}","error":"in its own words"}}"#);
     let warned = GOOD.replacen('{', r#"{"warnings":["store gateway is down"],"#, 1);
+    let partial = GOOD.replacen('{', r#"{"isPartial":true,"#, 1);
     let long = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
         GOOD.len(),
@@ -167,6 +201,11 @@ async fn every_kind_of_bad_answer_has_its_reason_and_says_what_to_do() {
             "expected a matrix",
         ),
         (answer("200 OK", "", &warned), "PartialData", "store gateway is down"),
+        (
+            answer("200 OK", "", &partial),
+            "PartialData",
+            "a storage node did not answer",
+        ),
     ];
     for (text, reason, part) in cases {
         let (url, _requests) = answering(text.clone());
@@ -301,8 +340,8 @@ async fn tls_is_verified_against_the_authority_of_the_secret() {
     let [other_ca, ..] = certificates();
     for (ca_pem, expected) in [(ca, None), (other_ca, Some("Unreachable"))] {
         let credentials = Credentials {
-            authorization: None,
             ca_pem: Some(ca_pem),
+            ..Credentials::default()
         };
         let allowed = AllowedUrls::parse([&url]).unwrap();
         let client = PrometheusClient::new(&url, &allowed, &credentials, Limits::default()).unwrap();

@@ -10,8 +10,8 @@ use super::says;
 /// One question asked of the metrics.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.query)].filter(x, x).size() == 1")
-    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity and query'")))]
+#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.ratio), has(self.query)].filter(x, x).size() == 1")
+    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity, ratio and query'")))]
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
     .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
 pub struct Guard {
@@ -27,6 +27,9 @@ pub struct Guard {
     /// How far the distribution of outputs drifts from the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+    /// What is spent on a request, such as energy or money, against the baseline. No sampling model: a plain k-of-n rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Ratio>,
     /// The value of any PromQL expression against fixed bounds. No sampling model: a plain k-of-n rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Query>,
@@ -37,6 +40,27 @@ pub struct Guard {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub arm_labels: Vec<ArmLabel>,
+}
+
+/// Guards that go with a model server or a mesh; docs/presets.md lists them.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preset {
+    /// vLLM: errors and latency.
+    #[serde(rename = "vLLM")]
+    VLlm,
+    /// NVIDIA Triton Inference Server: errors, and the mean latency by a plain rule.
+    Triton,
+    /// Hugging Face Text Generation Inference: errors and latency.
+    #[serde(rename = "TGI")]
+    Tgi,
+    /// KServe's Python model server: latency. It does not count errors.
+    KServe,
+    /// Istio's sidecars: errors and latency.
+    Istio,
+    /// Envoy Gateway, where each arm has an Envoy cluster of its own: errors and latency.
+    EnvoyGateway,
+    /// llama.cpp: the mean time of a token by a plain rule. It does not count requests or errors.
+    LlamaCpp,
 }
 
 /// How the series of one arm are told from those of another.
@@ -94,14 +118,16 @@ pub struct ToleranceSpec {
 }
 
 impl ToleranceSpec {
-    fn proportion() -> Self {
+    /// What is tolerated of bad events where nothing is said.
+    pub fn proportion() -> Self {
         Self {
             ratio: Some("1".into()),
             absolute: Some("0.5%".into()),
         }
     }
 
-    fn latency() -> Self {
+    /// What is tolerated of slow requests where nothing is said.
+    pub fn latency() -> Self {
         Self {
             ratio: Some("1.5".into()),
             absolute: Some("0.5%".into()),
@@ -111,8 +137,9 @@ impl ToleranceSpec {
 
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Latency {
-    /// Classic histogram of request durations, in seconds: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -121,6 +148,28 @@ pub struct Latency {
     /// How much larger than the baseline's a candidate's share of slow requests may be.
     #[serde(default = "ToleranceSpec::latency")]
     pub tolerance: ToleranceSpec,
+    /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told by the label `pod`, or `instance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_load: Option<Fraction>,
+    /// What the histogram counts in.
+    #[serde(default, skip_serializing_if = "LatencyUnit::is_default")]
+    pub unit: LatencyUnit,
+}
+
+/// What a histogram of durations counts in.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LatencyUnit {
+    /// Seconds, as Prometheus recommends.
+    #[default]
+    Seconds,
+    /// Milliseconds, as service meshes do.
+    Milliseconds,
+}
+
+impl LatencyUnit {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An absolute latency budget: the percentile must lie within a bound.
@@ -136,7 +185,7 @@ pub struct Budget {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fidelity {
-    /// Classic histogram of output scores: a selector without arm labels, with or without `_bucket`.
+    /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Largest tolerated total variation distance from the reference.
@@ -146,6 +195,30 @@ pub struct Fidelity {
 
 fn five_percent() -> Fraction {
     "0.05".into()
+}
+
+/// What is spent on a request, against the baseline: in each poll, the candidate's increment of `numerator` per increment
+/// of `denominator` may be at most `max` × that of the baseline. A poll in which either arm did nothing is not counted.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
+    .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
+pub struct Ratio {
+    /// Counter of what is spent, such as joules: a selector without arm labels. It may come from another exporter than `denominator`.
+    #[schemars(length(min = 1, max = 512))]
+    pub numerator: String,
+    /// Counter of what it is spent on, such as requests: a selector without arm labels.
+    #[schemars(length(min = 1, max = 512))]
+    pub denominator: String,
+    /// Largest factor on the baseline's ratio, such as `"1.0"`.
+    pub max: Decimal,
+    /// Polls out of bounds that make a candidate harmful.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 60))]
+    pub consecutive: i32,
+    /// Size of the window of polls that are looked at; `consecutive` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60))]
+    pub of: Option<i32>,
 }
 
 /// The value of any PromQL expression against fixed bounds.

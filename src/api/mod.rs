@@ -12,14 +12,18 @@ pub mod traffic;
 pub mod validate;
 pub mod variant;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use guard::{ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, Proportion, Query, ToleranceSpec};
+pub use guard::{
+    ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyUnit, Preset, Proportion, Query, Ratio,
+    ToleranceSpec,
+};
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use quantity::{Decimal, Duration, Fraction};
-pub use rollout::{OnHarm, OnUndecided, RolloutSpec, Step};
+pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
 pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
@@ -57,8 +61,14 @@ pub const GROUP: &str = "guardbit.dev";
     .message(says("'target \"' + self.target + '\" must be the name of one of spec.variants'")))]
 #[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.bootstrap) || self.variants.exists(v, v.name == self.rollout.bootstrap)")
     .message(says("'rollout.bootstrap \"' + self.rollout.bootstrap + '\" must be the name of one of spec.variants'")))]
+#[x_kube(validation = Rule::new("has(self.preset) || self.guards.size() > 0")
+    .message("set guards, or the preset of a model server: without a question to the metrics nothing can be promoted"))]
+#[x_kube(validation = Rule::new("!has(self.preset) || self.preset != 'EnvoyGateway' || (has(self.prometheus) && has(self.prometheus.armMatchers) && self.prometheus.armMatchers == 'Labels')")
+    .message("preset EnvoyGateway needs prometheus.armMatchers: Labels with a label that tells Envoy's clusters apart: by default one cluster serves all variants of a rule; or use the preset of the model server"))]
 #[x_kube(validation = Rule::new("self.variants.size() <= 2 || !self.guards.exists(g, has(g.fidelity)) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
     .message("rollout.holdout must be at least 1: with more than two variants a fidelity guard needs traffic on the reference to compare with"))]
+#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.query))")
+    .message(says("'rollout.benefit.guard \"' + self.rollout.benefit.guard + '\" must be the name of one of spec.guards that compares the candidate with stable: a proportion, latency or ratio guard'")))]
 pub struct QuantizedModelSpec {
     /// The model that the variants are forms of.
     pub model: Model,
@@ -92,8 +102,12 @@ pub struct QuantizedModelSpec {
     /// Where the evidence comes from; defaults to the operator's `--prometheus-url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSpec>,
+    /// Guards that go with a model server or a mesh, beside those in `guards`; one there takes the place of the preset's of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// The questions asked of the metrics. A candidate is promoted only when all of them are answered well.
-    #[schemars(length(min = 1, max = 16))]
+    #[serde(default)]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub guards: Vec<Guard>,
     /// Steps, clocks and error rates of a rollout.
@@ -167,7 +181,7 @@ pub struct PrometheusSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: Option<String>,
-    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `ca.crt`.
+    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `tenant` (sent as X-Scope-OrgID), `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// How the series of one arm are told from those of another.
@@ -194,6 +208,13 @@ impl QuantizedModelSpec {
             .as_ref()
             .and_then(|t| self.variants.iter().position(|v| v.name == *t))
             .unwrap_or(self.variants.len().saturating_sub(1))
+    }
+
+    /// When the first calibration on the way to the target, or at it, will be older than its `maxAge`.
+    pub fn calibration_expires(&self) -> Option<Timestamp> {
+        let ladder = self.variants.get(..=self.target_index()).unwrap_or_default();
+        let calibrations = ladder.iter().filter_map(|v| v.calibration.as_ref());
+        calibrations.filter_map(Calibration::expires).min()
     }
 
     /// Pods that carry all traffic on this variant; `None` when an autoscaler owns the scale.

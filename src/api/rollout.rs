@@ -17,6 +17,11 @@ pub struct RolloutSpec {
     /// Time between two looks at the metrics; at least 1s.
     #[serde(default = "RolloutSpec::interval")]
     pub interval: Duration,
+    /// What a pod does in its first seconds is no evidence: its samples count from when it has been ready (a candidate's: ready
+    /// and with traffic) for this long. `"30s"` suits servers that compile or fill caches with their first requests. Where
+    /// series do not tell pods apart, and for queries, the candidate's count from when the pods of a step are warm.
+    #[serde(default = "RolloutSpec::warm_up")]
+    pub warm_up: Duration,
     /// Weights that a candidate climbs through before it is promoted.
     #[schemars(length(min = 1, max = 20))]
     #[x_kube(validation = Rule::new("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19].all(i, i >= self.size() || self[i].weight > self[i - 1].weight)")
@@ -26,7 +31,7 @@ pub struct RolloutSpec {
     /// How long a candidate may wait for pods that can be scheduled.
     #[serde(default = "RolloutSpec::schedule_deadline")]
     pub schedule_deadline: Duration,
-    /// How long a rollout may take, from its first weight. It stands still while paused.
+    /// How long a rollout may take, from its first weight. It stands still while paused, and while a person is asked.
     #[serde(default = "RolloutSpec::deadline")]
     pub deadline: Duration,
     /// What happens when the deadline passes without a verdict.
@@ -48,6 +53,10 @@ pub struct RolloutSpec {
     /// Largest probability that a candidate beyond a tolerance is promoted.
     #[serde(default = "RolloutSpec::false_promotion")]
     pub false_promotion: Fraction,
+    /// What the next rung must be better at than stable before it is promoted. A new revision of the same rung and a new
+    /// reference need not be better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benefit: Option<Benefit>,
 }
 
 impl Default for RolloutSpec {
@@ -55,6 +64,7 @@ impl Default for RolloutSpec {
         Self {
             bootstrap: None,
             interval: Self::interval(),
+            warm_up: Self::warm_up(),
             steps: Self::steps(),
             schedule_deadline: Self::schedule_deadline(),
             deadline: Self::deadline(),
@@ -64,6 +74,7 @@ impl Default for RolloutSpec {
             keep_warm: Self::keep_warm(),
             false_rollback: Self::false_rollback(),
             false_promotion: Self::false_promotion(),
+            benefit: None,
         }
     }
 }
@@ -72,6 +83,10 @@ impl Default for RolloutSpec {
 impl RolloutSpec {
     fn interval() -> Duration {
         "15s".into()
+    }
+
+    fn warm_up() -> Duration {
+        "0s".into()
     }
 
     fn steps() -> Vec<Step> {
@@ -118,6 +133,21 @@ pub struct Step {
     pub hold: Duration,
 }
 
+/// By how much a candidate must be better than stable, at what one guard counts.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Benefit {
+    /// Name of the guard: one that compares the candidate with stable and counts what is better when there is less of it.
+    #[schemars(length(min = 1, max = 32))]
+    pub guard: String,
+    /// Share by which it must be better, above 0. Proportion: the share of bad events is lower by it. Latency: the mean latency
+    /// is, where a request counts with the middle of its bucket, and one beyond the largest edge that the guard watches (the
+    /// bucket bound next above the baseline's p99) with that edge. Both are shown as health is: a candidate that is not so much
+    /// better is promoted with a probability of at most `falsePromotion`, however often one looks. Ratio: the candidate's is
+    /// lower by it in each of the last `of` polls, a plain rule.
+    pub at_least: Fraction,
+}
+
 /// What happens when the deadline passes without a verdict.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnUndecided {
@@ -126,6 +156,9 @@ pub enum OnUndecided {
     RollBack,
     /// The weights stay as they are, and guardbit goes on looking.
     Hold,
+    /// The weights stay as they are and a person is asked (`AwaitingApproval`). The evidence goes on: on the last step a
+    /// candidate that turns out healthy is promoted, and a harmful one is rolled back at once.
+    Escalate,
 }
 
 /// Where traffic goes when a promoted variant turns out harmful.

@@ -66,6 +66,8 @@ pub enum Phase {
     Bootstrapping,
     /// A candidate is on trial.
     Progressing,
+    /// The deadline passed without a verdict, and a person is asked (`onUndecided: Escalate`).
+    AwaitingApproval,
     /// The weights are frozen by `spec.paused`.
     Paused,
     /// The candidate won and is being scaled up.
@@ -161,7 +163,7 @@ pub struct RolloutStatus {
     /// Time during which the deadline stood still, in milliseconds.
     #[serde(default)]
     pub stood_still_millis: i64,
-    /// Since when the deadline stands still (paused).
+    /// Since when the deadline stands still (paused, or waiting for a person).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_still_since: Option<Time>,
     /// All guards were healthy after the last step: the candidate is scaled up for all traffic.
@@ -170,6 +172,9 @@ pub struct RolloutStatus {
     /// The deadline passed with `onUndecided: Hold`.
     #[serde(default)]
     pub overdue: bool,
+    /// Since when a person is asked: the deadline passed with `onUndecided: Escalate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_at: Option<Time>,
 }
 
 impl RevisionRef {
@@ -263,6 +268,9 @@ pub struct GuardStatus {
     pub observed_through: Option<Time>,
     /// A sentence with counts.
     pub message: String,
+    /// How much better the candidate is, where `rollout.benefit` asks this guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benefit: Option<String>,
 }
 
 /// A revision that earned its traffic.
@@ -348,6 +356,8 @@ pub enum Action {
     Undecided,
     /// The deadline passed; weights stay, as `onUndecided: Hold` says.
     Overdue,
+    /// The deadline passed; weights stay and a person is asked, as `onUndecided: Escalate` says.
+    Escalated,
     /// Stable was harmful after promotion: traffic fell back.
     FellBack,
     /// The candidate could not start.
@@ -402,4 +412,16 @@ pub mod condition {
     pub const FALLBACK_CAPACITY: &str = "FallbackCapacity";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+
+    /// All of them.
+    pub const ALL: [&str; 8] = [
+        READY,
+        AVAILABLE,
+        PROGRESSING,
+        RECONCILING,
+        STALLED,
+        EVIDENCE_AVAILABLE,
+        FALLBACK_CAPACITY,
+        IDENTITY_MISMATCH,
+    ];
 }

@@ -1,6 +1,6 @@
 //! What CEL cannot see: quantities out of range, members of a one-of that this release does not know.
 
-use super::{ArmMatchers, Duration, Guard, QuantizedModelSpec, RolloutSpec, ToleranceSpec};
+use super::{ArmMatchers, Benefit, Duration, Guard, QuantizedModelSpec, RolloutSpec, ToleranceSpec};
 
 /// A field whose value cannot be used: which one, what it holds, what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,7 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
     let RolloutSpec {
         bootstrap: _,
         interval,
+        warm_up,
         steps,
         schedule_deadline,
         deadline,
@@ -30,9 +31,11 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
         keep_warm,
         false_rollback,
         false_promotion,
+        benefit,
     } = &spec.rollout;
     for (field, value) in [
         ("interval", interval),
+        ("warmUp", warm_up),
         ("scheduleDeadline", schedule_deadline),
         ("deadline", deadline),
         ("keepWarm", keep_warm),
@@ -45,6 +48,17 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
             format!(
                 "{interval:?} is shorter than the shortest interval; write \"1s\" or more",
                 interval = interval.0
+            ),
+        );
+    }
+    if let (Ok(cold), Ok(allowed)) = (warm_up.millis(), deadline.millis())
+        && cold >= allowed
+    {
+        found.add(
+            "spec.rollout.warmUp",
+            format!(
+                "{:?} leaves nothing of the deadline of {deadline} to judge in; write less, such as \"30s\"",
+                warm_up.0
             ),
         );
     }
@@ -66,6 +80,15 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
                 ),
             ),
         }
+    }
+    if let Some(benefit) = benefit {
+        benefit_problems(benefit, spec, &mut found);
+    }
+    if spec.guards.is_empty() && spec.preset.is_none() {
+        found.add(
+            "spec.guards",
+            "is empty, and there is no spec.preset: without a question to the metrics nothing can be promoted; set one of them",
+        );
     }
     for guard in &spec.guards {
         guard_problems(guard, &mut found);
@@ -154,6 +177,31 @@ fn coarse_steps(spec: &QuantizedModelSpec, found: &mut Found) {
     }
 }
 
+/// A benefit is asked of a guard that compares the candidate with stable.
+fn benefit_problems(benefit: &Benefit, spec: &QuantizedModelSpec, found: &mut Found) {
+    let Benefit { guard, at_least } = benefit;
+    let field = "spec.rollout.benefit.guard";
+    match spec.guards.iter().find(|g| g.name == *guard) {
+        // Not listed: perhaps one of the preset's, which is looked up where presets are known.
+        None => {}
+        Some(g) if g.fidelity.is_some() || g.query.is_some() => found.add(
+            field,
+            format!("guard {guard:?} cannot tell whether a candidate is better than stable; name a proportion, latency or ratio guard"),
+        ),
+        Some(_) => {}
+    }
+    match at_least.value() {
+        Ok(share) if share > 0.0 && share < 1.0 => {}
+        _ => found.add(
+            "spec.rollout.benefit.atLeast",
+            format!(
+                "{:?} is no usable benefit; write a share above 0 and below 1, such as \"5%\"",
+                at_least.0
+            ),
+        ),
+    }
+}
+
 fn guard_problems(guard: &Guard, found: &mut Found) {
     let field = format!("spec.guards[{}]", guard.name);
     let Guard {
@@ -161,6 +209,7 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         proportion,
         latency,
         fidelity,
+        ratio,
         query,
         arm_matchers,
         arm_labels,
@@ -175,6 +224,17 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
         found.tolerance(&format!("{field}.proportion.tolerance"), &p.tolerance);
     } else if let Some(l) = latency {
         found.tolerance(&format!("{field}.latency.tolerance"), &l.tolerance);
+        match l.at_load.as_ref().map(super::Fraction::value) {
+            None => {}
+            Some(Ok(share)) if share > 0.0 => {}
+            Some(_) => found.add(
+                format!("{field}.latency.atLoad"),
+                format!(
+                    "{:?} is no usable share; write one above 0 and up to 100%, such as \"80%\"",
+                    l.at_load.as_ref().map_or("", |share| &share.0)
+                ),
+            ),
+        }
         if let Some(budget) = &l.budget {
             match budget.percentile.value() {
                 Ok(p) if p > 0.0 && p < 100.0 => {}
@@ -206,6 +266,17 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
                 ),
             ),
         }
+    } else if let Some(r) = ratio {
+        match r.max.value() {
+            Ok(max) if max > 0.0 => {}
+            _ => found.add(
+                format!("{field}.ratio.max"),
+                format!(
+                    "{:?} is no usable factor; write a number above 0, such as \"1.0\" for no more than the baseline",
+                    r.max.0
+                ),
+            ),
+        }
     } else if let Some(q) = query {
         for (name, bound) in [("min", &q.min), ("max", &q.max)] {
             if let Some(Err(e)) = bound.as_ref().map(super::Decimal::value) {
@@ -213,6 +284,6 @@ fn guard_problems(guard: &Guard, found: &mut Found) {
             }
         }
     } else {
-        found.add(field, "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity and query");
+        found.add(field, "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity, ratio and query");
     }
 }

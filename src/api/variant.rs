@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -190,6 +191,14 @@ pub struct Calibration {
     /// A variant whose calibration is older gets no traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
+}
+
+impl Calibration {
+    /// When it will be older than `maxAge`; `None` where no age or no time of completion is set.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let max_age = SignedDuration::from_millis(self.max_age.as_ref()?.millis().ok()?);
+        self.completed_at.as_ref()?.0.checked_add(max_age).ok()
+    }
 }
 
 /// When data was collected.

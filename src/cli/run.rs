@@ -31,9 +31,14 @@ pub struct RunArgs {
     /// Leave the namespace matcher out of queries, for a Prometheus that does not keep that label.
     #[arg(long, env = "GUARDBIT_EXEMPT_NAMESPACE_MATCHER")]
     exempt_namespace_matcher: bool,
-    /// The only namespace to watch; all of them when left out.
-    #[arg(long, env = "GUARDBIT_NAMESPACE")]
-    namespace: Option<String>,
+    /// The only namespaces to watch, with commas between; all of them when left out.
+    #[arg(
+        long,
+        visible_alias = "namespace",
+        env = "GUARDBIT_NAMESPACES",
+        value_delimiter = ','
+    )]
+    namespaces: Vec<String>,
     /// Models that are worked on at once.
     #[arg(long, env = "GUARDBIT_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -126,7 +131,7 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         allowed: AllowedUrls::parse(prefixes).map_err(|e| e.to_string())?,
         limits,
         exempt_namespace: args.exempt_namespace_matcher,
-        namespace: args.namespace.clone(),
+        namespaces: args.namespaces.clone(),
         concurrency: args.concurrency,
         election: (!args.no_leader_election).then(|| Election {
             namespace: args.lease_namespace.clone(),

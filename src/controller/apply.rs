@@ -1,8 +1,7 @@
 //! Carries out a plan by server-side apply. Applying twice is the same as once, and what is already so is not written.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -16,12 +15,24 @@ use crate::build::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCA
 use crate::identity::Purpose;
 use crate::rollout::{Plan, Template, WorkloadKey};
 
-use super::stores::{http_route, of_model};
-use super::{Context, Error, call, call_opt, observe};
+use super::kept::{KeptDeployment, leaves, leaves_of};
+use super::leaves::{Leaves, hash};
+use super::stores::http_route;
+use super::{Context, Error, call, call_opt};
 
-/// Hashes of the documents that were applied last, by object and field manager.
+/// What was applied last, by model.
 #[derive(Default)]
-pub(super) struct Applied(Mutex<HashMap<String, (u64, Option<String>)>>);
+pub(super) struct Applied(Mutex<HashMap<u64, Vec<Document>>>);
+
+/// A document that was applied, in hashes.
+struct Document {
+    /// Of the object and the field manager.
+    of: u64,
+    /// Of what it wants.
+    wants: u64,
+    /// Of what the object said afterwards.
+    gave: u64,
+}
 
 /// Finalizer of a model.
 pub(super) const FINALIZER: &str = "guardbit.dev/route";
@@ -70,7 +81,7 @@ impl Apply<'_> {
     async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             let Some(replicas) = workload.replicas else { continue };
-            let now = self.live_deployment(key).and_then(|d| d.spec.as_ref()?.replicas);
+            let now = self.live_deployment(key).and_then(|d| d.replicas);
             // A Deployment that the watch has not seen yet runs the one pod that the API server fills in.
             if which(replicas, now.unwrap_or(-1)) {
                 self.put(MANAGER_SCALE, build::scale(&self.owner, key, replicas))
@@ -80,12 +91,9 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn live_deployment(&self, key: &WorkloadKey) -> Option<std::sync::Arc<Deployment>> {
+    fn live_deployment(&self, key: &WorkloadKey) -> Option<Arc<KeptDeployment>> {
         let name = build::name(&self.owner, key);
-        self.ctx
-            .stores
-            .deployments
-            .get(&kube::runtime::reflector::ObjectRef::new(&name).within(self.owner.namespace))
+        self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
     async fn route(&self) -> Result<(), Error> {
@@ -103,11 +111,8 @@ impl Apply<'_> {
         if self.owner.spec.traffic.service.is_none() {
             return Ok(());
         }
-        let pods = of_model(
-            &self.ctx.stores.pods,
-            self.owner.namespace,
-            &build::model_label(self.owner.name),
-        );
+        let label = build::model_label(self.owner.name);
+        let pods = self.ctx.stores.pods.of_model(self.owner.namespace, &label);
         let api: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
         for (key, workload) in self
             .plan
@@ -116,24 +121,23 @@ impl Apply<'_> {
             .filter(|(key, _)| key.purpose == Purpose::Serving)
         {
             let label = build::revision_label(key);
-            let own = pods.iter().filter(|pod| {
-                let of_it = pod.labels().get(build::REVISION_LABEL).is_some_and(|l| *l == label);
-                of_it && pod.metadata.deletion_timestamp.is_none()
-            });
-            let mut own: Vec<_> = own.map(|pod| (pod, pod.labels().contains_key(JOINED_LABEL))).collect();
+            let pods = pods.iter().map(|(_, pod)| pod);
+            let mut own: Vec<_> = pods
+                .filter(|pod| pod.revision.as_deref() == Some(label.as_str()) && !pod.deleted)
+                .collect();
             // Who serves goes on serving, ready ones before others.
-            own.sort_by_key(|(pod, is)| (!observe::pod_ready(pod), !*is, pod.name_any()));
+            own.sort_by_key(|pod| (!pod.ready, !pod.joined, &pod.name));
             let wanted = workload.joined.of(i32::try_from(own.len()).unwrap_or(i32::MAX));
-            for (i, (pod, is)) in own.into_iter().enumerate() {
-                let label = match (i32::try_from(i).unwrap_or(i32::MAX) < wanted, is) {
+            for (i, pod) in own.into_iter().enumerate() {
+                let label = match (i32::try_from(i).unwrap_or(i32::MAX) < wanted, pod.joined) {
                     (true, false) => json!("true"),
                     (false, true) => Value::Null,
                     _ => continue,
                 };
                 let patch = Patch::Merge(json!({"metadata": {"labels": {JOINED_LABEL: label}}}));
                 call_opt(
-                    format!("label pod {}", pod.name_any()),
-                    api.patch(&pod.name_any(), &PatchParams::default(), &patch),
+                    format!("label pod {}", pod.name),
+                    api.patch(&pod.name, &PatchParams::default(), &patch),
                 )
                 .await?;
             }
@@ -145,7 +149,7 @@ impl Apply<'_> {
         let name = build::name(&self.owner, key);
         if let Some(live) = self.live_deployment(key) {
             let preconditions = Preconditions {
-                uid: live.uid(),
+                uid: live.uid.clone(),
                 ..Preconditions::default()
             };
             let params = DeleteParams {
@@ -156,12 +160,7 @@ impl Apply<'_> {
             call_opt(format!("delete Deployment {name}"), api.delete(&name, &params)).await?;
         }
         let api: Api<Service> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
-        let known = self
-            .ctx
-            .stores
-            .services
-            .get(&kube::runtime::reflector::ObjectRef::new(&name).within(self.owner.namespace));
-        if known.is_some() {
+        if self.ctx.stores.services.get(self.owner.namespace, &name).is_some() {
             call_opt(
                 format!("delete Service {name}"),
                 api.delete(&name, &DeleteParams::default()),
@@ -174,8 +173,8 @@ impl Apply<'_> {
     /// The route goes; pods stay until connections have drained.
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
         let name = self.owner.name;
-        let known = of_model(&self.ctx.stores.routes, self.owner.namespace, &build::model_label(name));
-        if known.iter().any(|r| r.name_any() == name) {
+        let label = build::model_label(name);
+        if self.ctx.stores.routes.has(self.owner.namespace, &label, name) {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &http_route());
             call_opt(
@@ -184,12 +183,7 @@ impl Apply<'_> {
             )
             .await?;
         }
-        let known = of_model(
-            &self.ctx.stores.services,
-            self.owner.namespace,
-            &build::model_label(name),
-        );
-        if known.iter().any(|s| s.name_any() == name) {
+        if self.ctx.stores.services.has(self.owner.namespace, &label, name) {
             let api: Api<Service> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
             call_opt(
                 format!("delete Service {name}"),
@@ -205,25 +199,17 @@ impl Apply<'_> {
         let label = build::model_label(self.owner.name);
         let stores = &self.ctx.stores;
         let mut objects = Vec::new();
-        for d in of_model(&stores.deployments, self.owner.namespace, &label) {
-            objects.push((
-                ApiResource::erase::<Deployment>(&()),
-                d.name_any(),
-                d.owner_references().is_empty(),
-            ));
+        for (name, deployment) in stores.deployments.of_model(self.owner.namespace, &label) {
+            objects.push((ApiResource::erase::<Deployment>(&()), name, deployment.owned));
         }
-        for s in of_model(&stores.services, self.owner.namespace, &label) {
-            objects.push((
-                ApiResource::erase::<Service>(&()),
-                s.name_any(),
-                s.owner_references().is_empty(),
-            ));
+        for (name, service) in stores.services.of_model(self.owner.namespace, &label) {
+            objects.push((ApiResource::erase::<Service>(&()), name, service.owned));
         }
-        for r in of_model(&stores.routes, self.owner.namespace, &label) {
-            objects.push((http_route(), r.name_any(), r.owner_references().is_empty()));
+        for (name, route) in stores.routes.of_model(self.owner.namespace, &label) {
+            objects.push((http_route(), name, route.owned));
         }
-        for (kind, name, free) in objects {
-            if !free {
+        for (kind, name, owned) in objects {
+            if owned {
                 let api: Api<DynamicObject> =
                     Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &kind);
                 let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
@@ -261,33 +247,17 @@ impl Apply<'_> {
             document["kind"].as_str().unwrap_or_default().to_owned(),
             document["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         );
-        let key = format!("{kind}/{}/{name}/{manager}", self.owner.namespace);
-        let mut hasher = DefaultHasher::new();
-        document.to_string().hash(&mut hasher);
-        let hash = hasher.finish();
+        let (of, wants) = (hash((&kind, &name, manager)), hash(document.to_string()));
         let live = self.live(&kind, &name);
-        let version = live
-            .as_ref()
-            .and_then(|l| l["metadata"]["resourceVersion"].as_str().map(str::to_owned));
-        let last = self
-            .ctx
-            .applied
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        let same = live.as_ref().is_some_and(|live| contains(live, &document));
-        match &last {
+        let gives = live.as_ref().map(Leaves::digest);
+        let same = live.as_ref().is_some_and(|live| live.hold(&document));
+        match self.ctx.applied.last(self.owner.uid, of) {
             // What was applied is still there, or the API server wrote it differently and nobody touched it since.
-            Some((h, v)) if *h == hash && (same || *v == version) => return Ok(()),
+            Some((last, gave)) if last == wants && (same || Some(gave) == gives) => return Ok(()),
             None if same => {
                 self.ctx
                     .applied
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(key, (hash, version));
+                    .note(self.owner.uid, of, wants, gives.unwrap_or_default());
                 return Ok(());
             }
             _ => {}
@@ -302,41 +272,40 @@ impl Apply<'_> {
         .await?;
         self.ctx
             .applied
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (hash, applied.resource_version()));
+            .note(self.owner.uid, of, wants, leaves_of(&applied).digest());
         Ok(())
     }
 
-    fn live(&self, kind: &str, name: &str) -> Option<Value> {
-        use kube::runtime::reflector::ObjectRef;
-        let namespace = self.owner.namespace;
-        let stores = &self.ctx.stores;
+    fn live(&self, kind: &str, name: &str) -> Option<Leaves> {
+        let (namespace, stores) = (self.owner.namespace, &self.ctx.stores);
         match kind {
-            "Deployment" => {
-                serde_json::to_value(&*stores.deployments.get(&ObjectRef::new(name).within(namespace))?).ok()
-            }
-            "Service" => serde_json::to_value(&*stores.services.get(&ObjectRef::new(name).within(namespace))?).ok(),
-            "HTTPRoute" => serde_json::to_value(
-                &*stores
-                    .routes
-                    .get(&ObjectRef::new_with(name, http_route()).within(namespace))?,
-            )
-            .ok(),
-            _ => serde_json::to_value(self.model).ok(),
+            "Deployment" => Some(stores.deployments.get(namespace, name)?.leaves.clone()),
+            "Service" => Some(stores.services.get(namespace, name)?.leaves.clone()),
+            "HTTPRoute" => Some(stores.routes.get(namespace, name)?.leaves.clone()),
+            _ => Some(leaves(self.model)),
         }
     }
 }
 
 impl Applied {
+    /// What was wanted of an object, and what it said then.
+    fn last(&self, uid: &str, of: u64) -> Option<(u64, u64)> {
+        let applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let document = applied.get(&hash(uid))?.iter().find(|document| document.of == of)?;
+        Some((document.wants, document.gave))
+    }
+
+    fn note(&self, uid: &str, of: u64, wants: u64, gave: u64) {
+        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = applied.entry(hash(uid)).or_default();
+        documents.retain(|document| document.of != of);
+        documents.push(Document { of, wants, gave });
+    }
+
     /// Forgets a model that is gone.
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
-        let own = format!("/{namespace}/{name}");
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|key, _| !key.contains(&own));
+    pub(super) fn forget(&self, uid: &str) {
+        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.remove(&hash(uid));
     }
 }
 
@@ -348,19 +317,4 @@ fn resource(document: &Value) -> ApiResource {
         &GroupVersionKind::gvk(group, version, kind),
         &format!("{}s", kind.to_lowercase()),
     )
-}
-
-/// Whether `live` holds everything that `wanted` says; what others added does not matter, but for lists.
-fn contains(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, value)| match key.as_str() {
-            // Not held by typed stores.
-            "apiVersion" | "kind" => true,
-            _ => live.get(key).is_some_and(|l| contains(l, value)),
-        }),
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len() && live.iter().zip(wanted).all(|(l, w)| contains(l, w))
-        }
-        _ => live == wanted,
-    }
 }

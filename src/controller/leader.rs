@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::connection;
+use super::{CALL_TIMEOUT, connection};
 
 /// Who stands for election, and where.
 #[derive(Clone, Debug)]
@@ -29,11 +30,26 @@ const GRACE: u64 = 10;
 /// on as the leader that another one has become meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Stands for election; the receiver tells whether this instance leads.
-pub(super) async fn elect(
-    client: Client,
-    election: &Election,
-) -> Result<watch::Receiver<bool>, kube_lease_manager::LeaseManagerError> {
+/// An instance that stands for election.
+pub(super) struct Candidacy {
+    /// Whether it leads.
+    pub(super) leads: watch::Receiver<bool>,
+    task: JoinHandle<Result<LeaseManager, LeaseManagerError>>,
+}
+
+impl Candidacy {
+    /// Gives the lease back: after an upgrade or the drain of a node nobody has to wait until it ends by itself.
+    pub(super) async fn resign(self) {
+        let Self { leads, task } = self;
+        drop(leads);
+        if tokio::time::timeout(CALL_TIMEOUT, task).await.is_err() {
+            tracing::warn!("the lease could not be given back; it ends by itself");
+        }
+    }
+}
+
+/// Stands for election.
+pub(super) async fn elect(client: Client, election: &Election) -> Result<Candidacy, LeaseManagerError> {
     let manager = LeaseManagerBuilder::new(connection::limited(&client, PATIENCE), election.name.clone())
         .with_namespace(election.namespace.clone())
         .with_identity(election.identity.clone())
@@ -41,6 +57,6 @@ pub(super) async fn elect(
         .with_grace(GRACE)
         .build()
         .await?;
-    let (leads, _task) = manager.watch().await;
-    Ok(leads)
+    let (leads, task) = manager.watch().await;
+    Ok(Candidacy { leads, task })
 }

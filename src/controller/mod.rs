@@ -4,8 +4,13 @@
 //! field manager a concern; every call has a timeout.
 
 mod apply;
+mod batch;
 mod connection;
+mod index;
+mod kept;
 mod leader;
+mod leaves;
+mod models;
 mod observe;
 pub mod prometheus;
 mod query;
@@ -16,8 +21,9 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
 
 use crate::telemetry::{Health, Metrics};
 use prometheus::{AllowedUrls, Limits};
@@ -39,8 +45,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
     pub exempt_namespace: bool,
-    /// The only namespace that is watched; all of them when left out.
-    pub namespace: Option<String>,
+    /// The only namespaces that are watched; all of them when there is none.
+    pub namespaces: Vec<String>,
     /// Models that are worked on at once.
     pub concurrency: u16,
     /// Leader election; `None` for a single process.
@@ -54,13 +60,26 @@ struct Context {
     stores: stores::Stores,
     recorder: Recorder,
     metrics: Arc<Metrics>,
+    /// Looks that may go on at once, in all namespaces together.
+    turns: Arc<Semaphore>,
+    looked: models::Looked,
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
 }
 
+impl Settings {
+    /// What the watches are limited to: a namespace each, or nothing.
+    fn scopes(&self) -> Vec<Option<&str>> {
+        match self.namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+        }
+    }
+}
+
 impl Context {
-    fn new(client: Client, settings: Settings, stores: stores::Stores, metrics: Arc<Metrics>) -> Self {
+    fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, turns: Arc<Semaphore>) -> Self {
         let instance = settings.election.as_ref().map(|e| e.identity.clone());
         let reporter = Reporter {
             controller: "guardbit".to_owned(),
@@ -71,11 +90,22 @@ impl Context {
             asker: query::Asker::new(client.clone(), settings.clone(), Arc::clone(&metrics)),
             client,
             settings,
-            stores,
+            stores: stores::Stores::default(),
             metrics,
+            turns,
+            looked: models::Looked::default(),
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
         }
+    }
+
+    /// Forgets a model that is gone.
+    fn forget(&self, model: &models::KeptModel) {
+        let ((namespace, name), uid) = (model.name(), model.uid().unwrap_or_default());
+        self.looked.forget(model);
+        self.memory.forget(&uid);
+        self.applied.forget(&uid);
+        self.metrics.forget(&namespace, &name);
     }
 }
 
@@ -99,6 +129,9 @@ pub enum Error {
     /// Somebody else wrote the object since it was read; nothing was applied.
     #[error("{0} was written by somebody else since it was read; looking again")]
     Conflict(String),
+    /// A model cannot be read back.
+    #[error("the model cannot be read: {0}; this is a fault of guardbit, please report it")]
+    Unreadable(#[from] serde_json::Error),
     /// A watch has not delivered its first list yet.
     #[error("the watch of {0} has not delivered yet")]
     NotYet(&'static str),

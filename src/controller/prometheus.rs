@@ -7,18 +7,24 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION};
 use reqwest::{Certificate, Response, StatusCode, redirect};
 
-use crate::evidence::{Matrix, SampleError};
+use crate::evidence::{Matrix, NativeMatrix, SampleError};
 
 mod access;
 
 use access::shown;
 pub use access::{AllowedUrls, Authorization, Credentials};
 
+/// Header in which Mimir and Cortex expect the tenant.
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// A query of more bytes is posted as a form.
+const LONG_QUERY: usize = 1024;
 
 /// Why Prometheus gave no evidence.
 #[derive(Debug, thiserror::Error)]
@@ -179,6 +185,9 @@ impl PrometheusClient {
         if let Some(authorization) = &credentials.authorization {
             headers.insert(AUTHORIZATION, authorization.header()?);
         }
+        if let Some(tenant) = credentials.tenant_header()? {
+            headers.insert(TENANT, tenant);
+        }
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             // The allowed URL is the one that is asked; a redirect would carry the credentials elsewhere.
@@ -211,6 +220,12 @@ impl PrometheusClient {
         Matrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
     }
 
+    /// Raw samples of the native histograms of a range selector such as `histogram{…}[90s]`, as of `at_ms` (Unix ms).
+    pub async fn natives(&self, query: &str, at_ms: i64) -> Result<NativeMatrix, PrometheusError> {
+        let body = self.ask(query, at_ms).await?;
+        NativeMatrix::parse(&body).map_err(|error| self.refused(query, StatusCode::OK, error))
+    }
+
     /// The value of a free expression as of `at_ms` (Unix ms).
     pub async fn value(&self, query: &str, at_ms: i64) -> Result<Matrix, PrometheusError> {
         let body = self.ask(query, at_ms).await?;
@@ -218,7 +233,7 @@ impl PrometheusClient {
     }
 
     async fn ask(&self, query: &str, at_ms: i64) -> Result<Vec<u8>, PrometheusError> {
-        let answer = self
+        let question = self
             .http
             .query(query)
             .query(
@@ -226,10 +241,18 @@ impl PrometheusClient {
                 format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000)),
             )
             .timeout(i64::try_from(self.limits.timeout.as_millis()).unwrap_or(i64::MAX))
-            // Thanos answers partially by default; Prometheus ignores the parameter.
+            // Each is known to one of them and ignored by the others (docs/prometheus.md). Thanos: all stores or an error, raw
+            // samples. VictoriaMetrics: all nodes or an error, and the value of now instead of half a minute ago.
             .query("partial_response", "false")
-            .get_raw()
-            .await;
+            .query("max_source_resolution", "0s")
+            .query("deny_partial_response", "1")
+            .query("nocache", "1");
+        // Proxies in between often take no URL of more than 8 KiB, and some let nothing through but GET.
+        let answer = if query.len() > LONG_QUERY {
+            question.post_raw().await
+        } else {
+            question.get_raw().await
+        };
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(prometheus_http_query::Error::Client(error)) => return Err(self.unreachable(error.inner())),

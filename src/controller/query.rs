@@ -13,25 +13,38 @@ use kube::{Client, ResourceExt};
 
 use crate::api::QuantizedModel;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, GuardSamples, PromqlError, arm_query, expression_query, histogram_query,
+    ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
+    native_histogram_query,
 };
 use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
+use super::batch::{Batcher, Question, Server};
 use super::prometheus::{Authorization, Credentials, PrometheusClient, PrometheusError};
 use super::{Settings, call_opt};
 
+/// Longest time that a question waits for those of other models.
+const GATHER: Duration = Duration::from_millis(100);
+
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
-
-type Key = (String, String, Option<String>);
 
 /// Keeps one client for each server and set of credentials.
 pub(super) struct Asker {
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
-    clients: Mutex<HashMap<Key, (Instant, PrometheusClient)>>,
+    clients: Mutex<HashMap<Server, (Instant, PrometheusClient)>>,
+    batcher: Batcher,
+}
+
+/// A server, and how it is asked for one model.
+struct Asking<'a> {
+    server: Server,
+    client: PrometheusClient,
+    batcher: &'a Batcher,
+    /// How long questions are gathered.
+    gather: Duration,
 }
 
 impl Asker {
@@ -41,6 +54,7 @@ impl Asker {
             settings,
             metrics,
             clients: Mutex::default(),
+            batcher: Batcher::default(),
         }
     }
 
@@ -54,8 +68,14 @@ impl Asker {
         if queries.is_empty() {
             return BTreeMap::new();
         }
-        let client = match self.client(model).await {
-            Ok(client) => client,
+        let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+        let asking = match self.client(model).await {
+            Ok((server, client)) => Asking {
+                server,
+                client,
+                batcher: &self.batcher,
+                gather: (interval / 50).min(GATHER),
+            },
             Err(problem) => {
                 return queries
                     .iter()
@@ -65,14 +85,14 @@ impl Asker {
         };
         let asked = queries.iter().map(|query| async {
             let begun = Instant::now();
-            let answer = guard(&client, query, at.as_millisecond()).await;
+            let answer = guard(&asking, query, at.as_millisecond()).await;
             self.metrics.prometheus_query(begun.elapsed());
             (query.guard.clone(), answer)
         });
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn client(&self, model: &QuantizedModel) -> Result<PrometheusClient, EvidenceProblem> {
+    async fn client(&self, model: &QuantizedModel) -> Result<(Server, PrometheusClient), EvidenceProblem> {
         let spec = model.spec.prometheus.as_ref();
         let url = spec
             .and_then(|p| p.url.clone())
@@ -84,11 +104,14 @@ impl Asker {
             })?;
         let secret = spec.and_then(|p| p.secret_ref.as_ref()).map(|s| s.name.clone());
         let namespace = model.namespace().unwrap_or_default();
-        let key = (namespace.clone(), url.clone(), secret.clone());
-        if let Some((read, client)) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && read.elapsed() < FRESH
+        let server = Server {
+            url: url.clone(),
+            secret: secret.clone().map(|name| (namespace.clone(), name)),
+        };
+        if let Some((read, client)) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&server)
+            && (secret.is_none() || read.elapsed() < FRESH)
         {
-            return Ok(client.clone());
+            return Ok((server, client.clone()));
         }
         let credentials = match &secret {
             Some(name) => self.credentials(&namespace, name).await?,
@@ -99,8 +122,8 @@ impl Asker {
         self.clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (Instant::now(), client.clone()));
-        Ok(client)
+            .insert(server.clone(), (Instant::now(), client.clone()));
+        Ok((server, client))
     }
 
     async fn credentials(&self, namespace: &str, name: &str) -> Result<Credentials, EvidenceProblem> {
@@ -141,34 +164,83 @@ impl Asker {
         };
         Ok(Credentials {
             authorization,
+            tenant: text("tenant")?,
             ca_pem: data.get("ca.crt").map(|ByteString(pem)| pem.clone()),
         })
     }
 }
 
-fn problem(error: PrometheusError) -> EvidenceProblem {
+impl Asking<'_> {
+    /// Raw samples of a counter or a classic histogram of one arm.
+    async fn samples(
+        &self,
+        ranged: Ranged,
+        selector: &str,
+        matchers: &[ArmMatcher],
+        window_ms: u64,
+        at: i64,
+    ) -> Result<Matrix, EvidenceProblem> {
+        let arm = BatchedArm {
+            matchers: matchers.to_vec(),
+            after: at.saturating_sub_unsigned(window_ms),
+            through: at,
+        };
+        let selector = selector.to_owned();
+        let question = Question { ranged, selector, arm };
+        self.batcher
+            .ask(&self.server, &self.client, question, self.gather)
+            .await
+    }
+}
+
+pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
         reason: error.reason().to_owned(),
         message: error.to_string(),
     }
 }
 
-fn bad_query(error: PromqlError) -> EvidenceProblem {
+pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
         reason: "BadQuery".to_owned(),
         message: error.to_string(),
     }
 }
 
-async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
-    let candidate = arm(client, &query.ask, &query.candidate.matchers, query.window_ms, at);
+/// Asks for the form of histogram that was counted so far, classic at first; and where an arm has no series in it, for the
+/// other as well. Both arms are counted in the one that more of them have.
+async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
+    let form = query.form.unwrap_or(BucketForm::Classic);
+    let samples = arms(asking, query, form, at).await?;
+    let have_series = |samples: &GuardSamples| {
+        let arms = [&samples.candidate, &samples.baseline];
+        arms.into_iter().filter(|arm| arm.form().is_some()).count()
+    };
+    let asked = 1 + usize::from(query.baseline.is_some());
+    if !matches!(query.ask, Ask::Histogram { .. }) || have_series(&samples) == asked {
+        return Ok(samples);
+    }
+    match arms(asking, query, form.other(), at).await {
+        Ok(others) if have_series(&others) > have_series(&samples) => Ok(others),
+        Err(problem) if have_series(&samples) == 0 => Err(problem),
+        Ok(_) | Err(_) => Ok(samples),
+    }
+}
+
+async fn arms(
+    asking: &Asking<'_>,
+    query: &GuardQuery,
+    form: BucketForm,
+    at: i64,
+) -> Result<GuardSamples, EvidenceProblem> {
+    let candidate = arm(asking, query, form, &query.candidate, query.window_ms, at);
     let baseline = async {
-        let Some(AskedArm { matchers, .. }) = &query.baseline else {
+        let Some(asked) = &query.baseline else {
             return Ok(ArmSamples::default());
         };
         if query.baseline_window_ms > query.window_ms {
             // The past is a help that a trial can do without: an hour of a large arm may be more than the server gives.
-            match arm(client, &query.ask, matchers, query.baseline_window_ms, at).await {
+            match arm(asking, query, form, asked, query.baseline_window_ms, at).await {
                 Ok(samples) => return Ok(samples),
                 Err(problem) => tracing::info!(
                     guard = query.guard,
@@ -177,7 +249,7 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
                 ),
             }
         }
-        arm(client, &query.ask, matchers, query.window_ms, at).await
+        arm(asking, query, form, asked, query.window_ms, at).await
     };
     let (candidate, baseline) = tokio::join!(candidate, baseline);
     Ok(GuardSamples {
@@ -187,19 +259,18 @@ async fn guard(client: &PrometheusClient, query: &GuardQuery, at: i64) -> Result
 }
 
 async fn arm(
-    client: &PrometheusClient,
-    ask: &Ask,
-    matchers: &[ArmMatcher],
+    asking: &Asking<'_>,
+    query: &GuardQuery,
+    form: BucketForm,
+    AskedArm { matchers, .. }: &AskedArm,
     window: u64,
     at: i64,
 ) -> Result<ArmSamples, EvidenceProblem> {
-    match ask {
+    match &query.ask {
         Ask::Proportion { part, kind, total } => {
-            let total = arm_query(total, matchers, window).map_err(bad_query)?;
-            let part = arm_query(part, matchers, window).map_err(bad_query)?;
             // The whole first: a scrape that comes in between then has more of the part, which is cut off, and never less.
-            let total = client.samples(&total, at).await.map_err(problem)?;
-            let part = client.samples(&part, at).await.map_err(problem)?;
+            let total = asking.samples(Ranged::Counter, total, matchers, window, at).await?;
+            let part = asking.samples(Ranged::Counter, part, matchers, window, at).await?;
             Ok(ArmSamples::Proportion {
                 part,
                 total,
@@ -207,14 +278,136 @@ async fn arm(
             })
         }
         Ask::Histogram { selector } => {
-            let query = histogram_query(selector, matchers, window).map_err(bad_query)?;
-            Ok(ArmSamples::Histogram(
-                client.samples(&query, at).await.map_err(problem)?,
-            ))
+            if form == BucketForm::Native {
+                let query = native_histogram_query(selector, matchers, window).map_err(bad_query)?;
+                let natives = asking.client.natives(&query, at).await;
+                return Ok(ArmSamples::Native(natives.map_err(problem)?));
+            }
+            let buckets = asking.samples(Ranged::Histogram, selector, matchers, window, at);
+            Ok(ArmSamples::Histogram(buckets.await?))
+        }
+        Ask::Ratio { numerator, denominator } => {
+            let (numerator, denominator) = tokio::join!(
+                asking.samples(Ranged::Counter, numerator, matchers, window, at),
+                asking.samples(Ranged::Counter, denominator, matchers, window, at)
+            );
+            Ok(ArmSamples::Ratio {
+                numerator: numerator?,
+                denominator: denominator?,
+            })
         }
         Ask::Expression { promql } => {
             let query = expression_query(promql, matchers).map_err(bad_query)?;
-            Ok(ArmSamples::Value(client.value(&query, at).await.map_err(problem)?))
+            Ok(ArmSamples::Value(
+                asking.client.value(&query, at).await.map_err(problem)?,
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::api::RevisionRef;
+    use crate::evidence::MatcherOp;
+
+    /// A server that has these series: `(arm, form)`. Gives its client, and in which form it was asked.
+    fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<&'static str>) {
+        let (asked, questions) = channel();
+        let client = super::super::batch::mock(move |query| {
+            let form = if query.contains("query=d_bucket") {
+                "classic"
+            } else {
+                "native"
+            };
+            let _ = asked.send(form);
+            let of = |arm: &str| match form {
+                "classic" => {
+                    format!(r#"{{"metric":{{"__name__":"d_bucket","le":"+Inf","arm":"{arm}"}},"values":[[1,"1"]]}}"#)
+                }
+                _ => format!(
+                    r#"{{"metric":{{"__name__":"d","arm":"{arm}"}},"histograms":[[1,{{"count":"0","sum":"0"}}]]}}"#
+                ),
+            };
+            let arms = has
+                .iter()
+                .filter(|(arm, in_form)| *in_form == form && query.contains(arm));
+            Ok(arms.map(|(arm, _)| of(arm)).collect())
+        });
+        (client, questions)
+    }
+
+    fn latency(form: Option<BucketForm>) -> GuardQuery {
+        let arm = |name: &str| AskedArm {
+            revision: RevisionRef::default(),
+            matchers: vec![crate::evidence::ArmMatcher {
+                label: "arm".to_owned(),
+                op: MatcherOp::Equal,
+                value: name.to_owned(),
+            }],
+        };
+        GuardQuery {
+            guard: "latency".to_owned(),
+            ask: Ask::Histogram {
+                selector: "d".to_owned(),
+            },
+            form,
+            candidate: arm("candidate"),
+            baseline: Some(arm("baseline")),
+            window_ms: 60_000,
+            baseline_window_ms: 60_000,
+        }
+    }
+
+    #[tokio::test]
+    async fn native_histograms_are_asked_for_where_classic_ones_are_missing_and_then_first() {
+        use BucketForm::{Classic, Native};
+        const CLASSIC: [(&str, &str); 2] = [("candidate", "classic"), ("baseline", "classic")];
+        const NATIVE: [(&str, &str); 2] = [("candidate", "native"), ("baseline", "native")];
+        const BOTH: [(&str, &str); 4] = [CLASSIC[0], CLASSIC[1], NATIVE[0], NATIVE[1]];
+        const NEW_CANDIDATE: [(&str, &str); 3] = [CLASSIC[1], NATIVE[0], NATIVE[1]];
+        const IDLE_CANDIDATE: [(&str, &str); 2] = [CLASSIC[1], NATIVE[1]];
+        for (name, has, before, form, questions) in [
+            ("classic", &CLASSIC[..], None, Some(Classic), 1),
+            ("native", &NATIVE[..], None, Some(Native), 3),
+            ("native, as before", &NATIVE[..], Some(Native), Some(Native), 2),
+            ("both", &BOTH[..], None, Some(Classic), 1),
+            ("both, and native so far", &BOTH[..], Some(Native), Some(Native), 2),
+            (
+                "only native on the candidate",
+                &NEW_CANDIDATE[..],
+                None,
+                Some(Native),
+                3,
+            ),
+            (
+                "no requests on the candidate yet",
+                &IDLE_CANDIDATE[..],
+                None,
+                Some(Classic),
+                3,
+            ),
+            ("native until now", &CLASSIC[..], Some(Native), Some(Classic), 3),
+            ("neither", &[], None, None, 3),
+        ] {
+            let (client, asked) = server(has);
+            let batcher = Batcher::default();
+            let asking = Asking {
+                server: Server::default(),
+                client,
+                batcher: &batcher,
+                gather: Duration::ZERO,
+            };
+            let samples = guard(&asking, &latency(before), 1_000).await.unwrap();
+            assert_eq!(samples.form(), form, "{name}");
+            let forms = [samples.candidate.form(), samples.baseline.form()];
+            assert!(
+                forms.iter().flatten().all(|of_arm| Some(*of_arm) == form),
+                "{name}: {forms:?}"
+            );
+            assert_eq!(asked.try_iter().count(), questions, "{name}");
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The loop: observe, decide, apply, record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::future::join_all;
+use futures::{StreamExt, stream};
 use kube::api::{Api, ListParams};
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::{Controller, watcher};
 use kube::{Client, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::QuantizedModel;
 use crate::build::Owner;
@@ -17,7 +19,11 @@ use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
+use super::models::KeptModel;
 use super::{CALL_TIMEOUT, Context, Error, Settings, SharedHealth, call, connection, leader, observe, record, stores};
+
+/// Looks that may wait at once: for their turn, or for Prometheus.
+const WAITING: u16 = 256;
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -31,41 +37,80 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let client = connection::limited(&client, CALL_TIMEOUT);
-    let models: Api<QuantizedModel> = stores::scoped(&client, settings.namespace.as_deref());
-    if !await_crd(&models, &mut stop).await {
-        return Ok(());
-    }
-    let mut leads = match &settings.election {
-        Some(election) => {
-            health.set_ready();
-            leader::elect(client.clone(), election)
-                .await
-                .map_err(|_| Error::LeaseLost)?
+    for namespace in settings.scopes() {
+        if !await_crd(&stores::scoped(&client, namespace), &mut stop).await {
+            return Ok(());
         }
-        None => watch::channel(true).1,
-    };
-    let single = settings.election.is_none();
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        led = leads.wait_for(|leads| *leads) => led.map(|_| ()).map_err(|_| Error::LeaseLost)?,
     }
-    tracing::info!("leading");
-    let controller = Controller::new(models, watcher::Config::default())
-        .with_config(Config::default().concurrency(settings.concurrency));
-    let (stores, controller) = stores::watch(&client, settings.namespace.as_deref(), controller);
-    let ctx = Arc::new(Context::new(client, settings, stores, metrics));
     health.set_ready();
+    let Some(election) = settings.election.clone() else {
+        metrics.leads();
+        work(&client, &settings, &metrics, &stop).await;
+        return Ok(());
+    };
+    let mut candidacy = leader::elect(client.clone(), &election)
+        .await
+        .map_err(|_| Error::LeaseLost)?;
+    let ended = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        led = candidacy.leads.wait_for(|leads| *leads) => led.map(|_| ()).map_err(|_| Error::LeaseLost),
+    };
+    ended?;
+    if !*stop.borrow() {
+        tracing::info!("leading");
+        metrics.leads();
+        tokio::select! {
+            () = work(&client, &settings, &metrics, &stop) => {}
+            // A lease is no fence: whoever has lost it stops at once, in the middle of whatever it does.
+            lost = async { candidacy.leads.wait_for(|leads| !*leads).await.is_ok() } => {
+                tracing::error!(lost, "the lease is lost");
+                return Err(Error::LeaseLost);
+            }
+        }
+    }
+    candidacy.resign().await;
+    Ok(())
+}
+
+/// Looks after all models that are to be watched, until `stop` says so.
+async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
+    let turns = Arc::new(Semaphore::new(usize::from(settings.concurrency)));
+    let scopes = settings.scopes().into_iter().map(|namespace| {
+        let turns = Arc::clone(&turns);
+        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), turns);
+        look_after(Arc::new(ctx), namespace, stop.clone())
+    });
+    join_all(scopes).await;
+}
+
+/// The loop over the models of one watch.
+async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch::Receiver<bool>) {
+    let begun = Instant::now();
+    let mut watches = stores::watch(&ctx, namespace);
+    // Nothing can be decided before: a look would only find out that it came too early.
+    tokio::select! {
+        () = watches.answered() => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let models = watches.models.clone();
+    let first = Arc::new(FirstLooks::of(models.len(), begun));
+    let controller = Controller::for_stream(stream::pending(), models)
+        .with_config(Config::default().concurrency(WAITING.max(ctx.settings.concurrency)))
+        .reconcile_on(watches.woken());
     let failures = Arc::new(Failures::default());
     let policy = Arc::clone(&failures);
-    let mut stopped = stop.clone();
-    let work = controller
+    controller
         .graceful_shutdown_on(async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
+            let _ = stop.wait_for(|stop| *stop).await;
         })
         .run(
             move |model, ctx| {
-                let failures = Arc::clone(&failures);
-                async move { timed(model, ctx, &failures).await }
+                let (failures, first) = (Arc::clone(&failures), Arc::clone(&first));
+                async move {
+                    let result = timed(&model, &ctx, &failures).await;
+                    first.came(ctx.looked.len());
+                    result
+                }
             },
             move |model, error, _| {
                 let wait = policy.wait(&model);
@@ -74,15 +119,8 @@ pub async fn run(
             },
             ctx,
         )
-        .for_each(|_| async {});
-    tokio::select! {
-        () = work => Ok(()),
-        // A lease is no fence: whoever has lost it stops at once, in the middle of whatever it does.
-        lost = async { leads.wait_for(|leads| !*leads).await.is_ok() }, if !single => {
-            tracing::error!(lost, "the lease is lost");
-            Err(Error::LeaseLost)
-        }
-    }
+        .for_each(|_| async {})
+        .await;
 }
 
 /// Waits for the CRD; false if told to stop meanwhile.
@@ -104,14 +142,14 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
 struct Failures(Mutex<HashMap<String, u32>>);
 
 impl Failures {
-    fn wait(&self, model: &QuantizedModel) -> Duration {
+    fn wait(&self, model: &KeptModel) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(model.uid().unwrap_or_default()).or_default();
         *count = count.saturating_add(1);
         BACKOFF.0.saturating_mul(1 << (*count - 1).min(10)).min(BACKOFF.1)
     }
 
-    fn clear(&self, model: &QuantizedModel) {
+    fn clear(&self, model: &KeptModel) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -119,11 +157,41 @@ impl Failures {
     }
 }
 
-async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failures) -> Result<Action, Error> {
-    let result = reconcile(&model, &ctx).await;
+/// Tells once when every model that was there at the start has been looked at.
+struct FirstLooks {
+    models: usize,
+    begun: Instant,
+    told: AtomicBool,
+}
+
+impl FirstLooks {
+    fn of(models: usize, begun: Instant) -> Self {
+        Self {
+            models,
+            begun,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    fn came(&self, looked: usize) {
+        if looked >= self.models && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::info!(models = self.models, took = ?self.begun.elapsed(), "all models have been looked at");
+        }
+    }
+}
+
+async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
+    ctx.looked.begin(kept);
+    let result = match kept.read() {
+        Ok(model) => reconcile(&model, ctx).await,
+        Err(error) => Err(error.into()),
+    };
+    if result.is_err() {
+        ctx.looked.forget(kept);
+    }
     match &result {
         Ok(_) => {
-            failures.clear(&model);
+            failures.clear(kept);
             ctx.metrics.reconciled("ok");
         }
         // A conflict is the ordinary way to learn of a newer state: look again soon, without back-off.
@@ -140,17 +208,24 @@ async fn timed(model: Arc<QuantizedModel>, ctx: Arc<Context>, failures: &Failure
 async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Error> {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
-        ctx.memory.forget(&model.uid().unwrap_or_default());
-        ctx.applied.forget(&namespace, &name);
-        ctx.metrics.forget(&namespace, &name);
         return Ok(Action::await_change());
     }
+    // Never closed.
+    let mut turn = ctx.turns.acquire().await;
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
     let seen = observe::model_seen(model, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
     let begun = Instant::now();
-    let evidence = ctx.asker.ask(model, &queries, now).await;
+    let evidence = if queries.is_empty() {
+        BTreeMap::new()
+    } else {
+        // Whoever waits for Prometheus leaves the others their turn, and their questions go with this one.
+        drop(turn);
+        let evidence = ctx.asker.ask(model, &queries, now).await;
+        turn = ctx.turns.acquire().await;
+        evidence
+    };
     let observation = Observation {
         now,
         model: seen,
@@ -173,10 +248,42 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         plan: &plan,
     };
     carry_out(ctx, model, &plan, &apply).await?;
+    if matches!(plan.scope, Scope::Release | Scope::Orphan) {
+        // The model is gone, or as good as: nothing more is told of it.
+        return Ok(Action::await_change());
+    }
+    ctx.metrics.spec(&namespace, &name, &model.spec);
     report(ctx, &namespace, &name, &plan, begun);
+    drop(turn);
     let soon = Duration::from_secs(1);
     let again = Duration::try_from(plan.again).unwrap_or(soon);
-    Ok(Action::requeue(if cluster.settling { again.min(soon) } else { again }))
+    if cluster.settling {
+        return Ok(Action::requeue(again.min(soon)));
+    }
+    let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+    let since_look = begun.elapsed();
+    let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
+    Ok(Action::requeue(if again == interval {
+        to_the_beat(at, interval).saturating_sub(since_look)
+    } else {
+        again
+    }))
+}
+
+/// Beats of an interval: looks fall on them, so that models of one interval ask together.
+const BEATS: u32 = 12;
+
+/// Time from `at` (since 1970) to the look an interval later, moved forward to the beat before it.
+fn to_the_beat(at: Duration, interval: Duration) -> Duration {
+    let beat = (interval / BEATS).max(Duration::from_millis(1));
+    let late = Duration::from_millis(u64::try_from((at + interval).as_millis() % beat.as_millis().max(1)).unwrap_or(0));
+    let early = beat.saturating_sub(late);
+    // A timer that was a little early by the clock of the wall was on the beat.
+    if early <= beat / 50 {
+        interval + early
+    } else {
+        interval.saturating_sub(late)
+    }
 }
 
 async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &Apply<'_>) -> Result<(), Error> {
@@ -220,8 +327,37 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
             variant = decision.variant,
             revision = decision.revision,
             why = decision.why,
+            after_ms = begun.elapsed().as_millis() as u64,
             "decided"
         );
     }
     ctx.metrics.status(namespace, name, &plan.status);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {
+        let interval = Duration::from_secs(60);
+        let beat = interval / BEATS;
+        let began = Duration::from_secs(1_800_000_000);
+        for started in [0, 1, 999, 4_899, 4_950, 4_999, 5_000, 31_234] {
+            let mut at = began + Duration::from_millis(started);
+            for look in 0..4 {
+                let wait = to_the_beat(at, interval);
+                assert!(
+                    wait <= interval + beat / 50 && wait > interval - beat,
+                    "{started}: {wait:?}"
+                );
+                at += wait;
+                assert_eq!(at.as_millis() % beat.as_millis(), 0);
+                if look > 0 {
+                    assert_eq!(wait, interval, "once on the beat it stays there");
+                }
+            }
+        }
+        assert_eq!(to_the_beat(began, Duration::from_millis(5)), Duration::from_millis(5));
+    }
 }

@@ -11,45 +11,73 @@ use kube::{Resource, ResourceExt};
 use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::rollout::{Plan, Record};
 
+use super::leaves::hash;
 use super::{Context, Error, call};
 
 /// Running evidence that is newer than what the API server holds. Nothing is lost with it: Prometheus keeps the samples.
-#[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Running>>);
+pub(super) struct Memory {
+    running: Mutex<HashMap<String, Running>>,
+    /// From when on checkpoints are counted.
+    since: Instant,
+}
 
 struct Running {
-    /// What the API server held when this was derived.
-    base: Option<String>,
+    /// Hash of the evidence that the API server held when this was derived.
+    base: u64,
     evidence: Option<String>,
     guards: Vec<GuardStatus>,
+    /// When it was written last.
     written: Instant,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            running: Mutex::default(),
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Time between two checkpoints: fifteen looks, and at most fifteen minutes.
+fn checkpoint_age(interval: Duration) -> Duration {
+    (interval * 15).clamp(Duration::from_secs(10), Duration::from_secs(900))
+}
+
+/// Number of the checkpoint after which a model is at `now`, both since the start of the process. Every model has a phase
+/// of its own: a thousand that began together must not write together.
+fn checkpoint(uid: &str, now: Duration, age: Duration) -> u128 {
+    let age = age.as_millis().max(1);
+    (now.as_millis() + u128::from(hash(uid)) % age) / age
 }
 
 impl Memory {
     /// The newest status: the API server's, with the evidence that was gathered since it was written.
     pub(super) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
         let mut status = model.status.clone().unwrap_or_default();
-        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = model
             .uid()
-            .and_then(|uid| memory.get(&uid).filter(|r| r.base == status.evidence))
+            .and_then(|uid| memory.get(&uid).filter(|r| r.base == hash(&status.evidence)))
         {
             (status.evidence, status.guards) = (running.evidence.clone(), running.guards.clone());
         }
         status
     }
 
-    /// Whether the last checkpoint is too old: every fifteenth look, and at least every fifteen minutes.
+    /// Whether a checkpoint is due.
     fn due(&self, uid: &str, interval: Duration) -> bool {
-        let age = (interval * 15).clamp(Duration::from_secs(10), Duration::from_secs(900));
-        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        memory
+        let age = checkpoint_age(interval);
+        let at = |when: Instant| checkpoint(uid, when.duration_since(self.since), age);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running
             .get(uid)
-            .is_some_and(|r| r.evidence != r.base && r.written.elapsed() >= age)
+            .is_some_and(|r| hash(&r.evidence) != r.base && at(r.written) != at(Instant::now()))
     }
 
-    fn keep(&self, uid: &str, base: Option<String>, status: &QuantizedModelStatus) {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
+        let base = hash(base);
+        let mut memory = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let written = memory
             .get(uid)
             .filter(|r| r.base == base)
@@ -64,7 +92,7 @@ impl Memory {
     }
 
     pub(super) fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
@@ -74,13 +102,14 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
     let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or(15_000).unsigned_abs());
     if plan.record == Record::Later && !ctx.memory.due(&uid, interval) {
-        ctx.memory.keep(&uid, held, &plan.status);
+        ctx.memory.keep(&uid, &held, &plan.status);
         return Ok(());
     }
     let api: Api<QuantizedModel> = Api::namespaced(ctx.client.clone(), &model.namespace().unwrap_or_default());
     let mut next = model.clone();
     next.status = Some(plan.status.clone());
     next.metadata.managed_fields = None;
+    ctx.looked.will_write(&uid, &plan.status);
     // The resourceVersion that was read goes along: who reads an old state writes nothing.
     let name = model.name_any();
     let params = PostParams {
@@ -92,7 +121,7 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
         api.replace_status(&name, &params, &next),
     )
     .await?;
-    ctx.memory.keep(&uid, plan.status.evidence.clone(), &plan.status);
+    ctx.memory.keep(&uid, &plan.status.evidence, &plan.status);
     Ok(())
 }
 
@@ -119,5 +148,32 @@ pub(super) async fn events(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
         if let Err(error) = call("publish event", ctx.recorder.publish(&event, &reference)).await {
             tracing::warn!(%error, model = %model.name_any(), "an event could not be published");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_models_that_began_together_write_their_checkpoints_evenly() {
+        let age = checkpoint_age(Duration::from_secs(60));
+        assert_eq!(age, Duration::from_secs(900));
+        let minute = |m: u64| Duration::from_secs(60 * m);
+        let uids: Vec<String> = (0..1000).map(|i| format!("uid-{i}")).collect();
+        let due = |m: u64| {
+            let crossed = |uid: &&String| checkpoint(uid, minute(m), age) != checkpoint(uid, minute(m + 1), age);
+            uids.iter().filter(crossed).count()
+        };
+        let counts: Vec<usize> = (0..15).map(due).collect();
+        assert_eq!(
+            counts.iter().sum::<usize>(),
+            1000,
+            "each of them once in fifteen minutes"
+        );
+        assert!(
+            counts.iter().all(|n| *n <= 100),
+            "at most a hundred a minute: {counts:?}"
+        );
     }
 }

@@ -1,52 +1,73 @@
 //! Watches of all that belongs to models, with local stores, so that a look costs no call.
 
-use std::fmt::Debug;
-use std::hash::Hash;
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt, future};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{Controller, WatchStreamExt, watcher};
-use kube::{Client, Resource, ResourceExt};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_events};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
 use crate::build::MODEL_LABEL;
 
-/// Local copies of what belongs to models.
-#[derive(Clone)]
+use super::Context;
+use super::index::{Index, ModelName};
+use super::kept::{Kept, KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice};
+use super::models::KeptModel;
+
+/// Objects of a page of a list: what is read of it at once is thrown away at once.
+const PAGE: u32 = 100;
+
+/// A burst of events of one model ends in one look, so long after the first of them.
+const BURST: Duration = Duration::from_millis(50);
+
+/// Local copies of what belongs to models, as far as looks need it.
+#[derive(Clone, Default)]
 pub(super) struct Stores {
-    pub(super) deployments: Store<Deployment>,
-    pub(super) pods: Store<Pod>,
-    pub(super) services: Store<Service>,
-    pub(super) slices: Store<EndpointSlice>,
-    pub(super) routes: Store<DynamicObject>,
+    pub(super) deployments: Index<KeptDeployment>,
+    pub(super) pods: Index<KeptPod>,
+    pub(super) services: Index<KeptService>,
+    pub(super) slices: Index<KeptSlice>,
+    pub(super) routes: Index<KeptRoute>,
 }
 
 impl Stores {
     /// A kind whose first list has not come yet. What is not seen then may well be there: nothing may be decided on it.
     pub(super) fn lacking(&self, with_routes: bool) -> Option<&'static str> {
         let come = [
-            ("Deployments", is_ready(self.deployments.wait_until_ready())),
-            ("Pods", is_ready(self.pods.wait_until_ready())),
-            ("Services", is_ready(self.services.wait_until_ready())),
-            ("EndpointSlices", is_ready(self.slices.wait_until_ready())),
+            ("Deployments", self.deployments.has_come()),
+            ("Pods", self.pods.has_come()),
+            ("Services", self.services.has_come()),
+            ("EndpointSlices", self.slices.has_come()),
             (
                 "HTTPRoutes; is the Gateway API installed?",
-                !with_routes || is_ready(self.routes.wait_until_ready()),
+                !with_routes || self.routes.has_come(),
             ),
         ];
         come.into_iter().find(|(_, come)| !come).map(|(kind, _)| kind)
     }
 }
 
-/// Whether a future is ready at once.
-fn is_ready<F: Future>(future: F) -> bool {
-    futures::FutureExt::now_or_never(future).is_some()
+/// The watches of one namespace, or of all. They end when this is dropped.
+pub(super) struct Watches {
+    pub(super) models: Store<KeptModel>,
+    tasks: JoinSet<()>,
+    answers: Vec<oneshot::Receiver<()>>,
+    woken: mpsc::UnboundedReceiver<ModelName>,
 }
 
 /// The kind HTTPRoute.
@@ -68,83 +89,164 @@ where
     }
 }
 
-/// Starts the watches; their events wake the model that an object belongs to.
-pub(super) fn watch(
-    client: &Client,
-    namespace: Option<&str>,
-    controller: Controller<QuantizedModel>,
-) -> (Stores, Controller<QuantizedModel>) {
+/// Starts the watches that keep the stores of `ctx`. Models that the last look has seen as they are, or has itself written
+/// so, are not woken.
+pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
+    let (client, stores) = (&ctx.client, &ctx.stores);
+    let (wake, woken) = mpsc::unbounded_channel();
+    let mut starting = Starting {
+        wake,
+        tasks: JoinSet::new(),
+        answers: Vec::new(),
+    };
+    starting.follow::<KeptDeployment>(scoped::<Deployment>(client, namespace), &stores.deployments);
+    starting.follow::<KeptPod>(scoped::<Pod>(client, namespace), &stores.pods);
+    starting.follow::<KeptService>(scoped::<Service>(client, namespace), &stores.services);
+    starting.follow::<KeptSlice>(scoped::<EndpointSlice>(client, namespace), &stores.slices);
     let route = http_route();
-    let (deployments, changes) = reflect(scoped(client, namespace), ());
-    let controller = controller.watches_stream(changes, |d: Deployment| model_of(&d));
-    let (pods, changes) = reflect(scoped(client, namespace), ());
-    let controller = controller.watches_stream(changes, |p: Pod| model_of(&p));
-    let (services, changes) = reflect(scoped(client, namespace), ());
-    let controller = controller.watches_stream(changes, |s: Service| model_of(&s));
-    let (slices, changes) = reflect(scoped(client, namespace), ());
-    let controller = controller.watches_stream(changes, |s: EndpointSlice| model_of(&s));
-    let routes_api = match namespace {
+    let routes: Api<DynamicObject> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &route),
         None => Api::all_with(client.clone(), &route),
     };
-    let (routes, changes) = reflect(routes_api, route.clone());
-    let controller = controller.watches_stream_with(changes, |r: DynamicObject| model_of(&r), route);
-    (
-        Stores {
-            deployments,
-            pods,
-            services,
-            slices,
-            routes,
-        },
-        controller,
-    )
+    starting.follow::<KeptRoute>(routes, &stores.routes);
+    let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
+    let Starting { tasks, answers, .. } = starting;
+    Watches {
+        models,
+        tasks,
+        answers,
+        woken,
+    }
 }
 
-fn reflect<K>(
-    api: Api<K>,
-    dyntype: K::DynamicType,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Clone + Eq + Hash + Send + Sync + Unpin + 'static,
-{
-    let writer = reflector::store::Writer::new(dyntype);
-    let store = writer.as_reader();
-    let changes = watcher(api, watcher::Config::default().labels(MODEL_LABEL))
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .touched_objects()
-        // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
-        .filter(|change| future::ready(change.is_ok()));
-    (store, changes)
+impl Watches {
+    /// Waits until every kind has been listed, or has been refused once: the Gateway API need not be installed.
+    pub(super) async fn answered(&mut self) {
+        for answer in self.answers.drain(..) {
+            // A watch ends only with all of them.
+            let _ = answer.await;
+        }
+    }
+
+    /// Models to look at. A burst of events of one model comes out as one.
+    pub(super) fn woken(self) -> BoxStream<'static, ObjectRef<KeptModel>> {
+        let Self { tasks, woken, .. } = self;
+        bursts(woken)
+            .map(move |(namespace, name)| {
+                let _running = &tasks;
+                ObjectRef::new(&name).within(&namespace)
+            })
+            .boxed()
+    }
 }
 
-fn model_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<QuantizedModel>> {
-    let owner = object
-        .owner_references()
-        .iter()
-        .find(|o| o.kind == "QuantizedModel")
-        .map(|o| o.name.clone());
-    let name = owner.or_else(|| object.labels().get(MODEL_LABEL).cloned())?;
-    Some(ObjectRef::new(&name).within(&object.namespace()?))
+fn bursts(woken: mpsc::UnboundedReceiver<ModelName>) -> impl Stream<Item = ModelName> {
+    stream::unfold(woken, |mut woken| async move {
+        let mut burst = HashSet::from([woken.recv().await?]);
+        tokio::time::sleep(BURST).await;
+        while let Ok(another) = woken.try_recv() {
+            burst.insert(another);
+        }
+        Some((stream::iter(burst), woken))
+    })
+    .flatten()
 }
 
-/// The objects of one model in a store.
-pub(super) fn of_model<K>(store: &Store<K>, namespace: &str, label: &str) -> Vec<std::sync::Arc<K>>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Clone + Eq + Hash,
-{
-    let belongs = |object: &K| {
-        let meta = object.meta();
-        meta.namespace.as_deref() == Some(namespace)
-            && meta
-                .labels
-                .as_ref()
-                .and_then(|l| l.get(MODEL_LABEL))
-                .is_some_and(|l| l == label)
-    };
-    store.state().into_iter().filter(|object| belongs(object)).collect()
+struct Starting {
+    wake: mpsc::UnboundedSender<ModelName>,
+    tasks: JoinSet<()>,
+    answers: Vec<oneshot::Receiver<()>>,
+}
+
+impl Starting {
+    /// Keeps an index; its changes wake models.
+    fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>)
+    where
+        T::Of: Resource + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let (wake, index) = (self.wake.clone(), index.clone());
+        let config = watcher::Config::default().labels(MODEL_LABEL).page_size(PAGE);
+        self.run(api, config, move |event| {
+            for model in index.take(event) {
+                let _ = wake.send(model);
+            }
+        });
+    }
+
+    /// Keeps the models themselves.
+    fn follow_models(&mut self, api: Api<QuantizedModel>, ctx: Arc<Context>) -> Store<KeptModel> {
+        let wake = self.wake.clone();
+        let mut writer = Writer::default();
+        let store = writer.as_reader();
+        let config = watcher::Config::default().page_size(PAGE);
+        self.run(api, config, move |event: Event<QuantizedModel>| {
+            let event = match event {
+                Event::Init => Event::Init,
+                Event::InitDone => Event::InitDone,
+                Event::Apply(model) => Event::Apply(KeptModel::of(model)),
+                Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
+                Event::Delete(model) => Event::Delete(KeptModel::of(model)),
+            };
+            writer.apply_watcher_event(&event);
+            match event {
+                Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
+                    let _ = wake.send(model.name());
+                }
+                Event::Delete(model) => ctx.forget(&model),
+                _ => {}
+            }
+        });
+        store
+    }
+
+    /// Hands all events of a watch to `take`, for as long as the tasks live.
+    fn run<K>(&mut self, api: Api<K>, config: watcher::Config, mut take: impl FnMut(Event<K>) + Send + 'static)
+    where
+        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        self.answers.push(answered);
+        self.tasks.spawn(async move {
+            let mut answer = Some(answer);
+            let mut events = pin!(watch_events(api, config).default_backoff());
+            while let Some(event) = events.next().await {
+                let whole = matches!(event, Ok(Event::InitDone) | Err(_));
+                // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
+                if let Ok(event) = event {
+                    take(event);
+                }
+                if let Some(answer) = answer.take_if(|_| whole) {
+                    let _ = answer.send(());
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_events_of_one_model_is_one_look() {
+        let (wake, woken) = mpsc::unbounded_channel();
+        let mut looks = pin!(bursts(woken));
+        let model = |name: &str| -> ModelName { ("risk".into(), name.into()) };
+        for name in ["a", "a", "b", "a"] {
+            wake.send(model(name)).unwrap();
+        }
+        let mut both = [looks.next().await.unwrap(), looks.next().await.unwrap()];
+        both.sort();
+        assert_eq!(both, [model("a"), model("b")]);
+        // Events that never end must not put a look off for ever.
+        let begun = tokio::time::Instant::now();
+        let storm = tokio::spawn(async move {
+            while wake.send(model("a")).is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(looks.next().await.unwrap(), ("risk".into(), "a".into()));
+        assert!(begun.elapsed() < BURST * 10);
+        storm.abort();
+    }
 }

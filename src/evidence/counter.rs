@@ -12,7 +12,7 @@ use super::sample::{Matrix, Series};
 /// Identity of a series: the first 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
 pub(super) type Fingerprint = u64;
 
-/// The newest sample of a series that was counted: Unix ms and the counter's value.
+/// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
 
 /// What last was counted, by series.
@@ -28,14 +28,80 @@ pub(super) struct Limits<'a> {
     pub now: i64,
     /// When pods started (Unix ms).
     pub pod_started: &'a BTreeMap<String, i64>,
+    /// From when on the samples of a pod count (Unix ms), unless some have been counted before.
+    pub pod_warm: &'a BTreeMap<String, i64>,
+}
+
+/// Whether the ledger knows any series of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Known,
+    New,
+}
+
+impl Limits<'_> {
+    /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
+    /// of the first sample of its target (Unix ms).
+    pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
+        // What a pod counted before it was warm is its base.
+        let born_under_watch = !self.pod_warm.contains_key(pod)
+            && self
+                .pod_started
+                .get(pod)
+                .is_some_and(|&started| started >= self.since.max(self.forgotten));
+        if standing == Standing::Known || born_under_watch {
+            // Everything that it counted happened since: its first value is an increment from 0.
+            return self.forgotten.max(self.since.saturating_sub(1));
+        }
+        first.unwrap_or(self.since).max(self.forgotten)
+    }
+
+    /// From when on the samples of a target count (Unix ms): of one that has counted before, from ever.
+    pub(super) fn warm(&self, [pod, ..]: Target<'_>, standing: Standing) -> i64 {
+        match standing {
+            Standing::Known => i64::MIN,
+            Standing::New => self.pod_warm.get(pod).copied().unwrap_or(i64::MIN),
+        }
+    }
 }
 
 /// One query result of an arm. The first of several is the one whose scrapes rule the others.
 pub(super) struct Stream<'a> {
     /// Sets the series of this stream apart from those of another with the same labels.
     pub role: u8,
+    /// What its counters count.
+    pub measure: Measure,
     /// The series.
     pub matrix: &'a Matrix,
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Events: whole numbers. A target that shows only another stream than the first counts nothing.
+    Events,
+    /// Joules, seconds, money: real numbers, which are stored as their bits. Each target counts for itself.
+    Amounts,
+}
+
+impl Measure {
+    fn store(self, value: f64) -> u64 {
+        match self {
+            // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
+            Self::Events => value.round() as u64,
+            // Bits of numbers that are not negative order as the numbers do; adding 0 turns -0 into 0.
+            Self::Amounts => (value + 0.0).to_bits(),
+        }
+    }
+
+    /// By how much a counter rose from `before` to `after`. A drop is a reset: the counter began again at 0.
+    fn rise(self, before: u64, after: u64) -> u64 {
+        match self {
+            Self::Events => after.checked_sub(before).unwrap_or(after),
+            Self::Amounts if after < before => after,
+            Self::Amounts => (f64::from_bits(after) - f64::from_bits(before)).to_bits(),
+        }
+    }
 }
 
 /// An increment of a series.
@@ -46,12 +112,13 @@ pub(super) struct Increment<'a> {
     pub series: &'a Series,
     /// Time of the sample that shows it (Unix ms).
     pub at: i64,
-    /// By how much the counter rose.
+    /// By how much the counter rose, as the [`Measure`] of its stream stores it.
     pub by: u64,
 }
 
 struct Line<'a> {
     stream: usize,
+    measure: Measure,
     series: &'a Series,
     fingerprint: Fingerprint,
     samples: Vec<(i64, u64)>,
@@ -65,26 +132,40 @@ pub(super) fn count_increments<'a>(
     count: &mut dyn FnMut(Increment<'a>),
 ) {
     for (target, mut lines) in by_target(streams, limits) {
+        let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
+            Standing::Known
+        } else {
+            Standing::New
+        };
+        let warm = limits.warm(target, standing);
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| at >= warm));
         let cut = common_scrape(&lines, streams.len());
         lines
             .iter_mut()
             .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
-        let start = start_of_new_series(&target, &lines, ledger, limits);
+        let first = lines.iter().filter_map(|line| line.samples.first());
+        let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
+        let restarts = restarts(target, &lines, ledger);
+        if let (Some(&(after, by)), Some(place)) = (restarts.last(), remembered(target)) {
+            ledger.insert(place, (by, by.abs_diff(after)));
+        }
         for line in lines {
-            let (mut last, mut value) = match ledger.get(&line.fingerprint) {
-                Some(&counted) => counted,
-                None => (start, 0),
-            };
             let mut entry = ledger.get(&line.fingerprint).copied();
+            let (mut last, mut value) = entry.unwrap_or((start, 0));
             for (at, next) in line.samples {
                 if at > last {
-                    // A drop is a reset: the counter began again at 0.
-                    let by = next.checked_sub(value).unwrap_or(next);
+                    let restarted = restarts.iter().any(|&(after, by)| last <= after && by <= at);
                     count(Increment {
                         stream: line.stream,
                         series: line.series,
                         at,
-                        by,
+                        by: if restarted {
+                            next
+                        } else {
+                            line.measure.rise(value, next)
+                        },
                     });
                     last = at;
                 } else if entry.is_some_and(|(counted, _)| at <= counted) {
@@ -100,29 +181,77 @@ pub(super) fn count_increments<'a>(
     }
 }
 
+/// When the process behind a target restarted: after the one time and by the other (Unix ms), oldest first.
+///
+/// A drop of a counter is a reset: it began again at 0. A process that restarts takes all its counters with it, but some may
+/// have passed their old value when they are next seen: after a gap, or because an error code is exposed only once it has
+/// occurred again. Such a counter would seem to have counted less than those that show the reset, and a share of the two
+/// would be a fabrication. Hence the last restart is remembered in the ledger.
+fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64, i64)> {
+    let Some(place) = remembered(target) else {
+        return Vec::new();
+    };
+    let drops = lines.iter().flat_map(|line| {
+        let mut before = ledger.get(&line.fingerprint).copied();
+        let counted = before.map_or(i64::MIN, |(at, _)| at);
+        line.samples
+            .iter()
+            .filter(move |(at, _)| *at > counted)
+            .filter_map(move |&(at, value)| {
+                let (last, counted) = before.replace((at, value))?;
+                (value < counted).then_some((last, at))
+            })
+    });
+    let known = ledger
+        .get(&place)
+        .map(|&(by, since)| (by.saturating_sub_unsigned(since), by));
+    let mut restarts: Vec<_> = drops.chain(known).collect();
+    restarts.sort_unstable_by_key(|&(after, by)| (by, after));
+    restarts
+}
+
+/// Where the ledger keeps the last restart of a target: its end, and how long before that it may have been. `None` for a
+/// target that names neither a pod nor an instance: its series may come from many processes, and each speaks for itself.
+fn remembered(target: Target<'_>) -> Option<Fingerprint> {
+    let [pod, instance, job] = target;
+    let labels =
+        [("pod", pod), ("instance", instance), ("job", job)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    // No stream has this role.
+    (!pod.is_empty() || !instance.is_empty()).then(|| fingerprint(u8::MAX, &labels.into()))
+}
+
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
-type Target<'a> = [&'a str; 3];
+pub(super) type Target<'a> = [&'a str; 3];
+
+/// The pod of a target, or what stands for it.
+pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
+    if pod.is_empty() { instance } else { pod }
+}
+
+/// The target that a series is scraped from.
+pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {
+    ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))
+}
 
 fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
-    for (stream, &Stream { role, matrix }) in streams.iter().enumerate() {
+    for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
         for series in &matrix.series {
-            let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
-            let fingerprint = fingerprint(role, series);
+            let fingerprint = fingerprint(role, &series.labels);
             let line = targets
-                .entry([label("pod"), label("instance"), label("job")])
+                .entry(target(&series.labels))
                 .or_default()
                 .entry(fingerprint)
                 .or_insert_with(|| Line {
                     stream,
+                    measure,
                     series,
                     fingerprint,
                     samples: Vec::new(),
                 });
             line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
                 let usable = (limits.since..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
-                // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
-                usable.then_some((at, value.round() as u64))
+                usable.then(|| (at, measure.store(value)))
             }));
         }
     }
@@ -150,7 +279,10 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
             .map(|&(at, _)| at)
             .max()
     };
-    let ruling = newest(0)?;
+    let Some(ruling) = newest(0) else {
+        let apart = lines.iter().filter(|line| line.measure == Measure::Amounts);
+        return apart.filter_map(|line| line.samples.last()).map(|&(at, _)| at).max();
+    };
     let previous = of(0)
         .flat_map(|line| &line.samples)
         .map(|&(at, _)| at)
@@ -167,29 +299,11 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
     Some(late.unwrap_or(ruling))
 }
 
-/// From when on a series counts that is not in the ledger, its value until then being the base.
-fn start_of_new_series(target: &Target<'_>, lines: &[Line<'_>], ledger: &Ledger, limits: &Limits<'_>) -> i64 {
-    let known = lines.iter().any(|line| ledger.contains_key(&line.fingerprint));
-    let born_under_watch = limits
-        .pod_started
-        .get(target[0])
-        .is_some_and(|&started| started >= limits.since.max(limits.forgotten));
-    if known || born_under_watch {
-        // Everything that it counted happened since: its first value is an increment from 0.
-        return limits.forgotten.max(limits.since.saturating_sub(1));
-    }
-    let first = lines
-        .iter()
-        .filter_map(|line| line.samples.first())
-        .map(|&(at, _)| at)
-        .min();
-    first.unwrap_or(limits.since).max(limits.forgotten)
-}
-
-fn fingerprint(role: u8, series: &Series) -> Fingerprint {
+/// Which series this is; `role` sets those of one query apart from those of another with the same labels.
+pub(super) fn fingerprint(role: u8, labels: &BTreeMap<String, String>) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update([role]);
-    for (name, value) in &series.labels {
+    for (name, value) in labels {
         // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
         let bound = if name == "le" {
             super::histogram::bound(value)

@@ -6,12 +6,14 @@
 //! Polls lie on a grid, so that replaying an outage from stored samples gives the very polls that polling in time would
 //! have given; only samples that arrived late are found in an earlier poll than they would have been.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Increment, Ledger, Limits, Stream, count_increments};
+use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments, pod, target};
 use super::histogram::{Agreement, Cumulative, common_bounds};
+use super::native::{self, Bins, NativeLedger, NativeMatrix, count_natives};
+use super::ratio::{self, Waiting};
 use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
@@ -23,12 +25,16 @@ pub const HISTORY_MS: i64 = MEMORY_MS;
 /// How far the evidence of one guard has been counted. Times are Unix milliseconds.
 ///
 /// Encoded with postcard it takes at most twelve bytes per series at common scrape intervals and request counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Encoded", into = "Encoded")]
 pub struct Cursor {
     since: i64,
     through: i64,
     ledger: Ledger,
+    /// Of native histograms.
+    natives: NativeLedger,
+    /// Of a ratio.
+    waiting: Option<Waiting>,
 }
 
 /// Times relative to `through` and fingerprints of six bytes, because the cursor lives in the status of an object.
@@ -37,36 +43,72 @@ struct Encoded {
     through: i64,
     since: i64,
     series: Vec<([u8; 6], i64, u64)>,
+    natives: Vec<([u8; 6], i64, Bins)>,
+    waiting: Option<Waiting>,
 }
 
 impl From<Cursor> for Encoded {
-    fn from(Cursor { since, through, ledger }: Cursor) -> Self {
-        let series = ledger.into_iter().map(|(fingerprint, (at, value))| {
+    fn from(cursor: Cursor) -> Self {
+        let Cursor {
+            since,
+            through,
+            ledger,
+            natives,
+            waiting,
+        } = cursor;
+        let bytes = |fingerprint: Fingerprint| {
             let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
-            (bytes, through.wrapping_sub(at), value)
-        });
+            bytes
+        };
+        let series = ledger
+            .into_iter()
+            .map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value));
+        let natives = natives
+            .into_iter()
+            .map(|(fingerprint, (at, bins))| (bytes(fingerprint), through.wrapping_sub(at), bins));
         Self {
             through,
             since: through.wrapping_sub(since),
             series: series.collect(),
+            natives: natives.collect(),
+            waiting,
         }
     }
 }
 
 impl From<Encoded> for Cursor {
-    fn from(Encoded { through, since, series }: Encoded) -> Self {
-        let ledger = series.into_iter().map(|([a, b, c, d, e, f], at, value)| {
-            (
-                u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-                (through.wrapping_sub(at), value),
-            )
-        });
+    fn from(encoded: Encoded) -> Self {
+        let Encoded {
+            through,
+            since,
+            series,
+            natives,
+            waiting,
+        } = encoded;
+        let fingerprint = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let ledger = series
+            .into_iter()
+            .map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)));
+        let natives = natives
+            .into_iter()
+            .map(|(bytes, at, bins)| (fingerprint(bytes), (through.wrapping_sub(at), bins)));
         Self {
             since: through.wrapping_sub(since),
             through,
             ledger: ledger.collect(),
+            natives: natives.collect(),
+            waiting,
         }
     }
+}
+
+/// What is known of the pods of all arms, by name. Times are Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pods<'a> {
+    /// When they started: a pod that started after the cursor began counts from 0, not from its first sample.
+    pub started: &'a BTreeMap<String, i64>,
+    /// From when on their samples count. What a pod did before is left out; once it counts, it goes on to.
+    pub warm: &'a BTreeMap<String, i64>,
 }
 
 /// What an advance found.
@@ -82,16 +124,28 @@ pub struct Advance {
 
 /// Increments of one poll, summed over the series of the arms.
 #[derive(Default)]
-struct Cell {
+struct Cell<'a> {
     /// Of the candidate and the baseline.
-    arms: [Sums; 2],
+    arms: [Sums<'a>; 2],
 }
 
 #[derive(Default)]
-struct Sums {
+struct Sums<'a> {
     total: u64,
     part: u64,
     cumulative: Cumulative,
+    bins: Bins,
+    pods: BTreeSet<&'a str>,
+}
+
+impl Sums<'_> {
+    /// The buckets, with the number of pods that they are of.
+    fn of_pods(&self, buckets: Buckets) -> Buckets {
+        Buckets {
+            pods: u32::try_from(self.pods.len()).unwrap_or(u32::MAX),
+            ..buckets
+        }
+    }
 }
 
 /// Boundaries of polls between two times.
@@ -110,6 +164,8 @@ impl Cursor {
             since,
             through: since,
             ledger: Ledger::new(),
+            natives: NativeLedger::new(),
+            waiting: None,
         }
     }
 
@@ -140,7 +196,7 @@ impl Cursor {
             .unsigned_abs()
     }
 
-    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms).
+    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms). Stays where it is if nothing is.
     ///
     /// `pod_started` (Unix ms, by pod name): a pod that started after `since` counts from 0, not from its first sample.
     pub fn advance(
@@ -150,6 +206,15 @@ impl Cursor {
         interval_ms: i64,
         pod_started: &BTreeMap<String, i64>,
     ) -> Advance {
+        let pods = Pods {
+            started: pod_started,
+            warm: &BTreeMap::new(),
+        };
+        self.advance_warm(samples, now, interval_ms, pods)
+    }
+
+    /// The same, without what pods did before they were warm.
+    pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
         let newest_sample = newest(samples, now);
         if now <= self.through {
             return Advance {
@@ -162,17 +227,44 @@ impl Cursor {
             since: self.since,
             forgotten: self.through.saturating_sub(MEMORY_MS),
             now,
-            pod_started,
+            pod_started: pods.started,
+            pod_warm: pods.warm,
         };
         let (polls, problem) = match (&samples.candidate, &samples.baseline) {
             (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),
             (ArmSamples::Histogram(candidate), ArmSamples::Histogram(baseline)) => {
                 self.histogram([candidate, baseline], &grid, &limits)
             }
+            (ArmSamples::Native(candidate), ArmSamples::Native(baseline)) => {
+                self.native([candidate, baseline], &grid, &limits)
+            }
+            // No series at all: neither form.
+            (ArmSamples::Native(candidate), ArmSamples::Histogram(matrix)) if matrix.series.is_empty() => {
+                self.native([candidate, &NativeMatrix::default()], &grid, &limits)
+            }
+            (ArmSamples::Histogram(matrix), ArmSamples::Native(baseline)) if matrix.series.is_empty() => {
+                self.native([&NativeMatrix::default(), baseline], &grid, &limits)
+            }
+            (ArmSamples::Ratio { .. }, ArmSamples::Ratio { .. }) => {
+                let arms = [&samples.candidate, &samples.baseline];
+                let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, &limits);
+                let poll = amounts.map(|[candidate, baseline]| Poll {
+                    from: self.through,
+                    through: now,
+                    observed: Observed::Ratio { candidate, baseline },
+                });
+                (poll.into_iter().collect(), None)
+            }
             (ArmSamples::Value(matrix), _) => self.value(matrix, now),
             _ => (Vec::new(), Some("the two arms were asked different questions".into())),
         };
-        self.through = now;
+        // An answer without anything new, be it empty, NaN or that of a server that stands still, is as none at all: what it
+        // lacks may yet come, and is then counted in the polls to which it belongs.
+        let seen = newest_sample
+            .filter(|&newest| newest > self.through)
+            .map(|newest| grid.end(grid.cell(newest)));
+        let counted = polls.iter().map(|poll| poll.through);
+        self.through = counted.chain(seen).fold(self.through, i64::max);
         self.forget();
         Advance {
             polls,
@@ -203,9 +295,14 @@ impl Cursor {
             kinds[arm] = *kind;
             let role = 2 * arm as u8;
             let streams = [
-                Stream { role, matrix: total },
+                Stream {
+                    role,
+                    measure: Measure::Events,
+                    matrix: total,
+                },
                 Stream {
                     role: role + 1,
+                    measure: Measure::Events,
                     matrix: part,
                 },
             ];
@@ -248,6 +345,7 @@ impl Cursor {
         for (arm, &matrix) in arms.iter().enumerate() {
             let streams = [Stream {
                 role: 4 + arm as u8,
+                measure: Measure::Events,
                 matrix,
             }];
             count_increments(
@@ -255,27 +353,41 @@ impl Cursor {
                 &mut self.ledger,
                 limits,
                 &mut |Increment { series, at, by, .. }| {
-                    cells.entry(grid.cell(at)).or_default().arms[arm]
-                        .cumulative
-                        .add(series, by);
+                    let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
+                    sums.cumulative.add(series, by);
+                    sums.pods.insert(pod(target(&series.labels)));
                 },
             );
         }
         let (bounds, agreement) = common_bounds(arms);
         let has_series = arms.iter().any(|matrix| !matrix.series.is_empty());
+        let problem = (has_series && bounds.is_empty())
+            .then(no_common_bounds)
+            .or_else(|| agreement.problem(bounds.len()));
+        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
+            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.cumulative.buckets(&bounds)));
+            grid.poll(cell, Observed::Histogram { candidate, baseline })
+        });
+        (polls.collect(), problem)
+    }
+
+    fn native(&mut self, arms: [&NativeMatrix; 2], grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
+        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
+        for (arm, &matrix) in arms.iter().enumerate() {
+            let role = 6 + arm as u8;
+            count_natives(role, matrix, &mut self.natives, limits, &mut |target, at, bins| {
+                let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
+                sums.bins.add(&bins);
+                sums.pods.insert(pod(target));
+            });
+        }
+        let (bounds, agreement) = native::common_bounds(arms);
         let problem = match agreement {
-            _ if has_series && bounds.is_empty() => Some(
-                "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods"
-                    .to_owned(),
-            ),
-            Agreement::Differ => Some(format!(
-                "the histograms of the arms have different buckets; only the {} bounds they share are used",
-                bounds.len()
-            )),
-            Agreement::Same => None,
+            Agreement::Differ if bounds.is_empty() => Some(no_common_bounds()),
+            _ => agreement.problem(bounds.len()),
         };
         let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline]: [Buckets; 2] = std::array::from_fn(|arm| arms[arm].cumulative.buckets(&bounds));
+            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.bins.buckets(&bounds)));
             grid.poll(cell, Observed::Histogram { candidate, baseline })
         });
         (polls.collect(), problem)
@@ -311,6 +423,7 @@ impl Cursor {
     fn forget(&mut self) {
         let until = self.through.saturating_sub(MEMORY_MS);
         self.ledger.retain(|_, &mut (at, _)| at >= until);
+        self.natives.retain(|_, (at, _)| *at >= until);
     }
 }
 
@@ -336,36 +449,45 @@ impl Grid {
         ((since - 1).div_euclid(i128::from(self.interval)) + 1).clamp(1, self.full + 1)
     }
 
+    /// The last moment of a cell.
+    fn end(&self, cell: i128) -> i64 {
+        let end = i128::from(self.through) + cell * i128::from(self.interval);
+        if cell > self.full {
+            self.now
+        } else {
+            i64::try_from(end).unwrap_or(self.now)
+        }
+    }
+
     fn poll(&self, cell: i128, observed: Observed) -> Poll {
-        let end = |cell: i128| {
-            let end = i128::from(self.through) + cell * i128::from(self.interval);
-            if cell > self.full {
-                self.now
-            } else {
-                i64::try_from(end).unwrap_or(self.now)
-            }
-        };
         Poll {
-            from: end(cell - 1),
-            through: end(cell),
+            from: self.end(cell - 1),
+            through: self.end(cell),
             observed,
         }
     }
 }
 
+fn no_common_bounds() -> String {
+    "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods".to_owned()
+}
+
 fn newest(samples: &GuardSamples, now: i64) -> Option<i64> {
-    let matrices = [&samples.candidate, &samples.baseline]
-        .into_iter()
-        .flat_map(|arm| match arm {
-            ArmSamples::Proportion { part, total, .. } => vec![total, part],
-            ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
-        });
-    matrices
-        .flat_map(|matrix| &matrix.series)
-        .flat_map(|series| &series.samples)
-        .map(|&(at, _)| at)
-        .filter(|&at| at <= now)
-        .max()
+    let newest = |matrices: &[&Matrix]| {
+        let series = matrices.iter().flat_map(|matrix| &matrix.series);
+        let times = series.flat_map(|series| &series.samples).map(|&(at, _)| at);
+        times.filter(|&at| at <= now).max()
+    };
+    let of_arm = |arm: &ArmSamples| match arm {
+        ArmSamples::Proportion { part, total, .. } => newest(&[total, part]),
+        ArmSamples::Ratio { numerator, denominator } => newest(&[numerator, denominator]),
+        ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => newest(&[matrix]),
+        ArmSamples::Native(matrix) => {
+            let samples = matrix.series.iter().flat_map(|series| &series.samples);
+            samples.map(|(at, _)| *at).filter(|at| *at <= now).max()
+        }
+    };
+    of_arm(&samples.candidate).max(of_arm(&samples.baseline))
 }
 
 #[cfg(test)]

@@ -72,6 +72,18 @@ pub(super) enum Agreement {
     Differ,
 }
 
+impl Agreement {
+    /// What people should know of it, where so many bounds are common.
+    pub(super) fn problem(self, common: usize) -> Option<String> {
+        match self {
+            Self::Same => None,
+            Self::Differ => Some(format!(
+                "the histograms of the arms have different buckets; only the {common} bounds they share are used"
+            )),
+        }
+    }
+}
+
 impl Cumulative {
     /// Adds the increment of a `_bucket` series.
     pub(super) fn add(&mut self, series: &Series, by: u64) {
@@ -95,17 +107,19 @@ impl Cumulative {
         Buckets {
             bounds: bounds.to_vec(),
             counts,
+            pods: 0,
         }
     }
 }
 
 /// Bits of a number that order as the number does (IEEE 754 totalOrder).
-fn key(bound: f64) -> u64 {
+pub(super) fn key(bound: f64) -> u64 {
     let bits = bound.to_bits();
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-fn unkey(key: u64) -> f64 {
+/// The number that [`key`] was made of.
+pub(super) fn unkey(key: u64) -> f64 {
     f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
 }
 
@@ -174,7 +188,8 @@ mod tests {
             sum.buckets(&[0.5, 1.0]),
             Buckets {
                 bounds: vec![0.5, 1.0],
-                counts: vec![13, 1, 6]
+                counts: vec![13, 1, 6],
+                pods: 0,
             }
         );
     }

@@ -6,17 +6,22 @@
 
 use std::time::Duration;
 
+use super::BucketForm;
+
 use promql_parser::label::{Matcher, Matchers};
 use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
 
+mod batch;
 mod selection;
 
+pub use batch::{Batch, BatchedArm, Ranged, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
-/// Longest expression that is looked at, in bytes; the API allows less.
-const MAX_LENGTH: usize = 8 * 1024;
+/// Longest expression that is looked at, in bytes: as long as the API allows. Trees are walked and dropped recursively, and a
+/// deeper one, which a longer text could hold, would overflow the stack of the thread.
+const MAX_LENGTH: usize = 1024;
 
 /// A label matcher that tells an arm, or a tenant, from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +122,15 @@ pub fn arm_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Res
 /// The query for the raw samples of a classic histogram of one arm; the user may write its name with or without `_bucket`.
 pub fn histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
     let mut plain = plain_selector(selector)?;
-    name_buckets(&mut plain).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+    name_histogram(&mut plain, BucketForm::Classic).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+    add_matchers(&mut plain, &compile(matchers)?);
+    ranged(selector, plain, window_ms)
+}
+
+/// The query for the raw samples of a native histogram of one arm; the user may write its name with or without `_bucket`.
+pub fn native_histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
+    let mut plain = plain_selector(selector)?;
+    name_histogram(&mut plain, BucketForm::Native).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
     add_matchers(&mut plain, &compile(matchers)?);
     ranged(selector, plain, window_ms)
 }
@@ -169,11 +182,14 @@ fn parse(expr: &str) -> Result<Expr, PromqlError> {
     if expr.len() > MAX_LENGTH {
         return Err(invalid(format!("longer than {MAX_LENGTH} bytes")));
     }
+    parse_any(expr).map_err(invalid)
+}
+
+/// Parses a text of any length: that of an expression which was short enough, with its matchers.
+fn parse_any(expr: &str) -> Result<Expr, String> {
     // The parser turns a range of more than 2^64 seconds, or a negative one, into a panic of Duration::from_secs_f64.
     let parsed = std::panic::catch_unwind(|| parser::parse(expr));
-    parsed
-        .unwrap_or_else(|_| Err("a duration in it is out of range".into()))
-        .map_err(invalid)
+    parsed.unwrap_or_else(|_| Err("a duration in it is out of range".into()))
 }
 
 fn plain_selector(expr: &str) -> Result<VectorSelector, PromqlError> {
@@ -250,12 +266,15 @@ fn each_alternative(matchers: &mut Matchers, mut change: impl FnMut(&mut Vec<Mat
     }
 }
 
-/// Makes the selector name the `_bucket` series. `None` if some alternative names no metric.
-fn name_buckets(selector: &mut VectorSelector) -> Option<()> {
+/// Makes the selector name the series of this form: those of `_bucket`, or those without. `None` if some alternative
+/// names no metric.
+fn name_histogram(selector: &mut VectorSelector, form: BucketForm) -> Option<()> {
     let bucket = |name: &mut String| {
-        if !name.ends_with("_bucket") {
-            name.push_str("_bucket");
-        }
+        let plain = name.strip_suffix("_bucket").unwrap_or(name);
+        *name = match form {
+            BucketForm::Classic => format!("{plain}_bucket"),
+            BucketForm::Native => plain.to_owned(),
+        };
     };
     if let Some(name) = &mut selector.name {
         bucket(name);
@@ -282,7 +301,7 @@ fn ranged(expr: &str, vs: VectorSelector, window_ms: u64) -> Result<String, Prom
 /// Prints the expression and proves that it says what was meant.
 fn print(expr: &str, tree: &Expr) -> Result<String, PromqlError> {
     let text = tree.to_string();
-    match parse(&text) {
+    match parse_any(&text) {
         Ok(again) if ordered(again.clone()) == ordered(tree.clone()) => Ok(text),
         _ => Err(PromqlError::Unfaithful { expr: expr.into() }),
     }

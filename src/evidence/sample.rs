@@ -69,10 +69,10 @@ pub enum SampleError {
         /// What to write.
         hint: &'static str,
     },
-    /// A native histogram where a classic one is needed.
+    /// A native histogram where a number is needed.
     #[error(
-        "series {series} holds native histograms: guardbit counts classic ones; scrape them too \
-         (scrape_classic_histograms: true, or always_scrape_classic_histograms since Prometheus 3)"
+        "series {series} holds native histograms where a counter or a value is needed: name a counter, such as \
+         http_requests_total; histograms are for latency and fidelity"
     )]
     NativeHistogram {
         /// Name of the series.
@@ -99,6 +99,9 @@ struct Answer<R> {
     warnings: Vec<String>,
     #[serde(default)]
     infos: Vec<String>,
+    /// VictoriaMetrics' word for it.
+    #[serde(default, rename = "isPartial")]
+    is_partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -126,7 +129,7 @@ struct VectorSeries {
 }
 
 /// A sample value: Prometheus writes it as a string, so that `NaN` and `+Inf` survive JSON.
-struct Number(f64);
+pub(super) struct Number(pub(super) f64);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -224,8 +227,13 @@ impl Matrix {
 
 /// Stale markers and `NaN` are no samples; an infinite counter is none either. Seconds become milliseconds.
 fn sample((seconds, Number(value)): (f64, Number)) -> Option<(i64, f64)> {
+    value.is_finite().then_some((millis(seconds), value))
+}
+
+/// Seconds in milliseconds.
+pub(super) fn millis(seconds: f64) -> i64 {
     // The cast saturates: an absurd timestamp stays absurd instead of wrapping round to a plausible one.
-    value.is_finite().then_some(((seconds * 1000.0).round() as i64, value))
+    (seconds * 1000.0).round() as i64
 }
 
 fn native(metric: &BTreeMap<String, String>) -> SampleError {
@@ -235,7 +243,7 @@ fn native(metric: &BTreeMap<String, String>) -> SampleError {
 }
 
 /// Reads a response whose result is expected to be an `R`, named `expected` by Prometheus.
-fn read<R: DeserializeOwned>(
+pub(super) fn read<R: DeserializeOwned>(
     body: &[u8],
     expected: &'static str,
     hint: &'static str,
@@ -251,6 +259,7 @@ fn read<R: DeserializeOwned>(
         error,
         warnings,
         infos,
+        is_partial,
     } = answer;
     if status != "success" {
         return Err(SampleError::Refused {
@@ -269,6 +278,10 @@ fn read<R: DeserializeOwned>(
             got: result_type,
             hint,
         });
+    }
+    if is_partial {
+        let warning = "isPartial is set: a storage node did not answer".to_owned();
+        return Err(SampleError::Partial { warning });
     }
     // Remarks on the expression ("metric might not be a counter") do not put the data in doubt; everything else might.
     let (remarks, doubts): (Vec<_>, Vec<_>) = infos.into_iter().partition(|info| info.starts_with("PromQL info"));
@@ -362,6 +375,7 @@ mod tests {
             (matrix(r#"[[1,1]]"#), "a number written as a string"),
             (with(r#""warnings":["no store answered"]"#), "may be partial and is no evidence: no store answered"),
             (with(r#""infos":["partial response from a sidecar"]"#), "may be partial"),
+            (with(r#""isPartial":true"#), "a storage node did not answer"),
             (
                 r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"h"},"histograms":[[1,{}]]}]}}"#
                     .into(),
@@ -371,6 +385,20 @@ mod tests {
         for (body, part) in cases {
             let error = Matrix::parse(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(part), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_other_servers_add_to_a_whole_answer_is_no_reason_to_refuse_it() {
+        // As VictoriaMetrics does.
+        for more in [
+            r#""isPartial":false"#,
+            r#""stats":{"seriesFetched":"1","executionTimeMsec":3}"#,
+            r#""trace":{"duration_msec":0.1}"#,
+        ] {
+            let whole = matrix(r#"[[1,"1"]]"#);
+            let body = format!("{},{more}}}", &whole[..whole.len() - 1]);
+            assert_eq!(Matrix::parse(body.as_bytes()).unwrap().series.len(), 1, "{more}");
         }
     }
 

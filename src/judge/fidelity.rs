@@ -113,7 +113,8 @@ impl FidelityTest {
 
     /// Collects the reference's outputs.
     fn count(&mut self, reference: &Buckets) {
-        for (bound, n) in reference.bounds.iter().zip(&reference.counts) {
+        let buckets = reference.bounds.iter().zip(&reference.counts);
+        for (bound, n) in buckets.filter(|(_, n)| **n > 0) {
             match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
                 Some((_, total)) => *total += n,
                 None => self.warm_up.push((*bound, *n)),

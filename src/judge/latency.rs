@@ -31,13 +31,59 @@ pub(super) struct EdgeTest {
 /// State of a latency guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct LatencyTest {
-    /// The baseline's first requests: (bound, requests up to it), and all of them. Gone once the edges are frozen.
+    /// The baseline's first requests: (bound, requests in its bucket), and all of them. Gone once the edges are frozen.
     warm_up: Vec<(f64, u64)>,
     warmed: u64,
     pub(super) edges: Vec<EdgeTest>,
     pub(super) budget: Option<EdgeTest>,
     /// Why the budget cannot be tested.
     pub(super) problem: Option<String>,
+    /// How many polls could show health.
+    pub(super) load: Loads,
+}
+
+/// What a candidate pod had to carry in a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// As much as is asked for: the poll counts for harm and for health.
+    Enough,
+    /// Less, and a lightly loaded pod is always fast: the poll counts for harm alone.
+    Light,
+}
+
+impl Load {
+    /// Of a poll. Where a number of pods is not known, nothing shows that the load was enough.
+    pub(super) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
+        let enough = at_load.is_none_or(|share| {
+            let loads = candidate.per_pod().zip(baseline.per_pod());
+            loads.is_some_and(|(candidate, baseline)| candidate >= share * baseline)
+        });
+        if enough { Self::Enough } else { Self::Light }
+    }
+}
+
+/// Polls by load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Loads {
+    enough: u32,
+    all: u32,
+}
+
+impl Loads {
+    fn add(&mut self, load: Load) {
+        self.enough += u32::from(load == Load::Enough);
+        self.all += 1;
+    }
+
+    /// For people: how many polls could show health at this share of the baseline's load.
+    pub(super) fn text(self, share: f64) -> String {
+        format!(
+            ", {} of {} polls at {} or more of the baseline's load per pod",
+            self.enough,
+            self.all,
+            super::text::percent(share)
+        )
+    }
 }
 
 impl LatencyTest {
@@ -57,11 +103,13 @@ impl LatencyTest {
         regime: Regime,
         tolerance: Tolerance,
         budget: Option<Budget>,
+        load: Load,
         candidate: &Buckets,
         baseline: &Buckets,
     ) {
+        self.load.add(load);
         if let Some(budget) = budget {
-            self.observe_budget(regime, budget, candidate, baseline);
+            self.observe_budget(regime, budget, load, candidate, baseline);
         }
         if self.edges.is_empty() {
             self.count(baseline);
@@ -69,22 +117,18 @@ impl LatencyTest {
             return;
         }
         for test in &mut self.edges {
-            test.observe(
-                regime,
-                tolerance,
-                slower(candidate, test.edge),
-                slower(baseline, test.edge),
-            );
+            let (candidate, baseline) = (slower(candidate, test.edge), slower(baseline, test.edge));
+            if candidate.is_none() || baseline.is_none() {
+                self.problem = Some(format!("the histograms have lost the bucket bound {} s", test.edge));
+            }
+            test.observe(regime, tolerance, load, candidate, baseline);
         }
     }
 
-    fn observe_budget(&mut self, regime: Regime, budget: Budget, candidate: &Buckets, baseline: &Buckets) {
-        let Some(edge) = candidate
-            .bounds
-            .iter()
-            .copied()
-            .rfind(|b| *b <= budget.within * (1.0 + 1e-9))
-        else {
+    fn observe_budget(&mut self, regime: Regime, budget: Budget, load: Load, candidate: &Buckets, baseline: &Buckets) {
+        let frozen = self.budget.as_ref().map(|test| test.edge);
+        let below = |bound: &f64| *bound <= budget.within * (1.0 + 1e-9);
+        let Some(edge) = frozen.or_else(|| candidate.bounds.iter().copied().rfind(below)) else {
             if !candidate.bounds.is_empty() {
                 self.problem = Some(format!(
                     "no bucket bound at or below the budget of {}s; add one to the histogram",
@@ -99,17 +143,16 @@ impl LatencyTest {
         };
         self.budget
             .get_or_insert_with(|| EdgeTest::new(edge, 1.0, budget.slower))
-            .observe(regime, fixed, slower(candidate, edge), slower(baseline, edge));
+            .observe(regime, fixed, load, slower(candidate, edge), slower(baseline, edge));
     }
 
     /// Collects the baseline's requests.
     fn count(&mut self, baseline: &Buckets) {
-        let mut below = 0;
-        for (bound, count) in baseline.bounds.iter().zip(&baseline.counts) {
-            below += count;
+        let buckets = baseline.bounds.iter().zip(&baseline.counts);
+        for (bound, count) in buckets.filter(|(_, count)| **count > 0) {
             match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
-                Some((_, n)) => *n += below,
-                None => self.warm_up.push((*bound, below)),
+                Some((_, n)) => *n += count,
+                None => self.warm_up.push((*bound, *count)),
             }
         }
         self.warmed += baseline.counts.iter().sum::<u64>();
@@ -121,12 +164,13 @@ impl LatencyTest {
             return;
         }
         self.warm_up.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let up_to = self.warm_up.iter().scan(0, |below, (bound, n)| {
+            *below += n;
+            Some((*bound, *below))
+        });
+        let up_to: Vec<(f64, u64)> = up_to.collect();
         for (quantile, weight) in QUANTILES {
-            let Some((edge, below)) = self
-                .warm_up
-                .iter()
-                .find(|(_, n)| *n as f64 >= quantile * self.warmed as f64)
-            else {
+            let Some((edge, below)) = up_to.iter().find(|(_, n)| *n as f64 >= quantile * self.warmed as f64) else {
                 continue; // beyond the last bound: nothing can be slower than +Inf
             };
             match self.edges.iter_mut().find(|test| test.edge == *edge) {
@@ -175,14 +219,23 @@ impl LatencyTest {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// The test that tells most of harm.
-    pub(super) fn worst(&self, regime: Regime) -> Option<&EdgeTest> {
-        let evidence = |test: &&EdgeTest| test.share.ln_harm(regime, SHARES);
-        self.edges
-            .iter()
-            .chain(&self.budget)
+    /// The test that tells most of harm, and what it holds the candidate against.
+    pub(super) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
+        let evidence = |(test, _): &(&EdgeTest, Watched)| test.share.ln_harm(regime, SHARES);
+        let edges = self.edges.iter().map(|test| (test, Watched::Baseline));
+        edges
+            .chain(self.budget.as_ref().map(|test| (test, Watched::Budget)))
             .max_by(|a, b| evidence(a).total_cmp(&evidence(b)))
     }
+}
+
+/// What an edge holds the candidate against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// The baseline's share of slow requests.
+    Baseline,
+    /// A fixed share.
+    Budget,
 }
 
 impl EdgeTest {
@@ -195,12 +248,30 @@ impl EdgeTest {
         }
     }
 
-    fn observe(&mut self, regime: Regime, tolerance: Tolerance, candidate: Option<Counts>, baseline: Option<Counts>) {
+    fn observe(
+        &mut self,
+        regime: Regime,
+        tolerance: Tolerance,
+        load: Load,
+        candidate: Option<Counts>,
+        baseline: Option<Counts>,
+    ) {
         let (Some(candidate), Some(baseline)) = (candidate, baseline) else {
             return;
         };
-        self.share
-            .observe(regime, SHARES, tolerance, self.prior, candidate, baseline);
+        let observe = match load {
+            Load::Enough => ShareTest::observe,
+            Load::Light => ShareTest::observe_for_harm,
+        };
+        observe(
+            &mut self.share,
+            regime,
+            SHARES,
+            tolerance,
+            self.prior,
+            candidate,
+            baseline,
+        );
     }
 }
 

@@ -4,18 +4,24 @@
 //! tests a *tolerance*, because quantized variants always differ a little, and every test is anytime-valid: one may look
 //! after every poll and stop at any time (Ville's inequality).
 
+mod benefit;
 mod dispersion;
 mod fidelity;
 mod guard;
 mod latency;
 mod margin;
+mod report;
 mod share;
+mod split;
 mod suite;
 mod text;
 
+pub use benefit::{BenefitConfig, BenefitTest};
 pub use guard::{Budget, GuardConfig};
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
-pub use suite::{GuardReport, StateError, Suite, SuiteConfig};
+pub use report::GuardReport;
+pub use split::SplitTest;
+pub use suite::{Suite, SuiteConfig};
 
 pub use crate::api::Verdict;
 
@@ -56,3 +62,8 @@ impl Regime {
         }
     }
 }
+
+/// Random numbers of the tests.
+#[cfg(test)]
+#[path = "../../tests/support/random.rs"]
+mod random;

@@ -37,7 +37,32 @@ impl ShareTest {
         candidate: Counts,
         baseline: Counts,
     ) {
-        let past = Past {
+        let past = self.past(prior);
+        self.health
+            .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
+        self.observe_for_harm(regime, alternatives, tolerance, prior, candidate, baseline);
+    }
+
+    /// Takes one poll that can show harm and not health.
+    pub(super) fn observe_for_harm(
+        &mut self,
+        regime: Regime,
+        alternatives: Alternatives,
+        tolerance: Tolerance,
+        prior: f64,
+        candidate: Counts,
+        baseline: Counts,
+    ) {
+        let past = self.past(prior);
+        self.harm
+            .observe(regime, alternatives, tolerance, past, candidate, baseline);
+        self.dispersion.observe(candidate, baseline);
+        self.candidate.add(candidate);
+        self.baseline.add(baseline);
+    }
+
+    fn past(&self, prior: f64) -> Past {
+        Past {
             candidate: self.candidate,
             baseline: self.baseline,
             prior: if self.history.n > 0 {
@@ -46,14 +71,7 @@ impl ShareTest {
                 prior
             },
             dispersion: self.dispersion.phi(),
-        };
-        self.harm
-            .observe(regime, alternatives, tolerance, past, candidate, baseline);
-        self.health
-            .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
-        self.dispersion.observe(candidate, baseline);
-        self.candidate.add(candidate);
-        self.baseline.add(baseline);
+        }
     }
 
     /// Logarithm of the evidence of harm.

@@ -27,6 +27,28 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// A share that a person wrote, in percent as one writes it: 5%, 2.5%.
+pub(super) fn whole_percent(share: f64) -> String {
+    format!("{}%", (share * 10_000.0).round() / 100.0)
+}
+
+/// A length of time with three digits that matter.
+pub(super) fn seconds(seconds: f64) -> String {
+    let (value, unit) = if seconds >= 1.0 {
+        (seconds, "s")
+    } else {
+        (seconds * 1000.0, "ms")
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {unit}")
+}
+
 /// The share of bad events.
 pub(super) fn share(counts: Counts) -> String {
     if counts.n == 0 {
@@ -41,6 +63,19 @@ pub(super) fn of(counts: Counts) -> String {
     format!("{} of {} ({})", number(counts.x), number(counts.n), share(counts))
 }
 
+/// A quantity of any size, in about three digits.
+pub(super) fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = 2 - (value.abs().log10().floor().clamp(-12.0, 12.0) as i32);
+    if digits < 0 {
+        number(value.round() as u64)
+    } else {
+        format!("{value:.*}", digits.unsigned_abs() as usize)
+    }
+}
+
 /// Evidence, which grows without bound, in a few digits.
 pub fn evidence(ln: f64) -> String {
     let value = ln.exp();
@@ -50,5 +85,25 @@ pub fn evidence(ln: f64) -> String {
         format!("{value:.0}")
     } else {
         format!("{value:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_about_three_digits_at_any_size() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.3195, "1.32"),
+            (0.41, "0.410"),
+            (0.000_412_3, "0.000412"),
+            (41.25, "41.2"),
+            (12_345.6, "12,346"),
+            (f64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(figure(value), text);
+        }
     }
 }

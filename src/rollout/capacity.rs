@@ -155,7 +155,7 @@ impl Look<'_> {
     }
 
     /// What serves header-pinned requests: pods of their own, until they are ready the reference's, never anything else.
-    fn pinned(&self) -> Option<WorkloadKey> {
+    pub(super) fn pinned(&self) -> Option<WorkloadKey> {
         if self.spec.traffic.precision_routes.is_empty() {
             return None;
         }
@@ -263,6 +263,16 @@ impl Look<'_> {
             joined,
             marks: self.marks(revision),
         }
+    }
+
+    /// Pods of a revision that serve behind one Service.
+    pub(super) fn serving_pods(&self, revision: &RevisionRef) -> i32 {
+        let role = match &self.status {
+            status if status.stable.as_ref() == Some(revision) => Role::Stable,
+            status if status.rollout.as_ref().is_some_and(|r| r.candidate == *revision) => Role::Candidate,
+            _ => Role::Reference,
+        };
+        self.serving(revision, role).joined.of(self.ready(revision))
     }
 
     /// A rung of the spec that has no part to play now.

@@ -1,12 +1,12 @@
 //! A rollout in progress: from the first weight to promotion, rollback, failure or being superseded.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
 use crate::api::{
-    Action, OnUndecided, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
+    Action, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
+use crate::evidence::presets::guards;
 use crate::identity;
 
 use super::ladder::{Goal, is};
@@ -19,14 +19,19 @@ const RETRIES: i32 = 3;
 /// Digest of what a rollout is judged by. Weights stay when it changes, evidence starts afresh.
 pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidate: &RevisionRef) -> String {
     let rollout = &spec.rollout;
-    identity::digest(&json!({
+    let mut plan = json!({
         "kind": kind,
         "candidate": candidate,
         "steps": rollout.steps,
-        "guards": spec.guards,
+        "guards": guards(spec),
         "falseRollback": rollout.false_rollback,
         "falsePromotion": rollout.false_promotion,
-    }))
+    });
+    // Left out where it is not asked for: an upgrade must not change the plan of a rollout in progress.
+    if let Some(benefit) = &rollout.benefit {
+        plan["benefit"] = json!(benefit);
+    }
+    identity::digest(&plan)
 }
 
 impl Look<'_> {
@@ -85,7 +90,7 @@ impl Look<'_> {
     }
 
     /// The candidate goes to 0 now; its pods drain.
-    fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) {
+    pub(super) fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) {
         self.status.rollout = None;
         self.order = Order::LowerFirst;
         let fallback = self.status.stable.clone();
@@ -131,86 +136,6 @@ impl Look<'_> {
         self.order = Order::LowerFirst;
         self.decide(Action::Withdrawn, candidate, why);
         self.begin_step();
-    }
-
-    /// Keeps the deadline's clock; whether the weights are frozen.
-    fn stands_still(&mut self) -> bool {
-        let (now, paused) = (self.now, self.spec.paused);
-        let Some(rollout) = &mut self.status.rollout else {
-            return false;
-        };
-        match (paused, rollout.stands_still_since.take()) {
-            (true, since) => rollout.stands_still_since = Some(since.unwrap_or(Time(now))),
-            (false, Some(since)) => {
-                let millis = now.duration_since(since.0).as_millis().max(0);
-                rollout.stood_still_millis = rollout
-                    .stood_still_millis
-                    .saturating_add(i64::try_from(millis).unwrap_or(i64::MAX));
-            }
-            (false, None) => {}
-        }
-        if paused {
-            self.wait = Some(Wait {
-                reason: "Paused",
-                message: "spec.paused is set: the weights are frozen, a rollback still works".to_owned(),
-            });
-        }
-        paused
-    }
-
-    /// Whether the deadline has passed, and what follows.
-    fn overdue(&mut self) -> bool {
-        let Some(rollout) = self.status.rollout.clone() else {
-            return false;
-        };
-        let Some(first) = rollout.first_weight_at else {
-            return false;
-        };
-        let allowed =
-            self.duration(&self.spec.rollout.deadline) + SignedDuration::from_millis(rollout.stood_still_millis);
-        let at = first
-            .0
-            .checked_add(allowed)
-            .unwrap_or(k8s_openapi::jiff::Timestamp::MAX);
-        if self.now < at || rollout.overdue {
-            self.alarms.push(at);
-            return false;
-        }
-        let candidate = rollout.candidate;
-        let open: Vec<_> = self
-            .status
-            .guards
-            .iter()
-            .filter(|g| g.verdict != crate::api::Verdict::Healthy)
-            .map(|g| g.name.as_str())
-            .collect();
-        let why = format!(
-            "not decided within {}: {} not shown to be healthy",
-            self.spec.rollout.deadline,
-            if open.is_empty() {
-                "its capacity was".to_owned()
-            } else {
-                open.join(", ")
-            }
-        );
-        match self.spec.rollout.on_undecided {
-            OnUndecided::RollBack => {
-                self.fail(&candidate, &why, 0);
-                self.abandon(&candidate, Action::Undecided, &why);
-                true
-            }
-            OnUndecided::Hold => {
-                if let Some(rollout) = &mut self.status.rollout {
-                    rollout.overdue = true;
-                }
-                self.decide(
-                    Action::Overdue,
-                    &candidate,
-                    format!("{why}; the weight stays, as onUndecided says"),
-                );
-                false
-            }
-        }
     }
 
     /// What forbids a rise now, though it says nothing of the candidate.
@@ -273,6 +198,10 @@ impl Look<'_> {
             });
             return;
         }
+        if let Some(cold) = self.warming_up() {
+            self.wait = Some(cold);
+            return;
+        }
         let Some((listened, _)) = self.trial() else { return };
         if let [first, ..] = listened.running.suite.step_waits_for(&listened.config).as_slice() {
             let guard = first.split(' ').next().unwrap_or_default();
@@ -296,10 +225,20 @@ impl Look<'_> {
             });
             return;
         }
-        let shown: Vec<_> = self.status.guards.iter().map(|g| g.message.clone()).collect();
-        if let Some(rollout) = &mut self.status.rollout {
-            rollout.promoting = true;
+        if let Some(wait) = self.not_yet_better() {
+            self.wait = Some(wait);
+            return;
         }
+        let mut shown: Vec<_> = self.status.guards.iter().map(|g| g.message.clone()).collect();
+        shown.extend(
+            listened
+                .benefit_message()
+                .map(|(_, message)| format!("better in {message}")),
+        );
+        if let Some(rollout) = &mut self.status.rollout {
+            (rollout.promoting, rollout.escalated_at) = (true, None);
+        }
+        self.stalled = None;
         self.decide(
             Action::Promoting,
             &rollout.candidate,
@@ -309,7 +248,8 @@ impl Look<'_> {
 
     /// Raises the weight as soon as there is capacity for it.
     fn raise(&mut self, step: usize, weight: i32, why: String) {
-        let Some(rollout) = self.status.rollout.clone() else {
+        // While a person is asked the weight stays.
+        let Some(rollout) = self.status.rollout.clone().filter(|r| r.escalated_at.is_none()) else {
             return;
         };
         let control = self.control().cloned();

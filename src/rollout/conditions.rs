@@ -111,6 +111,7 @@ impl Look<'_> {
             _ if !serving => Phase::Degraded,
             _ if self.handover().is_some() => Phase::RollingBack,
             Some(_) if self.spec.paused => Phase::Paused,
+            Some(rollout) if rollout.escalated_at.is_some() => Phase::AwaitingApproval,
             Some(rollout) if rollout.promoting => Phase::Promoting,
             Some(rollout) if rollout.weight == 0 => Phase::Pending,
             Some(_) => Phase::Progressing,
@@ -197,13 +198,19 @@ impl Look<'_> {
         let was_blind = was(seen, condition::EVIDENCE_AVAILABLE, "False");
         if let Some(lost) = self.blind.as_ref().filter(|_| !was_blind) {
             self.events.push(Event {
-                reason: Reason::EvidenceLost,
+                reason: match lost.reason {
+                    "TrafficSplit" => Reason::TrafficSplit,
+                    _ => Reason::EvidenceLost,
+                },
                 note: lost.message.clone(),
             });
         } else if self.blind.is_none() && was_blind && changed && self.trial().is_some() {
             self.events.push(Event {
                 reason: Reason::EvidenceRestored,
-                note: "the metrics are back".to_owned(),
+                note: match before_reason(seen, condition::EVIDENCE_AVAILABLE) {
+                    Some("TrafficSplit") => "requests follow the weights again".to_owned(),
+                    _ => "the metrics are back".to_owned(),
+                },
             });
         }
 
@@ -268,14 +275,7 @@ impl Look<'_> {
             reason,
             message,
         );
-        let before = self
-            .seen
-            .model
-            .status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == condition::PROGRESSING)
-            .map(|c| c.reason.as_str());
+        let before = before_reason(self.seen, condition::PROGRESSING);
         let told = match &self.wait {
             Some(Wait { reason, message }) if before != Some(*reason) => match *reason {
                 "IdentityMismatch" => Some((Reason::IdentityMismatch, message)),
@@ -341,6 +341,12 @@ impl Look<'_> {
             .min();
         next.map_or(usual, |next| next.min(usual)).max(SOON)
     }
+}
+
+/// Reason that a condition had at the last look.
+fn before_reason<'a>(seen: &'a Observation, kind: &str) -> Option<&'a str> {
+    let conditions = &seen.model.status.conditions;
+    conditions.iter().find(|c| c.type_ == kind).map(|c| c.reason.as_str())
 }
 
 fn was(seen: &Observation, kind: &str, status: &str) -> bool {

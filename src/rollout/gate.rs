@@ -7,9 +7,8 @@ use crate::api::Variant;
 /// Why a variant may not get traffic, with what to do about it.
 pub(super) fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
     if let Some(calibration) = &variant.calibration
+        && calibration.expires().is_some_and(|at| now > at)
         && let (Some(done), Some(max)) = (&calibration.completed_at, &calibration.max_age)
-        && let Ok(max_millis) = max.millis()
-        && now.duration_since(done.0).as_millis() > i128::from(max_millis)
     {
         return Err(format!(
             "the calibration of {} was completed at {} and is older than maxAge {max}: calibrate again and set completedAt, or raise maxAge",

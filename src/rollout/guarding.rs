@@ -169,6 +169,7 @@ impl Look<'_> {
             stands_still_since: None,
             promoting: false,
             overdue: false,
+            escalated_at: None,
         });
         let what = match kind {
             RolloutKind::Climb => "the next rung",

@@ -158,6 +158,7 @@ impl Look<'_> {
             stands_still_since: None,
             promoting: false,
             overdue: false,
+            escalated_at: None,
         });
         self.forget();
     }

@@ -6,17 +6,51 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, ArmCounts, GuardStatus, RevisionRef};
-use crate::evidence::Cursor;
-use crate::judge::{GuardReport, SuiteConfig};
+use crate::evidence::{Cursor, Observed, Pods, Poll};
+use crate::judge::{BenefitConfig, BenefitTest, GuardConfig, GuardReport, SuiteConfig};
 
+use super::benefit::benefit;
 use super::look::{Look, Wait};
 use super::trial::{Found, Match, Running, on_trial, suite_config};
+use super::warm_up::WarmUp;
 
 /// The running evidence of the trial that goes on.
 pub(super) struct Listened {
     pub(super) trial: Match,
     pub(super) config: SuiteConfig,
+    pub(super) benefit: Option<BenefitConfig>,
     pub(super) running: Running,
+}
+
+impl Listened {
+    /// A guard begins to listen: takes what its baseline did before.
+    fn recall(&mut self, guard: &str, history: &[Observed]) {
+        self.running.suite.recall(&self.config, guard, history);
+        let slowest = self.running.suite.slowest_edge(guard);
+        if let Some(config) = self.config.guards.get(guard)
+            && self.benefit.as_ref().is_some_and(|wanted| wanted.guard == guard)
+        {
+            let test = self.running.benefit.insert(BenefitTest::new(config));
+            test.recall(config, slowest, history);
+        }
+    }
+
+    /// Takes one poll of a guard.
+    fn observe(&mut self, guard: &str, poll: &Poll) {
+        let slowest = self.running.suite.slowest_edge(guard);
+        if let (Some(wanted), Some(config)) = (&self.benefit, self.config.guards.get(guard))
+            && wanted.guard == guard
+        {
+            let test = self.running.benefit.get_or_insert_with(|| BenefitTest::new(config));
+            test.observe(wanted, config, slowest, &poll.observed);
+        }
+        self.running.suite.observe(&self.config, guard, poll);
+    }
+
+    /// Whether a guard asks for one value of all pods together.
+    fn asks_for_a_value(&self, guard: &str) -> bool {
+        matches!(self.config.guards.get(guard), Some(GuardConfig::Query { .. }))
+    }
 }
 
 impl Look<'_> {
@@ -25,7 +59,14 @@ impl Look<'_> {
         let trial = on_trial(self.spec, &self.status)?;
         let config = suite_config(self.spec, &trial);
         let (running, found) = Running::read(self.status.evidence.as_deref(), &trial.epoch, self.now);
-        Some((Listened { trial, config, running }, found))
+        let benefit = benefit(self.spec, self.status.rollout.as_ref());
+        let listened = Listened {
+            trial,
+            config,
+            benefit,
+            running,
+        };
+        Some((listened, found))
     }
 
     /// Takes in what Prometheus answered.
@@ -50,22 +91,63 @@ impl Look<'_> {
             return;
         }
         let interval = self.interval().as_millis() as i64;
-        let starts = self.pod_starts();
+        let (starts, warm_up) = (self.pod_starts(), self.warm_up());
+        let split = self.split(&mut listened);
+        let mut polls = Vec::new();
         for (guard, answer) in &self.seen.evidence {
             let Ok(samples) = answer else { continue };
+            if listened.asks_for_a_value(guard) && !warm_up.is_over(self.now) {
+                continue;
+            }
             let mut cursor = listened.running.cursor(guard, self.now);
-            if !listened.running.suite.listens(guard) {
-                let history = Cursor::history(samples, cursor.through(), interval);
-                listened.running.suite.recall(&listened.config, guard, &history);
+            let (form, before) = (samples.form(), listened.running.suite.form(guard));
+            let another = form.is_some() && before.is_some() && form != before;
+            if another {
+                // Counted in other buckets it is another measurement, and other series count what was counted before.
+                cursor.skip_to(cursor.through());
             }
-            let advance = cursor.advance(samples, self.now.as_millisecond(), interval, &starts);
-            for poll in &advance.polls {
-                listened.running.suite.observe(&listened.config, guard, poll);
+            let begun = cursor.through();
+            let warm = warm_up.leave_out(samples, cursor.since());
+            let pods = Pods {
+                started: &starts,
+                warm: &warm_up.pods,
+            };
+            let advance = cursor.advance_warm(
+                warm.as_ref().unwrap_or(samples),
+                self.now.as_millisecond(),
+                interval,
+                pods,
+            );
+            // The first answer that shows anything is the one that knows the past.
+            if another || (cursor.through() > begun && !listened.running.suite.listens(guard)) {
+                listened.recall(guard, &Cursor::history(samples, begun, interval));
             }
+            if let Some(form) = form {
+                listened.running.suite.counts_in(guard, form);
+            }
+            listened.running.suite.remark(guard, advance.problem);
+            polls.extend(advance.polls.into_iter().map(|poll| (guard.as_str(), poll)));
             listened.running.set_cursor(guard, cursor);
         }
+        // In the order in which they would have come: after an outage harm must be found where it would have been found,
+        // and what came later does not unsay it.
+        polls.sort_by_key(|(_, poll)| poll.through);
+        let mut found = false;
+        for together in polls.chunk_by(|(_, a), (_, b)| a.through == b.through) {
+            for (guard, poll) in together {
+                listened.observe(guard, poll);
+                if let Some(split) = &split {
+                    split.observe(&mut listened, guard, &warm_up, poll);
+                }
+            }
+            found = listened.running.suite.is_harmful(&listened.config);
+            if found {
+                break;
+            }
+        }
         let reports = listened.running.suite.reports(&listened.config);
-        self.blind = self.blindness(&listened, &reports);
+        // What was left unread after harm was found is not missing.
+        self.blind = self.blindness(&listened, &reports, &warm_up).filter(|_| !found);
         self.store(&listened);
         self.judged = reports;
     }
@@ -79,6 +161,11 @@ impl Look<'_> {
             .into_iter()
             .map(guard_status)
             .collect();
+        if let Some((guard, message)) = listened.benefit_message()
+            && let Some(status) = self.status.guards.iter_mut().find(|status| status.name == guard)
+        {
+            status.benefit = Some(message);
+        }
         self.status.evidence = Some(listened.running.write());
     }
 
@@ -109,7 +196,7 @@ impl Look<'_> {
     }
 
     /// Why nothing may be concluded from the metrics now: a server that does not answer, or samples that do not come.
-    fn blindness(&self, listened: &Listened, reports: &[GuardReport]) -> Option<Wait> {
+    fn blindness(&self, listened: &Listened, reports: &[GuardReport], warm_up: &WarmUp) -> Option<Wait> {
         // Before the first weight there is nothing to see.
         if self.status.rollout.as_ref().is_some_and(|r| r.weight == 0) {
             return None;
@@ -123,15 +210,16 @@ impl Look<'_> {
             }
         }
         let patience = (self.interval() * 3).max(SignedDuration::from_secs(60));
-        let since = listened.running.since;
-        reports.iter().find_map(|report| {
+        let since = warm_up.counts_from(listened.running.since);
+        let silent = reports.iter().find_map(|report| {
             let newest = report.through.unwrap_or(since).max(since);
             let newest = Timestamp::from_millisecond(newest).unwrap_or(self.now);
             (self.now.duration_since(newest) > patience).then(|| Wait {
                 reason: "NoSamples",
                 message: format!("guard {}: Prometheus has no new samples of it; check that the pods are scraped and that the selectors match", report.name),
             })
-        })
+        });
+        silent.or_else(|| self.broken_split(listened))
     }
 
     /// When the pods of all arms started: a series born after its pod counts from 0.
@@ -183,5 +271,6 @@ pub fn guard_status(report: GuardReport) -> GuardStatus {
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .map(Time),
         message: report.message,
+        benefit: None,
     }
 }

@@ -215,6 +215,7 @@ fn reason(action: Action) -> Reason {
         Action::Promoted => Reason::Promoted,
         Action::RolledBack => Reason::RolledBack,
         Action::Undecided | Action::Overdue => Reason::Undecided,
+        Action::Escalated => Reason::Escalated,
         Action::FellBack => Reason::FellBack,
         Action::Failed => Reason::CandidateFailed,
         Action::Superseded => Reason::Superseded,

@@ -4,9 +4,11 @@
 //! (that is `judge`). Status is the state: a controller killed at any point goes on from the API objects alone. Whole
 //! rollouts run to the end are the golden files of the tests, after Cluster API's rollout planner.
 
+mod benefit;
 mod capacity;
 mod climb;
 mod conditions;
+mod deadline;
 mod gate;
 mod guarding;
 mod ladder;
@@ -15,17 +17,27 @@ mod listen;
 mod look;
 pub mod observation;
 pub mod plan;
+mod split;
 mod trial;
+mod warm_up;
 
 pub use listen::guard_status;
 pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use trial::{Ask, AskedArm, GuardQuery, watch};
 
-use crate::api::validate;
+use crate::api::QuantizedModelSpec;
+use crate::api::validate::{self, SpecProblem};
 
 use ladder::Ladder;
 use look::Look;
+
+/// All problems of a spec that the API server let through, those with the guards of its preset as well.
+pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
+    let mut found = validate::problems(spec);
+    found.extend(benefit::problem(spec));
+    found
+}
 
 /// What is to be done about what was seen.
 pub fn decide(observation: &Observation) -> Plan {
@@ -33,7 +45,7 @@ pub fn decide(observation: &Observation) -> Plan {
     if let Some(deleted_at) = model.deleted_at {
         return lifecycle::tear_down(observation, deleted_at);
     }
-    let problems = validate::problems(&model.spec);
+    let problems = problems(&model.spec);
     let ladder = match Ladder::of(&model.spec) {
         Some(ladder) if problems.is_empty() => ladder,
         _ => return lifecycle::stall(observation, &problems),

@@ -58,8 +58,10 @@ pub struct Workload {
     pub ready: i32,
     /// Pods that exist and are not terminating.
     pub pods: i32,
-    /// When its oldest pod started; samples before are not its own.
+    /// When its pods started; samples before are not their own.
     pub pod_starts: BTreeMap<String, Timestamp>,
+    /// Since when its pods are ready, without those that are not.
+    pub ready_since: BTreeMap<String, Timestamp>,
     /// Scheduler's message, when a pod cannot be scheduled.
     pub unschedulable: Option<String>,
     /// Why a pod cannot run: image missing, crash loop, never ready.

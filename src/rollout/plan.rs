@@ -154,6 +154,8 @@ pub enum Reason {
     RolledBack,
     /// The deadline passed without a verdict.
     Undecided,
+    /// The deadline passed without a verdict, and a person is asked.
+    Escalated,
     /// Stable was harmful after promotion.
     FellBack,
     /// The candidate could not start.
@@ -168,6 +170,8 @@ pub enum Reason {
     EvidenceReset,
     /// The metrics stopped.
     EvidenceLost,
+    /// Requests do not follow the weights.
+    TrafficSplit,
     /// The metrics are back.
     EvidenceRestored,
     /// A gate holds the candidate back.
@@ -189,11 +193,13 @@ impl Reason {
             self,
             Self::RolledBack
                 | Self::Undecided
+                | Self::Escalated
                 | Self::FellBack
                 | Self::CandidateFailed
                 | Self::CandidateWithdrawn
                 | Self::EvidenceReset
                 | Self::EvidenceLost
+                | Self::TrafficSplit
                 | Self::Gated
                 | Self::InvalidSpec
                 | Self::RouteRefused

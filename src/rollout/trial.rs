@@ -7,15 +7,18 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArmLabel, ArmMatchers, Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
-use crate::evidence::{ArmMatcher, Cursor, HISTORY_MS, MatcherOp};
+use crate::api::{
+    ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
+};
+use crate::evidence::presets::guards;
+use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
 use crate::identity::{self, Purpose};
-use crate::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
 
 use super::observation::ModelSeen;
 
 /// Version of the stored evidence.
-const VERSION: &str = "v1:";
+const VERSION: &str = "v2:";
 
 /// A false alarm in this time, on average at most, after promotion.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
@@ -27,6 +30,8 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked.
     pub ask: Ask,
+    /// In which form its histogram has come so far: the one to ask for first.
+    pub form: Option<BucketForm>,
     /// The arm on trial.
     pub candidate: AskedArm,
     /// The arm that it is judged against, if one serves.
@@ -58,10 +63,17 @@ pub enum Ask {
         /// Selector of the whole.
         total: String,
     },
-    /// A classic histogram.
+    /// A histogram, classic or native.
     Histogram {
         /// Selector.
         selector: String,
+    },
+    /// Two counters of which one is spent on the other.
+    Ratio {
+        /// Selector of what is spent.
+        numerator: String,
+        /// Selector of what it is spent on.
+        denominator: String,
     },
     /// A free expression.
     Expression {
@@ -104,7 +116,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
     let control = reference.filter(|r| *r != stable)?;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
     Some(Match {
-        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": spec.guards})),
+        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
@@ -117,7 +129,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !crate::api::validate::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {
@@ -133,7 +145,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         revision: arm.clone(),
         matchers: arm_matchers(model, guard, arm, exempt),
     };
-    spec.guards
+    guards(spec)
         .iter()
         .filter_map(|guard| {
             let (ask, baseline) = if let Some(p) = &guard.proportion {
@@ -165,6 +177,14 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                     },
                     &trial.reference,
                 )
+            } else if let Some(r) = &guard.ratio {
+                (
+                    Ask::Ratio {
+                        numerator: r.numerator.clone(),
+                        denominator: r.denominator.clone(),
+                    },
+                    &trial.baseline,
+                )
             } else {
                 (
                     Ask::Expression {
@@ -180,10 +200,12 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
             Some(GuardQuery {
                 guard: guard.name.clone(),
                 ask,
+                form: running.suite.form(&guard.name),
                 candidate: asked(guard, &trial.candidate),
                 baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
                 window_ms,
-                baseline_window_ms: if known { window_ms } else { HISTORY_MS.unsigned_abs() },
+                // However long the first answer has been waited for, it reaches back an hour before the trial.
+                baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
             })
         })
         .collect()
@@ -243,6 +265,10 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         ratio: t.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(ratio),
         absolute: t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
     };
+    let rule = |consecutive: i32, of: Option<i32>| {
+        let consecutive = consecutive.clamp(1, 60).unsigned_abs();
+        (consecutive, of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs()))
+    };
     let guard = |g: &Guard| {
         if let Some(p) = &g.proportion {
             Some(GuardConfig::Proportion {
@@ -258,17 +284,28 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             Some(GuardConfig::Latency {
                 tolerance: tolerance(&l.tolerance, 1.0),
                 budget,
+                at_load: l.at_load.as_ref().and_then(|share| share.value().ok()),
+                per_second: match l.unit {
+                    LatencyUnit::Seconds => 1.0,
+                    LatencyUnit::Milliseconds => 1000.0,
+                },
             })
         } else if let Some(f) = &g.fidelity {
             trial.reference.as_ref()?;
             Some(GuardConfig::Fidelity {
                 max_total_variation: f.max_total_variation.value().unwrap_or(0.05),
             })
+        } else if let Some(r) = &g.ratio {
+            let (consecutive, of) = rule(r.consecutive, r.of);
+            Some(GuardConfig::Ratio {
+                max: r.max.value().ok()?,
+                consecutive,
+                of,
+            })
         } else {
             let q = g.query.as_ref()?;
             let bound = |b: &Option<crate::api::Decimal>| b.as_ref().and_then(|b| b.value().ok());
-            let consecutive = q.consecutive.clamp(1, 60).unsigned_abs();
-            let of = q.of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs());
+            let (consecutive, of) = rule(q.consecutive, q.of);
             Some(GuardConfig::Query {
                 min: bound(&q.min),
                 max: bound(&q.max),
@@ -278,8 +315,7 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
         }
     };
     SuiteConfig {
-        guards: spec
-            .guards
+        guards: guards(spec)
             .iter()
             .filter_map(|g| Some((g.name.clone(), guard(g)?)))
             .collect(),
@@ -295,6 +331,10 @@ pub(super) struct Running {
     pub(super) since: i64,
     pub(super) suite: Suite,
     cursors: BTreeMap<String, Cursor>,
+    /// Where a benefit is asked for.
+    pub(super) benefit: Option<BenefitTest>,
+    /// Of the weights that are in force.
+    pub(super) split: Option<SplitTest>,
 }
 
 /// How a stored state was found.
@@ -313,6 +353,8 @@ impl Running {
             since: since.as_millisecond(),
             suite: Suite::default(),
             cursors: BTreeMap::new(),
+            benefit: None,
+            split: None,
         }
     }
 
@@ -358,6 +400,7 @@ impl Running {
     pub(super) fn skip_to(&mut self, now: Timestamp) {
         self.pass_over(now);
         self.suite.mark_step();
+        self.split = None;
     }
 
     /// What was counted so far stays; what happened since then, up to now, is not judged.

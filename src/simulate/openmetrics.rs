@@ -1,7 +1,8 @@
 //! Reads OpenMetrics text with timestamps, as `promtool tsdb dump-openmetrics` prints it, into a recording.
 //!
-//! Must not interpret the samples. A line that cannot be read fails the whole file, with its number: a replay of half the
-//! data would be an answer to another question.
+//! Must not interpret the samples. A line that cannot be read fails the whole file, with its number, and so does a file that
+//! ends in the middle of one: a replay of half the data would be an answer to another question. `promtool` quotes labels as
+//! Go does and prints UTF-8 names as they are; native histograms it leaves out. Dumps may be joined: `# EOF` ends none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,16 +31,15 @@ pub fn read(text: &str) -> Result<Recording, ReadError> {
     let mut by_text: HashMap<&str, usize> = HashMap::new();
     let mut by_labels: HashMap<BTreeMap<String, String>, usize> = HashMap::new();
     let mut last: (&str, usize) = ("", 0);
+    let ends_whole = text.ends_with('\n') || text.lines().next_back().is_none_or(|line| line.trim() == "# EOF");
     for (number, line) in text.lines().enumerate() {
         let fail = |problem: &str| ReadError {
             line: number + 1,
             problem: problem.to_owned(),
         };
-        let line = line.trim();
+        // Editors on Windows begin a file with a byte order mark.
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line).trim_ascii();
         if line.is_empty() || line.starts_with('#') {
-            if line == "# EOF" {
-                break;
-            }
             continue;
         }
         let again = line
@@ -74,6 +74,15 @@ pub fn read(text: &str) -> Result<Recording, ReadError> {
         {
             series.samples.push(sample);
         }
+    }
+    if !ends_whole {
+        return Err(ReadError {
+            line: text.lines().count(),
+            problem:
+                "the file ends in the middle of a line, so it may have been cut off: a whole one ends with # EOF, or \
+                      at least with a line break"
+                    .to_owned(),
+        });
     }
     Ok(Recording::new(series))
 }
@@ -163,6 +172,10 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
                     'n' => '\n',
                     't' => '\t',
                     'r' => '\r',
+                    'a' => '\u{7}',
+                    'b' => '\u{8}',
+                    'f' => '\u{c}',
+                    'v' => '\u{b}',
                     _ if digits > 0 => {
                         let code: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
                         u32::from_str_radix(&code, 16)
@@ -181,13 +194,24 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 
 /// ` value timestamp`, perhaps with an exemplar after it. `None` for what is no evidence: stale markers, NaN, infinities.
 fn sample(rest: &str) -> Result<Option<(i64, f64)>, String> {
-    let mut words = rest.split_ascii_whitespace();
-    let value = words.next().ok_or("a series without a value")?;
+    let (value, rest) = word(rest);
+    let (at, rest) = word(rest);
+    if value.is_empty() {
+        return Err("a series without a value".to_owned());
+    }
     let value: f64 = value.parse().map_err(|_| format!("the value {value:?} is no number"))?;
-    let at = words
-        .next()
-        .filter(|word| *word != "#")
-        .ok_or("a sample without a timestamp: record over time, for example with promtool tsdb dump-openmetrics")?;
+    if at.is_empty() || at == "#" {
+        return Err(
+            "a sample without a timestamp: record over time, for example with promtool tsdb dump-openmetrics"
+                .to_owned(),
+        );
+    }
+    let (more, _) = word(rest);
+    if !more.is_empty() && more != "#" {
+        return Err(format!(
+            "{more:?} after the timestamp, where only an exemplar may follow: # {{…}} VALUE"
+        ));
+    }
     let seconds: f64 = at.parse().map_err(|_| format!("the timestamp {at:?} is no number"))?;
     if !seconds.is_finite() {
         return Err(format!("the timestamp {at:?} is no time"));
@@ -199,6 +223,13 @@ fn sample(rest: &str) -> Result<Option<(i64, f64)>, String> {
     };
     // The cast saturates: an absurd time stays absurd.
     Ok(value.is_finite().then_some((millis.round() as i64, value)))
+}
+
+/// The next word, and what follows it; empty at the end.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_ascii_start();
+    let end = text.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(text.len());
+    text.split_at(end)
 }
 
 #[cfg(test)]
@@ -228,15 +259,82 @@ mod tests {
         assert_eq!(one(text).samples, [(10_000, 1.0), (20_000, 2.0), (30_000, 3.0)]);
     }
 
+    /// The format string of `formatSeriesSetOpenMetrics` (Prometheus, cmd/promtool/tsdb.go) is `"%s%s %g %.3f\n"`: name,
+    /// labels, value, seconds. No labels print as `{}`; names stand in front whatever characters they have.
+    #[test]
+    fn odd_things_that_promtool_prints_are_read() {
+        let text = "up{} 1 1700000000.000\nhttp.requests{\"k8s.pod\"=\"a\\a\\b\\f\\v\\x1f\\u200b\", le=\"+Inf\"} +Inf 1700000000.000\n\
+                    http.requests{\"k8s.pod\"=\"a\\a\\b\\f\\v\\x1f\\u200b\", le=\"+Inf\"} 1.7e-09 1700000015.000\n# EOF\n";
+        let recording = read(text).unwrap();
+        let [up, odd] = recording.series() else {
+            panic!("{recording:?}")
+        };
+        assert_eq!((up.labels.len(), &up.samples[..]), (1, &[(1_700_000_000_000, 1.0)][..]));
+        assert_eq!(odd.labels["__name__"], "http.requests");
+        assert_eq!(odd.labels["k8s.pod"], "a\u{7}\u{8}\u{c}\u{b}\u{1f}\u{200b}");
+        assert_eq!(odd.samples, [(1_700_000_015_000, 1.7e-9)]);
+    }
+
+    #[test]
+    fn the_openmetrics_of_a_client_library_with_timestamps_is_read() {
+        let text = "# HELP foo_seconds Some \\\"help\\\".\n# TYPE foo_seconds histogram\n# UNIT foo_seconds seconds\n\
+                    foo_seconds_bucket{le=\"0.1\"} 8 1520879607.789 # {trace_id=\"a # } b\"} 0.054 1520879607.7\n\
+                    foo_seconds_bucket{le=\"+Inf\"} 17 1520879607.789 # {} 9.8\nfoo_seconds_count 17 1520879607.789\n\
+                    foo_seconds_sum 324789.3 1520879607.789\nfoo_seconds_created 1520430000.123 1520879607.789\n# EOF";
+        let recording = read(text).unwrap();
+        let names: Vec<_> = recording
+            .series()
+            .iter()
+            .map(|s| s.labels["__name__"].as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "foo_seconds_bucket",
+                "foo_seconds_bucket",
+                "foo_seconds_count",
+                "foo_seconds_sum",
+                "foo_seconds_created"
+            ]
+        );
+        assert!(
+            recording
+                .series()
+                .iter()
+                .all(|s| s.samples.len() == 1 && s.samples[0].0 == 1_520_879_607_789)
+        );
+    }
+
+    #[test]
+    fn line_ends_of_windows_and_joined_dumps_change_nothing() {
+        let plain = "m{a=\"1\"} 1 10\nm{a=\"1\"} 2 20\n# EOF\nm{a=\"1\"} 3 30\n# EOF\n";
+        let windows = format!("\u{feff}{}", plain.replace('\n', "\r\n"));
+        assert_eq!(one(plain).samples, [(10_000, 1.0), (20_000, 2.0), (30_000, 3.0)]);
+        assert_eq!(one(&windows), one(plain));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_no_shorter_recording() {
+        let whole = "m{a=\"1\"} 1 1700000000.000\nm{a=\"1\"} 2 1700000015.000\n# EOF\n";
+        for (at, _) in whole
+            .char_indices()
+            .filter(|(at, _)| !whole[..*at].ends_with('\n') && *at > 0)
+        {
+            let end = &whole[..at];
+            assert_eq!(read(end).is_err(), end.trim_end() != whole.trim_end(), "{end:?}");
+        }
+    }
+
     #[test]
     fn metadata_exemplars_stale_markers_and_milliseconds_are_understood() {
-        let text = "# HELP m help\n# TYPE m counter\n\nm 1 1700000000 # {trace=\"x\"} 0.5 1700000000\nm NaN 1700000015\nm +Inf 1700000016\nm 2 1700000030000\n# EOF\nignored";
+        let text = "# HELP m help\n# TYPE m counter\n\nm 1 1700000000 # {trace=\"x\"} 0.5 1700000000\nm NaN 1700000015\nm +Inf 1700000016\nm 2 1700000030000\n# EOF";
         assert_eq!(one(text).samples, [(1_700_000_000_000, 1.0), (1_700_000_030_000, 2.0)]);
     }
 
     #[test]
     fn names_and_values_with_odd_characters_survive() {
-        let series = one(r#"{"my.metric", "a b"="x\"y\\z\n}", "c"="caf\u00e9"} 1 1"#);
+        let series = one(r#"{"my.metric", "a b"="x\"y\\z\n}", "c"="caf\u00e9"} 1 1
+"#);
         assert_eq!(series.labels["__name__"], "my.metric");
         assert_eq!(series.labels["a b"], "x\"y\\z\n}");
         assert_eq!(series.labels["c"], "café");
@@ -255,6 +353,8 @@ mod tests {
             ("m 1 # {} 1 1", "without a timestamp"),
             ("m 1 noon", "\"noon\" is no number"),
             ("m 1 inf", "is no time"),
+            ("m 1 1700000000 2", "\"2\" after the timestamp"),
+            ("m {count:1,sum:2} 1700000000", "is no number"),
         ] {
             let error = read(&format!("# a comment\n{line}\n")).unwrap_err();
             assert_eq!(error.line, 2);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
+use crate::evidence::presets::guards;
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
 use crate::rollout::{
@@ -29,6 +30,7 @@ enum Side {
 enum Source {
     Proportion { part: Found, kind: PartKind, total: Found },
     Histogram(Found),
+    Ratio { numerator: Found, denominator: Found },
     Expression(Box<promql_parser::parser::Expr>),
 }
 
@@ -65,7 +67,7 @@ impl<'a> World<'a> {
             (Side::Reference, vec![reference]),
         ]);
         let mut sources = BTreeMap::new();
-        for guard in &spec.guards {
+        for guard in &guards(&spec) {
             for (side, arm) in &arms {
                 let source = source(guard, recording, arm).map_err(|problem| SimulateError::Guard {
                     guard: guard.name.clone(),
@@ -114,6 +116,7 @@ impl<'a> World<'a> {
         let sources = self.sources.iter().filter(|((_, side), _)| of(*side));
         let found = sources.flat_map(|(_, source)| match source {
             Source::Proportion { part, total, .. } => vec![part, total],
+            Source::Ratio { numerator, denominator } => vec![numerator, denominator],
             Source::Histogram(found) => vec![found],
             Source::Expression(_) => Vec::new(),
         });
@@ -131,7 +134,8 @@ impl<'a> World<'a> {
             now,
             model: self.model.clone(),
             workloads: self.workloads.clone(),
-            route: self.route.clone(),
+            // None is seen: recorded traffic follows no weights, and need not follow these.
+            route: RouteSeen::default(),
             evidence,
         });
         self.model.status = plan.status.clone();
@@ -227,6 +231,10 @@ impl<'a> World<'a> {
                 kind: *kind,
             }),
             (Ask::Histogram { .. }, Some(Source::Histogram(found))) => Ok(ArmSamples::Histogram(range(found))),
+            (Ask::Ratio { .. }, Some(Source::Ratio { numerator, denominator })) => Ok(ArmSamples::Ratio {
+                numerator: range(numerator),
+                denominator: range(denominator),
+            }),
             (Ask::Expression { .. }, Some(Source::Expression(expr))) => {
                 let evaluation = Evaluation {
                     recording: self.recording,
@@ -273,6 +281,11 @@ fn source(guard: &Guard, recording: &Recording, arm: &[Vec<ArmMatcher>]) -> Resu
         histogram(&l.histogram).map(Some)
     } else if let Some(f) = &guard.fidelity {
         histogram(&f.histogram).map(Some)
+    } else if let Some(r) = &guard.ratio {
+        Ok(Some(Source::Ratio {
+            numerator: counter(&r.numerator)?,
+            denominator: counter(&r.denominator)?,
+        }))
     } else if let Some(q) = &guard.query {
         let parsed = expression(&q.promql).map_err(|e| e.to_string())?;
         Ok(Some(Source::Expression(Box::new(parsed))))

@@ -3,11 +3,15 @@
 # container engine, and prints the paths of their tarballs. Weights of the model server are made by itself: deterministic.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-out=$PWD/target/images static=$PWD/target/static
+out=${GUARDBIT_IMAGES_OUT:-$PWD/target/images} static=${GUARDBIT_STATIC_TARGET:-$PWD/target/static}
 mkdir -p "$out"
+# Two builds of the same sources are the same bytes, wherever they are made: no path of this machine gets into a binary. (cargo
+# names the files of a workspace relative to it; those of other crates and of the compiler are told to lie elsewhere.)
+export RUSTFLAGS="-C target-feature=+crt-static \
+  --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$(rustc --print sysroot)=/rust"
 for name in "$@"; do
   # A target directory of its own: other flags in the common one would make cargo rebuild everything, back and forth.
-  RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release -p "$name" --bin "$name" \
+  cargo build --locked --release -p "$name" --bin "$name" \
     --target x86_64-unknown-linux-gnu --target-dir "$static" >&2
   binary=$static/x86_64-unknown-linux-gnu/release/$name
   files=("$binary=/$name")

@@ -1,18 +1,22 @@
 #!/bin/bash
 # run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_* on the control
-# plane, tests/e2e on the full one. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is
-# applied; there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and
-# GUARDBIT_TEST_IMAGE names the image of the model server.
+# plane, tests/e2e on the full one; `bench-NAME` runs that benchmark there instead. With GUARDBIT_TEST_CLUSTER=existing, on the
+# cluster of KUBECONFIG, to which config/ is applied; there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and
+# Prometheus are, and GUARDBIT_TEST_IMAGE names the image of the model server.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
-case $tier in control-plane) prefix=api_ ;; full) prefix=e2e ;; *) echo "usage: run-tests.sh control-plane|full" >&2; exit 2 ;; esac
-tests=$(basename -s .rs -a tests/"$prefix"*)
-mapfile -t binaries < <(cargo test --no-run --message-format=json $(printf -- '--test %s ' $tests) \
-  | jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null) | .executable')
-run() { for binary in "${binaries[@]}"; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
 # Four rollouts at a time: they mostly wait.
 TEST_ARGS=(--test-threads=4 "$@")
+case $tier in
+control-plane) targets=$(basename -s .rs -a tests/api_*) ;;
+full) targets=$(basename -s .rs -a tests/e2e*) ;;
+bench-*) targets="" benchmark=${tier#bench-} tier=full TEST_ARGS=("$@") ;;
+*) echo "usage: run-tests.sh control-plane|full|bench-NAME" >&2; exit 2 ;;
+esac
+mapfile -t binaries < <(cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
+  | jq -r 'select(.reason == "compiler-artifact" and (.target.kind | any(. == "test" or . == "bench")) and .executable != null) | .executable')
+run() { for binary in "${binaries[@]}"; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
 install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
 if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
   [ "$tier" = control-plane ] || install kubectl

@@ -46,8 +46,10 @@ class Load:
 def guard_figures():
     """Of each guard of the model: evidence of harm and of health, each relative to its threshold in powers of e, 0 to 1."""
     pods = json.loads(kubectl("-n", "guardbit-system", "get", "pods", "-l", "app.kubernetes.io/name=guardbit", "-o", "json"))
-    pod = pods["items"][0]["metadata"]["name"]
-    text = kubectl("get", "--raw", f"/api/v1/namespaces/guardbit-system/pods/{pod}:8080/proxy/metrics", check=False)
+    # The one that leads tells of models.
+    text = "".join(
+        kubectl("get", "--raw", f"/api/v1/namespaces/guardbit-system/pods/{pod['metadata']['name']}:8080/proxy/metrics", check=False)
+        for pod in pods["items"])
     values = {}
     for line in text.splitlines():
         if line.startswith("guardbit_guard_") and f'name="{MODEL}"' in line and "verdict" not in line:

@@ -30,7 +30,7 @@ impl Guardbit {
         std::fs::write(&kubeconfig, service_account_kubeconfig(client).await).expect("kubeconfig written");
         let args = [
             "run",
-            "--namespace",
+            "--namespaces",
             namespace,
             "--prometheus-url",
             prometheus,

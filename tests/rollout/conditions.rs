@@ -1,7 +1,7 @@
 //! The README's truth table of conditions, from rollouts that were run.
 
 use crate::world::{Behaviour, World, spec};
-use guardbit::api::Duration;
+use guardbit::api::{Duration, OnUndecided};
 
 /// Ready, Available, Progressing, Reconciling, Stalled; with the reason where Ready names one of its own.
 fn row(situation: &str, world: &World) -> String {
@@ -51,6 +51,13 @@ fn the_readme_says_what_conditions_say() {
     );
     world.run(300);
     rows.push(row("the candidate was rejected, stable serves", &world));
+
+    let mut undecided = spec();
+    undecided.rollout.deadline = Duration("2m".into());
+    undecided.rollout.on_undecided = OnUndecided::Escalate;
+    let mut world = World::new(undecided);
+    world.run(300);
+    rows.push(row("a person is asked about the candidate", &world));
 
     let mut stale = spec();
     let calibration = stale.variants[1].calibration.as_mut().expect("a calibration");

@@ -4,20 +4,20 @@ use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
 use guardbit::rollout::EvidenceProblem;
 
-fn story(name: &str, world: &World) {
+pub fn story(name: &str, world: &World) {
     insta::with_settings!({snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true}, {
         insta::assert_snapshot!(name, world.transcript);
     });
 }
 
-fn bad(change: impl FnOnce(&mut Behaviour)) -> Behaviour {
+pub fn bad(change: impl FnOnce(&mut Behaviour)) -> Behaviour {
     let mut behaviour = Behaviour::default();
     change(&mut behaviour);
     behaviour
 }
 
 /// A world in which the rollout of int8 is at its second step.
-fn at_25_percent() -> World {
+pub fn at_25_percent() -> World {
     let mut world = World::new(spec());
     world.run(110);
     assert_eq!(world.status.rollout.as_ref().map(|r| r.weight), Some(25));
@@ -64,6 +64,22 @@ fn latency_is_rolled_back() {
     world.behaviour.insert("int8".into(), bad(|b| b.slowdown = 3.0));
     world.run(300);
     story("latency_is_rolled_back", &world);
+}
+
+#[test]
+fn energy_is_rolled_back() {
+    let mut spec = spec();
+    spec.guards.push(
+        serde_json::from_value(serde_json::json!({
+            "name": "energy",
+            "ratio": {"numerator": "joules_total", "denominator": "http_requests_total", "max": "1.1", "consecutive": 3},
+        }))
+        .unwrap(),
+    );
+    let mut world = World::new(spec);
+    world.behaviour.insert("int8".into(), bad(|b| b.joules = 0.54));
+    world.run(300);
+    story("energy_is_rolled_back", &world);
 }
 
 #[test]

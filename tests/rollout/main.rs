@@ -1,6 +1,11 @@
 //! The pure core through whole rollouts: golden stories, and invariants over random histories.
 
 mod conditions;
+mod deadlines;
 mod golden;
+mod kstatus;
+mod natives;
+mod presets;
 mod properties;
+mod trust;
 mod world;

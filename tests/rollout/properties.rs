@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::{Behaviour, World, spec};
-use guardbit::api::{Action, Duration, QuantizedModelStatus, RetiringReason, RevisionRef, Verdict};
+use guardbit::api::{
+    Action, Benefit, Duration, OnUndecided, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, Verdict,
+};
 use guardbit::identity::{self, Purpose};
 use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
 use proptest::prelude::*;
@@ -19,6 +21,10 @@ enum Happening {
     Target(usize),
     Recalibrate(usize, u8),
     Tolerance(bool),
+    Benefit(bool),
+    Undecided(OnUndecided),
+    Deadline(u8),
+    WarmUp(u8),
     Stale(bool),
     Attempt,
     LoseStatus,
@@ -35,6 +41,10 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
         1 => Just(Behaviour { slowdown: 3.0, ..Behaviour::default() }),
         1 => Just(Behaviour { drift: 0.3, ..Behaviour::default() }),
         1 => Just(Behaviour { errors: 0.007, ..Behaviour::default() }),
+        2 => Just(Behaviour { slowdown: 0.7, ..Behaviour::default() }),
+        1 => Just(Behaviour { routed: 0.1, ..Behaviour::default() }),
+        1 => Just(Behaviour { routed: 5.0, ..Behaviour::default() }),
+        1 => Just(Behaviour { cold_errors: 0.5, ..Behaviour::default() }),
         1 => Just(Behaviour { unschedulable: true, ..Behaviour::default() }),
         1 => Just(Behaviour { crash: true, ..Behaviour::default() }),
         1 => Just(Behaviour { disrupted: true, ..Behaviour::default() }),
@@ -53,11 +63,41 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0usize..3).prop_map(Happening::Target),
         2 => (0usize..3, 0u8..4).prop_map(|(i, d)| Happening::Recalibrate(i, d)),
         1 => any::<bool>().prop_map(Happening::Tolerance),
+        1 => any::<bool>().prop_map(Happening::Benefit),
+        1 => prop_oneof![Just(OnUndecided::RollBack), Just(OnUndecided::Hold), Just(OnUndecided::Escalate)]
+            .prop_map(Happening::Undecided),
+        1 => (4u8..30).prop_map(Happening::Deadline),
+        1 => (0u8..60).prop_map(Happening::WarmUp),
         1 => prop::bool::weighted(0.3).prop_map(Happening::Stale),
         1 => Just(Happening::Attempt),
         1 => Just(Happening::LoseStatus),
         1 => Just(Happening::SpoilEvidence),
         1 => prop::bool::weighted(0.3).prop_map(Happening::BreakSpec),
+    ]
+}
+
+/// What bears on benefits, deadlines and the split of the traffic, in a rollout that is otherwise left alone.
+fn undecided_happening() -> impl Strategy<Value = Happening> {
+    let behaviour = prop_oneof![
+        2 => Just(Behaviour::default()),
+        2 => Just(Behaviour { slowdown: 0.7, ..Behaviour::default() }),
+        2 => Just(Behaviour { errors: 0.007, ..Behaviour::default() }),
+        1 => Just(Behaviour { errors: 0.0071, slowdown: 0.7, ..Behaviour::default() }),
+        2 => Just(Behaviour { routed: 0.1, ..Behaviour::default() }),
+        1 => Just(Behaviour { routed: 5.0, slowdown: 0.7, ..Behaviour::default() }),
+        1 => Just(Behaviour { disrupted: true, ..Behaviour::default() }),
+    ];
+    prop_oneof![
+        8 => (20i64..200).prop_map(Happening::Pass),
+        5 => behaviour.prop_map(|b| Happening::Behave(1, b)),
+        1 => Just(Happening::Behave(0, Behaviour { slowdown: 1.5, ..Behaviour::default() })),
+        1 => any::<bool>().prop_map(Happening::Prometheus),
+        1 => any::<bool>().prop_map(Happening::Pause),
+        1 => prop::bool::weighted(0.8).prop_map(Happening::Benefit),
+        2 => prop_oneof![1 => Just(OnUndecided::Hold), 3 => Just(OnUndecided::Escalate)].prop_map(Happening::Undecided),
+        2 => (2u8..12).prop_map(Happening::Deadline),
+        1 => (0u8..60).prop_map(Happening::WarmUp),
+        1 => any::<bool>().prop_map(Happening::Tolerance),
     ]
 }
 
@@ -67,6 +107,8 @@ struct Watcher {
     rejected: BTreeSet<RevisionRef>,
     /// Candidate, its weight, and what it had served when that was granted.
     granted: Option<(RevisionRef, i32, f64)>,
+    /// Candidates that have been at least 5% faster than their stable at some time.
+    faster: BTreeSet<RevisionRef>,
 }
 
 impl Watcher {
@@ -209,6 +251,51 @@ impl Watcher {
             );
         }
 
+        // No promotion without the benefit that was asked for.
+        let slowdown = |variant: &str| world.behaviour.get(variant).map_or(1.0, |b| b.slowdown);
+        if let (Some(rollout), Some(stable)) = (&before.rollout, &before.stable) {
+            if slowdown(&rollout.candidate.variant) <= 0.95 * slowdown(&stable.variant) {
+                self.faster.insert(rollout.candidate.clone());
+            }
+            assert!(
+                world.spec.rollout.benefit.is_none()
+                    || rollout.kind != RolloutKind::Climb
+                    || self.faster.contains(&rollout.candidate)
+                    || plan.decisions.iter().all(|d| d.action != Action::Promoting),
+                "{:?} is promoted, and was never faster",
+                rollout.candidate
+            );
+        }
+
+        // No rise while requests do not follow the weights, or evidence is missing.
+        let distrusted = status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == "EvidenceAvailable" && c.status == "False");
+        if distrusted {
+            for decision in &plan.decisions {
+                assert!(
+                    !matches!(decision.action, Action::Promoting | Action::Promoted)
+                        && (decision.action != Action::Raised || before.rollout.as_ref().is_none_or(|r| r.weight == 0)),
+                    "{:?} although evidence cannot be trusted",
+                    decision.action
+                );
+            }
+        }
+
+        // Asking a person changes no weight, and while it is so nothing raises the candidate.
+        if let (Some(then), Some(rollout)) = (&before.rollout, &status.rollout)
+            && then.candidate == rollout.candidate
+            && rollout.escalated_at.is_some()
+        {
+            assert!(
+                rollout.weight == then.weight || plan.decisions.iter().any(|d| d.action == Action::Withdrawn),
+                "the weight went from {} to {} while a person is asked",
+                then.weight,
+                rollout.weight
+            );
+        }
+
         // 6: every decision is on record.
         for decision in &plan.decisions {
             assert!(status.decisions.contains(decision));
@@ -224,8 +311,9 @@ impl Watcher {
                 );
                 if decision.action == Action::Undecided {
                     let first = before.rollout.as_ref().and_then(|r| r.first_weight_at.clone()).unwrap();
+                    let deadline = world.spec.rollout.deadline.millis().unwrap();
                     assert!(
-                        world.now.duration_since(first.0).as_secs() >= 30 * 60,
+                        world.now.duration_since(first.0).as_millis() >= i128::from(deadline),
                         "given up before the deadline"
                     );
                 }
@@ -276,6 +364,15 @@ fn happen(world: &mut World, happening: &Happening) {
             world.spec.guards[0].proportion.as_mut().unwrap().tolerance.absolute =
                 Some(if *wide { "1%" } else { "0.5%" }.into());
         }
+        Happening::Benefit(wanted) => {
+            world.spec.rollout.benefit = wanted.then(|| Benefit {
+                guard: "latency".into(),
+                at_least: "5%".into(),
+            });
+        }
+        Happening::Undecided(then) => world.spec.rollout.on_undecided = *then,
+        Happening::Deadline(minutes) => world.spec.rollout.deadline = Duration(format!("{minutes}m")),
+        Happening::WarmUp(seconds) => world.spec.rollout.warm_up = Duration(format!("{seconds}s")),
         Happening::Stale(stale) => {
             world.spec.variants[1].calibration.as_mut().unwrap().max_age =
                 Some(Duration::from(if *stale { "1h" } else { "72000h" }))
@@ -310,6 +407,22 @@ proptest! {
                 // What was known only to the status is gone with it.
                 watcher.rejected.retain(|r| world.workloads.contains_key(&WorkloadKey { revision: r.clone(), purpose: Purpose::Serving }));
             }
+            let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
+            world.run_watched(seconds, &mut |world, before, plan| watcher.check(world, before, plan));
+        }
+    }
+
+    #[test]
+    fn no_candidate_is_raised_by_a_deadline_without_its_benefit_or_against_the_split(
+        history in prop::collection::vec(undecided_happening(), 15..30)
+    ) {
+        let mut world = World::new(spec());
+        world.spec.rollout.on_undecided = OnUndecided::Escalate;
+        world.spec.rollout.deadline = "4m".into();
+        happen(&mut world, &Happening::Benefit(true));
+        let mut watcher = Watcher::default();
+        for event in &history {
+            happen(&mut world, event);
             let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
             world.run_watched(seconds, &mut |world, before, plan| watcher.check(world, before, plan));
         }

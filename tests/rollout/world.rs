@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
 use guardbit::identity::Purpose;
 use guardbit::rollout::{
     Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
     WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 /// Requests a second.
 const RPS: f64 = 200.0;
@@ -19,6 +20,8 @@ const RPS: f64 = 200.0;
 const SCRAPE: i64 = 5;
 /// From scheduling to readiness, seconds.
 const STARTUP: i64 = 10;
+/// How long a pod is cold, seconds.
+const COLD: i64 = 20;
 
 /// How a variant behaves.
 #[derive(Clone, Debug)]
@@ -29,6 +32,12 @@ pub struct Behaviour {
     pub slowdown: f64,
     /// Mass of outputs that moves from the lower to the upper half.
     pub drift: f64,
+    /// Share of requests that fail in a pod's first twenty seconds with traffic.
+    pub cold_errors: f64,
+    /// Factor on the share of requests that reach it, whatever its weight says.
+    pub routed: f64,
+    /// Energy of a request.
+    pub joules: f64,
     pub unschedulable: bool,
     pub crash: bool,
     pub disrupted: bool,
@@ -41,6 +50,9 @@ impl Default for Behaviour {
             errors: 0.002,
             slowdown: 1.0,
             drift: 0.0,
+            cold_errors: 0.0,
+            routed: 1.0,
+            joules: 0.41,
             unschedulable: false,
             crash: false,
             disrupted: false,
@@ -55,6 +67,7 @@ struct Scrape {
     at: i64,
     total: f64,
     bad: f64,
+    joules: f64,
     latency: Vec<f64>,
     score: Vec<f64>,
 }
@@ -63,10 +76,13 @@ struct Scrape {
 struct Arm {
     total: f64,
     bad: f64,
+    joules: f64,
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
     history: Vec<Scrape>,
+    /// Since when it gets requests.
+    since: Option<Timestamp>,
 }
 
 pub const LATENCY_BOUNDS: [f64; 12] = [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.2, 0.5];
@@ -88,6 +104,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// How the servers' histograms are stored.
+    pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
     pub last_plan: Option<Plan>,
     next_look: Timestamp,
@@ -113,6 +131,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
             next_look: start,
@@ -214,8 +233,15 @@ impl World {
                         }
                     }));
                 }
-                ArmSamples::Histogram(matrix(all))
+                match self.buckets {
+                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
+                    BucketForm::Native => ArmSamples::Native(native(&all)),
+                }
             }
+            Ask::Ratio { .. } => ArmSamples::Ratio {
+                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
+                denominator: matrix(series(&[], &|h| h.total)),
+            },
             Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
         }
     }
@@ -324,10 +350,9 @@ impl World {
                 .filter(|_| !behaviour.unschedulable && !behaviour.crash && !behaviour.disrupted)
             {
                 workload.ready = replicas.min(workload.desired);
-                workload
-                    .pod_starts
-                    .entry(format!("{}-7d9c-abcde", deployment(&key.revision)))
-                    .or_insert(now);
+                let pod = format!("{}-7d9c-abcde", deployment(&key.revision));
+                workload.pod_starts.entry(pod.clone()).or_insert(now);
+                workload.ready_since.entry(pod).or_insert(now);
                 changed = true;
             }
         }
@@ -351,6 +376,7 @@ impl World {
             workload.image_ids = (0..behaviour.images).map(|i| format!("sha256:a{i}")).collect();
             if behaviour.crash || behaviour.disrupted {
                 workload.ready = 0;
+                workload.ready_since.clear();
             } else if !behaviour.unschedulable && workload.ready < workload.desired && !coming {
                 self.coming
                     .push((key.clone(), now + SignedDuration::from_secs(STARTUP), workload.desired));
@@ -395,9 +421,20 @@ impl World {
             let arm = self.arms.entry(revision).or_default();
             arm.latency.resize(LATENCY_BOUNDS.len() + 1, 0.0);
             arm.score.resize(20, 0.0);
-            let n = RPS * share;
+            let n = RPS * share * behaviour.routed;
+            if n > 0.0 {
+                arm.since.get_or_insert(now);
+            }
+            let cold = arm
+                .since
+                .is_some_and(|since| now.duration_since(since).as_secs() < COLD);
             arm.total += n;
-            arm.bad += n * behaviour.errors;
+            arm.bad += n * if cold {
+                behaviour.errors.max(behaviour.cold_errors)
+            } else {
+                behaviour.errors
+            };
+            arm.joules += n * behaviour.joules;
             let mut below = 0.0;
             for (i, bound) in LATENCY_BOUNDS.iter().enumerate() {
                 let up_to = 1.0 - (-bound / (0.012 * behaviour.slowdown)).exp();
@@ -423,6 +460,7 @@ impl World {
                     at: now.as_millisecond(),
                     total: arm.total.floor(),
                     bad: arm.bad.floor(),
+                    joules: arm.joules,
                     latency,
                     score,
                 });
@@ -532,6 +570,29 @@ impl World {
             }
         }
     }
+}
+
+/// The same as native histograms with custom buckets, by way of what Prometheus would write.
+fn native(classic: &[Series]) -> NativeMatrix {
+    let Some(first) = classic.first() else {
+        return NativeMatrix::default();
+    };
+    let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
+        let (mut below, mut lower) = (0.0, "-Inf");
+        let buckets = classic.iter().filter_map(|series| {
+            let (upper, up_to) = (series.labels["le"].as_str(), series.samples[i].1);
+            let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
+            let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
+            (below, lower) = (up_to, upper);
+            bucket
+        });
+        let buckets: Vec<_> = buckets.collect();
+        json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
+    });
+    let metric = json!({"__name__": "h", "pod": first.labels["pod"]});
+    let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
+    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+    NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")
 }
 
 fn deployment(revision: &RevisionRef) -> String {

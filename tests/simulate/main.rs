@@ -1,8 +1,10 @@
 //! Replays of recorded metrics: `guardbit simulate`, as a library and as a command.
 
+mod flaky;
 #[path = "../support/random.rs"]
 mod random;
 mod trace;
 
 mod command;
+mod outages;
 mod replays;

@@ -1,6 +1,6 @@
 //! What is decided on a recording.
 
-use guardbit::api::{Action, QuantizedModelSpec};
+use guardbit::api::{Action, Benefit, QuantizedModelSpec};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::simulate::recording::Recording;
 use guardbit::simulate::{Arms, Outcome, Replay, SimulateError, openmetrics, simulate};
@@ -75,7 +75,7 @@ fn each_kind_of_harm_is_found_by_its_guard_and_told_with_counts() {
                 errors: 0.05,
                 ..good(20.0)
             },
-            "against 0.5",
+            "against 0.",
         ),
         (
             "latency",
@@ -192,6 +192,64 @@ fn gates_pauses_and_the_age_of_a_calibration_do_not_hold_a_replay() {
 }
 
 #[test]
+fn a_warm_up_begins_with_the_first_sample_of_the_candidate() {
+    let mut spec = spec();
+    spec.rollout.warm_up = "90s".into();
+    spec.rollout.steps.iter_mut().for_each(|s| s.hold = "1s".into());
+    let text = recording(11, 30, &[("stable", good(100.0)), ("candidate", good(100.0))], |_| {
+        false
+    });
+    let replay = simulate(&spec, &read(&text), &arms(), None).unwrap();
+    assert_eq!(replay.outcome, Outcome::Promoted, "{}", replay.why);
+    let second = replay.decisions.iter().find(|d| d.weight == 25).unwrap();
+    // Samples at 90, 105, 120 and 135 s: the first is the base, the others three polls.
+    assert_eq!(second.at_seconds, 135.0);
+    let counted = |at: f64| {
+        let frame = replay.frames.iter().find(|f| f.at_seconds == at).unwrap();
+        frame.guards.iter().find(|g| g.name == "errors").unwrap().candidate.n
+    };
+    assert_eq!(counted(90.0), 0);
+    assert!(counted(105.0) > 1000);
+}
+
+#[test]
+fn a_benefit_is_asked_of_a_recording_as_well() {
+    let mut spec = spec();
+    spec.rollout.benefit = Some(Benefit {
+        guard: "latency".into(),
+        at_least: "5%".into(),
+    });
+    let outcome = |slowdown: f64| {
+        let candidate = Truth {
+            slowdown,
+            ..good(100.0)
+        };
+        let text = recording(12, 20, &[("stable", good(100.0)), ("candidate", candidate)], |_| false);
+        simulate(&spec, &read(&text), &arms(), None).unwrap().outcome
+    };
+    assert_eq!(outcome(0.7), Outcome::Promoted);
+    assert_eq!(outcome(1.0), Outcome::Undecided);
+}
+
+#[test]
+fn recorded_traffic_need_not_follow_the_weights() {
+    // The candidate gets half of all requests at every step, which would be ten times its first weight.
+    let text = recording(13, 30, &[("stable", good(100.0)), ("candidate", good(100.0))], |_| {
+        false
+    });
+    for service in [false, true] {
+        let mut spec = spec();
+        if service {
+            spec.traffic = serde_json::from_value(serde_json::json!({"service": {"allowCoarseSteps": true}})).unwrap();
+        }
+        spec.rollout.steps.iter_mut().for_each(|s| s.hold = "4m".into());
+        let replay = simulate(&spec, &read(&text), &arms(), None).unwrap();
+        assert_eq!(replay.outcome, Outcome::Promoted, "{}", replay.why);
+        assert!(replay.at_seconds <= 12.0 * 60.0 + 30.0, "{}", replay.at_seconds);
+    }
+}
+
+#[test]
 fn a_query_guard_is_evaluated_on_the_recording() {
     let mut spec = spec();
     spec.guards = serde_json::from_value(serde_json::json!([{
@@ -214,6 +272,37 @@ fn a_query_guard_is_evaluated_on_the_recording() {
     );
     assert!(bad.why.contains("0.3") || bad.why.contains("0.2"), "{}", bad.why);
     assert_eq!(of(0.01).outcome, Outcome::Promoted);
+}
+
+#[test]
+fn a_ratio_guard_compares_what_a_request_costs_on_either_arm() {
+    let mut spec = spec();
+    spec.guards = serde_json::from_value(serde_json::json!([{
+        "name": "energy",
+        "ratio": {
+            "numerator": "gpu_energy_joules_total", "denominator": "http_requests_total", "max": "1.1",
+            "consecutive": 3, "of": 4,
+        },
+    }]))
+    .unwrap();
+    let of = |joules: f64| {
+        let candidate = Truth { joules, ..good(20.0) };
+        let text = recording(10, 20, &[("stable", good(50.0)), ("candidate", candidate)], |_| false);
+        simulate(&spec, &read(&text), &arms(), None).unwrap()
+    };
+    let wasteful = of(0.6);
+    assert_eq!(
+        (wasteful.outcome, wasteful.guard.as_deref()),
+        (Outcome::RolledBack, Some("energy"))
+    );
+    assert!(
+        wasteful
+            .why
+            .contains("1.46 × the baseline's 0.410 (wanted: at most 1.1)"),
+        "{}",
+        wasteful.why
+    );
+    assert_eq!(of(0.3).outcome, Outcome::Promoted);
 }
 
 #[test]

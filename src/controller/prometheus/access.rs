@@ -85,6 +85,8 @@ pub(super) fn shown(url: &Url) -> String {
 pub struct Credentials {
     /// The header to send.
     pub authorization: Option<Authorization>,
+    /// Tenant whose series are asked for, where the server keeps those of several.
+    pub tenant: Option<String>,
     /// Certificates in PEM of the authority that signed the server's; the system's when left out.
     pub ca_pem: Option<Vec<u8>>,
 }
@@ -103,12 +105,33 @@ pub enum Authorization {
     },
 }
 
+impl Credentials {
+    /// The value of the tenant's header.
+    pub(super) fn tenant_header(&self) -> Result<Option<HeaderValue>, PrometheusError> {
+        let header = |tenant: &String| {
+            let tenant = tenant.trim();
+            let text = HeaderValue::try_from(tenant).ok().filter(|_| !tenant.is_empty());
+            text.ok_or_else(|| {
+                PrometheusError::InvalidCredentials(format!(
+                    "the tenant {tenant:?} cannot stand in a header: write it in letters, digits and -_.|"
+                ))
+            })
+        };
+        self.tenant.as_ref().map(header).transpose()
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { authorization, ca_pem } = self;
+        let Self {
+            authorization,
+            tenant,
+            ca_pem,
+        } = self;
         let ca_pem = ca_pem.as_ref().map(|pem| format!("{} bytes", pem.len()));
         f.debug_struct("Credentials")
             .field("authorization", authorization)
+            .field("tenant", tenant)
             .field("ca_pem", &ca_pem)
             .finish()
     }
@@ -221,6 +244,7 @@ mod tests {
             assert!(!format!("{:?}", authorization.header().unwrap()).contains("s3cret"));
             let credentials = Credentials {
                 authorization: Some(authorization),
+                tenant: None,
                 ca_pem: Some(b"s3cret".to_vec()),
             };
             let allowed = AllowedUrls::parse(["http://p"]).unwrap();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
 
-use super::{ArmMatcher, MatcherOp, PromqlError, compile, name_buckets, plain_selector};
+use super::super::BucketForm;
+use super::{ArmMatcher, MatcherOp, PromqlError, compile, name_histogram, plain_selector};
 
 /// A selector with the matchers of an arm. An arm may be told in more than one way: a series of any of them is one of its.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl Selection {
     /// Of the buckets of a classic histogram, as [`super::histogram_query`] asks for them.
     pub fn histogram(selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         let mut plain = plain_selector(selector)?;
-        name_buckets(&mut plain).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+        name_histogram(&mut plain, BucketForm::Classic).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
         Self::of(&plain, arm)
     }
 

@@ -20,6 +20,22 @@ use guardbit::simulate::{Arms, Outcome, simulate};
 use rows::{Guards, Row};
 use traffic::{SCRAPE, draw};
 
+/// What stands above the table.
+const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it decides
+
+`make bench-decisions` writes this page. Each row is a truth; each rollout is an hour of Poisson traffic drawn from it, scraped every
+15 s: 18 requests per second on stable and 2 on the candidate, 0.5% errors, unless the row says otherwise. guardbit runs whole, from
+raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, slow requests half as many again, and
+outputs differ by 5% total variation, at risks of 5%. Its baseline has an hour of past, as it has in a cluster, unless the row says
+otherwise. The rules of the others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
+`rate()`), with limits that suit these rates; their sources are named in
+[tests/bench/decisions/peers.rs](../tests/bench/decisions/peers.rs).
+
+A cell tells the share of rollouts in percent ± its Monte-Carlo standard error, and the median of the minutes that those took (from
+the onset, where harm begins late). Where the truth is no harm, a rollback is a false one. The four rules promote whatever they have not
+found bad by their end, so only guardbit has a column for promotions; it has one step here, held for a minute.
+";
+
 /// A decider's end of one rollout: minutes, and whether it was a rollback.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -134,6 +150,7 @@ fn main() -> std::process::ExitCode {
         .next()
         .map_or(500, |n| n.parse().expect("the number of rollouts a row"));
     let only = arguments.next().unwrap_or_default();
+    println!("{INTRODUCTION}\nRollouts a row: {rollouts}, and 8 times as many at the edge.\n");
     println!(
         "| guards | truth | guardbit: rolled back | guardbit: promoted | {} |",
         peers::RULES.map(|(name, _)| name).join(" | ")
@@ -177,7 +194,7 @@ fn main() -> std::process::ExitCode {
             peers.collect::<Vec<_>>().join(" | ")
         );
     }
-    println!("\n| goal | reached | |\n|---|---|---|");
+    println!("\n## Goals\n\n| goal | reached | |\n|---|---|---|");
     for goal in &goals {
         println!("{goal}");
     }

@@ -105,19 +105,23 @@ fn answer(servers: &[Server], window: u64, now: i64, race: i64) -> GuardSamples 
     errors(&each(None, now), &each(Some("500"), now + race))
 }
 
-/// The increments of all samples of a server after its base, one by one.
-fn counted(samples: &[Stored], base: i64) -> u64 {
-    let before = samples
-        .iter()
-        .rev()
-        .find(|(at, _, _)| *at <= base)
-        .map_or(0.0, |(_, _, value)| *value);
-    let after = samples
-        .iter()
-        .filter(|(at, _, _)| *at > base)
-        .map(|(_, _, value)| *value);
-    let (_, sum) = after.fold((before, 0.0), |(last, sum), value| {
-        (value, sum + if value < last { value } else { value - last })
+/// When a server restarted, as its samples show: some counter fell between two of them.
+fn restarts(codes: &[(&str, Vec<Stored>); 2]) -> Vec<(i64, i64)> {
+    let pairs = codes.iter().flat_map(|(_, samples)| samples.windows(2));
+    pairs
+        .filter(|pair| pair[1].2 < pair[0].2)
+        .map(|pair| (pair[0].0, pair[1].0))
+        .collect()
+}
+
+/// The increments of all samples of a counter after its base, one by one; a restart takes it back to 0.
+fn counted(samples: &[Stored], base: i64, restarts: &[(i64, i64)]) -> u64 {
+    let before = samples.iter().rev().find(|(at, _, _)| *at <= base);
+    let before = before.map_or((i64::MIN, 0.0), |(at, _, value)| (*at, *value));
+    let after = samples.iter().filter(|(at, _, _)| *at > base);
+    let (_, sum) = after.fold((before, 0.0), |((last, counted), sum), &(at, _, value)| {
+        let restarted = restarts.iter().any(|&(after, by)| last <= after && by <= at);
+        ((at, value), sum + if restarted { value } else { value - counted })
     });
     sum as u64
 }
@@ -165,8 +169,12 @@ proptest! {
             _ => codes[0].1.iter().map(|(at, _, _)| *at).find(|at| *at >= since).unwrap_or(i64::MAX),
         };
         let in_evidence = |samples: &[Stored]| samples.iter().copied().filter(|(at, _, _)| *at >= since).collect::<Vec<_>>();
-        let bad: u64 = servers.iter().map(|server| counted(&in_evidence(&server.1[1].1), base(server))).sum();
-        let good: u64 = servers.iter().map(|server| counted(&in_evidence(&server.1[0].1), base(server))).sum();
+        let of = |server: &Server, code: usize| {
+            let codes = [("200", in_evidence(&server.1[0].1)), ("500", in_evidence(&server.1[1].1))];
+            counted(&codes[code].1, base(server), &restarts(&codes))
+        };
+        let bad: u64 = servers.iter().map(|server| of(server, 1)).sum();
+        let good: u64 = servers.iter().map(|server| of(server, 0)).sum();
         prop_assert_eq!(sum(&polls), (good + bad, bad));
         prop_assert!(polls.windows(2).all(|pair| pair[0].through <= pair[1].from), "overlap: {:?}", polls);
         prop_assert!(polls.iter().all(|poll| poll.from < poll.through));
@@ -213,7 +221,8 @@ proptest! {
         };
         let pods = BTreeMap::from([("a".to_owned(), started)]);
         let proportion = ArmSamples::Proportion { part: raw(&part), total: raw(&total), kind: PartKind::Bad };
-        let arms = [proportion, ArmSamples::Histogram(raw(&total)), ArmSamples::Value(raw(&part)), ArmSamples::default()];
+        let ratio = ArmSamples::Ratio { numerator: raw(&part), denominator: raw(&total) };
+        let arms = [proportion, ratio, ArmSamples::Histogram(raw(&total)), ArmSamples::Value(raw(&part)), ArmSamples::default()];
         for candidate in &arms {
             for baseline in &arms {
                 let samples = GuardSamples { candidate: candidate.clone(), baseline: baseline.clone() };
@@ -230,6 +239,12 @@ proptest! {
                                 prop_assert_eq!(candidate.counts.len(), candidate.bounds.len() + 1);
                                 prop_assert_eq!(&candidate.bounds, &baseline.bounds);
                                 prop_assert!(candidate.bounds.windows(2).all(|pair| pair[0] < pair[1]));
+                            }
+                            Observed::Ratio { candidate, baseline } => {
+                                for amounts in [candidate, baseline] {
+                                    prop_assert!(amounts.numerator.is_finite() && amounts.numerator >= 0.0);
+                                    prop_assert!(amounts.denominator.is_finite() && amounts.denominator >= 0.0);
+                                }
                             }
                             Observed::Value(value) => prop_assert!(value.is_finite()),
                         }

@@ -1,0 +1,273 @@
+//! What is kept of each object that a watch delivers: the few fields that looks need, read once on arrival.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde::Serialize;
+
+use crate::api::QuantizedModel;
+use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
+use crate::rollout::{Marks, WorkloadKey};
+
+use super::leaves::Leaves;
+
+/// Waiting reasons after which a container will not start by itself.
+const CANNOT_RUN: [&str; 8] = [
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+    "PreStartHookError",
+];
+
+/// What is kept of one kind of objects. Two that are equal are worth no look.
+pub(super) trait Kept: Debug + PartialEq + Send + Sync + 'static {
+    /// The kind.
+    type Of: ResourceExt + Send + 'static;
+
+    /// What is kept of it.
+    fn of(object: &Self::Of) -> Self;
+}
+
+/// Of a Deployment.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeptDeployment {
+    pub(super) uid: Option<String>,
+    /// Whether it has an owner.
+    pub(super) owned: bool,
+    /// Which workload it is; `None` if guardbit did not make it.
+    pub(super) key: Option<WorkloadKey>,
+    pub(super) marks: Marks,
+    pub(super) replicas: Option<i32>,
+    /// Why pods cannot be made, and why they do not get ready.
+    pub(super) refused: Option<String>,
+    pub(super) never_ready: Option<String>,
+    pub(super) leaves: Leaves,
+}
+
+/// Of a Pod.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeptPod {
+    pub(super) name: Box<str>,
+    pub(super) revision: Option<Box<str>>,
+    pub(super) purpose: Option<Box<str>>,
+    /// Whether it belongs to the Service of plain Service mode.
+    pub(super) joined: bool,
+    pub(super) deleted: bool,
+    pub(super) ready: bool,
+    /// Since when its containers have been ready, if they are.
+    pub(super) ready_since: Option<Timestamp>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) image: Option<Box<str>>,
+    /// The scheduler's message.
+    pub(super) unschedulable: Option<Box<str>>,
+    /// Why a container will not start.
+    pub(super) failure: Option<Box<str>>,
+    /// Evicted, drained, or on a node that is lost: no judgement of the variant.
+    pub(super) disruption: Option<Box<str>>,
+}
+
+/// Of a Service.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeptService {
+    pub(super) owned: bool,
+    pub(super) leaves: Leaves,
+}
+
+/// Of an EndpointSlice: names of the pods that are ready in it.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeptSlice {
+    pub(super) ready: Box<[Box<str>]>,
+}
+
+/// Of an HTTPRoute.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeptRoute {
+    pub(super) owned: bool,
+    /// Names and weights of the backends of its last rule.
+    pub(super) weights: Box<[(Box<str>, i32)]>,
+    /// What a gateway says against it, of the generation that it has seen last.
+    pub(super) refused: Option<String>,
+    pub(super) leaves: Leaves,
+}
+
+/// The model that an object belongs to: by its owner, or by its label.
+pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
+    let owner = object.owner_references().iter().find(|o| o.kind == "QuantizedModel");
+    let name = owner.map(|o| o.name.as_str());
+    name.or_else(|| object.labels().get(MODEL_LABEL).map(String::as_str))
+        .map(Arc::from)
+}
+
+/// Leaves of an object of a kind that guardbit applies, as its watch would give them.
+pub(super) fn leaves_of(object: &DynamicObject) -> Leaves {
+    match object.types.as_ref().map(|types| types.kind.as_str()) {
+        Some("Deployment") => object.clone().try_parse::<Deployment>().map(|d| leaves(&d)),
+        Some("QuantizedModel") => object.clone().try_parse::<QuantizedModel>().map(|m| leaves(&m)),
+        Some("Service") => object.clone().try_parse::<Service>().map(|s| leaves(&s)),
+        _ => Ok(leaves(object)),
+    }
+    .unwrap_or_default()
+}
+
+/// Leaves of what a watch gives.
+pub(super) fn leaves(object: &impl Serialize) -> Leaves {
+    Leaves::of(&serde_json::to_value(object).unwrap_or_default())
+}
+
+impl Kept for KeptDeployment {
+    type Of = Deployment;
+
+    fn of(object: &Deployment) -> Self {
+        let condition = |kind: &str| {
+            let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
+            conditions.into_iter().flatten().find(|c| c.type_ == kind)
+        };
+        Self {
+            uid: object.uid(),
+            owned: !object.owner_references().is_empty(),
+            key: build::key_of(object.labels(), object.annotations()),
+            marks: build::marks(object.annotations()),
+            replicas: object.spec.as_ref().and_then(|s| s.replicas),
+            refused: condition("ReplicaFailure")
+                .filter(|c| c.status == "True")
+                .and_then(|c| c.message.clone()),
+            never_ready: condition("Progressing")
+                .filter(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+                .and_then(|c| c.message.clone()),
+            leaves: leaves(object),
+        }
+    }
+}
+
+impl Kept for KeptPod {
+    type Of = Pod;
+
+    fn of(pod: &Pod) -> Self {
+        let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
+        let ready = condition(pod, "Ready").filter(|c| c.status == "True");
+        let deleted = pod.metadata.deletion_timestamp.is_some();
+        Self {
+            name: pod.name_any().into(),
+            revision: label(REVISION_LABEL),
+            purpose: label(PURPOSE_LABEL),
+            joined: pod.labels().contains_key(JOINED_LABEL),
+            deleted,
+            ready: !deleted && ready.is_some(),
+            ready_since: ready.and_then(|c| Some(c.last_transition_time.as_ref()?.0)),
+            started: pod.status.as_ref().and_then(|s| Some(s.start_time.as_ref()?.0)),
+            image: statuses(pod)
+                .next()
+                .filter(|c| !c.image_id.is_empty())
+                .map(|c| c.image_id.as_str().into()),
+            unschedulable: condition(pod, "PodScheduled")
+                .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
+                .and_then(|c| Some(c.message.as_deref()?.into())),
+            failure: cannot_run(pod).map(Into::into),
+            disruption: disruption(pod).map(Into::into),
+        }
+    }
+}
+
+impl Kept for KeptService {
+    type Of = Service;
+
+    fn of(object: &Service) -> Self {
+        Self {
+            owned: !object.owner_references().is_empty(),
+            leaves: leaves(object),
+        }
+    }
+}
+
+impl Kept for KeptSlice {
+    type Of = EndpointSlice;
+
+    fn of(slice: &EndpointSlice) -> Self {
+        let endpoints = slice.endpoints.iter().flatten();
+        let ready = endpoints
+            .filter(|e| e.conditions.as_ref().is_some_and(|c| c.ready != Some(false)))
+            .filter_map(|e| e.target_ref.as_ref()?.name.as_deref());
+        Self {
+            ready: ready.map(Into::into).collect(),
+        }
+    }
+}
+
+impl Kept for KeptRoute {
+    type Of = DynamicObject;
+
+    fn of(route: &DynamicObject) -> Self {
+        let split = route.data["spec"]["rules"].as_array().and_then(|rules| rules.last());
+        let backends = split.and_then(|rule| rule["backendRefs"].as_array());
+        let weights = backends.into_iter().flatten().filter_map(|b| {
+            let weight = i32::try_from(b["weight"].as_i64().unwrap_or(1)).ok()?;
+            Some((b["name"].as_str()?.into(), weight))
+        });
+        Self {
+            owned: !route.owner_references().is_empty(),
+            weights: weights.collect(),
+            refused: refused(route),
+            leaves: leaves(route),
+        }
+    }
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten())
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|c| c.type_ == kind)
+}
+
+fn cannot_run(pod: &Pod) -> Option<String> {
+    let init = pod
+        .status
+        .iter()
+        .flat_map(|s| s.init_container_statuses.iter().flatten());
+    init.chain(statuses(pod)).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().filter(|reason| CANNOT_RUN.contains(reason))?;
+        Some(format!(
+            "container {} is in {reason}: {}",
+            container.name,
+            waiting.message.as_deref().unwrap_or("no message")
+        ))
+    })
+}
+
+fn disruption(pod: &Pod) -> Option<String> {
+    if let Some(target) = condition(pod, "DisruptionTarget").filter(|c| c.status == "True") {
+        let reason = target.reason.as_deref().unwrap_or("DisruptionTarget");
+        return Some(format!("{}: {reason}", pod.name_any()));
+    }
+    let status = pod.status.as_ref()?;
+    (status.reason.as_deref() == Some("NodeLost")).then(|| format!("{}: its node is lost", pod.name_any()))
+}
+
+fn refused(route: &DynamicObject) -> Option<String> {
+    let generation = route.metadata.generation;
+    let parents = route.data["status"]["parents"].as_array()?;
+    parents.iter().find_map(|parent| {
+        let conditions = parent["conditions"].as_array()?;
+        conditions.iter().find_map(|c| {
+            let kind = c["type"].as_str()?;
+            let current = c["observedGeneration"].as_i64() == generation;
+            (current && matches!(kind, "Accepted" | "ResolvedRefs") && c["status"] == "False").then(|| {
+                let (reason, message) = (c["reason"].as_str().unwrap_or(""), c["message"].as_str().unwrap_or(""));
+                format!("the gateway refuses the HTTPRoute: {kind}=False ({reason}): {message}")
+            })
+        })
+    })
+}

@@ -1,0 +1,181 @@
+//! What an object says, as the hashes of its leaves: enough to tell whether it holds a document, at a tenth of its size.
+//!
+//! A leaf is a value with the path to it. Hashes are keyed afresh in every process, so nobody can write two objects that
+//! look alike.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Labels, annotations, owner references and spec of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leaves(Box<[u64]>);
+
+/// Hash of anything, with the key of this process.
+pub(super) fn hash(value: impl Hash) -> u64 {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    KEY.get_or_init(RandomState::new).hash_one(value)
+}
+
+/// Parts of the metadata that documents speak of.
+const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "ownerReferences"];
+
+impl Leaves {
+    /// Of an object as the API server holds it. Status, versions and who wrote what are left out: they change by themselves.
+    pub(super) fn of(object: &Value) -> Self {
+        let mut leaves = Vec::new();
+        let mut note = |leaf| leaves.push(leaf);
+        if let Some(spec) = object.get("spec") {
+            walk(below(0, "spec"), spec, &mut note);
+        }
+        for part in METADATA {
+            if let Some(value) = object["metadata"].get(part) {
+                walk(below(below(0, "metadata"), part), value, &mut note);
+            }
+        }
+        leaves.sort_unstable();
+        leaves.dedup();
+        Self(leaves.into())
+    }
+
+    /// Whether the object holds everything that `wanted` says; what others added does not matter, but for lists.
+    pub(super) fn hold(&self, wanted: &Value) -> bool {
+        let mut all = true;
+        for (part, value) in wanted.as_object().into_iter().flatten() {
+            // Not held by typed stores.
+            if matches!(part.as_str(), "apiVersion" | "kind") {
+                continue;
+            }
+            let path = below(0, part);
+            match value {
+                Value::Object(parts) if part == "metadata" => {
+                    for (part, value) in parts {
+                        walk(below(path, part), value, &mut |leaf| all &= self.has(leaf));
+                    }
+                }
+                value => walk(path, value, &mut |leaf| all &= self.has(leaf)),
+            }
+        }
+        all
+    }
+
+    /// Of all that it says.
+    pub(super) fn digest(&self) -> u64 {
+        hash(&self.0)
+    }
+
+    fn has(&self, leaf: u64) -> bool {
+        self.0.binary_search(&leaf).is_ok()
+    }
+}
+
+fn below(path: u64, key: &str) -> u64 {
+    hash((path, key))
+}
+
+/// Tells every leaf below. An object is a leaf as well, for a document may want an empty one; so is the length of a list.
+fn walk(path: u64, value: &Value, tell: &mut impl FnMut(u64)) {
+    let leaf = |kind: &str, text: &str| hash((path, kind, text));
+    match value {
+        Value::Object(fields) => {
+            tell(leaf("object", ""));
+            for (key, value) in fields {
+                walk(below(path, key), value, tell);
+            }
+        }
+        Value::Array(items) => {
+            tell(hash((path, "list", items.len())));
+            for (index, value) in items.iter().enumerate() {
+                walk(hash((path, "item", index)), value, tell);
+            }
+        }
+        Value::String(text) => tell(leaf("text", text)),
+        other => tell(leaf("value", &other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the hashes stand for: whether `live` holds everything that `wanted` says.
+    fn contains(live: &Value, wanted: &Value) -> bool {
+        match (live, wanted) {
+            (Value::Object(live), Value::Object(wanted)) => wanted
+                .iter()
+                .all(|(key, value)| live.get(key).is_some_and(|l| contains(l, value))),
+            (Value::Array(live), Value::Array(wanted)) => {
+                live.len() == wanted.len() && live.iter().zip(wanted).all(|(l, w)| contains(l, w))
+            }
+            _ => live == wanted,
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0..3i64).prop_map(Value::from),
+            "[ab]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[ab]", inner, 0..3)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Some of what it says, so that the documents of the test are often held.
+    fn part(value: &Value, keep: &mut impl Iterator<Item = bool>) -> Value {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .filter(|_| keep.next().unwrap_or(true))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|(key, value)| (key, part(&value, keep)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+            Value::Array(items) => items.iter().map(|item| part(item, keep)).collect::<Vec<_>>().into(),
+            other => other.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn leaves_tell_what_the_objects_tell(live in value(), other in value(), keep in prop::collection::vec(any::<bool>(), 20)) {
+            let object = |spec: &Value| json!({"apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "7"}, "spec": spec});
+            let leaves = Leaves::of(&object(&live));
+            let some = part(&live, &mut keep.into_iter());
+            for wanted in [&live, &some, &other] {
+                prop_assert_eq!(leaves.hold(&object_wanted(wanted)), contains(&live, wanted), "{} in {}", wanted, live);
+            }
+            prop_assert_eq!(leaves.digest(), Leaves::of(&object(&live)).digest());
+        }
+    }
+
+    fn object_wanted(spec: &Value) -> Value {
+        json!({"apiVersion": "other/v1", "kind": "Any", "metadata": {"name": "a"}, "spec": spec})
+    }
+
+    #[test]
+    fn versions_and_status_do_not_count_and_labels_do() {
+        let object = |version: &str, label: &str| {
+            json!({
+                "metadata": {"name": "a", "resourceVersion": version, "labels": {"l": label}},
+                "spec": {}, "status": {"observed": version},
+            })
+        };
+        assert_eq!(Leaves::of(&object("1", "x")), Leaves::of(&object("2", "x")));
+        assert_ne!(Leaves::of(&object("1", "x")), Leaves::of(&object("1", "y")));
+        assert!(!Leaves::of(&object("1", "x")).hold(&json!({"metadata": {"labels": {"l": "y"}}})));
+        assert!(!Leaves::of(&object("1", "x")).hold(&json!({"metadata": {"annotations": {"l": "x"}}})));
+    }
+}

@@ -1,0 +1,238 @@
+//! Native histograms: samples of cumulative buckets of any layout → events per bucket, each counted exactly once.
+//!
+//! Owns the layouts. Prometheus writes only buckets that hold something, with their bounds and without their schema:
+//! `histogram: [ts, {count, sum, buckets: [[rule, lower, upper, count], …]}]`. Exponential ones are put on a grid of eight
+//! bounds an octave (schema 3), coarser ones stay as they are; those of custom buckets (NHCB) keep their bounds. A bucket
+//! that is not written is empty. Must not interpolate: where layouts differ, only bounds inside no bucket are used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::Excluded;
+
+use serde::{Deserialize, Serialize};
+
+use super::Buckets;
+use super::counter::{Fingerprint, Limits, Standing, Target, fingerprint, target};
+use super::histogram::{Agreement, key, unkey};
+
+mod grid;
+mod wire;
+
+/// Series of native histograms, as a range selector gives them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NativeMatrix {
+    /// The series, in the order of the response.
+    pub series: Vec<NativeSeries>,
+}
+
+/// One series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NativeSeries {
+    /// Labels, including `__name__`.
+    pub labels: BTreeMap<String, String>,
+    /// Unix milliseconds and the histogram.
+    pub samples: Vec<(i64, NativeHistogram)>,
+}
+
+/// A histogram at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NativeHistogram {
+    layout: Layout,
+    bins: Bins,
+}
+
+/// Which bounds a histogram may have beside those that its buckets show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Every so many steps of the grid; a power of two.
+    Grid(u16),
+    /// No others are known.
+    Custom,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self::Grid(1)
+    }
+}
+
+/// A bound, as order-preserving bits.
+type Edge = u64;
+
+/// A bucket: from above its lower up to its upper bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bin {
+    lower: Edge,
+    upper: Edge,
+}
+
+/// Events by bucket; buckets do not overlap, and none is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<wire::StoredBin>", into = "Vec<wire::StoredBin>")]
+pub(super) struct Bins(BTreeMap<Bin, u64>);
+
+/// What last was counted of each series: Unix ms and the histogram.
+pub(super) type NativeLedger = BTreeMap<Fingerprint, (i64, Bins)>;
+
+impl Layout {
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Grid(a), Self::Grid(b)) => Self::Grid(a.max(b)),
+            _ => Self::Custom,
+        }
+    }
+}
+
+impl Bins {
+    /// What was counted since `before`. Everything, if there was a reset: a bucket fell, or what was told apart before no
+    /// longer is by the same or wider buckets, which only a restart brings about.
+    fn since(&self, before: &Self) -> Self {
+        let mut counted: BTreeMap<Bin, u64> = BTreeMap::new();
+        for (old, n) in &before.0 {
+            match self.around(*old) {
+                Some(bin) => {
+                    let sum = counted.entry(bin).or_default();
+                    *sum = sum.saturating_add(*n);
+                }
+                None => return self.clone(),
+            }
+        }
+        let mut risen = BTreeMap::new();
+        for (bin, n) in &self.0 {
+            match n.checked_sub(counted.get(bin).copied().unwrap_or_default()) {
+                Some(0) => {}
+                Some(n) => drop(risen.insert(*bin, n)),
+                None => return self.clone(),
+            }
+        }
+        Self(risen)
+    }
+
+    /// The bucket that holds all of `bin`.
+    fn around(&self, bin: Bin) -> Option<Bin> {
+        let last = Bin {
+            lower: bin.lower,
+            upper: Edge::MAX,
+        };
+        let (around, _) = self.0.range(..=last).next_back()?;
+        (around.upper >= bin.upper).then_some(*around)
+    }
+
+    /// Counts `more` as well; buckets may overlap from now on.
+    pub(super) fn add(&mut self, more: &Self) {
+        for (bin, n) in &more.0 {
+            let sum = self.0.entry(*bin).or_default();
+            *sum = sum.saturating_add(*n);
+        }
+    }
+
+    /// Events per bucket of the bounds, none of which lies inside a bucket of this one.
+    pub(super) fn buckets(&self, bounds: &[f64]) -> Buckets {
+        let mut counts = vec![0u64; bounds.len() + 1];
+        for (bin, n) in &self.0 {
+            let at = bounds.partition_point(|bound| key(*bound) < bin.upper);
+            counts[at] = counts[at].saturating_add(*n);
+        }
+        Buckets {
+            bounds: bounds.to_vec(),
+            counts,
+            pods: 0,
+        }
+    }
+}
+
+/// Hands what every series counted since the ledger was written to `count`, with its target and time (Unix ms), and enters
+/// it there.
+pub(super) fn count_natives<'a>(
+    role: u8,
+    matrix: &'a NativeMatrix,
+    ledger: &mut NativeLedger,
+    limits: &Limits<'_>,
+    count: &mut dyn FnMut(Target<'a>, i64, Bins),
+) {
+    for (target, mut lines) in by_target(role, matrix, limits) {
+        let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
+            Standing::Known
+        } else {
+            Standing::New
+        };
+        let warm = limits.warm(target, standing);
+        lines
+            .values_mut()
+            .for_each(|samples| samples.retain(|at, _| *at >= warm));
+        let first = lines.values().filter_map(|samples| samples.keys().next()).min();
+        let start = limits.start(target, standing, first.copied());
+        for (line, samples) in lines {
+            let counted = ledger.get(&line).cloned();
+            let through = counted.as_ref().map(|(at, _)| *at);
+            let (mut last, mut before) = counted.unwrap_or((start, Bins::default()));
+            let mut newest = through;
+            for (at, bins) in samples {
+                if at > last {
+                    count(target, at, bins.since(&before));
+                    last = at;
+                } else if through.is_some_and(|through| at <= through) {
+                    continue;
+                }
+                before = bins.clone();
+                newest = Some(at);
+            }
+            if let Some(at) = newest {
+                ledger.insert(line, (at, before));
+            }
+        }
+    }
+}
+
+type Lines<'a> = BTreeMap<Fingerprint, BTreeMap<i64, &'a Bins>>;
+
+fn by_target<'a>(role: u8, matrix: &'a NativeMatrix, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Lines<'a>> {
+    let mut targets: BTreeMap<Target<'a>, Lines<'a>> = BTreeMap::new();
+    for series in &matrix.series {
+        let lines = targets.entry(target(&series.labels)).or_default();
+        let line = lines.entry(fingerprint(role, &series.labels)).or_default();
+        for (at, histogram) in &series.samples {
+            if (limits.since..=limits.now).contains(at) {
+                line.entry(*at).or_insert(&histogram.bins);
+            }
+        }
+    }
+    targets
+}
+
+/// Finite bounds at which every histogram can be told apart, and whether others had to be left out.
+pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a NativeMatrix>) -> (Vec<f64>, Agreement) {
+    let mut layout: Option<Layout> = None;
+    let mut bins: BTreeSet<Bin> = BTreeSet::new();
+    let series = matrices.into_iter().flat_map(|matrix| &matrix.series);
+    for (_, histogram) in series.flat_map(|series| &series.samples) {
+        layout = Some(layout.map_or(histogram.layout, |layout| layout.with(histogram.layout)));
+        bins.extend(histogram.bins.0.keys());
+    }
+    let shown: BTreeSet<Edge> = bins.iter().flat_map(|bin| [bin.lower, bin.upper]).collect();
+    let mut bounds = shown.clone();
+    if let Some(Layout::Grid(step)) = layout {
+        bounds.extend(grid::points(step).map(key));
+    }
+    for bin in &bins {
+        let inside: Vec<Edge> = bounds
+            .range((
+                Excluded(bin.lower),
+                Excluded(bin.upper.max(bin.lower.saturating_add(1))),
+            ))
+            .copied()
+            .collect();
+        for edge in inside {
+            bounds.remove(&edge);
+        }
+    }
+    let agreement = if shown.is_subset(&bounds) {
+        Agreement::Same
+    } else {
+        Agreement::Differ
+    };
+    let finite = bounds.into_iter().map(unkey).filter(|bound| bound.is_finite());
+    (finite.collect(), agreement)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,439 @@
+//! One query for the arms of many models, and the answer taken apart again: each arm gets the samples that a query of its
+//! own would have given, and no other's.
+
+use std::collections::BTreeSet;
+
+use promql_parser::label::{MatchOp, Matcher};
+
+use super::super::BucketForm;
+use super::super::sample::{Matrix, Series};
+use super::{
+    ArmMatcher, MatcherOp, PromqlError, add_matchers, arm_query, compile, histogram_query, name_histogram,
+    plain_selector, ranged,
+};
+
+/// Most bytes of matchers in one query: it must stay below what is looked at of an expression.
+const MOST_BYTES: usize = 7 * 1024;
+
+/// What is asked of every arm of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ranged {
+    /// Raw samples of a counter.
+    Counter,
+    /// Raw samples of the buckets of a classic histogram.
+    Histogram,
+}
+
+/// One arm of a batch: its matchers, and the samples that are its.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchedArm {
+    /// What tells it from all others.
+    pub matchers: Vec<ArmMatcher>,
+    /// Samples after this time are its (Unix ms, exclusive).
+    pub after: i64,
+    /// Samples up to this time are its (Unix ms).
+    pub through: i64,
+}
+
+/// A query for several arms.
+#[derive(Debug)]
+pub struct Batch {
+    query: String,
+    arms: Vec<(Vec<Matcher>, BatchedArm)>,
+}
+
+/// What the arms of one batch have in common: the labels that tell them apart. `None` for an arm that is told by what it is
+/// not; it needs a query of its own.
+pub fn shape(matchers: &[ArmMatcher]) -> Option<Vec<String>> {
+    let positive = |m: &ArmMatcher| matches!(m.op, MatcherOp::Equal | MatcherOp::Regex);
+    let labels: Vec<String> = matchers.iter().map(|m| m.label.clone()).collect();
+    let once = labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
+    (once && !labels.is_empty() && matchers.iter().all(positive)).then_some(labels)
+}
+
+/// How many of the arms, from the first on, fit into one query; at least one.
+pub fn fitting(arms: &[BatchedArm]) -> usize {
+    let mut bytes = 0;
+    let fits = arms.iter().take_while(|arm| {
+        bytes += arm.matchers.iter().map(written).sum::<usize>();
+        bytes <= MOST_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// At most how many bytes a matcher takes: what is escaped in an expression is escaped once more in the string.
+fn written(matcher: &ArmMatcher) -> usize {
+    let twice = |c: char| match matcher.op {
+        MatcherOp::Equal | MatcherOp::NotEqual => !c.is_ascii_alphanumeric() && c != '-' && c != '_',
+        MatcherOp::Regex | MatcherOp::NotRegex => matches!(c, '\\' | '"') || c.is_control(),
+    };
+    matcher.value.len() + 8 + 5 * matcher.value.chars().filter(|c| twice(*c)).count()
+}
+
+impl Ranged {
+    /// The query for one arm alone.
+    pub fn query(self, selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
+        match self {
+            Self::Counter => arm_query(selector, matchers, window_ms),
+            Self::Histogram => histogram_query(selector, matchers, window_ms),
+        }
+    }
+}
+
+impl Batch {
+    /// The query for all `arms`, which have one [`shape`], as of `at` (Unix ms). Fails for the first selector or matcher that
+    /// cannot be used.
+    pub fn of(ranged_as: Ranged, selector: &str, arms: Vec<BatchedArm>, at: i64) -> Result<Self, PromqlError> {
+        let mut plain = plain_selector(selector)?;
+        if ranged_as == Ranged::Histogram {
+            name_histogram(&mut plain, BucketForm::Classic)
+                .ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
+        }
+        let first = arms.iter().map(|arm| arm.after).min().unwrap_or(at);
+        let arms: Vec<_> = arms
+            .into_iter()
+            .map(|arm| Ok((compile(&arm.matchers)?, arm)))
+            .collect::<Result<_, PromqlError>>()?;
+        add_matchers(&mut plain, &compile(&united(&arms))?);
+        let query = ranged(selector, plain, at.saturating_sub(first).max(1).unsigned_abs())?;
+        Ok(Self { query, arms })
+    }
+
+    /// The query.
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// The answer of each arm, in the order of the arms. A series without samples in the time of an arm is none of its.
+    pub fn split(&self, answer: &Matrix) -> Vec<Matrix> {
+        let mut answers = vec![Matrix::default(); self.arms.len()];
+        for series in &answer.series {
+            let value = |label: &str| series.labels.get(label).map_or("", String::as_str);
+            for ((matchers, arm), answer) in self.arms.iter().zip(&mut answers) {
+                if matchers
+                    .iter()
+                    .all(|m| may_match(m, value(&m.name)) && m.is_match(value(&m.name)))
+                {
+                    answer.series.extend(within(series, arm));
+                }
+            }
+        }
+        answers
+    }
+}
+
+/// The arm's part of a series.
+fn within(series: &Series, arm: &BatchedArm) -> Option<Series> {
+    let samples = series.samples.iter().copied();
+    let samples: Vec<_> = samples
+        .filter(|(at, _)| *at > arm.after && *at <= arm.through)
+        .collect();
+    (!samples.is_empty()).then(|| Series {
+        labels: series.labels.clone(),
+        samples,
+    })
+}
+
+/// For each label, the values of all arms: together they match whatever one of the arms matches, and more.
+fn united(arms: &[(Vec<Matcher>, BatchedArm)]) -> Vec<ArmMatcher> {
+    let Some((_, first)) = arms.first() else {
+        return Vec::new();
+    };
+    let column = |index: usize, label: &String| {
+        let values: BTreeSet<String> = arms
+            .iter()
+            .filter_map(|(_, arm)| arm.matchers.get(index))
+            .map(|m| match m.op {
+                MatcherOp::Equal | MatcherOp::NotEqual => escaped(&m.value),
+                // Flags inside stay inside.
+                MatcherOp::Regex | MatcherOp::NotRegex => format!("(?:{})", m.value),
+            })
+            .collect();
+        ArmMatcher {
+            label: label.clone(),
+            op: MatcherOp::Regex,
+            value: values.into_iter().collect::<Vec<_>>().join("|"),
+        }
+    };
+    let same = |index: usize, m: &ArmMatcher| arms.iter().all(|(_, arm)| arm.matchers.get(index) == Some(m));
+    let columns = first.matchers.iter().enumerate();
+    columns
+        .map(|(index, m)| {
+            if same(index, m) {
+                m.clone()
+            } else {
+                column(index, &m.label)
+            }
+        })
+        .collect()
+}
+
+/// A text as the RE2 expression that matches it alone.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Spares the work of an expression for a text that does not even begin like its matches.
+fn may_match(matcher: &Matcher, text: &str) -> bool {
+    match matcher.op {
+        MatchOp::Re(_) => text.starts_with(prefix(&matcher.value)),
+        _ => true,
+    }
+}
+
+/// What every match of an expression begins with, as far as it is plain to see. Nothing is, where there are alternatives.
+fn prefix(expression: &str) -> &str {
+    if expression.contains('|') {
+        return "";
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let end = expression.find(|c| !plain(c)).unwrap_or(expression.len());
+    // The last of the plain characters may be one that repeats, or is missing.
+    let sure = if end < expression.len() {
+        end.saturating_sub(1)
+    } else {
+        end
+    };
+    expression.get(..sure).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::Selection;
+    use super::*;
+
+    /// Labels and expressions that are apt to be confused.
+    const VALUES: [&str; 9] = ["a", "b", "a.b", "aXb", "a|b", "", "a\"b", "a\\b", "é\n(x"];
+    const PODS: [&str; 6] = [
+        "a-[a-z0-9]+-[a-z0-9]{5}",
+        "b-[a-z0-9]+-[a-z0-9]{5}",
+        "a.*",
+        "(?i)A.B",
+        "a|b",
+        "a?b",
+    ];
+
+    fn arm() -> impl Strategy<Value = BatchedArm> {
+        let namespace = prop_oneof![
+            prop::sample::select(&VALUES[..]).prop_map(|value| (MatcherOp::Equal, value)),
+            prop::sample::select(&PODS[..]).prop_map(|value| (MatcherOp::Regex, value)),
+        ];
+        let pod = prop_oneof![
+            prop::sample::select(&VALUES[..]).prop_map(|value| (MatcherOp::Equal, value)),
+            prop::sample::select(&PODS[..]).prop_map(|value| (MatcherOp::Regex, value)),
+        ];
+        (namespace, pod, 0..50i64, 1..50i64).prop_map(|(namespace, pod, after, window)| BatchedArm {
+            matchers: [("namespace", namespace), ("pod", pod)]
+                .map(|(label, (op, value))| ArmMatcher {
+                    label: label.into(),
+                    op,
+                    value: value.into(),
+                })
+                .into(),
+            after,
+            through: after + window,
+        })
+    }
+
+    fn series() -> impl Strategy<Value = Series> {
+        let pods = [
+            "a-x1-abcde",
+            "b-x1-abcde",
+            "a-x1-abcdef",
+            "a",
+            "b",
+            "ab",
+            "a.b",
+            "aXb",
+            "a|b",
+            "a\"b",
+            "é\n(x",
+        ];
+        let label = prop_oneof![
+            prop::sample::select(&VALUES[..]).prop_map(str::to_owned),
+            prop::sample::select(pods.to_vec()).prop_map(str::to_owned),
+        ];
+        let times = prop::collection::btree_set(1..100i64, 0..6);
+        (label.clone(), label, prop::sample::select(vec!["200", "500"]), times).prop_map(
+            |(namespace, pod, code, times)| {
+                let labels = [
+                    ("__name__", "requests"),
+                    ("namespace", &namespace),
+                    ("pod", &pod),
+                    ("code", code),
+                ];
+                Series {
+                    // A label without a value is none.
+                    labels: labels
+                        .into_iter()
+                        .filter(|(_, v)| !v.is_empty())
+                        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                        .collect(),
+                    samples: times.into_iter().map(|at| (at, at as f64)).collect(),
+                }
+            },
+        )
+    }
+
+    /// What a server with these series answers to a range selector with these matchers.
+    fn ask(all: &[Series], matchers: &[ArmMatcher], after: i64, through: i64) -> Matrix {
+        let selection = Selection::counter(r#"requests{code="500"}"#, &[matchers.to_vec()]).unwrap();
+        let arm = BatchedArm {
+            matchers: Vec::new(),
+            after,
+            through,
+        };
+        let found = all.iter().filter(|series| selection.matches(&series.labels));
+        Matrix {
+            series: found.filter_map(|series| within(series, &arm)).collect(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The matchers and the window of a query that was written.
+    fn read(query: &str) -> (Vec<ArmMatcher>, i64) {
+        let promql_parser::parser::Expr::MatrixSelector(range) = promql_parser::parser::parse(query).unwrap() else {
+            panic!("{query} is no range");
+        };
+        let matchers = range.vs.matchers.matchers.into_iter().map(|m| ArmMatcher {
+            op: match m.op {
+                MatchOp::Re(_) => MatcherOp::Regex,
+                _ => MatcherOp::Equal,
+            },
+            label: m.name,
+            value: m.value,
+        });
+        (matchers.collect(), range.range.as_millis() as i64)
+    }
+
+    proptest! {
+        #[test]
+        fn every_arm_gets_what_its_own_query_gives_and_no_other_arms_series(
+            arms in prop::collection::vec(arm(), 1..6), all in prop::collection::vec(series(), 0..24)
+        ) {
+            let at = arms.iter().map(|arm| arm.through).max().unwrap();
+            let batch = Batch::of(Ranged::Counter, r#"requests{code="500"}"#, arms.clone(), at).unwrap();
+            let (matchers, window) = read(batch.query());
+            let answer = ask(&all, &matchers, at - window, at);
+            for (arm, got) in arms.iter().zip(batch.split(&answer)) {
+                prop_assert_eq!(got, ask(&all, &arm.matchers, arm.after, arm.through), "{:?} of {}", arm, batch.query());
+            }
+        }
+
+        #[test]
+        fn what_a_match_begins_with_is_never_more_than_it_has(pod in prop::sample::select(&PODS[..]), text in "[abAB.x|-]{0,4}") {
+            let compiled = compile(&[ArmMatcher { label: "l".into(), op: MatcherOp::Regex, value: pod.into() }]).unwrap();
+            for text in [text.as_str(), "a-x1-abcde", "A.b"] {
+                prop_assert!(!compiled[0].is_match(text) || may_match(&compiled[0], text), "{pod} {text}");
+            }
+        }
+    }
+
+    fn told(matchers: &[(&str, MatcherOp, &str)]) -> Vec<ArmMatcher> {
+        let told = matchers.iter().map(|(label, op, value)| ArmMatcher {
+            label: (*label).into(),
+            op: *op,
+            value: (*value).into(),
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn the_query_of_a_batch_reads_like_that_of_an_arm() {
+        let arm = |namespace, pod| BatchedArm {
+            matchers: told(&[
+                ("namespace", MatcherOp::Equal, namespace),
+                ("pod", MatcherOp::Regex, pod),
+            ]),
+            after: 1_000,
+            through: 61_000,
+        };
+        let query = |arms: Vec<BatchedArm>| Batch::of(Ranged::Histogram, "seconds", arms, 61_000).unwrap().query;
+        let (one, two) = (arm("risk", "a-[a-z0-9]+"), arm("ri.k", "b-[a-z0-9]+"));
+        assert_eq!(
+            query(vec![one.clone()]),
+            Ranged::Histogram.query("seconds", &one.matchers, 60_000).unwrap()
+        );
+        insta::assert_snapshot!(
+            query(vec![one, two]),
+            @r#"seconds_bucket{namespace=~"ri\\.k|risk",pod=~"(?:a-[a-z0-9]+)|(?:b-[a-z0-9]+)"}[1m]"#
+        );
+    }
+
+    #[test]
+    fn an_arm_that_is_told_by_what_it_is_not_has_a_query_of_its_own() {
+        use MatcherOp::{Equal, NotEqual, NotRegex, Regex};
+        assert_eq!(
+            shape(&told(&[("a", Equal, "x"), ("b", Regex, "y")])),
+            Some(vec!["a".into(), "b".into()])
+        );
+        assert_eq!(shape(&told(&[("a", Equal, "x"), ("b", NotEqual, "y")])), None);
+        assert_eq!(shape(&told(&[("a", NotRegex, "x")])), None);
+        assert_eq!(shape(&told(&[("a", Equal, "x"), ("a", Equal, "y")])), None);
+        assert_eq!(shape(&[]), None);
+    }
+
+    #[test]
+    fn a_batch_stays_below_what_is_looked_at_of_an_expression() {
+        let arm = |i: usize| BatchedArm {
+            matchers: told(&[
+                ("namespace", MatcherOp::Equal, "n"),
+                ("pod", MatcherOp::Equal, &"|".repeat(100 + i % 2)),
+            ]),
+            after: 0,
+            through: 1_000,
+        };
+        let arms: Vec<_> = (0..500).map(arm).collect();
+        let fits = fitting(&arms);
+        assert!((10..500).contains(&fits), "{fits}");
+        Batch::of(Ranged::Counter, "requests", arms[..fits].to_vec(), 1_000).unwrap();
+        assert_eq!(fitting(&[]), 1);
+    }
+
+    #[test]
+    fn a_bad_matcher_is_named() {
+        let arm = |value| BatchedArm {
+            matchers: told(&[("pod", MatcherOp::Regex, value)]),
+            after: 0,
+            through: 1,
+        };
+        let error = Batch::of(Ranged::Counter, "requests", vec![arm("a"), arm("(")], 1).unwrap_err();
+        assert!(
+            matches!(&error, PromqlError::Matcher { value, .. } if value == "("),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn labels_of_the_answer_are_kept_whole() {
+        let labels: BTreeMap<String, String> = [("pod", "a"), ("x", "y")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        let series = Series {
+            labels: labels.clone(),
+            samples: vec![(5, 1.0)],
+        };
+        let arm = BatchedArm {
+            matchers: told(&[("pod", MatcherOp::Equal, "a")]),
+            after: 0,
+            through: 9,
+        };
+        let batch = Batch::of(Ranged::Counter, "requests", vec![arm], 9).unwrap();
+        let answers = batch.split(&Matrix {
+            series: vec![series],
+            warnings: Vec::new(),
+        });
+        assert_eq!(answers[0].series[0].labels, labels);
+    }
+}

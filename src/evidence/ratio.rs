@@ -1,0 +1,73 @@
+//! Ratios of two counters, such as joules per request, on both arms.
+//!
+//! Owns which increments of the two belong together: they may come from different exporters (one of GPUs and the model
+//! server), scraped at other times and intervals. What only one of them has seen waits until the other has seen it too.
+
+use serde::{Deserialize, Serialize};
+
+use super::counter::{Increment, Ledger, Limits, Measure, Stream, count_increments};
+use super::{Amounts, ArmSamples, Matrix};
+
+/// First role of the streams of a ratio: numerator and denominator of the candidate, then of the baseline.
+const ROLE: u8 = 8;
+
+/// What was counted and is in no poll yet, on the candidate and the baseline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    amounts: [Amounts; 2],
+    /// Which of numerator and denominator have had samples since the last poll.
+    news: [[bool; 2]; 2],
+}
+
+/// Counts what is new, and hands it out once both counters of both arms have had samples since the last time.
+pub(super) fn count(
+    arms: [&ArmSamples; 2],
+    waiting: &mut Option<Waiting>,
+    ledger: &mut Ledger,
+    limits: &Limits<'_>,
+) -> Option<[Amounts; 2]> {
+    let mut held = waiting.take().unwrap_or_default();
+    for (arm, samples) in arms.into_iter().enumerate() {
+        let ArmSamples::Ratio { numerator, denominator } = samples else {
+            continue;
+        };
+        let Some(now) = seen_by_both(numerator, denominator, limits.now) else {
+            continue;
+        };
+        let stream = |role, matrix| Stream {
+            role,
+            measure: Measure::Amounts,
+            matrix,
+        };
+        let role = ROLE + 2 * arm as u8;
+        let streams = [stream(role, numerator), stream(role + 1, denominator)];
+        let (amounts, news) = (&mut held.amounts[arm], &mut held.news[arm]);
+        count_increments(
+            &streams,
+            ledger,
+            &Limits { now, ..*limits },
+            &mut |Increment { stream, by, .. }| {
+                let sum = match stream {
+                    0 => &mut amounts.numerator,
+                    _ => &mut amounts.denominator,
+                };
+                *sum = (*sum + f64::from_bits(by)).min(f64::MAX);
+                news[stream] = true;
+            },
+        );
+    }
+    if held.news == [[true; 2]; 2] {
+        return Some(held.amounts);
+    }
+    *waiting = Some(held);
+    None
+}
+
+/// The newest time that both counters have samples up to.
+fn seen_by_both(numerator: &Matrix, denominator: &Matrix, now: i64) -> Option<i64> {
+    let newest = |matrix: &Matrix| {
+        let samples = matrix.series.iter().flat_map(|series| &series.samples);
+        samples.map(|&(at, _)| at).filter(|&at| at <= now).max()
+    };
+    Some(newest(numerator)?.min(newest(denominator)?))
+}

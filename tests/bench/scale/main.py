@@ -1,0 +1,149 @@
+"""main.py GUARDBIT MODELS idle|rollouts|all — runs guardbit over so many models and prints one JSON object of figures.
+
+Runs inside a control plane with fake nodes (scale.sh). CPU seconds are user and system time of the process; requests are
+counted by the API server, in flow schemas of guardbit's own user; queries by the synthetic Prometheus."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cluster
+from cluster import NAMESPACE, Api, each
+from metrics import Metrics
+
+USER = "guardbit"
+PORT = 9191
+WINDOW = int(os.environ.get("WINDOW", "120"))
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def say(*words):
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
+
+
+class Guardbit:
+    """The process. Never more than one."""
+
+    def __init__(self, binary, directory):
+        self.binary, self.directory, self.runs = binary, directory, 0
+        self.start()
+
+    def start(self):
+        self.runs += 1
+        self.log = f"{self.directory}/guardbit-{self.runs}.log"
+        self.began = time.time()
+        args = [self.binary, "run", "--prometheus-url", f"http://127.0.0.1:{PORT}", "--no-leader-election", "--listen", "127.0.0.1:9192"]
+        environment = {"KUBECONFIG": f"{self.directory}/guardbit.kubeconfig", "NO_COLOR": "1", "PATH": os.environ["PATH"]}
+        self.process = subprocess.Popen(args, env={**environment, **EXTRA}, stdout=open(self.log, "w"), stderr=subprocess.STDOUT)
+
+    def restart(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.start()
+
+    def status(self, field):
+        text = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M).group(1)) / 1024
+
+    def cpu(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def looks(self):
+        import urllib.request
+        text = urllib.request.urlopen("http://127.0.0.1:9192/metrics", timeout=30).read().decode()
+        return sum(int(float(n)) for n in re.findall(r'^guardbit_reconciles_total\{.*\} (\S+)$', text, re.M))
+
+    def all_looked_at(self, models, patience=600):
+        """Seconds from the start of the process until every model has been looked at."""
+        while time.time() - self.began < patience:
+            found = re.search(r"^(\S+Z) .*all models have been looked at.*models=(\d+)", open(self.log).read(), re.M)
+            if found:
+                stamp, known = found.groups()
+                assert int(known) == models, f"{known} models, not {models}"
+                at = time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone + float("0" + stamp[19:-1])
+                return at - self.began
+            # Without that line: when as many looks as models have ended.
+            if BY_LOOKS and time.time() - self.began > 0.2:
+                try:
+                    if self.looks() >= models:
+                        return time.time() - self.began
+                except OSError:
+                    pass
+            time.sleep(0.1)
+        raise TimeoutError("not all models were looked at")
+
+
+EXTRA = dict(pair.split("=", 1) for pair in os.environ.get("GUARDBIT_ENV", "").split() if "=" in pair)
+BY_LOOKS = bool(os.environ.get("BY_LOOKS"))
+
+
+def measure(api, guardbit, metrics, seconds):
+    """What goes on in so many seconds, per minute."""
+    before = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
+    begun = time.time()
+    time.sleep(seconds)
+    minutes = (time.time() - begun) / 60
+    after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
+    cpu, requests, writes, queries, looks = ((b - a) / minutes for a, b in zip(before, after))
+    return {
+        "rss_mib": round(guardbit.status("VmRSS"), 1), "anonymous_mib": round(guardbit.status("RssAnon"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
+        "cpu_s_per_min": round(cpu, 2), "requests_per_min": round(requests, 1), "writes_per_min": round(writes, 1),
+        "queries_per_min": round(queries, 1), "looks_per_min": round(looks, 1),
+    }
+
+
+def await_models(api, models, done, what, patience):
+    begun = time.time()
+    while True:
+        path = f"/apis/guardbit.dev/v1alpha1/namespaces/{NAMESPACE}/quantizedmodels"
+        count = sum(done(m.get("status", {})) for m in api.items(path))
+        say(f"{what}: {count} of {models}")
+        if count >= models:
+            return
+        if time.time() - begun > patience:
+            raise TimeoutError(f"{what}: {count} of {models}")
+        time.sleep(5)
+
+
+def main():
+    binary, models, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    directory = os.environ["GUARDBIT_CLUSTER_DIR"]
+    api = Api(os.environ["KUBECONFIG"])
+    cluster.prepare(api, USER)
+    metrics = Metrics(api, PORT)
+    path = f"/apis/guardbit.dev/v1alpha1/namespaces/{NAMESPACE}/quantizedmodels"
+    say("creating models")
+    each(lambda i: api.call("POST", path, cluster.model(i, "fp32")), range(models))
+    guardbit = Guardbit(binary, directory)
+    ready = lambda status: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+    await_models(api, models, ready, "serving", models / 5 + 240)
+    figures = {"models": models}
+    if what in ("idle", "all"):
+        time.sleep(20)
+        say("restart")
+        guardbit.restart()
+        first = round(guardbit.all_looked_at(models), 1)
+        time.sleep(15)
+        figures["idle"] = {**measure(api, guardbit, metrics, WINDOW), "first_look_s": first}
+        say(json.dumps(figures))
+    if what in ("rollouts", "all"):
+        say("rolling out")
+        patch = {"spec": {"target": "int8"}}
+        each(lambda i: api.call("PATCH", f"{path}/model-{i:05}", patch, "application/merge-patch+json"), range(models))
+        weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
+        await_models(api, models, weight, "on trial", models / 2 + 240)
+        time.sleep(90)
+        figures["in progress"] = measure(api, guardbit, metrics, 2 * WINDOW)
+        say(json.dumps(figures))
+        say("restart")
+        guardbit.restart()
+        figures["in progress"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

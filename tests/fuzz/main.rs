@@ -1,0 +1,9 @@
+//! Readers of what others wrote, on inputs that nobody would write: recorded metrics, answers of Prometheus, expressions.
+//!
+//! A few seconds of each as ordinary tests; `make fuzz` gives each ten minutes. Inputs are made of the parts that the readers
+//! know, broken in all ways, and of arbitrary bytes.
+
+mod answers;
+mod campaign;
+mod matchers;
+mod openmetrics;

@@ -1,0 +1,268 @@
+"""on_cluster.py — the chart on a real cluster: install, a rollout, upgrade, a rollback, uninstall, install again.
+
+Run by tests/cluster/run-tests.sh before guardbit is installed in any other way. Every step asserts what a user would be
+promised: two replicas, no pod of a model changed by an upgrade, CRD and models left by an uninstall, no failed request. Every
+expression of the dashboard is asked of Prometheus and must have data.
+"""
+import json
+import math
+import os
+import re
+import subprocess
+import time
+import unittest
+import urllib.parse
+import urllib.request
+
+import yaml
+
+from support import CHART, ROOT, TOOLS, kustomize
+
+SYSTEM, NAMESPACE, MODEL = "guardbit-system", "risk", "fraud-scorer"
+PATIENCE = 240  # seconds
+
+
+def run(*command, stdin=None, check=True):
+    done = subprocess.run([str(c) for c in command], input=stdin, capture_output=True, text=True, cwd=ROOT)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def kubectl(*args, **more):
+    return run(TOOLS / "testplane", "kubectl", *args, **more)
+
+
+def helm(*args, **more):
+    return run(TOOLS / "helm", *args, "-n", SYSTEM, **more)
+
+
+def get(*what, namespace=NAMESPACE):
+    return json.loads(kubectl("-n", namespace, "get", *what, "-o", "json"))
+
+
+def apply(*objects, **more):
+    return kubectl("apply", "--server-side", "-f", "-", *more.pop("flags", ()), stdin=yaml.safe_dump_all(objects), **more)
+
+
+def namespace(name):
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+
+
+def until(what, holds):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"not within {PATIENCE} s: {what}\n" + story())
+
+
+def story():
+    model = get("quantizedmodel", MODEL) if kubectl("-n", NAMESPACE, "get", "quantizedmodel", "-o", "name", check=False) else {}
+    model.get("status", {}).pop("evidence", None)
+    logs = kubectl("-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=guardbit", "--tail=20", "--prefix", check=False)
+    return yaml.safe_dump(model.get("status", {})) + logs
+
+
+def decided(action, variant):
+    decisions = get("quantizedmodel", MODEL).get("status", {}).get("decisions", [])
+    return any(d["action"] == action and d["variant"] == variant for d in decisions)
+
+
+def pods_of_the_model():
+    pods = get("pods", "-l", "guardbit.dev/revision")["items"]
+    return {p["metadata"]["name"]: (p["metadata"]["uid"], [c["restartCount"] for c in p["status"].get("containerStatuses", [])]) for p in pods}
+
+
+def weights():
+    rule = get("httproute", MODEL)["spec"]["rules"][-1]
+    return {ref["name"].removeprefix(MODEL + "-").split("-")[0]: ref["weight"] for ref in rule["backendRefs"]}
+
+
+def load_counts():
+    lines = kubectl("-n", NAMESPACE, "logs", "load", "--tail=1").strip().splitlines()
+    return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+
+
+def ask(path, **parameters):
+    url = f"{os.environ['GUARDBIT_PROMETHEUS_URL']}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]["result"]
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+
+
+def sample():
+    """The sample with short holds, wide tolerances, and a calibration that has an age: the machine is small and the test short."""
+    model = yaml.safe_load((ROOT / "config/samples/fraud-scorer.yaml").read_text())
+    spec = model["spec"]
+    spec["target"] = "int8"
+    for step in spec["rollout"]["steps"]:
+        step["hold"] = "3s"
+    spec["rollout"]["keepWarm"] = "5s"
+    for variant in spec["variants"][1:]:
+        variant["calibration"] = {**variant["calibration"], "maxAge": "87600h"}
+    errors, latency, drift = spec["guards"]
+    errors["proportion"]["tolerance"] = {"ratio": "1", "absolute": "5%"}
+    latency["latency"] |= {"tolerance": {"ratio": "1.5", "absolute": "60%"}, "budget": {"percentile": "95", "within": "250ms"}}
+    drift["fidelity"]["maxTotalVariation"] = "0.2"
+    return model
+
+
+class ChartOnACluster(unittest.TestCase):
+    """One story; the methods run in the order of their names."""
+
+    maxDiff = None
+
+    def guardbit_pods(self):
+        def two_ready():
+            pods = [p for p in get("pods", "-l", "app.kubernetes.io/name=guardbit", namespace=SYSTEM)["items"]
+                    if "deletionTimestamp" not in p["metadata"]]
+            ready = [p for p in pods if any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions", []))]
+            return {p["metadata"]["name"] for p in ready} if len(ready) == len(pods) == 2 else None
+        return until("two ready replicas", two_ready)
+
+    def leader(self):
+        def holder():
+            name = get("lease", "guardbit", namespace=SYSTEM)["spec"].get("holderIdentity")
+            return name if name in self.guardbit_pods() else None
+        return until("a replica leads", holder)
+
+    def nothing_failed(self):
+        counts = load_counts()
+        self.assertEqual(counts.get("failed"), 0, counts)
+        return counts["sent"]
+
+    def test_1_install(self):
+        type(self).begun = time.time()
+        apply(namespace(SYSTEM), namespace(NAMESPACE))
+        helm("install", "guardbit", CHART, "--wait", "--timeout", "120s")
+        self.leader()
+        (crd,) = [o for o in kustomize("crds") if o["kind"] == "CustomResourceDefinition"]
+        live = json.loads(kubectl("get", "crd", crd["metadata"]["name"], "-o", "json"))
+        self.assertEqual(live["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+        self.assertEqual(get("poddisruptionbudget", "guardbit", namespace=SYSTEM)["status"]["expectedPods"], 2)
+        get("networkpolicy", "guardbit", namespace=SYSTEM)
+
+    def test_2_who_may_view_and_edit_may_do_so_with_models(self):
+        for role, user in (("view", "vera"), ("edit", "edda")):
+            kubectl("-n", NAMESPACE, "create", "rolebinding", user, f"--clusterrole={role}", f"--user={user}")
+
+        def may(user, verb):
+            return kubectl("-n", NAMESPACE, "auth", "can-i", verb, "quantizedmodels.guardbit.dev", f"--as={user}", check=False).strip() == "yes"
+        # The aggregation is a controller's work.
+        until("roles are aggregated", lambda: may("vera", "get") and may("edda", "create"))
+        self.assertFalse(may("vera", "create"))
+        self.assertFalse(may("nobody", "get"))
+
+    def test_3_the_samples_are_taken(self):
+        for path in sorted((ROOT / "config/samples").glob("*.yaml")):
+            model = yaml.safe_load(path.read_text())
+            kubectl("create", "namespace", model["metadata"]["namespace"], check=False)
+            kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", path)
+
+    def test_4_a_model_rolls(self):
+        apply(sample())
+        until("fp32 serves", lambda: decided("Bootstrapped", "fp32"))
+        (load,) = [o for o in yaml.safe_load_all((ROOT / "tests/demo/manifests.yaml").read_text()) if o["kind"] == "Pod"]
+        args = load["spec"]["containers"][0]["args"]
+        args[:] = [a.replace("@GATEWAY@", os.environ["GUARDBIT_GATEWAY_URL"]).replace("--rps=300", "--rps=200") for a in args]
+        until("the route is known to the gateway", self.answers)
+        apply(load)
+        until("int8 is promoted", lambda: decided("Promoted", "int8"))
+        until("int8 has its share", lambda: weights() == {"fp32": 10, "int8": 90})
+        until("the model is settled", lambda: get("quantizedmodel", MODEL)["status"]["phase"] == "Guarding")
+        self.assertGreater(self.nothing_failed(), 0)
+
+    def answers(self):
+        answered = 0
+        for _ in range(20):
+            request = urllib.request.Request(f"{os.environ['GUARDBIT_GATEWAY_URL']}/v1/score?id=1", headers={"host": "fraud.example"})
+            try:
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    answered += answer.status == 200
+            except OSError:
+                return False
+        return answered == 20
+
+    def test_5_an_upgrade_changes_nothing_of_a_model(self):
+        # Warm and draining pods go first.
+        until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
+              and not get("quantizedmodel", MODEL)["status"].get("retiring"))
+        guardbits, before = self.guardbit_pods(), (pods_of_the_model(), weights())
+        helm("upgrade", "guardbit", CHART, "--set", "concurrency=4", "--wait", "--timeout", "120s")
+        self.assertFalse(guardbits & self.guardbit_pods())
+        self.leader()
+        # The new leader has looked at the model when it tells of it.
+        until("the new leader looks after the model", lambda: ask("query", query=f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'))
+        self.assertEqual((pods_of_the_model(), weights()), before)
+        self.assertFalse(decided("Recovered", "int8"))
+        self.nothing_failed()
+
+    def test_6_harm_is_rolled_back_after_the_upgrade(self):
+        kubectl("-n", NAMESPACE, "patch", "quantizedmodel", MODEL, "--type=merge", "-p", '{"spec": {"target": "int4"}}')
+        until("int4 is rolled back", lambda: decided("RolledBack", "int4"))
+        until("int8 has its share again", lambda: {v: w for v, w in weights().items() if w} == {"fp32": 10, "int8": 90})
+        self.nothing_failed()
+
+    def test_7_every_expression_of_the_dashboard_has_data(self):
+        board = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text())
+        expressions = [t["expr"] for p in board["panels"] for t in p.get("targets", [])]
+        expressions += [a["expr"] for a in board["annotations"]["list"]]
+        labels = [v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"]
+        self.assertGreater(len(expressions), 15)
+        empty = []
+        for expression in expressions:
+            filled = expression.replace("$__rate_interval", "20s").replace("$__range", "5m")
+            filled = re.sub(r"\$(namespace|name|guard)\b", ".*", filled)
+            self.assertNotIn("$", filled)
+            def data():
+                series = ask("query_range", query=filled, start=self.begun, end=time.time(), step="2s")
+                return any(not math.isnan(float(value)) for one in series for _, value in one["values"])
+            if not data():
+                empty.append(expression)
+        self.assertEqual(empty, [])
+        for text in labels:
+            selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", text).groups()
+            found = {s["metric"].get(label) for s in ask("query", query=re.sub(r"\$\w+", ".*", f"last_over_time({selector}[10m])"))}
+            self.assertTrue(found - {None}, text)
+
+    def test_8_the_alerts_see_it(self):
+        rules = {r["alert"]: r["expr"] for g in yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"] for r in g["rules"]}
+        found = {name: ask("query", query=expr) for name, expr in rules.items()}
+        self.assertEqual([s["metric"] for s in found["GuardbitRolledBack"]], [{"namespace": NAMESPACE, "name": MODEL}])
+        # int4 was rejected, so a person must act.
+        self.assertEqual([s["metric"] for s in found["GuardbitStalled"]], [{"namespace": NAMESPACE, "name": MODEL}])
+        for quiet in ("GuardbitNoLeader", "GuardbitFellBack", "GuardbitModelUnavailable", "GuardbitCalibrationStale", "GuardbitReconcileErrors"):
+            self.assertEqual(found[quiet], [], quiet)
+
+    def test_9_uninstall_leaves_models_serving_and_a_new_release_takes_them_up(self):
+        until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
+              and not get("quantizedmodel", MODEL)["status"].get("retiring"))
+        before = (pods_of_the_model(), weights())
+        helm("uninstall", "guardbit", "--wait")
+        until("guardbit is gone", lambda: not get("pods", namespace=SYSTEM)["items"])
+        sent = self.nothing_failed()
+        until("requests are answered without guardbit", lambda: load_counts().get("sent", 0) > sent + 600)
+        self.nothing_failed()
+        self.assertEqual((pods_of_the_model(), weights()), before)
+        # Now with rights in one namespace only.
+        helm("install", "guardbit", CHART, "--set", f"namespaces={{{NAMESPACE}}}", "--wait", "--timeout", "120s")
+        self.leader()
+        self.assertNotIn("clusterrole.rbac.authorization.k8s.io/guardbit\n", kubectl("get", "clusterroles", "-o", "name"))
+        until("the new leader looks after the model", lambda: ask("query", query=f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'))
+        self.assertEqual((pods_of_the_model(), weights()), before)
+        self.nothing_failed()
+        kubectl("-n", NAMESPACE, "delete", "pod", "load", "--wait")
+        kubectl("-n", NAMESPACE, "delete", "quantizedmodel", MODEL, "--wait", "--timeout=120s")
+        until("the pods of the model are gone", lambda: not pods_of_the_model())
+        helm("uninstall", "guardbit", "--wait")
+        kubectl("get", "crd", "quantizedmodels.guardbit.dev")
+        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2, failfast=True)

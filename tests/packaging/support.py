@@ -1,0 +1,38 @@
+"""What the tests of the packaging share: where things are, and how to call the tools that tests/cluster/tools.sh built."""
+import os
+import pathlib
+import subprocess
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = pathlib.Path(os.environ.get("GUARDBIT_TOOLS") or pathlib.Path(
+    os.environ.get("GUARDBIT_CACHE") or pathlib.Path.home() / ".cache/guardbit") / "bin")
+CHART = ROOT / "charts/guardbit"
+
+
+def tool(*command, check=True, **more):
+    """Runs one of the tools, from the root of the repository."""
+    done = subprocess.run([TOOLS / command[0], *map(str, command[1:])], capture_output=True, text=True, cwd=ROOT, **more)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(map(str, command))}: {done.stderr or done.stdout}")
+    return done
+
+
+def documents(text):
+    """The objects in a YAML stream."""
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def kustomize(directory):
+    return documents(tool("testplane", "kubectl", "kustomize", directory).stdout)
+
+
+def helm_template(*values, release="guardbit", namespace="guardbit-system"):
+    """What the chart renders with such values, each as `--set-json` takes it."""
+    flags = [flag for value in values for flag in ("--set-json", value)]
+    return documents(tool("helm", "template", release, CHART, "-n", namespace, *flags).stdout)
+
+
+def of_kind(objects, kind):
+    return [o for o in objects if o["kind"] == kind]

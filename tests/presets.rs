@@ -1,0 +1,209 @@
+//! Presets against the metrics of the projects that they are for: tests/testdata/presets, each with its source.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use guardbit::api::{Guard, Preset, QuantizedModelSpec};
+use guardbit::evidence::presets::{guards, of};
+use guardbit::evidence::{
+    Amounts, ArmSamples, Counts, Cursor, GuardSamples, Matrix, Observed, PartKind, Selection, arm_query,
+    histogram_query,
+};
+use guardbit::simulate::openmetrics;
+use guardbit::simulate::recording::Recording;
+
+/// Time of the first of two scrapes of a fixture, in seconds.
+const START: i64 = 1_780_000_000;
+
+struct Fixture {
+    /// By the name of the family.
+    types: BTreeMap<String, String>,
+    /// What was scraped twice: everything at 0, then the values of the fixture.
+    recording: Recording,
+}
+
+fn fixture(text: &str) -> Fixture {
+    assert!(text.starts_with("# "), "a fixture names its source");
+    let types = text.lines().filter_map(|line| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some((name.to_owned(), kind.to_owned()))
+    });
+    let mut twice = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a sample");
+        let _ = writeln!(twice, "{series} 0 {START}\n{series} {value} {}", START + 15);
+    }
+    Fixture {
+        types: types.collect(),
+        recording: openmetrics::read(&twice).expect("a fixture that can be read"),
+    }
+}
+
+impl Fixture {
+    /// The series that a selector means, all of which must be of this type.
+    fn find(&self, selection: &Selection, kind: &str) -> Matrix {
+        let found = self.recording.find(selection);
+        let matrix = self.recording.range(&found, (START - 1) * 1000, (START + 15) * 1000);
+        assert!(!matrix.series.is_empty(), "{selection:?} selects nothing");
+        for series in &matrix.series {
+            let name = &series.labels["__name__"];
+            let family = name.strip_suffix("_bucket").unwrap_or(name);
+            assert_eq!(self.types.get(family).map(String::as_str), Some(kind), "{name}");
+        }
+        matrix
+    }
+
+    fn counter(&self, selector: &str) -> Matrix {
+        arm_query(selector, &[], 60_000).expect("PromQL can say it");
+        self.find(&Selection::counter(selector, &[vec![]]).expect("a selector"), "counter")
+    }
+
+    fn histogram(&self, selector: &str) -> Matrix {
+        histogram_query(selector, &[], 60_000).expect("PromQL can say it");
+        self.find(
+            &Selection::histogram(selector, &[vec![]]).expect("a selector"),
+            "histogram",
+        )
+    }
+
+    /// What is counted between the two scrapes, on either arm.
+    fn counted(&self, guard: &Guard) -> Observed {
+        let arm = if let Some(p) = &guard.proportion {
+            ArmSamples::Proportion {
+                part: self.counter(p.bad.as_ref().expect("presets count bad events")),
+                total: self.counter(&p.total),
+                kind: PartKind::Bad,
+            }
+        } else if let Some(l) = &guard.latency {
+            ArmSamples::Histogram(self.histogram(&l.histogram))
+        } else {
+            let r = guard.ratio.as_ref().expect("of a kind that presets have");
+            ArmSamples::Ratio {
+                numerator: self.counter(&r.numerator),
+                denominator: self.counter(&r.denominator),
+            }
+        };
+        let samples = GuardSamples {
+            candidate: arm.clone(),
+            baseline: arm,
+        };
+        let advance = Cursor::new(START * 1000).advance(&samples, (START + 15) * 1000, 15_000, &BTreeMap::new());
+        assert_eq!((advance.polls.len(), advance.problem), (1, None));
+        advance.polls.into_iter().next().expect("a poll").observed
+    }
+}
+
+fn errors(n: u64, x: u64) -> Observed {
+    let counts = Counts { n, x };
+    Observed::Proportion {
+        candidate: counts,
+        baseline: counts,
+    }
+}
+
+fn ratio(numerator: f64, denominator: f64) -> Observed {
+    let amounts = Amounts { numerator, denominator };
+    Observed::Ratio {
+        candidate: amounts,
+        baseline: amounts,
+    }
+}
+
+/// Requests of a histogram, and its finite bounds.
+fn histogram(observed: &Observed) -> (u64, usize) {
+    let Observed::Histogram { candidate, baseline } = observed else {
+        panic!("{observed:?}");
+    };
+    assert_eq!(candidate, baseline);
+    (candidate.counts.iter().sum(), candidate.bounds.len())
+}
+
+#[test]
+fn every_selector_finds_series_of_its_type_and_they_are_counted() {
+    let fixtures = [
+        (
+            Preset::VLlm,
+            include_str!("testdata/presets/vllm.prom"),
+            Some(errors(200, 3)),
+            Some((187, 9)),
+        ),
+        (
+            Preset::Tgi,
+            include_str!("testdata/presets/tgi.prom"),
+            Some(errors(184, 4)),
+            Some((180, 6)),
+        ),
+        (
+            Preset::KServe,
+            include_str!("testdata/presets/kserve.prom"),
+            None,
+            Some((180, 5)),
+        ),
+        (
+            Preset::Istio,
+            include_str!("testdata/presets/istio.prom"),
+            Some(errors(188, 2)),
+            Some((180, 6)),
+        ),
+        (
+            Preset::EnvoyGateway,
+            include_str!("testdata/presets/envoy-gateway.prom"),
+            Some(errors(11, 1)),
+            Some((11, 5)),
+        ),
+    ];
+    for (preset, text, expected, latencies) in fixtures {
+        let (fixture, guards) = (fixture(text), of(preset));
+        let counted = |name: &str| {
+            guards
+                .iter()
+                .find(|g| g.name == name)
+                .map(|guard| fixture.counted(guard))
+        };
+        assert_eq!(counted("errors"), expected, "{preset:?}");
+        assert_eq!(counted("latency").as_ref().map(histogram), latencies, "{preset:?}");
+    }
+}
+
+#[test]
+fn servers_without_a_histogram_are_judged_by_their_mean_time() {
+    let triton = fixture(include_str!("testdata/presets/triton.prom"));
+    let counted: Vec<_> = of(Preset::Triton).iter().map(|guard| triton.counted(guard)).collect();
+    assert_eq!(counted, [errors(183, 3), ratio(1_458_000.0, 180.0)]);
+    let llama = fixture(include_str!("testdata/presets/llama-cpp.prom"));
+    let counted: Vec<_> = of(Preset::LlamaCpp).iter().map(|guard| llama.counted(guard)).collect();
+    assert_eq!(counted, [ratio(246.51, 7801.0)]);
+}
+
+fn spec(preset: &str) -> QuantizedModelSpec {
+    let text = include_str!("testdata/fraud-scorer.yaml");
+    let mut model: serde_json::Value = serde_yaml_ng::from_str(text).expect("YAML");
+    model["spec"]["preset"] = preset.into();
+    serde_json::from_value(model["spec"].clone()).expect("a spec")
+}
+
+#[test]
+fn a_guard_that_is_listed_takes_the_place_of_that_of_the_preset() {
+    let mut spec = spec("vLLM");
+    spec.guards.retain(|g| g.name != "latency");
+    let names: Vec<_> = guards(&spec).into_iter().map(|g| g.name).collect();
+    assert_eq!(names, ["errors", "drift", "gpu-memory", "latency"]);
+    assert_eq!(guards(&spec)[0], spec.guards[0]);
+    spec.guards.clear();
+    assert_eq!(guards(&spec), of(Preset::VLlm));
+    spec.preset = None;
+    assert_eq!(guards(&spec), []);
+}
+
+#[test]
+fn a_preset_goes_by_the_name_that_its_project_writes() {
+    for name in ["vLLM", "Triton", "TGI", "KServe", "Istio", "EnvoyGateway", "LlamaCpp"] {
+        let preset = spec(name).preset.expect("a preset");
+        assert_eq!(serde_json::to_value(preset).expect("JSON"), name);
+        for guard in of(preset) {
+            let json = serde_json::to_value(&guard).expect("JSON");
+            let back: Guard = serde_json::from_value(json).expect("what a user could have written");
+            assert_eq!(back, guard);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Models whose guards come from a preset.
+
+use crate::world::{World, spec};
+use guardbit::api::{Action, Preset};
+
+fn actions(world: &World) -> Vec<Action> {
+    world.status.decisions.iter().map(|d| d.action).collect()
+}
+
+#[test]
+fn a_model_with_a_preset_alone_is_judged_by_its_guards() {
+    let mut spec = spec();
+    spec.guards.clear();
+    spec.preset = Some(Preset::VLlm);
+    let mut world = World::new(spec);
+    world.run(900);
+    let promoted = world.status.decisions.iter().find(|d| d.action == Action::Promoted);
+    let why = &promoted.unwrap_or_else(|| panic!("{}", world.transcript)).why;
+    assert!(why.contains("errors: ") && why.contains("latency: "), "{why}");
+}
+
+#[test]
+fn another_preset_in_mid_rollout_is_another_plan() {
+    let mut spec = spec();
+    spec.preset = Some(Preset::KServe);
+    let mut world = World::new(spec);
+    world.run(110);
+    // The model lists a latency guard of its own: nothing changes.
+    world.spec.preset = None;
+    world.generation += 1;
+    world.run(5);
+    assert!(!actions(&world).contains(&Action::PlanChanged), "{}", world.transcript);
+    world.spec.guards.retain(|g| g.name != "latency");
+    world.spec.preset = Some(Preset::Tgi);
+    world.generation += 1;
+    world.run(5);
+    assert!(actions(&world).contains(&Action::PlanChanged), "{}", world.transcript);
+}
