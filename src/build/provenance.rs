@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{Decision, GROUP, Variant};
 use crate::identity;
-use crate::rollout::WorkloadKey;
+use crate::rollout::{RouteDecision, WorkloadKey};
 
 use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};
 
@@ -152,6 +152,19 @@ fn sentence(decision: &Decision) -> String {
         why,
     } = decision;
     format!("{} {action:?} {variant}: {why}", time.0.strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
+
+/// The decision that a route was written with; the inverse of how it is written.
+pub fn decision(annotations: &BTreeMap<String, String>) -> Option<RouteDecision> {
+    let text = annotations.get(&format!("{GROUP}/decision"))?;
+    let (head, why) = text.split_once(": ")?;
+    let [time, action, variant] = head.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    Some(RouteDecision {
+        time: time.parse().ok()?,
+        action: serde_json::from_value(json!(action)).ok()?,
+        variant: variant.to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 /// The drift figures that a decision rested on, as its sentence gives them.

@@ -146,7 +146,7 @@ impl Failures {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(model.uid().unwrap_or_default()).or_default();
         *count = count.saturating_add(1);
-        BACKOFF.0.saturating_mul(1 << (*count - 1).min(10)).min(BACKOFF.1)
+        backoff(*count, model.read().map_or(BACKOFF.1, |model| interval(&model)))
     }
 
     fn clear(&self, model: &KeptModel) {
@@ -155,6 +155,18 @@ impl Failures {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&model.uid().unwrap_or_default());
     }
+}
+
+/// How long to wait after the n-th failure in a row; never longer than to the next look at the metrics: whatever else cannot
+/// be written, a candidate that turns harmful is to be seen, and lowering it comes first.
+fn backoff(count: u32, interval: Duration) -> Duration {
+    let grown = BACKOFF.0.saturating_mul(1 << count.saturating_sub(1).min(10));
+    grown.min(BACKOFF.1).min(interval.max(BACKOFF.0))
+}
+
+/// Time between two looks at the metrics.
+fn interval(model: &QuantizedModel) -> Duration {
+    Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs())
 }
 
 /// Tells once when every model that was there at the start has been looked at.
@@ -183,7 +195,7 @@ impl FirstLooks {
 async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
     ctx.looked.begin(kept);
     let result = match kept.read() {
-        Ok(model) => reconcile(&model, ctx).await,
+        Ok(model) => reconcile(&ctx.memory.latest(model), ctx).await,
         Err(error) => Err(error.into()),
     };
     if result.is_err() {
@@ -260,7 +272,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
     if cluster.settling {
         return Ok(Action::requeue(again.min(soon)));
     }
-    let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+    let interval = interval(model);
     let since_look = begun.elapsed();
     let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
     Ok(Action::requeue(if again == interval {
@@ -307,7 +319,7 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
             apply.all().await?;
         }
     }
-    record::events(ctx, model, plan).await;
+    record::events(ctx, model, plan);
     Ok(())
 }
 
@@ -337,6 +349,20 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_tried_again_ever_later_and_no_later_than_the_next_look_is_due() {
+        let waits =
+            |interval: u64| [1, 2, 3, 8, u32::MAX].map(|n| backoff(n, Duration::from_secs(interval)).as_millis());
+        assert_eq!(waits(3_600), [500, 1_000, 2_000, 60_000, 60_000]);
+        assert_eq!(waits(15), [500, 1_000, 2_000, 15_000, 15_000]);
+        assert_eq!(waits(1), [500, 1_000, 1_000, 1_000, 1_000]);
+        assert_eq!(
+            waits(0),
+            [500, 500, 500, 500, 500],
+            "an interval that cannot be read is no hot loop"
+        );
+    }
 
     #[test]
     fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {

@@ -19,10 +19,13 @@ pub mod observation;
 pub mod plan;
 mod split;
 mod trial;
+mod unrecorded;
 mod warm_up;
 
 pub use listen::guard_status;
-pub use observation::{EvidenceProblem, Marks, ModelSeen, Observation, RouteSeen, Workload, WorkloadKey};
+pub use observation::{
+    EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
+};
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use trial::{Ask, AskedArm, GuardQuery, watch};
 

@@ -3,6 +3,7 @@
 mod conditions;
 mod deadlines;
 mod golden;
+mod interrupted;
 mod kstatus;
 mod natives;
 mod presets;

@@ -1,0 +1,53 @@
+//! Harm that was acted on and is not on record. Lowering waits for nothing, so the route is written before the status; when
+//! guardbit dies in between, or the status cannot be written, the route alone knows. What was found is put on record by the
+//! next look, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a crash.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{Action, RevisionRef};
+
+use super::look::Look;
+
+/// What was found.
+pub(super) struct Harm {
+    pub(super) guard: String,
+    pub(super) message: String,
+}
+
+impl Look<'_> {
+    /// The harm that a revision does: what the guards find now, or what was found and acted on before.
+    pub(super) fn harm(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
+        let found = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config));
+        let found = found.map(|report| Harm {
+            guard: report.name,
+            message: report.message,
+        });
+        found.or_else(|| self.unrecorded(revision, action))
+    }
+
+    /// The harm for which traffic was taken from a revision by this action, if that is not on record.
+    fn unrecorded(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
+        let done = self.seen.route.decision.as_ref()?;
+        let decisions = &self.seen.model.status.decisions;
+        let on_record = decisions.iter().any(|d| {
+            d.action == done.action && d.variant == done.variant && d.time.0.as_second() == done.time.as_second()
+        });
+        let last = decisions.last().map_or(Timestamp::MIN, |d| d.time.0);
+        if done.action != action
+            || done.variant != revision.variant
+            || on_record
+            || done.time.as_second() < last.as_second()
+        {
+            return None;
+        }
+        // The sentence of a guard begins with its name; that of a fallback says first where traffic went.
+        let message = match action {
+            Action::FellBack => done.why.split_once(": ")?.1,
+            _ => &done.why,
+        };
+        Some(Harm {
+            guard: message.split_once(": ")?.0.to_owned(),
+            message: message.to_owned(),
+        })
+    }
+}
