@@ -10,6 +10,7 @@ pub mod build;
 pub mod cli;
 pub mod controller;
 pub mod evidence;
+pub mod foresight;
 pub mod identity;
 pub mod judge;
 pub mod rollout;

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, crds, run, simulate};
+use guardbit::cli::{Cli, Command, crds, plan, run, simulate};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Plan(args) => plan::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
         Command::Crds => match crds::yaml() {

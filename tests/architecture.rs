@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("identity", &["api"]),
     ("evidence", &["api"]),
@@ -12,16 +12,45 @@ const MAY_NAME: [(&str, &[&str]); 10] = [
     ("rollout", &["api", "identity", "evidence", "judge"]),
     ("build", &["api", "identity", "rollout"]),
     ("simulate", &["api", "evidence", "judge", "rollout"]),
+    ("foresight", &["api", "evidence", "judge", "rollout"]),
     ("telemetry", &["api"]),
     (
         "controller",
-        &["api", "identity", "evidence", "rollout", "build", "telemetry"],
+        &[
+            "api",
+            "identity",
+            "evidence",
+            "rollout",
+            "foresight",
+            "build",
+            "telemetry",
+        ],
     ),
-    ("cli", &["api", "controller", "evidence", "simulate", "telemetry"]),
+    (
+        "cli",
+        &[
+            "api",
+            "controller",
+            "evidence",
+            "foresight",
+            "rollout",
+            "simulate",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 7] = ["api", "identity", "evidence", "judge", "rollout", "build", "simulate"];
+const PURE: [&str; 8] = [
+    "api",
+    "identity",
+    "evidence",
+    "judge",
+    "rollout",
+    "foresight",
+    "build",
+    "simulate",
+];
 
 /// What a pure module would need to be impure.
 const IMPURE: [&str; 12] = [

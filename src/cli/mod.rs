@@ -1,7 +1,9 @@
 //! The command line: arguments in, library calls out.
 
 pub mod crds;
+mod measure;
 mod model;
+pub mod plan;
 pub mod run;
 pub mod simulate;
 
@@ -21,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Look ahead: how long will a rollout take, and what will it find?
+    Plan(plan::PlanArgs),
     /// Run the controller.
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?

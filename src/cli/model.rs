@@ -9,8 +9,27 @@ use crate::api::{GROUP, QuantizedModelSpec};
 /// A model as it stands in a file.
 #[derive(Debug, Deserialize)]
 pub struct ModelFile {
+    #[serde(default)]
+    metadata: Named,
     /// What is wanted.
     pub spec: QuantizedModelSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    name: String,
+}
+
+impl ModelFile {
+    /// Its name; that of the model in its registry where there is none.
+    pub fn name(&self) -> &str {
+        if self.metadata.name.is_empty() {
+            &self.spec.model.name
+        } else {
+            &self.metadata.name
+        }
+    }
 }
 
 /// The first `QuantizedModel` among the documents of a YAML file, with its defaults filled in.

@@ -248,7 +248,9 @@ pub(super) fn read<R: DeserializeOwned>(
     expected: &'static str,
     hint: &'static str,
 ) -> Result<(R, Vec<String>), SampleError> {
-    let answer: Answer<R> = match serde_json::from_slice(body) {
+    // JSON is UTF-8 throughout; the parser looks only at the strings that are wanted.
+    let text = std::str::from_utf8(body).map_err(|_| not_json(body))?;
+    let answer: Answer<R> = match serde_json::from_str(text) {
         Ok(answer) => answer,
         Err(error) => return Err(explain(body, &error, expected, hint)),
     };
@@ -291,17 +293,20 @@ pub(super) fn read<R: DeserializeOwned>(
     Ok((result, remarks))
 }
 
+fn not_json(body: &[u8]) -> SampleError {
+    let start = String::from_utf8_lossy(body.get(..200).unwrap_or(body));
+    SampleError::NotJson {
+        start: start.chars().take(60).collect(),
+    }
+}
+
 /// The typed reading failed: tells why, looking only at the envelope.
 fn explain(body: &[u8], error: &serde_json::Error, expected: &'static str, hint: &'static str) -> SampleError {
     if error.is_eof() && body.iter().any(|byte| !byte.is_ascii_whitespace()) {
         return SampleError::Truncated { bytes: body.len() };
     }
     if error.is_syntax() || error.is_eof() {
-        let start: String = String::from_utf8_lossy(body.get(..200).unwrap_or(body))
-            .chars()
-            .take(60)
-            .collect();
-        return SampleError::NotJson { start };
+        return not_json(body);
     }
     match serde_json::from_slice::<Answer<IgnoredAny>>(body) {
         Ok(Answer {

@@ -75,7 +75,7 @@ impl Look<'_> {
         };
         let declared = self.spec.rollout.holdout;
         if compared {
-            declared.max(weight.min((100 - weight) / 2))
+            control_weight(declared, weight)
         } else {
             declared
         }
@@ -396,4 +396,10 @@ impl Look<'_> {
         arms.sort_by_key(|arm| arm.role);
         arms
     }
+}
+
+/// Percent that the control arm gets beside a candidate of `weight` percent where something is compared with it, out of
+/// the `declared` holdout: as much as the candidate, where stable can spare it.
+pub fn control_weight(declared: i32, weight: i32) -> i32 {
+    declared.max(weight.min((100 - weight) / 2))
 }

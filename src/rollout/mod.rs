@@ -22,12 +22,13 @@ mod trial;
 mod unrecorded;
 mod warm_up;
 
+pub use capacity::control_weight;
 pub use listen::guard_status;
 pub use observation::{
     EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
-pub use trial::{Ask, AskedArm, GuardQuery, watch};
+pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
 use crate::api::QuantizedModelSpec;
 use crate::api::validate::{self, SpecProblem};

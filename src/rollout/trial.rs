@@ -105,25 +105,60 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, status: &QuantizedModelStatus)
             candidate: rollout.candidate.clone(),
             baseline: if new_reference { reference } else { Some(stable) },
             reference: if new_reference { None } else { status.reference.clone() },
-            regime: Regime::Rollout {
-                false_rollback: spec.rollout.false_rollback.value().unwrap_or(0.05),
-                false_promotion: spec.rollout.false_promotion.value().unwrap_or(0.05),
-            },
+            regime: rollout_regime(spec),
             epoch: rollout.plan_digest.clone(),
         });
     }
     // Stable full precision has nothing to be compared with, and nothing to fall back to.
     let control = reference.filter(|r| *r != stable)?;
-    let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
     Some(Match {
         epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
-        regime: Regime::Guarding {
-            polls_between_false_alarms: (FALSE_ALARM_MILLIS / interval).max(2.0),
-        },
+        regime: guarding_regime(spec),
     })
+}
+
+fn rollout_regime(spec: &QuantizedModelSpec) -> Regime {
+    Regime::Rollout {
+        false_rollback: spec.rollout.false_rollback.value().unwrap_or(0.05),
+        false_promotion: spec.rollout.false_promotion.value().unwrap_or(0.05),
+    }
+}
+
+fn guarding_regime(spec: &QuantizedModelSpec) -> Regime {
+    let interval = spec.rollout.interval.millis().unwrap_or(15_000).max(1) as f64;
+    Regime::Guarding {
+        polls_between_false_alarms: (FALSE_ALARM_MILLIS / interval).max(2.0),
+    }
+}
+
+/// When guards are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A candidate that is compared with stable and the reference climbs.
+    Rollout,
+    /// What was promoted is compared with the holdout.
+    Guarding,
+}
+
+/// The guards of a spec as they are judged, for whoever looks ahead of a rollout.
+pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
+    let arm = RevisionRef::default();
+    suite_config(
+        spec,
+        &Match {
+            candidate: arm.clone(),
+            baseline: Some(arm.clone()),
+            reference: Some(arm),
+            regime: match stage {
+                Stage::Rollout => rollout_regime(spec),
+                Stage::Guarding => guarding_regime(spec),
+            },
+            epoch: String::new(),
+        },
+    )
 }
 
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.

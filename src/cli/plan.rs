@@ -1,0 +1,160 @@
+//! `guardbit plan`: what a rollout will take, before it runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::api::validate::problems;
+use crate::evidence::ArmMatcher;
+use crate::evidence::promql::parse_matchers;
+use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
+use crate::rollout::{Stage, guards_of};
+
+use super::measure::{Measure, Server};
+use super::model;
+
+/// Flags of `guardbit plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// File with a QuantizedModel.
+    #[arg(short, long)]
+    filename: PathBuf,
+    /// Requests per second of the whole route.
+    #[arg(long, value_parser = positive, required_unless_present = "prometheus", conflicts_with = "prometheus")]
+    rps: Option<f64>,
+    /// Share of the baseline's requests that fail, such as 0.5%; for guards that are not measured.
+    #[arg(long, default_value = "0.5%", value_parser = share)]
+    error_rate: f64,
+    /// Prometheus to measure the traffic of the past hour from, through the guards' own selectors.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+    /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
+    #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
+    arm: Option<Matchers>,
+    /// Seconds between two scrapes, where that is longer than rollout.interval; measured with --prometheus.
+    #[arg(long, value_parser = positive)]
+    scrape_interval: Option<f64>,
+    /// Seconds of computing; more of them make the Monte-Carlo error smaller.
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    seconds: f64,
+    /// Runs of each scene at the most.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// Matchers of one arm.
+#[derive(Clone, Debug)]
+struct Matchers(Vec<ArmMatcher>);
+
+fn matchers(text: &str) -> Result<Matchers, String> {
+    parse_matchers(text).map(Matchers).map_err(|e| e.to_string())
+}
+
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("write a number above 0".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match crate::api::Fraction::from(text).value() {
+        Ok(value) if value < 1.0 => Ok(value),
+        _ => Err("write a share below 1, such as 0.5%".to_owned()),
+    }
+}
+
+/// The JSON output: its fields are only ever added to.
+#[derive(Serialize)]
+struct Document<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    forecast: &'a Forecast,
+}
+
+/// Prints the forecast; fails if there is none.
+pub fn start(args: &PlanArgs) -> ExitCode {
+    match run(args) {
+        Ok(text) => {
+            println!("{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("guardbit: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &PlanArgs) -> Result<String, String> {
+    let file = model::read(&args.filename)?;
+    let spec = &file.spec;
+    let found = problems(spec);
+    if !found.is_empty() {
+        let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+        return Err(format!("{}: {}", args.filename.display(), lines.join("; ")));
+    }
+    let guards = guards_of(spec, Stage::Rollout);
+    let (traffic, scrape) = match (&args.prometheus, args.rps) {
+        (Some(url), _) => {
+            let arm = args.arm.as_ref().map_or(&[][..], |Matchers(m)| m);
+            let measured = Measure::take(&Server::new(url), spec, arm)?;
+            let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
+            if traffic.per_second() <= 0.0 {
+                return Err(format!(
+                    "{url} has no events of any guard in the past hour: {}; check the selectors and --arm, or say --rps",
+                    measured.told()
+                ));
+            }
+            (traffic, args.scrape_interval.or(measured.scrape))
+        }
+        (None, rps) => (
+            Traffic::assumed(&guards, rps.unwrap_or_default(), args.error_rate),
+            args.scrape_interval,
+        ),
+    };
+    let question = Question {
+        spec,
+        traffic: &traffic,
+        scrape: scrape.unwrap_or(0.0),
+    };
+    let forecast = on_all_cores(Duration::from_secs_f64(args.seconds), args.runs, |budget| {
+        forecast(&question, budget)
+    });
+    let name = file.name();
+    match args.output {
+        Output::Table => Ok(report::table(name, &forecast)),
+        Output::Json => {
+            let document = Document {
+                model: name,
+                forecast: &forecast,
+            };
+            serde_json::to_string_pretty(&document).map_err(|e| e.to_string())
+        }
+    }
+}
+
+/// Works for about as long as `time` says.
+pub(super) fn on_all_cores<T>(time: Duration, runs: u64, work: impl FnOnce(&Budget<'_>) -> T) -> T {
+    let begun = Instant::now();
+    work(&Budget {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        runs,
+        used: &|| begun.elapsed().as_secs_f64() / time.as_secs_f64(),
+    })
+}

@@ -1,0 +1,26 @@
+//! Foresight: what a rollout will take, before it runs. Pure; no clock, no IO.
+//!
+//! Every figure is a count over many runs of the *real* judge on drawn traffic (Monte-Carlo), with the error of that count
+//! beside it; nothing is approximated by a formula that nobody checked. Owns how traffic is imagined and what is asked of
+//! it; must not judge (that is `judge`) nor know where traffic figures come from.
+
+mod forecast;
+mod headline;
+mod normal;
+mod pool;
+mod random;
+mod remedy;
+pub mod report;
+mod scene;
+mod times;
+mod traffic;
+
+pub use forecast::{
+    Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, LatencyScale, Missed, Problem, Question, Remedy, StepOutlook,
+    forecast, latency_scales,
+};
+pub use headline::headline;
+pub use pool::Budget;
+pub use scene::{End, Goal, Held, Run, Scene, Split};
+pub use times::{Times, clock};
+pub use traffic::{Effect, Shape, Stream, Tail, Traffic, percent};

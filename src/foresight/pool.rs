@@ -1,0 +1,104 @@
+//! Many runs of many scenes on all cores, for as long as the caller says.
+//!
+//! Runs of a scene have the seeds 0, 1, 2 … without a gap, so that the result depends on their number alone. Work is shared
+//! out evenly: the scene with the least of it comes next. How time passes is the caller's to know.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::judge::GuardConfig;
+
+use super::scene::{Run, Scene};
+
+/// How much may be spent.
+pub struct Budget<'a> {
+    /// Threads; at least one.
+    pub threads: usize,
+    /// Runs of a scene at the most.
+    pub runs: u64,
+    /// Which share of the time is used up: 1 or more ends the work.
+    pub used: &'a (dyn Fn() -> f64 + Sync),
+}
+
+/// Runs that are made of a scene however little time there is: less would say nothing.
+const LEAST: u64 = 12;
+
+/// What is open and done of one scene.
+struct Progress {
+    taken: u64,
+    work: f64,
+    runs: Vec<(u64, Run)>,
+}
+
+impl Budget<'_> {
+    /// The runs of each scene, in the order of their seeds; `until` is the share of the time at which they end.
+    pub(super) fn run(&self, scenes: &[Scene<'_>], until: f64) -> Vec<Vec<Run>> {
+        let fresh = || Progress {
+            taken: 0,
+            work: 0.0,
+            runs: Vec::new(),
+        };
+        let progress = Mutex::new(scenes.iter().map(|_| fresh()).collect::<Vec<_>>());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    while let Some((at, seed)) = self.next(&progress, until) {
+                        let run = scenes[at].run(seed);
+                        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                        progress[at].work += work(&scenes[at], &run) - guess(&progress[at]);
+                        progress[at].runs.push((seed, run));
+                    }
+                });
+            }
+        });
+        let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        progress
+            .into_iter()
+            .map(|mut scene| {
+                scene.runs.sort_by_key(|(seed, _)| *seed);
+                scene.runs.into_iter().map(|(_, run)| run).collect()
+            })
+            .collect()
+    }
+
+    /// The next scene and seed.
+    fn next(&self, progress: &Mutex<Vec<Progress>>, until: f64) -> Option<(usize, u64)> {
+        let limit = if (self.used)() < until {
+            self.runs
+        } else {
+            LEAST.min(self.runs)
+        };
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = progress.iter_mut().enumerate().filter(|(_, scene)| scene.taken < limit);
+        let (at, scene) = open.min_by(|(_, a), (_, b)| {
+            let first = |scene: &Progress| scene.taken >= LEAST;
+            first(a).cmp(&first(b)).then(a.work.total_cmp(&b.work))
+        })?;
+        let seed = scene.taken;
+        scene.taken += 1;
+        scene.work += guess(scene);
+        Some((at, seed))
+    }
+}
+
+/// What a run that is under way will cost: as much as those before.
+fn guess(scene: &Progress) -> f64 {
+    scene.work / scene.taken.max(1) as f64
+}
+
+/// What a run has cost, in looks at one share of bad events.
+fn work(scene: &Scene<'_>, run: &Run) -> f64 {
+    let guards = scene
+        .guards
+        .guards
+        .iter()
+        .filter(|(name, _)| scene.only.is_none_or(|only| only == *name));
+    let cost: f64 = guards
+        .map(|(_, guard)| match guard {
+            GuardConfig::Ratio { .. } | GuardConfig::Query { .. } => 0.1,
+            GuardConfig::Proportion { .. } => 1.0,
+            GuardConfig::Latency { .. } => 4.0,
+            GuardConfig::Fidelity { .. } => 20.0,
+        })
+        .sum();
+    cost * (1.0 + run.at / scene.poll)
+}

@@ -1,0 +1,244 @@
+//! What would make a rollout decide in time: found by search, and each value tried by running the rollout with it.
+
+use crate::api::{Guard, QuantizedModelSpec};
+use crate::rollout::{Stage, guards_of};
+
+use super::forecast::{Missed, Problem, Question, Remedy, Stagecraft, TOO_MANY, share};
+use super::pool::Budget;
+use super::scene::{End, Goal, Run, Scene};
+use super::times::{Times, clock};
+
+/// Weights that are proposed, in percent. Beyond half of the traffic the baseline is what lacks.
+const WEIGHTS: [i32; 10] = [2, 5, 10, 15, 20, 25, 30, 35, 40, 50];
+
+/// Absolute tolerances and distances that are proposed.
+const SHARES: [&str; 9] = ["0.2%", "0.5%", "1%", "2%", "3%", "5%", "10%", "15%", "20%"];
+
+/// How many times the deadline a rollout is followed, to tell how long it would take.
+const FOLLOWED: f64 = 16.0;
+
+/// Why a rollout misses its deadline, and what helps; `climb` are runs that show it.
+pub(super) fn problem(
+    stage: &Stagecraft<'_>,
+    budget: &Budget<'_>,
+    control_arm: bool,
+    candidates: &[String],
+    climb: &[Run],
+) -> Problem {
+    let open: Vec<&Run> = climb.iter().filter(|run| run.end == End::Open).collect();
+    let steps = &stage.spec.rollout.steps;
+    // The step that most of them did not leave.
+    let step = (0..steps.len())
+        .max_by_key(|step| open.iter().filter(|run| run.raised.len() == *step).count())
+        .unwrap_or(0);
+    let names: Vec<&String> = stage.guards.guards.keys().collect();
+    let lacking = |guard: &usize| open.iter().filter(|run| run.unsure.get(*guard) == Some(&true)).count();
+    let guard = (0..names.len()).rev().max_by_key(lacking).unwrap_or(0);
+    let name = names.get(guard).map_or_else(String::new, |name| (*name).clone());
+    let (weight, deadline) = (steps[step].weight, stage.deadline);
+    let horizon = FOLLOWED * deadline;
+    let followed = budget.run(
+        &[
+            Scene {
+                only: Some(&name),
+                ..stage.at(weight, control_arm, Goal::Health, horizon)
+            },
+            stage.climb(control_arm, horizon),
+        ],
+        0.75,
+    );
+    let needed = Times::of(followed[0].iter().map(|run| run.healthy[guard]), horizon);
+    let takes = match needed.median {
+        Some(median) => clock(median),
+        None => format!("more than {}", clock(horizon)),
+    };
+    let remedies: Vec<Remedy> = [
+        by_weight(stage, budget, control_arm, step),
+        by_tolerance(stage, budget, control_arm, &name),
+        by_deadline(stage, control_arm, &followed[1]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut sentence = format!(
+        "at {} rps the {weight}% step needs {takes} to show health of {name}; the deadline is {}: ",
+        figure(stage.traffic.per_second()),
+        stage.spec.rollout.deadline
+    );
+    sentence.push_str(&advice(&remedies, weight));
+    Problem {
+        candidates: candidates.to_vec(),
+        step,
+        guard: name,
+        sentence,
+        remedies,
+    }
+}
+
+fn advice(remedies: &[Remedy], weight: i32) -> String {
+    if remedies.is_empty() {
+        return format!(
+            "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself; send it more traffic, or leave the guard out"
+        );
+    }
+    let what = remedies.iter().map(|remedy| {
+        let field = remedy.field.rsplit('.').next().unwrap_or_default();
+        let field = match field {
+            "weight" => "the weight",
+            "deadline" => "the deadline",
+            "maxTotalVariation" => "maxTotalVariation",
+            _ => "the tolerance",
+        };
+        let percent = if field == "the weight" { "%" } else { "" };
+        format!("{field} to {}{percent}", remedy.value)
+    });
+    let what: Vec<String> = what.collect();
+    format!("raise {}", what.join(", or "))
+}
+
+/// Requests per second, with the digits that matter.
+pub(super) fn figure(value: f64) -> String {
+    if value >= 9.95 {
+        format!("{value:.0}")
+    } else if value >= 0.0995 {
+        let text = format!("{value:.1}");
+        text.strip_suffix(".0").unwrap_or(&text).to_owned()
+    } else {
+        let digits = (1.0 - value.max(1e-9).log10().floor()) as usize;
+        format!("{value:.digits$}").trim_end_matches('0').to_owned()
+    }
+}
+
+/// How many rollouts miss the deadline with a changed spec.
+fn misses(
+    stage: &Stagecraft<'_>,
+    budget: &Budget<'_>,
+    spec: &QuantizedModelSpec,
+    control_arm: bool,
+) -> (Missed, usize) {
+    let question = Question {
+        spec,
+        traffic: stage.traffic,
+        scrape: stage.look,
+    };
+    let changed = Stagecraft {
+        guards: guards_of(spec, Stage::Rollout),
+        ..Stagecraft::new(&question)
+    };
+    let runs = budget.run(&[changed.climb(control_arm, changed.deadline)], 1.0);
+    (share(&runs[0], End::Open), runs[0].len())
+}
+
+/// The first of `values`, in which later ones are more lenient, with which the rollout decides.
+fn least<T: Copy>(
+    values: &[T],
+    stage: &Stagecraft<'_>,
+    budget: &Budget<'_>,
+    control_arm: bool,
+    change: impl Fn(&mut QuantizedModelSpec, T),
+) -> Option<(T, Missed, usize)> {
+    let with = |value: T| {
+        let mut spec = stage.spec.clone();
+        change(&mut spec, value);
+        misses(stage, budget, &spec, control_arm)
+    };
+    let (mut low, mut high, mut found) = (0, values.len(), None);
+    while low < high {
+        let middle = (low + high) / 2;
+        let (missed, runs) = with(values[middle]);
+        if missed.share <= TOO_MANY {
+            (high, found) = (middle, Some((values[middle], missed, runs)));
+        } else {
+            low = middle + 1;
+        }
+    }
+    found
+}
+
+fn by_weight(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, step: usize) -> Option<Remedy> {
+    let now = stage.spec.rollout.steps[step].weight;
+    let most = 99 - stage.spec.rollout.holdout;
+    let values: Vec<i32> = WEIGHTS.into_iter().filter(|w| *w > now && *w <= most).collect();
+    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, weight| {
+        // Steps before it, and after it, keep rising.
+        for (i, step_spec) in spec.rollout.steps.iter_mut().enumerate() {
+            if i == step || (i > step && step_spec.weight < weight) {
+                step_spec.weight = weight;
+            }
+        }
+    })?;
+    Some(Remedy {
+        field: format!("spec.rollout.steps[{step}].weight"),
+        value: value.to_string(),
+        missed,
+        runs,
+    })
+}
+
+fn by_tolerance(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, guard: &str) -> Option<Remedy> {
+    let of = |spec: &QuantizedModelSpec| spec.guards.iter().position(|g| g.name == guard);
+    let at = of(stage.spec)?;
+    let (field, now) = tolerance(&stage.spec.guards[at])?;
+    let value_of = |text: &str| crate::api::Fraction::from(text).value().unwrap_or(0.0);
+    let values: Vec<&str> = SHARES
+        .into_iter()
+        .filter(|text| value_of(text) > now * (1.0 + 1e-9))
+        .collect();
+    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, value| {
+        loosen(&mut spec.guards[at], value);
+    })?;
+    Some(Remedy {
+        field: format!("spec.guards[{at}].{field}"),
+        value: value.to_owned(),
+        missed,
+        runs,
+    })
+}
+
+/// The field that is loosened, and its share now.
+fn tolerance(guard: &Guard) -> Option<(&'static str, f64)> {
+    let absolute = |t: &crate::api::ToleranceSpec| t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0);
+    if let Some(p) = &guard.proportion {
+        Some(("proportion.tolerance.absolute", absolute(&p.tolerance)))
+    } else if let Some(l) = &guard.latency {
+        Some(("latency.tolerance.absolute", absolute(&l.tolerance)))
+    } else {
+        let f = guard.fidelity.as_ref()?;
+        Some(("fidelity.maxTotalVariation", f.max_total_variation.value().ok()?))
+    }
+}
+
+fn loosen(guard: &mut Guard, value: &str) {
+    if let Some(p) = &mut guard.proportion {
+        p.tolerance.absolute = Some(value.into());
+    } else if let Some(l) = &mut guard.latency {
+        l.tolerance.absolute = Some(value.into());
+    } else if let Some(f) = &mut guard.fidelity {
+        f.max_total_variation = value.into();
+    }
+}
+
+/// The deadline by which nine of ten are decided, as the runs that were followed on show it.
+fn by_deadline(stage: &Stagecraft<'_>, control_arm: bool, followed: &[Run]) -> Option<Remedy> {
+    let horizon = FOLLOWED * stage.deadline;
+    let ended = |run: &Run| (run.end != End::Open).then_some(run.at);
+    let p90 = Times::of(followed.iter().map(ended), horizon).p90?;
+    // Polls are taken together over a long time; one of them more is on the safe side.
+    let needed = p90 + stage.climb(control_arm, horizon).poll;
+    let unit = if needed > 2.0 * 3_600.0 { 3_600.0 } else { 60.0 };
+    let value = (needed / unit).ceil();
+    let late = followed
+        .iter()
+        .filter(|run| ended(run).is_none_or(|at| at > value * unit))
+        .count();
+    let share = late as f64 / followed.len().max(1) as f64;
+    Some(Remedy {
+        field: "spec.rollout.deadline".to_owned(),
+        value: format!("{value:.0}{}", if unit == 60.0 { "m" } else { "h" }),
+        missed: Missed {
+            share,
+            error: super::times::share_error(share, followed.len()),
+        },
+        runs: followed.len(),
+    })
+}

@@ -1,0 +1,205 @@
+//! One imagined rollout: the real guards on drawn traffic.
+//!
+//! The judge is the real one (`judge::Suite`): it finds harm and health, and says what a step waits for. Of the rollout core
+//! only the clock is left where capacity is always ready: a hold, then the next weight, and a deadline. That part is
+//! repeated here, because a rollout through `decide` writes and reads its whole state at every look, and a forecast takes
+//! hundreds of thousands of looks; a test holds the two against each other on the same traffic.
+
+use crate::api::Verdict;
+use crate::evidence::Poll;
+use crate::judge::{GuardConfig, Suite, SuiteConfig};
+
+use super::random::Random;
+use super::traffic::{Effect, Traffic};
+
+/// Shares of the traffic, each in `[0, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Split {
+    /// The arm on trial.
+    pub candidate: f64,
+    /// What its errors and latency are compared with.
+    pub baseline: f64,
+    /// What its outputs are compared with; the baseline itself, or an arm beside it.
+    pub reference: f64,
+}
+
+/// A weight that is held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// Who gets how much meanwhile.
+    pub split: Split,
+    /// How long at least, in seconds.
+    pub hold: f64,
+}
+
+/// What a run is for: it ends there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Promotion, after all steps.
+    Promotion,
+    /// Each guard has shown health once, at the one weight that is held.
+    Health,
+    /// Harm is found.
+    Harm,
+}
+
+/// What is imagined.
+#[derive(Clone, Debug)]
+pub struct Scene<'a> {
+    /// The guards.
+    pub guards: &'a SuiteConfig,
+    /// What they count.
+    pub traffic: &'a Traffic,
+    /// The weights; at least one.
+    pub steps: Vec<Held>,
+    /// The shares of the hour before.
+    pub before: Split,
+    /// Seconds between two looks.
+    pub poll: f64,
+    /// When it ends at the latest, in seconds.
+    pub horizon: f64,
+    /// The guard that a candidate is worse for, and by how much.
+    pub effect: Option<(&'a str, Effect)>,
+    /// The only guard that gets data; all of them where left out. Evidence of the others is then that of no data.
+    pub only: Option<&'a str>,
+    /// Where it ends.
+    pub goal: Goal,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its goal was health or promotion, and it was reached.
+    Healthy,
+    /// Harm was found.
+    Harmful,
+    /// Neither by the horizon.
+    Open,
+}
+
+/// One run. Times are seconds from the first weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// When.
+    pub at: f64,
+    /// When each guard first was healthy, in the order of their names.
+    pub healthy: Vec<Option<f64>>,
+    /// When each step ended, as far as the run came.
+    pub raised: Vec<f64>,
+    /// The guards that were not healthy when the run ended, in the order of their names.
+    pub unsure: Vec<bool>,
+}
+
+/// What the baseline did before the trial: as far back as the controller looks, in seconds.
+const HISTORY: f64 = 3_600.0;
+
+impl Scene<'_> {
+    /// One run; the same for the same seed.
+    pub fn run(&self, seed: u64) -> Run {
+        let mut random = Random::new(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5851_f42d_4c95_7f2d);
+        let mut suite = self.after_an_hour(&mut random);
+        let mut run = Run {
+            end: End::Open,
+            at: 0.0,
+            healthy: vec![None; self.guards.guards.len()],
+            raised: Vec::new(),
+            unsure: vec![true; self.guards.guards.len()],
+        };
+        let (mut step, mut since) = (0, 0.0);
+        let polls = (self.horizon / self.poll).ceil() as i64;
+        for t in 1..=polls {
+            run.at = t as f64 * self.poll;
+            self.look(&mut random, &mut suite, t, self.steps[step].split);
+            if suite.harmful(self.guards).is_some() {
+                run.end = End::Harmful;
+                return run;
+            }
+            if self.goal == Goal::Harm {
+                continue;
+            }
+            let mut all = true;
+            for (i, report) in suite.reports(self.guards).into_iter().enumerate() {
+                run.unsure[i] = report.verdict != Verdict::Healthy && self.asks(&report.name);
+                all &= !run.unsure[i];
+                if report.verdict == Verdict::Healthy {
+                    run.healthy[i].get_or_insert(run.at);
+                }
+            }
+            if self.goal == Goal::Health {
+                let each_once = run
+                    .healthy
+                    .iter()
+                    .zip(self.guards.guards.keys())
+                    .all(|(at, name)| at.is_some() || !self.asks(name));
+                if each_once {
+                    run.end = End::Healthy;
+                    return run;
+                }
+                continue;
+            }
+            let held = run.at - since >= self.steps[step].hold - 1e-6;
+            if !held || !suite.step_waits_for(self.guards).is_empty() {
+                continue;
+            }
+            if step + 1 < self.steps.len() {
+                step += 1;
+                since = run.at;
+                run.raised.push(run.at);
+                suite.mark_step();
+            } else if all {
+                run.end = End::Healthy;
+                run.raised.push(run.at);
+                return run;
+            }
+        }
+        run
+    }
+
+    fn asks(&self, guard: &str) -> bool {
+        self.only.is_none_or(|only| only == guard)
+    }
+
+    /// The guards as a trial finds them: they know the baseline's past hour.
+    fn after_an_hour(&self, random: &mut Random) -> Suite {
+        let mut suite = Suite::default();
+        let polls = (HISTORY / self.poll).floor() as usize;
+        for (name, guard) in &self.guards.guards {
+            let Some(stream) = self.traffic.streams.get(name).filter(|_| self.asks(name)) else {
+                continue;
+            };
+            let shares = (0.0, of_baseline(guard, self.before));
+            let history: Vec<_> = (0..polls)
+                .map(|_| stream.draw(random, self.poll, shares, None))
+                .collect();
+            suite.recall(self.guards, name, &history);
+        }
+        suite
+    }
+
+    fn look(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Split) {
+        for (name, guard) in &self.guards.guards {
+            let Some(stream) = self.traffic.streams.get(name).filter(|_| self.asks(name)) else {
+                continue;
+            };
+            let effect = self.effect.filter(|(worse, _)| worse == name).map(|(_, effect)| effect);
+            let shares = (split.candidate, of_baseline(guard, split));
+            let poll = Poll {
+                from: t - 1,
+                through: t,
+                observed: stream.draw(random, self.poll, shares, effect),
+            };
+            suite.observe(self.guards, name, &poll);
+        }
+    }
+}
+
+/// Share of the traffic that a guard compares with.
+pub(super) fn of_baseline(guard: &GuardConfig, split: Split) -> f64 {
+    match guard {
+        GuardConfig::Fidelity { .. } => split.reference,
+        GuardConfig::Proportion { .. } | GuardConfig::Latency { .. } | GuardConfig::Ratio { .. } => split.baseline,
+        GuardConfig::Query { .. } => 0.0,
+    }
+}
