@@ -74,17 +74,21 @@ impl Metrics {
         };
         let (query, time) = (field("query").expect("a query"), field("time").expect("a time"));
         let at = (time.parse::<f64>().expect("seconds") * 1000.0) as i64;
-        // http_requests_total{code=~"5..",pod=~"<deployment>-[a-z0-9]+-[a-z0-9]{5}",…}[5s]
-        let deployment = between(&query, "pod=~\"", "-[a-z0-9]+-").expect("matchers of an arm");
+        // http_requests_total{code=~"5..",namespace="…",pod=~"(?:<deployment>-[a-z0-9]+-[a-z0-9]{5})|(?:…)"}[5s]
+        let namespace = between(&query, "namespace=\"", "\"").expect("a namespace");
         let window = milliseconds(between(&query, "}[", "]").expect("a range"));
         let bad = query.contains("code=~");
         let first = (at - window).max(self.begun).div_euclid(SCRAPE) + 1;
-        let times = (first..=at.div_euclid(SCRAPE)).map(|i| i * SCRAPE);
-        let values: Vec<Value> = times
-            .map(|t| json!([t as f64 / 1000.0, self.counted(deployment, bad, t).to_string()]))
+        let result: Vec<Value> = deployments(&query)
+            .map(|deployment| {
+                let times = (first..=at.div_euclid(SCRAPE)).map(|i| i * SCRAPE);
+                let value = |t| json!([t as f64 / 1000.0, self.counted(deployment, bad, t).to_string()]);
+                let pod = format!("{deployment}-metrics-count");
+                let labels = json!({"__name__": "http_requests_total", "namespace": namespace, "pod": pod});
+                json!({"metric": labels, "values": times.map(value).collect::<Vec<_>>()})
+            })
             .collect();
-        let labels = json!({"__name__": "http_requests_total", "pod": format!("{deployment}-metrics-count")});
-        json!({"status": "success", "data": {"resultType": "matrix", "result": [{"metric": labels, "values": values}]}})
+        json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
     }
 
     /// What the counter of an arm stands at.
@@ -99,6 +103,13 @@ impl Metrics {
         });
         stretches.sum::<f64>() as u64
     }
+}
+
+/// The Deployments whose pods a query asks for.
+fn deployments(query: &str) -> impl Iterator<Item = &str> {
+    let parts = query.split("-[a-z0-9]+-[a-z0-9]{5}");
+    let count = parts.clone().count();
+    parts.take(count - 1).filter_map(|part| part.rsplit(['"', ':']).next())
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

@@ -21,7 +21,7 @@ use crate::process::Process;
 use crate::proxy::{Proxy, Strike};
 
 /// Longest time that a rollout may take to where it must come; without a fault it is there in ten seconds.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Nothing is written for so long when a rollout has come to rest.
 const QUIET: Duration = Duration::from_millis(1_700);
@@ -37,8 +37,14 @@ pub struct Scenario {
     pub election: Election,
     /// What the candidate's pods do.
     pub pods: Pods,
+    /// How long the first step is held.
+    pub hold: &'static str,
     /// When it is through, for now.
     pub at_rest: fn(&State) -> bool,
+    /// Which calls of it are tried.
+    pub calls: fn(&Call) -> bool,
+    /// Which of them are tried in a sample as well, with the how-manieth of its name each is.
+    pub vital: fn(&Call, usize) -> bool,
 }
 
 /// Whether guardbit stands for election.
@@ -55,7 +61,7 @@ pub enum Election {
 pub enum Pods {
     /// They stay ready.
     Steady,
-    /// They are unready at the second step, until traffic has been taken from them.
+    /// They are unready at the first step, until traffic has been taken from them.
     Flicker,
 }
 
@@ -89,7 +95,7 @@ pub struct Outcome {
 }
 
 /// The model: two variants, pinned requests, two steps.
-fn model() -> Value {
+fn model(hold: &str) -> Value {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     json!({
         "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL},
@@ -106,7 +112,7 @@ fn model() -> Value {
                 "precisionRoutes": [{"name": "critical", "headers": [{"name": "x-impact", "value": "high"}], "serve": "Reference", "replicas": 1}],
             },
             "guards": [{"name": "errors", "proportion": {"bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total", "tolerance": {"ratio": "1", "absolute": "5%"}}}],
-            "rollout": {"interval": "1s", "steps": [{"weight": 20, "hold": "1s"}, {"weight": 50, "hold": "1s"}], "holdout": 10, "keepWarm": "1s"},
+            "rollout": {"interval": "1s", "steps": [{"weight": 20, "hold": hold}, {"weight": 50, "hold": "1s"}], "holdout": 10, "keepWarm": "1s"},
         },
     })
 }
@@ -130,7 +136,11 @@ pub async fn run(
     let (proxy, url) = Proxy::start(client.clone(), Arc::clone(&process), metrics, strike).await;
     let models: Api<QuantizedModel> = Api::namespaced(client.clone(), namespace);
     models
-        .patch(MODEL, &PatchParams::apply("kubectl"), &Patch::Apply(model()))
+        .patch(
+            MODEL,
+            &PatchParams::apply("kubectl"),
+            &Patch::Apply(model(scenario.hold)),
+        )
         .await
         .expect("the model is taken");
     process.start(&url);
@@ -229,13 +239,13 @@ fn arguments(scenario: Scenario, namespace: &str, prometheus: &str) -> Vec<Strin
     args.into_iter().map(str::to_owned).collect()
 }
 
-/// Takes readiness from the candidate's pods at the second step, and gives it back when no traffic goes there.
+/// Takes readiness from the candidate's pods at the first step, and gives it back when no traffic goes there.
 async fn flicker(client: Client, namespace: String, history: Arc<History>) {
     let weight = |state: &State| {
         let of = |(name, w): (&String, &i64)| name.contains("-int8-").then_some(*w);
         state.route.weights.iter().find_map(of).unwrap_or(0)
     };
-    history.until(|state| weight(state) == 50).await;
+    history.until(|state| weight(state) == 20).await;
     make_ready(&client, &namespace, "False").await;
     history
         .until(|state| state.status.decisions.iter().any(|d| d.action == Action::Withdrawn))

@@ -36,11 +36,17 @@ fn a_weight_on_record_is_held_from_when_the_route_carries_it() {
     assert_eq!(world.route.weights[&candidate(&world)], 25);
     let since = world.status.rollout.as_ref().and_then(|r| r.weight_since.clone());
     assert_eq!(since.map(|t| t.0), Some(world.now));
-    let hold = world.spec.rollout.steps[1].hold.millis().expect("a duration") / 1000;
-    world.run(hold - 1);
-    assert_eq!(world.status.rollout.as_ref().map(|r| r.weight), Some(25));
-    world.run(120);
-    assert!(world.status.rollout.as_ref().is_some_and(|r| r.weight > 25));
+    let (carried, known) = (world.now, world.status.decisions.len());
+    while world.status.decisions.len() == known {
+        world.run(1);
+    }
+    let hold = world.spec.rollout.steps[1].hold.millis().expect("a duration");
+    let next = world.status.decisions.last().expect("one more");
+    assert_eq!(next.action, Action::Raised);
+    assert!(
+        next.time.0.duration_since(carried).as_millis() >= i128::from(hold),
+        "{next:?}"
+    );
 }
 
 /// The route was lowered by this decision, the status was not written, and Prometheus is gone.
@@ -67,12 +73,25 @@ fn harm_that_was_acted_on_is_put_on_record_though_the_metrics_are_gone() {
     let harmful = candidate(&world);
     let plan = world.look();
     let decided: Vec<_> = plan.decisions.iter().map(|d| (d.action, d.why.as_str())).collect();
-    assert_eq!(decided, [(Action::RolledBack, "errors: 90 of 100 (90%), beyond the tolerance")]);
-    let rejected: Vec<_> = world.status.rejected.iter().map(|r| (&r.revision, r.guard.as_str())).collect();
+    assert_eq!(
+        decided,
+        [(Action::RolledBack, "errors: 90 of 100 (90%), beyond the tolerance")]
+    );
+    let rejected: Vec<_> = world
+        .status
+        .rejected
+        .iter()
+        .map(|r| (&r.revision, r.guard.as_str()))
+        .collect();
     assert_eq!(rejected, [(&harmful.revision, "errors")]);
     world.run(600);
     assert_eq!(world.route.weights.get(&harmful).copied().unwrap_or(0), 0);
-    let times = world.status.decisions.iter().filter(|d| d.action == Action::RolledBack).count();
+    let times = world
+        .status
+        .decisions
+        .iter()
+        .filter(|d| d.action == Action::RolledBack)
+        .count();
     assert_eq!(times, 1, "once on record it is done");
 }
 
@@ -98,7 +117,10 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
         world.run(10);
     }
     world.run(60);
-    let (stable, reference) = (world.status.stable.clone().unwrap(), world.status.reference.clone().unwrap());
+    let (stable, reference) = (
+        world.status.stable.clone().unwrap(),
+        world.status.reference.clone().unwrap(),
+    );
     world.route.weights = [(stable.clone(), 0), (reference.clone(), 100)].into();
     world.route.decision = Some(RouteDecision {
         time: world.now,
