@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod foresight;
 pub mod identity;
 pub mod judge;
+pub mod lint;
 pub mod rollout;
 pub mod simulate;
 pub mod telemetry;

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, crds, plan, run, simulate};
+use guardbit::cli::{Cli, Command, crds, lint, plan, run, simulate};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Lint(args) => lint::start(&args),
         Command::Plan(args) => plan::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("identity", &["api"]),
     ("evidence", &["api"]),
@@ -13,6 +13,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
     ("build", &["api", "identity", "rollout"]),
     ("simulate", &["api", "evidence", "judge", "rollout"]),
     ("foresight", &["api", "evidence", "judge", "rollout"]),
+    ("lint", &["api", "evidence", "judge", "rollout", "foresight"]),
     ("telemetry", &["api"]),
     (
         "controller",
@@ -33,6 +34,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
             "controller",
             "evidence",
             "foresight",
+            "lint",
             "rollout",
             "simulate",
             "telemetry",
@@ -41,13 +43,14 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "api",
     "identity",
     "evidence",
     "judge",
     "rollout",
     "foresight",
+    "lint",
     "build",
     "simulate",
 ];

@@ -188,3 +188,14 @@ proptest! {
         prop_assert!(!ln.is_nan() && ln < f64::INFINITY);
     }
 }
+
+#[test]
+fn harm_that_no_baseline_would_tolerate_is_not_passed_over() {
+    let tolerance = Tolerance {
+        ratio: 0.5,
+        absolute: 0.1,
+    };
+    // At most 60% is tolerated, of a baseline that fails always; the guess is 90%.
+    let ln = |x_c| ln_e(Counts { n: 30, x: x_c }, Counts { n: 270, x: 81 }, tolerance, 0.9, 0.3);
+    assert!(ln(27) > 20.0 && ln(3) < -20.0, "{} {}", ln(27), ln(3));
+}

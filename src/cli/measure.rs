@@ -1,26 +1,19 @@
 //! What a Prometheus shows of the traffic that is there now, for the commands that look ahead.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::{Guard, QuantizedModelSpec};
-use crate::controller::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient};
+use crate::controller::prometheus::PrometheusClient;
 use crate::evidence::presets;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Matrix, Observed, PartKind, arm_query, histogram_query,
+    ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Labels, Matrix, Observed, PartKind, arm_query,
+    expression_query, histogram_query, native_histogram_query,
 };
+use crate::lint::{Matched, MetricKind, Seen};
 
-/// A server that a person named on the command line, and so allowed.
-pub(super) struct Server(String);
-
-/// What one guard's selectors matched.
-#[derive(Debug, Default)]
-pub(super) struct Matched {
-    /// Series of each selector, by the field that holds it.
-    pub(super) series: BTreeMap<String, usize>,
-    /// Finite bucket bounds of its histogram.
-    pub(super) bounds: Vec<f64>,
-}
+/// Range that is asked for, in milliseconds.
+const WINDOW: u64 = HISTORY_MS.unsigned_abs();
 
 /// What was measured.
 #[derive(Debug, Default)]
@@ -31,29 +24,17 @@ pub(super) struct Measure {
     pub(super) seconds: f64,
     /// Seconds between two scrapes, if there were two.
     pub(super) scrape: Option<f64>,
-    /// What the selectors matched, by guard.
-    pub(super) matched: BTreeMap<String, Matched>,
-}
-
-impl Server {
-    pub(super) fn new(url: &str) -> Self {
-        Self(url.to_owned())
-    }
-
-    fn client(&self) -> Result<PrometheusClient, String> {
-        let limits = Limits {
-            timeout: Duration::from_secs(30),
-            max_body: 64 * 1024 * 1024,
-        };
-        let allowed = AllowedUrls::parse([&self.0]).map_err(|e| e.to_string())?;
-        PrometheusClient::new(&self.0, &allowed, &Credentials::default(), limits).map_err(|e| e.to_string())
-    }
+    /// What the selectors matched, by guard and field.
+    pub(super) matched: BTreeMap<String, BTreeMap<String, Matched>>,
 }
 
 impl Measure {
     /// Asks for the past hour of every guard, of the series that `arm` means.
-    pub(super) fn take(server: &Server, spec: &QuantizedModelSpec, arm: &[ArmMatcher]) -> Result<Self, String> {
-        let client = server.client()?;
+    pub(super) fn take(
+        client: &PrometheusClient,
+        spec: &QuantizedModelSpec,
+        arm: &[ArmMatcher],
+    ) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -65,35 +46,36 @@ impl Measure {
         let mut measure = Self::default();
         let interval = spec.rollout.interval.millis().unwrap_or(15_000);
         for guard in &presets::guards(spec) {
-            let asked = runtime.block_on(ask(&client, guard, arm, now));
-            let Some((samples, fields)) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))? else {
-                continue;
-            };
-            measure.note(guard, samples, fields, now, interval);
+            let asking = Asking { client, arm, now };
+            let asked = runtime.block_on(asking.guard(guard));
+            let (samples, matched) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))?;
+            measure.matched.insert(guard.name.clone(), matched);
+            if let Some(samples) = samples {
+                measure.note(guard, samples, now, interval);
+            }
         }
         Ok(measure)
     }
 
-    fn note(&mut self, guard: &Guard, samples: ArmSamples, fields: Fields, now: i64, interval: i64) {
-        let (mut first, mut matched) = (i64::MAX, Matched::default());
-        for (field, matrix) in fields.0.iter().zip(matrices(&samples)) {
-            matched.series.insert((*field).to_owned(), matrix.series.len());
-            for series in &matrix.series {
-                let times: Vec<i64> = series.samples.iter().map(|(at, _)| *at).collect();
-                first = first.min(times.first().copied().unwrap_or(i64::MAX));
-                // The median gap, so that a missed scrape does not count.
-                let mut gaps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).collect();
-                gaps.sort_unstable();
-                if let Some(gap) = gaps.get(gaps.len() / 2) {
-                    self.scrape.get_or_insert(*gap as f64 / 1000.0);
-                }
-                let bound = series.labels.get("le").and_then(|le| le.parse::<f64>().ok());
-                matched.bounds.extend(bound.filter(|b| b.is_finite()));
+    /// What the rules of `lint` look at.
+    pub(super) fn seen(self) -> Seen {
+        Seen {
+            guards: self.matched,
+            scrape: self.scrape,
+        }
+    }
+
+    fn note(&mut self, guard: &Guard, samples: ArmSamples, now: i64, interval: i64) {
+        let mut first = i64::MAX;
+        for times in scrapes(&samples) {
+            first = first.min(times.first().copied().unwrap_or(i64::MAX));
+            // The median gap, so that a missed scrape does not count.
+            let mut gaps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+            gaps.sort_unstable();
+            if let Some(gap) = gaps.get(gaps.len() / 2) {
+                self.scrape.get_or_insert(*gap as f64 / 1000.0);
             }
         }
-        matched.bounds.sort_by(f64::total_cmp);
-        matched.bounds.dedup();
-        self.matched.insert(guard.name.clone(), matched);
         let samples = GuardSamples {
             candidate: ArmSamples::default(),
             baseline: samples,
@@ -109,9 +91,8 @@ impl Measure {
     pub(super) fn told(&self) -> String {
         let guards = self.matched.iter().map(|(guard, matched)| {
             let fields: Vec<_> = matched
-                .series
                 .iter()
-                .map(|(field, n)| format!("{n} series of {field}"))
+                .map(|(field, matched)| format!("{} series of {field}", matched.series))
                 .collect();
             format!("{guard}: {}", fields.join(", "))
         });
@@ -119,58 +100,154 @@ impl Measure {
     }
 }
 
-/// Fields that hold the selectors, in the order of the answers.
-struct Fields(Vec<&'static str>);
-
-fn matrices(samples: &ArmSamples) -> Vec<&Matrix> {
+/// When each series was scraped.
+fn scrapes(samples: &ArmSamples) -> Vec<Vec<i64>> {
+    let of = |matrix: &Matrix| -> Vec<Vec<i64>> {
+        let series = matrix.series.iter();
+        series.map(|s| s.samples.iter().map(|(at, _)| *at).collect()).collect()
+    };
     match samples {
-        ArmSamples::Proportion { part, total, .. } => vec![part, total],
-        ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => vec![matrix],
-        // Nobody asks for these here.
-        ArmSamples::Ratio { .. } | ArmSamples::Native(_) => Vec::new(),
+        ArmSamples::Proportion { part, total, .. } => [of(part), of(total)].concat(),
+        ArmSamples::Histogram(matrix) => of(matrix),
+        ArmSamples::Native(matrix) => {
+            let series = matrix.series.iter();
+            series.map(|s| s.samples.iter().map(|(at, _)| *at).collect()).collect()
+        }
+        // Without a sampling model of them nothing rests on their times.
+        ArmSamples::Ratio { .. } | ArmSamples::Value(_) => Vec::new(),
     }
 }
 
-/// `None` for a guard without a sampling model.
-async fn ask(
-    client: &PrometheusClient,
-    guard: &Guard,
-    arm: &[ArmMatcher],
+/// By field.
+type Fields = BTreeMap<String, Matched>;
+
+/// Asks a server for what is there now.
+struct Asking<'a> {
+    client: &'a PrometheusClient,
+    arm: &'a [ArmMatcher],
     now: i64,
-) -> Result<Option<(ArmSamples, Fields)>, String> {
-    let window = HISTORY_MS.unsigned_abs();
-    let counter = async |selector: &str| {
-        let query = arm_query(selector, arm, window).map_err(|e| e.to_string())?;
-        client.samples(&query, now).await.map_err(|e| e.to_string())
-    };
-    let histogram = async |selector: &str| {
-        let query = histogram_query(selector, arm, window).map_err(|e| e.to_string())?;
-        let matrix = client.samples(&query, now).await.map_err(|e| e.to_string())?;
-        Ok::<_, String>(ArmSamples::Histogram(matrix))
-    };
-    if let Some(p) = &guard.proportion {
-        let (selector, kind, field) = match (&p.bad, &p.good) {
-            (Some(bad), _) => (bad, PartKind::Bad, "proportion.bad"),
-            (None, Some(good)) => (good, PartKind::Good, "proportion.good"),
-            (None, None) => return Ok(None),
+}
+
+impl Asking<'_> {
+    /// The samples of a guard, if there is a sampling model of it, and what its selectors matched.
+    async fn guard(&self, guard: &Guard) -> Result<(Option<ArmSamples>, Fields), String> {
+        let mut fields = Fields::new();
+        let mut note = |field: &str, matched: Matched| fields.insert(field.to_owned(), matched);
+        let samples = if let Some(p) = &guard.proportion {
+            let (selector, kind, field) = match (&p.bad, &p.good) {
+                (Some(bad), _) => (bad, PartKind::Bad, "proportion.bad"),
+                (None, Some(good)) => (good, PartKind::Good, "proportion.good"),
+                (None, None) => return Ok((None, fields)),
+            };
+            let total = self.counter(&p.total).await?;
+            let part = self.counter(selector).await?;
+            note("proportion.total", of_counter(&total));
+            note(field, of_counter(&part));
+            Some(ArmSamples::Proportion { part, total, kind })
+        } else if let Some(l) = &guard.latency {
+            let (samples, matched) = self.histogram(&l.histogram).await?;
+            note("latency.histogram", matched);
+            Some(samples)
+        } else if let Some(f) = &guard.fidelity {
+            let (samples, matched) = self.histogram(&f.histogram).await?;
+            note("fidelity.histogram", matched);
+            Some(samples)
+        } else if let Some(r) = &guard.ratio {
+            note("ratio.numerator", of_counter(&self.counter(&r.numerator).await?));
+            note("ratio.denominator", of_counter(&self.counter(&r.denominator).await?));
+            None
+        } else if let Some(q) = &guard.query {
+            let query = expression_query(&q.promql, self.arm).map_err(|e| e.to_string())?;
+            let answer = self.client.value(&query, self.now).await.map_err(|e| e.to_string())?;
+            let matched = Matched {
+                series: answer.series.len(),
+                ..Matched::default()
+            };
+            note("query.promql", matched);
+            None
+        } else {
+            None
         };
-        let total = counter(&p.total).await?;
-        let part = counter(selector).await?;
-        Ok(Some((
-            ArmSamples::Proportion { part, total, kind },
-            Fields(vec![field, "proportion.total"]),
-        )))
-    } else if let Some(l) = &guard.latency {
-        Ok(Some((
-            histogram(&l.histogram).await?,
-            Fields(vec!["latency.histogram"]),
-        )))
-    } else if let Some(f) = &guard.fidelity {
-        Ok(Some((
-            histogram(&f.histogram).await?,
-            Fields(vec!["fidelity.histogram"]),
-        )))
-    } else {
-        Ok(None)
+        Ok((samples, fields))
     }
+
+    async fn counter(&self, selector: &str) -> Result<Matrix, String> {
+        let query = arm_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
+        self.client.samples(&query, self.now).await.map_err(|e| e.to_string())
+    }
+
+    /// Classic buckets; where there are none, a native histogram; where there is none either, whatever bears the name.
+    async fn histogram(&self, selector: &str) -> Result<(ArmSamples, Matched), String> {
+        let query = histogram_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
+        let classic = self.client.samples(&query, self.now).await.map_err(|e| e.to_string())?;
+        if !classic.series.is_empty() {
+            let mut matched = of_counter(&classic);
+            matched.kind = MetricKind::AsExpected;
+            let bounds = classic
+                .series
+                .iter()
+                .filter_map(|s| s.labels.get("le")?.parse::<f64>().ok());
+            matched.bounds = bounds.filter(|b| b.is_finite()).collect();
+            matched.bounds.sort_by(f64::total_cmp);
+            matched.bounds.dedup();
+            return Ok((ArmSamples::Histogram(classic), matched));
+        }
+        let query = native_histogram_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
+        let native = self.client.natives(&query, self.now).await.map_err(|e| e.to_string())?;
+        if !native.series.is_empty() {
+            let matched = Matched {
+                series: native.series.len(),
+                labels: common(native.series.iter().map(|s| &s.labels)),
+                ..Matched::default()
+            };
+            return Ok((ArmSamples::Native(native), matched));
+        }
+        let plain = self.client.samples(&query, self.now).await.map_err(|e| e.to_string())?;
+        let quantiles = plain.series.iter().any(|s| s.labels.contains_key("quantile"));
+        let kind = match (plain.series.is_empty(), quantiles) {
+            (true, _) => MetricKind::AsExpected,
+            (false, true) => MetricKind::Summary,
+            (false, false) => MetricKind::Plain,
+        };
+        let matched = Matched {
+            series: plain.series.len(),
+            labels: common(plain.series.iter().map(|s| &s.labels)),
+            kind,
+            ..Matched::default()
+        };
+        Ok((ArmSamples::default(), matched))
+    }
+}
+
+/// A counter falls when its process restarts, and to almost nothing; what falls in more than one of five samples, and stays
+/// above half of what it was, is a gauge.
+fn of_counter(matrix: &Matrix) -> Matched {
+    let pairs = matrix.series.iter().flat_map(|s| s.samples.windows(2));
+    let (mut moved, mut fell) = (0, 0);
+    for pair in pairs {
+        let (before, after) = (pair[0].1, pair[1].1);
+        moved += usize::from(before != after);
+        fell += usize::from(after < before && after > before / 2.0);
+    }
+    Matched {
+        series: matrix.series.len(),
+        labels: common(matrix.series.iter().map(|s| &s.labels)),
+        bounds: Vec::new(),
+        kind: if fell >= 3 && fell * 5 > moved {
+            MetricKind::Gauge
+        } else {
+            MetricKind::AsExpected
+        },
+    }
+}
+
+/// Labels that all series have.
+fn common<'a>(mut labels: impl Iterator<Item = &'a Labels>) -> BTreeSet<String> {
+    let Some(first) = labels.next() else {
+        return BTreeSet::new();
+    };
+    let all = first.keys().cloned().collect();
+    labels.fold(all, |common: BTreeSet<String>, one| {
+        common.into_iter().filter(|label| one.contains_key(label)).collect()
+    })
 }

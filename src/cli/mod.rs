@@ -1,10 +1,13 @@
 //! The command line: arguments in, library calls out.
 
+mod backtest;
 pub mod crds;
+pub mod lint;
 mod measure;
 mod model;
 pub mod plan;
 pub mod run;
+pub mod server;
 pub mod simulate;
 
 use clap::{Parser, Subcommand};
@@ -23,10 +26,12 @@ pub struct Cli {
 pub enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Say what is wrong with models before they are applied.
+    Lint(lint::LintArgs),
     /// Look ahead: how long will a rollout take, and what will it find?
     Plan(plan::PlanArgs),
     /// Run the controller.
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::api::validate::problems;
+use crate::api::{plain_lines, validate::problems};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
 use crate::rollout::{Stage, guards_of};
 
-use super::measure::{Measure, Server};
+use super::measure::Measure;
 use super::model;
+use super::server::ServerArgs;
 
 /// Flags of `guardbit plan`.
 #[derive(Debug, Args)]
@@ -31,6 +32,8 @@ pub struct PlanArgs {
     /// Prometheus to measure the traffic of the past hour from, through the guards' own selectors.
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
     #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
     arm: Option<Matchers>,
@@ -59,9 +62,9 @@ enum Output {
 
 /// Matchers of one arm.
 #[derive(Clone, Debug)]
-struct Matchers(Vec<ArmMatcher>);
+pub(super) struct Matchers(pub(super) Vec<ArmMatcher>);
 
-fn matchers(text: &str) -> Result<Matchers, String> {
+pub(super) fn matchers(text: &str) -> Result<Matchers, String> {
     parse_matchers(text).map(Matchers).map_err(|e| e.to_string())
 }
 
@@ -72,7 +75,7 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match crate::api::Fraction::from(text).value() {
         Ok(value) if value < 1.0 => Ok(value),
         _ => Err("write a share below 1, such as 0.5%".to_owned()),
@@ -91,11 +94,11 @@ struct Document<'a> {
 pub fn start(args: &PlanArgs) -> ExitCode {
     match run(args) {
         Ok(text) => {
-            println!("{}", text.trim_end());
+            println!("{}", plain_lines(text.trim_end()));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("guardbit: {error}");
+            eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::FAILURE
         }
     }
@@ -113,7 +116,7 @@ fn run(args: &PlanArgs) -> Result<String, String> {
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
             let arm = args.arm.as_ref().map_or(&[][..], |Matchers(m)| m);
-            let measured = Measure::take(&Server::new(url), spec, arm)?;
+            let measured = Measure::take(&args.server.client(url)?, spec, arm)?;
             let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
             if traffic.per_second() <= 0.0 {
                 return Err(format!(

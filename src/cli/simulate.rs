@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use clap::{Args, ValueEnum};
+use k8s_openapi::jiff::Timestamp;
 
-use crate::api::QuantizedModelSpec;
+use crate::api::{QuantizedModelSpec, plain_lines};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
+use crate::simulate::recording::Recording;
 use crate::simulate::{Arms, openmetrics, report, simulate};
 
+use super::backtest::{Stretch, fetch, moment};
 use super::model;
+use super::server::ServerArgs;
 
 /// Flags of `guardbit simulate`.
 #[derive(Debug, Args)]
@@ -21,8 +25,19 @@ pub struct SimulateArgs {
     #[arg(short, long)]
     filename: PathBuf,
     /// Recorded metrics: OpenMetrics text with timestamps, or a directory of *.om files.
-    #[arg(long)]
-    metrics: PathBuf,
+    #[arg(long, required_unless_present = "prometheus", conflicts_with_all = ["prometheus", "start", "end"])]
+    metrics: Option<PathBuf>,
+    /// URL of a Prometheus to fetch the metrics from, instead.
+    #[arg(long, value_name = "URL", requires = "start")]
+    prometheus: Option<String>,
+    /// Beginning of what is fetched: RFC 3339, Unix seconds, or a while ago such as -2h.
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true, requires = "prometheus")]
+    start: Option<Timestamp>,
+    /// End of what is fetched; now when left out.
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true, requires = "prometheus", default_value = "now")]
+    end: Timestamp,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How the series of an arm are told: NAME={MATCHERS}, where NAME is stable, candidate or reference. Default:
     /// NAME={arm="NAME"}.
     #[arg(long, value_name = "NAME={MATCHERS}", value_parser = arm)]
@@ -70,7 +85,7 @@ pub fn start(args: &SimulateArgs) -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("guardbit: {error}");
+            eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::FAILURE
         }
     }
@@ -79,8 +94,13 @@ pub fn start(args: &SimulateArgs) -> ExitCode {
 /// How many traces failed.
 fn run(args: &SimulateArgs) -> Result<usize, String> {
     let spec = model::read(&args.filename)?.spec;
-    let traces = traces(&args.metrics)?;
     let arms = arms(args)?;
+    let metrics = match (&args.metrics, &args.prometheus) {
+        (Some(metrics), _) => metrics,
+        (None, Some(url)) => return backtest(url, &spec, &arms, args),
+        (None, None) => return Err("name recorded metrics with --metrics, or a server with --prometheus".to_owned()),
+    };
+    let traces = traces(metrics)?;
     let (next, workers) = (
         AtomicUsize::new(0),
         std::thread::available_parallelism().map_or(1, usize::from),
@@ -107,13 +127,10 @@ fn run(args: &SimulateArgs) -> Result<usize, String> {
             waiting.insert(index, result);
             while let Some(result) = waiting.remove(&at) {
                 match result {
-                    Ok(text) => println!("{text}"),
+                    Ok(text) => println!("{}", plain_lines(&text)),
                     Err(text) => {
                         failed += 1;
-                        match args.output {
-                            Output::Json => println!("{text}"),
-                            Output::Table => eprintln!("guardbit: {text}"),
-                        }
+                        tell(&text, args.output);
                     }
                 }
                 at += 1;
@@ -123,18 +140,73 @@ fn run(args: &SimulateArgs) -> Result<usize, String> {
     Ok(failed)
 }
 
+/// Replays what a server has stored.
+fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateArgs) -> Result<usize, String> {
+    let start = args.start.ok_or("say with --start from when on")?;
+    let stretch = Stretch {
+        from: start.as_millisecond(),
+        through: args.end.as_millisecond(),
+    };
+    if stretch.from >= stretch.through {
+        return Err(format!("--start {start} is not before --end {}", args.end));
+    }
+    let client = args.server.client(url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let recording = runtime.block_on(fetch(&client, spec, arms, stretch))?;
+    match replay(url, url, &recording, spec, arms, args) {
+        Ok(text) => {
+            println!("{}", plain_lines(&text));
+            Ok(0)
+        }
+        Err(text) => {
+            tell(&text, args.output);
+            Ok(1)
+        }
+    }
+}
+
+/// Says what could not be replayed.
+fn tell(text: &str, output: Output) {
+    match output {
+        Output::Json => println!("{text}"),
+        Output::Table => eprintln!("guardbit: {}", plain_lines(text)),
+    }
+}
+
 fn trace(path: &Path, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateArgs) -> Result<String, String> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let replay = std::fs::read(path)
+    let origin = path.display().to_string();
+    let recording = std::fs::read(path)
         .map_err(|e| e.to_string())
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()))
         .and_then(|text| openmetrics::read(&text).map_err(|e| e.to_string()))
-        .and_then(|recording| simulate(spec, &recording, arms, args.candidate.as_deref()).map_err(|e| e.to_string()));
-    match (replay, args.output) {
-        (Ok(replay), Output::Json) => Ok(report::json(&name, &replay)),
-        (Ok(replay), Output::Table) => Ok(report::table(&name, &replay)),
-        (Err(error), Output::Json) => Err(report::json_error(&name, &error)),
-        (Err(error), Output::Table) => Err(format!("{}: {error}", path.display())),
+        .map_err(|error| failure(&name, &origin, &error, args.output))?;
+    replay(&name, &origin, &recording, spec, arms, args)
+}
+
+/// Replays a recording and tells of it, under a name; errors also say where it is from.
+fn replay(
+    name: &str,
+    origin: &str,
+    recording: &Recording,
+    spec: &QuantizedModelSpec,
+    arms: &Arms,
+    args: &SimulateArgs,
+) -> Result<String, String> {
+    match (simulate(spec, recording, arms, args.candidate.as_deref()), args.output) {
+        (Ok(replay), Output::Json) => Ok(report::json(name, &replay)),
+        (Ok(replay), Output::Table) => Ok(report::table(name, &replay)),
+        (Err(error), output) => Err(failure(name, origin, &error.to_string(), output)),
+    }
+}
+
+fn failure(name: &str, origin: &str, error: &str, output: Output) -> String {
+    match output {
+        Output::Json => report::json_error(name, error),
+        Output::Table => format!("{origin}: {error}"),
     }
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod batch;
 mod connection;
+mod forecast;
 mod index;
 mod kept;
 mod leader;
@@ -66,6 +67,15 @@ struct Context {
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
+    /// Shared by all namespaces.
+    forecasts: Arc<forecast::Forecasts>,
+}
+
+/// What the looks of all namespaces share.
+#[derive(Clone)]
+struct Shared {
+    turns: Arc<Semaphore>,
+    forecasts: Arc<forecast::Forecasts>,
 }
 
 impl Settings {
@@ -79,7 +89,7 @@ impl Settings {
 }
 
 impl Context {
-    fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, turns: Arc<Semaphore>) -> Self {
+    fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, shared: Shared) -> Self {
         let instance = settings.election.as_ref().map(|e| e.identity.clone());
         let reporter = Reporter {
             controller: "guardbit".to_owned(),
@@ -92,10 +102,11 @@ impl Context {
             settings,
             stores: stores::Stores::default(),
             metrics,
-            turns,
+            turns: shared.turns,
             looked: models::Looked::default(),
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
+            forecasts: shared.forecasts,
         }
     }
 
@@ -104,6 +115,7 @@ impl Context {
         let ((namespace, name), uid) = (model.name(), model.uid().unwrap_or_default());
         self.looked.forget(model);
         self.memory.forget(&uid);
+        self.forecasts.forget(&uid);
         self.applied.forget(&uid);
         self.metrics.forget(&namespace, &name);
     }

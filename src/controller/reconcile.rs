@@ -20,7 +20,9 @@ use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
 use super::models::KeptModel;
-use super::{CALL_TIMEOUT, Context, Error, Settings, SharedHealth, call, connection, leader, observe, record, stores};
+use super::{
+    CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, leader, observe, record, stores,
+};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
 const WAITING: u16 = 256;
@@ -74,10 +76,12 @@ pub async fn run(
 
 /// Looks after all models that are to be watched, until `stop` says so.
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
-    let turns = Arc::new(Semaphore::new(usize::from(settings.concurrency)));
+    let shared = Shared {
+        turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
+        forecasts: Arc::default(),
+    };
     let scopes = settings.scopes().into_iter().map(|namespace| {
-        let turns = Arc::clone(&turns);
-        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), turns);
+        let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
         look_after(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
@@ -212,6 +216,8 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             tracing::debug!(what, "conflict");
             return Ok(Action::requeue(Duration::from_millis(200)));
         }
+        // After a start: no error of anything.
+        Err(Error::NotYet(_)) => ctx.metrics.reconciled("waiting"),
         Err(_) => ctx.metrics.reconciled("error"),
     }
     result
@@ -245,11 +251,13 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         route: cluster.route,
         evidence,
     };
-    let plan = rollout::decide(&observation);
+    let mut plan = rollout::decide(&observation);
+    let uid = model.uid().unwrap_or_default();
+    ctx.forecasts.tell(&uid, &observation, &mut plan.status);
     let owner = Owner {
         namespace: &namespace,
         name: &name,
-        uid: &model.uid().unwrap_or_default(),
+        uid: &uid,
         spec: &model.spec,
         status: &plan.status,
     };

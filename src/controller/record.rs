@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 
-use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus, plain};
 use crate::rollout::{self, Plan, Record};
 
 use super::leaves::hash;
@@ -182,7 +182,7 @@ async fn publish(recorder: Recorder, model: ObjectReference, events: Vec<rollout
             EventType::Normal
         };
         let reason = format!("{:?}", event.reason);
-        let note: String = event.note.chars().take(1_000).collect();
+        let note: String = plain(&event.note, 1_000);
         // The recorder folds events by reason and action; the part that tells two apart goes into the action.
         let action: String = note.chars().take(100).collect();
         let event = Event {

@@ -5,12 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
+pub(super) use super::labels::Fingerprint;
+use super::labels::Labels;
 use super::sample::{Matrix, Series};
-
-/// Identity of a series: the first 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
-pub(super) type Fingerprint = u64;
 
 /// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
@@ -121,6 +118,9 @@ struct Line<'a> {
     measure: Measure,
     series: &'a Series,
     fingerprint: Fingerprint,
+    /// As the ledger has it.
+    counted: Option<Counted>,
+    /// From what was counted on.
     samples: Vec<(i64, u64)>,
 }
 
@@ -131,8 +131,8 @@ pub(super) fn count_increments<'a>(
     limits: &Limits<'_>,
     count: &mut dyn FnMut(Increment<'a>),
 ) {
-    for (target, mut lines) in by_target(streams, limits) {
-        let standing = if lines.iter().any(|line| ledger.contains_key(&line.fingerprint)) {
+    for (target, mut lines) in by_target(streams, ledger, limits) {
+        let standing = if lines.iter().any(|line| line.counted.is_some()) {
             Standing::Known
         } else {
             Standing::New
@@ -152,7 +152,7 @@ pub(super) fn count_increments<'a>(
             ledger.insert(place, (by, by.abs_diff(after)));
         }
         for line in lines {
-            let mut entry = ledger.get(&line.fingerprint).copied();
+            let mut entry = line.counted;
             let (mut last, mut value) = entry.unwrap_or((start, 0));
             for (at, next) in line.samples {
                 if at > last {
@@ -174,7 +174,7 @@ pub(super) fn count_increments<'a>(
                 value = next;
                 entry = Some((at, next));
             }
-            if let Some(entry) = entry {
+            if let Some(entry) = entry.filter(|_| entry != line.counted) {
                 ledger.insert(line.fingerprint, entry);
             }
         }
@@ -188,11 +188,11 @@ pub(super) fn count_increments<'a>(
 /// occurred again. Such a counter would seem to have counted less than those that show the reset, and a share of the two
 /// would be a fabrication. Hence the last restart is remembered in the ledger.
 fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64, i64)> {
-    let Some(place) = remembered(target) else {
+    if !is_named(target) {
         return Vec::new();
-    };
+    }
     let drops = lines.iter().flat_map(|line| {
-        let mut before = ledger.get(&line.fingerprint).copied();
+        let mut before = line.counted;
         let counted = before.map_or(i64::MIN, |(at, _)| at);
         line.samples
             .iter()
@@ -202,9 +202,14 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
                 (value < counted).then_some((last, at))
             })
     });
-    let known = ledger
-        .get(&place)
-        .map(|&(by, since)| (by.saturating_sub_unsigned(since), by));
+    // Series that were all last counted at the same scrape have all seen what is remembered.
+    let mut counted = lines.iter().filter_map(|line| Some(line.counted?.0));
+    let newest = counted.next();
+    let remembered = || ledger.get(&remembered(target)?).copied();
+    let known = newest
+        .filter(|newest| counted.any(|at| at != *newest))
+        .and_then(|_| remembered());
+    let known = known.map(|(by, since)| (by.saturating_sub_unsigned(since), by));
     let mut restarts: Vec<_> = drops.chain(known).collect();
     restarts.sort_unstable_by_key(|&(after, by)| (by, after));
     restarts
@@ -214,10 +219,14 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
 /// target that names neither a pod nor an instance: its series may come from many processes, and each speaks for itself.
 fn remembered(target: Target<'_>) -> Option<Fingerprint> {
     let [pod, instance, job] = target;
-    let labels =
-        [("pod", pod), ("instance", instance), ("job", job)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let labels = [("pod", pod), ("instance", instance), ("job", job)];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
     // No stream has this role.
-    (!pod.is_empty() || !instance.is_empty()).then(|| fingerprint(u8::MAX, &labels.into()))
+    is_named(target).then(|| Labels::from(labels).fingerprint(u8::MAX))
+}
+
+fn is_named([pod, instance, _]: Target<'_>) -> bool {
+    !pod.is_empty() || !instance.is_empty()
 }
 
 /// What is scraped together, hence has the same timestamps: one endpoint of one job.
@@ -229,15 +238,15 @@ pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
 }
 
 /// The target that a series is scraped from.
-pub(super) fn target(labels: &BTreeMap<String, String>) -> Target<'_> {
+pub(super) fn target(labels: &Labels) -> Target<'_> {
     ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))
 }
 
-fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
+fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
     for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
         for series in &matrix.series {
-            let fingerprint = fingerprint(role, &series.labels);
+            let fingerprint = series.labels.fingerprint(role);
             let line = targets
                 .entry(target(&series.labels))
                 .or_default()
@@ -247,17 +256,22 @@ fn by_target<'a>(streams: &[Stream<'a>], limits: &Limits<'_>) -> BTreeMap<Target
                     measure,
                     series,
                     fingerprint,
+                    counted: ledger.get(&fingerprint).copied(),
                     samples: Vec::new(),
                 });
+            // What is older than the sample that was counted last says nothing any more.
+            let from = line.counted.map_or(limits.since, |(at, _)| at.max(limits.since));
             line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
-                let usable = (limits.since..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
+                let usable = (from..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
                 usable.then(|| (at, measure.store(value)))
             }));
         }
     }
     let ordered = |mut line: Line<'a>| {
-        line.samples.sort_by_key(|&(at, _)| at);
-        line.samples.dedup_by_key(|&mut (at, _)| at);
+        if !line.samples.is_sorted_by(|(a, _), (b, _)| a < b) {
+            line.samples.sort_by_key(|&(at, _)| at);
+            line.samples.dedup_by_key(|&mut (at, _)| at);
+        }
         line
     };
     targets
@@ -297,27 +311,4 @@ fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
         .filter_map(newest)
         .find(|&at| Some(at) == previous && !restarted);
     Some(late.unwrap_or(ruling))
-}
-
-/// Which series this is; `role` sets those of one query apart from those of another with the same labels.
-pub(super) fn fingerprint(role: u8, labels: &BTreeMap<String, String>) -> Fingerprint {
-    let mut hash = Sha256::new();
-    hash.update([role]);
-    for (name, value) in labels {
-        // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
-        let bound = if name == "le" {
-            super::histogram::bound(value)
-        } else {
-            None
-        };
-        let value = bound.map_or_else(|| value.clone(), |bound| bound.to_string());
-        for part in [name, &value] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-    }
-    hash.finalize()
-        .iter()
-        .take(6)
-        .fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }

@@ -7,8 +7,10 @@
 //! have given; only samples that arrived late are found in an earlier poll than they would have been.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments, pod, target};
 use super::histogram::{Agreement, Cumulative, common_bounds};
@@ -42,9 +44,37 @@ pub struct Cursor {
 struct Encoded {
     through: i64,
     since: i64,
-    series: Vec<([u8; 6], i64, u64)>,
+    /// Of all series, one after the other.
+    fingerprints: Bytes,
+    /// Time and value of each.
+    series: Vec<(i64, u64)>,
     natives: Vec<([u8; 6], i64, Bins)>,
     waiting: Option<Waiting>,
+}
+
+/// Bytes that are read and written as one piece: one by one they take most of the time of a look.
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Piece;
+        impl Visitor<'_> for Piece {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Piece)
+    }
 }
 
 impl From<Cursor> for Encoded {
@@ -60,15 +90,17 @@ impl From<Cursor> for Encoded {
             let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
             bytes
         };
+        let fingerprints = ledger.keys().flat_map(|&fingerprint| bytes(fingerprint)).collect();
         let series = ledger
-            .into_iter()
-            .map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value));
+            .into_values()
+            .map(|(at, value)| (through.wrapping_sub(at), value));
         let natives = natives
             .into_iter()
             .map(|(fingerprint, (at, bins))| (bytes(fingerprint), through.wrapping_sub(at), bins));
         Self {
             through,
             since: through.wrapping_sub(since),
+            fingerprints: Bytes(fingerprints),
             series: series.collect(),
             natives: natives.collect(),
             waiting,
@@ -81,14 +113,17 @@ impl From<Encoded> for Cursor {
         let Encoded {
             through,
             since,
+            fingerprints: Bytes(fingerprints),
             series,
             natives,
             waiting,
         } = encoded;
         let fingerprint = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-        let ledger = series
-            .into_iter()
-            .map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)));
+        let (each, _) = fingerprints.as_chunks::<6>();
+        let ledger = each
+            .iter()
+            .zip(series)
+            .map(|(bytes, (at, value))| (fingerprint(*bytes), (through.wrapping_sub(at), value)));
         let natives = natives
             .into_iter()
             .map(|(bytes, at, bins)| (fingerprint(bytes), (through.wrapping_sub(at), bins)));
@@ -275,14 +310,19 @@ impl Cursor {
 
     /// What the baseline did in the hour up to `until` (Unix ms), oldest first.
     pub fn history(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Observed> {
+        let polls = Self::past(samples, until, interval_ms).into_iter();
+        polls.map(|poll| poll.observed).collect()
+    }
+
+    /// The same with its times.
+    pub fn past(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Poll> {
         let baseline = GuardSamples {
             candidate: samples.baseline.nothing(),
             baseline: samples.baseline.clone(),
         };
-        let polls = Self::new(until.saturating_sub(HISTORY_MS))
+        Self::new(until.saturating_sub(HISTORY_MS))
             .advance(&baseline, until, interval_ms, &BTreeMap::new())
-            .polls;
-        polls.into_iter().map(|poll| poll.observed).collect()
+            .polls
     }
 
     fn proportion(&mut self, samples: &GuardSamples, grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {

@@ -2,13 +2,14 @@
 //!
 //! Owns the bounds. Must not interpolate: a count belongs to the bucket that Prometheus says, or to a wider one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Buckets;
+use super::labels::Bucket;
 use super::sample::{Matrix, Series};
 
 /// Upper bounds of buckets, ascending, `+Inf` left out; as order-preserving bits, so that they can be keys.
-type Bounds = BTreeSet<u64>;
+type Bounds = Vec<u64>;
 
 /// Cumulative increments by upper bound, summed over the series of an arm.
 #[derive(Clone, Debug, Default)]
@@ -25,33 +26,30 @@ pub(super) fn bound(le: &str) -> Option<f64> {
 ///
 /// Cumulative counts at a common bound add up whatever other bounds there are, so nothing is lost but resolution.
 pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> (Vec<f64>, Agreement) {
-    let mut histograms: BTreeMap<Vec<(&str, &str)>, Bounds> = BTreeMap::new();
-    for series in matrices
-        .into_iter()
-        .flat_map(|matrix| &matrix.series)
-        .filter(|series| !series.samples.is_empty())
-    {
-        let Some(bound) = series.labels.get("le").and_then(|le| bound(le)) else {
-            continue;
-        };
-        let labels = series
-            .labels
-            .iter()
-            .filter(|(name, _)| *name != "le")
-            .map(|(n, v)| (n.as_str(), v.as_str()));
-        histograms.entry(labels.collect()).or_default().insert(key(bound));
+    let mut histograms: BTreeMap<u64, Bounds> = BTreeMap::new();
+    let all = matrices.into_iter().flat_map(|matrix| &matrix.series);
+    for series in all.filter(|series| !series.samples.is_empty()) {
+        if let Some(Bucket { histogram, bound }) = series.labels.bucket() {
+            histograms.entry(histogram).or_default().push(key(bound));
+        }
     }
     let infinity = key(f64::INFINITY);
     let mut all = histograms.into_values().filter(|bounds| bounds.contains(&infinity));
-    let Some(first) = all.next() else {
+    let ordered = |mut bounds: Bounds| {
+        bounds.sort_unstable();
+        bounds.dedup();
+        bounds
+    };
+    let Some(first) = all.next().map(ordered) else {
         return (Vec::new(), Agreement::Same);
     };
     let mut agreement = Agreement::Same;
-    let common = all.fold(first, |common, bounds| {
+    let common = all.map(ordered).fold(first, |mut common, bounds| {
         if common != bounds {
             agreement = Agreement::Differ;
+            common.retain(|bound| bounds.binary_search(bound).is_ok());
         }
-        &common & &bounds
+        common
     });
     (
         common
@@ -87,7 +85,7 @@ impl Agreement {
 impl Cumulative {
     /// Adds the increment of a `_bucket` series.
     pub(super) fn add(&mut self, series: &Series, by: u64) {
-        if let Some(bound) = series.labels.get("le").and_then(|le| bound(le)) {
+        if let Some(Bucket { bound, .. }) = series.labels.bucket() {
             let count = self.0.entry(key(bound)).or_default();
             *count = count.saturating_add(by);
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod counter;
 mod cursor;
 mod histogram;
+mod labels;
 mod native;
 pub mod presets;
 pub mod promql;
@@ -15,6 +16,7 @@ mod ratio;
 pub mod sample;
 
 pub use cursor::{Advance, Cursor, HISTORY_MS, Pods};
+pub use labels::Labels;
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{
     ArmMatcher, Batch, BatchedArm, MatcherOp, PromqlError, Ranged, Selection, arm_query, expression_query, fitting,

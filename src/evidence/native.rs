@@ -11,7 +11,8 @@ use std::ops::Bound::Excluded;
 use serde::{Deserialize, Serialize};
 
 use super::Buckets;
-use super::counter::{Fingerprint, Limits, Standing, Target, fingerprint, target};
+use super::Labels;
+use super::counter::{Fingerprint, Limits, Standing, Target, target};
 use super::histogram::{Agreement, key, unkey};
 
 mod grid;
@@ -28,7 +29,7 @@ pub struct NativeMatrix {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NativeSeries {
     /// Labels, including `__name__`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Unix milliseconds and the histogram.
     pub samples: Vec<(i64, NativeHistogram)>,
 }
@@ -189,7 +190,7 @@ fn by_target<'a>(role: u8, matrix: &'a NativeMatrix, limits: &Limits<'_>) -> BTr
     let mut targets: BTreeMap<Target<'a>, Lines<'a>> = BTreeMap::new();
     for series in &matrix.series {
         let lines = targets.entry(target(&series.labels)).or_default();
-        let line = lines.entry(fingerprint(role, &series.labels)).or_default();
+        let line = lines.entry(series.labels.fingerprint(role)).or_default();
         for (at, histogram) in &series.samples {
             if (limits.since..=limits.now).contains(at) {
                 line.entry(*at).or_insert(&histogram.bins);

@@ -155,6 +155,38 @@ pub fn expression(expr: &str) -> Result<Expr, PromqlError> {
     }
 }
 
+/// A selector as it stands in an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Name of the metric, where it is given as it is; that of a histogram with or without `_bucket`.
+    pub metric: Option<String>,
+    /// Labels that it has matchers on.
+    pub labels: Vec<String>,
+}
+
+/// The selectors of an expression, in their order.
+pub fn written(expr: &str) -> Result<Vec<Written>, PromqlError> {
+    let mut tree = parse(expr)?;
+    let mut found = Vec::new();
+    for_each_selector(&mut tree, &mut |selector| {
+        let mut written = Written {
+            metric: selector.name.clone(),
+            labels: Vec::new(),
+        };
+        each_alternative(&mut selector.matchers, |alternative| {
+            for matcher in alternative.iter() {
+                if matcher.name != "__name__" {
+                    written.labels.push(matcher.name.clone());
+                } else if matcher.op == promql_parser::label::MatchOp::Equal {
+                    written.metric.get_or_insert_with(|| matcher.value.clone());
+                }
+            }
+        });
+        found.push(written);
+    });
+    Ok(found)
+}
+
 fn compile(matchers: &[ArmMatcher]) -> Result<Vec<Matcher>, PromqlError> {
     matchers
         .iter()

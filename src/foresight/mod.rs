@@ -4,6 +4,7 @@
 //! beside it; nothing is approximated by a formula that nobody checked. Owns how traffic is imagined and what is asked of
 //! it; must not judge (that is `judge`) nor know where traffic figures come from.
 
+mod begun;
 mod forecast;
 mod headline;
 mod normal;
@@ -11,16 +12,19 @@ mod pool;
 mod random;
 mod remedy;
 pub mod report;
+mod scales;
 mod scene;
 mod times;
 mod traffic;
 
+pub use begun::Begun;
 pub use forecast::{
-    Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, LatencyScale, Missed, Problem, Question, Remedy, StepOutlook,
-    forecast, latency_scales,
+    Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Missed, Problem, Question, Remedy, StepOutlook, forecast,
+    problems,
 };
 pub use headline::headline;
 pub use pool::Budget;
+pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};
 pub use times::{Times, clock};
 pub use traffic::{Effect, Shape, Stream, Tail, Traffic, percent};

@@ -19,8 +19,12 @@ pub struct Budget<'a> {
     pub used: &'a (dyn Fn() -> f64 + Sync),
 }
 
-/// Runs that are made of a scene however little time there is: less would say nothing.
+/// Runs that are made of a scene when its time is over: less says little.
 const LEAST: u64 = 12;
+
+/// Runs that are made of a scene when twice its time is over: so little traffic, or so long a deadline, that a run alone takes
+/// long. Their Monte-Carlo error says how little they say.
+const AT_ALL: u64 = 3;
 
 /// What is open and done of one scene.
 struct Progress {
@@ -60,12 +64,20 @@ impl Budget<'_> {
             .collect()
     }
 
+    /// Whether nothing more should be begun that can be done without.
+    pub(super) fn is_spent(&self) -> bool {
+        (self.used)() >= 1.0
+    }
+
     /// The next scene and seed.
     fn next(&self, progress: &Mutex<Vec<Progress>>, until: f64) -> Option<(usize, u64)> {
-        let limit = if (self.used)() < until {
+        let used = (self.used)();
+        let limit = if used < until {
             self.runs
-        } else {
+        } else if used < 2.0 * until {
             LEAST.min(self.runs)
+        } else {
+            AT_ALL.min(self.runs)
         };
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         let open = progress.iter_mut().enumerate().filter(|(_, scene)| scene.taken < limit);
@@ -101,4 +113,47 @@ fn work(scene: &Scene<'_>, run: &Run) -> f64 {
         })
         .sum();
     cost * (1.0 + run.at / scene.poll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forecast::{Question, problems};
+    use super::super::traffic::Traffic;
+    use super::*;
+    use crate::api::QuantizedModelSpec;
+    use crate::rollout::{Stage, guards_of};
+
+    #[test]
+    fn at_little_traffic_a_budget_that_is_spent_ends_the_work_and_it_is_said() {
+        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let file: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
+        let spec: QuantizedModelSpec = serde_json::from_value(file["spec"].clone()).unwrap();
+        let traffic = Traffic::assumed(&guards_of(&spec, Stage::Rollout), 0.05, 0.005);
+        let question = Question {
+            spec: &spec,
+            traffic: &traffic,
+            scrape: 600.0,
+        };
+        let budget = Budget {
+            threads: 1,
+            runs: 400,
+            used: &|| 9.0,
+        };
+        let found = problems(&question, &budget);
+        assert_eq!(found.len(), 2, "one for each kind of rung");
+        for problem in found {
+            assert!(
+                problem.sentence.contains("the time for looking was over"),
+                "{}",
+                problem.sentence
+            );
+            // Only what the runs that show the problem say themselves.
+            assert!(
+                problem
+                    .remedies
+                    .iter()
+                    .all(|r| r.field == "spec.rollout.deadline" && r.runs == 3)
+            );
+        }
+    }
 }

@@ -65,7 +65,7 @@ pub(super) fn problem(
         figure(stage.traffic.per_second()),
         stage.spec.rollout.deadline
     );
-    sentence.push_str(&advice(&remedies, weight));
+    sentence.push_str(&advice(&remedies, weight, budget));
     Problem {
         candidates: candidates.to_vec(),
         step,
@@ -75,7 +75,10 @@ pub(super) fn problem(
     }
 }
 
-fn advice(remedies: &[Remedy], weight: i32) -> String {
+fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
+    if remedies.is_empty() && budget.is_spent() {
+        return "the time for looking was over before anything was found that helps; give it more (--seconds), or send it more traffic".to_owned();
+    }
     if remedies.is_empty() {
         return format!(
             "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself; send it more traffic, or leave the guard out"
@@ -143,7 +146,8 @@ fn least<T: Copy>(
         misses(stage, budget, &spec, control_arm)
     };
     let (mut low, mut high, mut found) = (0, values.len(), None);
-    while low < high {
+    // What was found so far helps, too, if it is not the least.
+    while low < high && !budget.is_spent() {
         let middle = (low + high) / 2;
         let (missed, runs) = with(values[middle]);
         if missed.share <= TOO_MANY {

@@ -22,7 +22,7 @@ const HALF_LIFE: f64 = 60.0;
 const PRIOR: f64 = 20.0;
 
 /// The same for the split of bad events between the arms: it is expected to be as bursty as the baseline.
-const SPLIT_PRIOR: f64 = 40.0;
+const SPLIT_PRIOR: f64 = 25.0;
 
 /// φ at the least: no real traffic is as even as independent events, and a candidate that is a little burstier than its
 /// baseline (by a quarter, say) cannot be told from one that is not before it is judged.

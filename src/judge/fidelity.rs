@@ -246,3 +246,6 @@ pub(super) fn count(bins: &[u64], set: u16) -> Counts {
 fn add(total: &mut [u64], more: &[u64]) {
     total.iter_mut().zip(more).for_each(|(t, m)| *t += m);
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,9 +61,10 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
     };
     let other = (q_c - d) / r;
     let least = f64::MIN_POSITIVE.sqrt();
-    // The edge ends where the candidate's share is 1. A baseline beyond that end tolerates any candidate: the nearest point
-    // of the null then lies just before the end, and a test of health must not fall silent there.
-    let end = (1.0 - d) / r * (1.0 - 1e-12);
+    // The edge ends where a share is 1. A baseline beyond that end tolerates any candidate: the nearest point of the null then
+    // lies just before the end, and a test of health must not fall silent there; nor may one of harm, where no baseline
+    // would tolerate the guess.
+    let end = ((1.0 - d) / r).min(1.0) * (1.0 - 1e-12);
     let (mut low, mut high) = (q_b.min(other).max(least), q_b.max(other).min(end));
     // At the ends one of the two terms is 0 and the other has the sign that is wanted, but for rounding.
     if low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
@@ -100,11 +101,11 @@ pub struct Alternatives {
 /// For shares of bad events.
 pub const SHARES: Alternatives = Alternatives {
     odds: &[
-        (1.5, 0.06),
-        (2.0, 0.50),
-        (2.8, 0.16),
-        (4.5, 0.20),
-        (10.0, 0.06),
+        (1.5, 0.04),
+        (2.0, 0.60),
+        (2.8, 0.13),
+        (4.5, 0.16),
+        (10.0, 0.05),
         (25.0, 0.02),
     ],
     plug_in: 0.0,
@@ -228,7 +229,7 @@ impl Harm {
 }
 
 /// Share of the wealth that bets on a later start of harm.
-const LATE: f64 = 0.15;
+const LATE: f64 = 0.08;
 
 /// Wealth of a process that runs from the start, and of one that starts later.
 fn start(regime: Regime) -> (f64, f64) {

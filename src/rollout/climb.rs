@@ -4,7 +4,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
 use crate::api::{
-    Action, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
+    Action, Phase, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
 use crate::evidence::presets::guards;
 use crate::identity;
@@ -59,6 +59,9 @@ impl Look<'_> {
         if rollout.weight > 0 && !self.by_replicas() && self.ready(&candidate) == 0 {
             return self.withdraw(&candidate);
         }
+        if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
+            return self.hold_afresh();
+        }
         let lag = self.lag(&rollout);
         if self.stands_still() {
             return;
@@ -109,6 +112,15 @@ impl Look<'_> {
         self.forget();
     }
 
+    /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
+    fn hold_afresh(&mut self) {
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.weight_since = Some(now);
+        }
+        self.begin_step();
+    }
+
     fn change_plan(&mut self, digest: String) {
         let now = self.time();
         let steps = &self.spec.rollout.steps;
@@ -116,6 +128,7 @@ impl Look<'_> {
             return;
         };
         rollout.plan_digest = digest;
+        rollout.forecast = None;
         rollout.promoting = false;
         rollout.weight_since = Some(now);
         // The highest step that the weight has reached.

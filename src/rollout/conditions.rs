@@ -3,11 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{Phase, QuantizedModelStatus, RetiringReason, condition};
+use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RetiringReason, condition, plain};
 
 use super::look::{Look, Wait};
 use super::observation::Observation;
 use super::plan::{Event, Plan, Reason, Record, Scope};
+use super::trial::on_trial;
 
 /// Longest time between two looks when nothing is to be watched.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
@@ -58,7 +59,7 @@ pub(super) fn set(
         type_: kind.to_owned(),
         status: truth.as_str().to_owned(),
         reason: reason.to_owned(),
-        message: message.chars().take(4_000).collect(),
+        message: plain(message, LONGEST_MESSAGE),
         last_transition_time: since,
         observed_generation: Some(seen.model.generation),
     };
@@ -319,7 +320,7 @@ impl Look<'_> {
 
     /// When to look again.
     fn again(&self) -> SignedDuration {
-        let watching = self.trial().is_some() || self.status.stable.is_none();
+        let watching = on_trial(self.spec, &self.status).is_some() || self.status.stable.is_none();
         let usual = if !self.decisions.is_empty() {
             SOON
         } else if watching

@@ -6,6 +6,12 @@ use crate::api::Variant;
 
 /// Why a variant may not get traffic, with what to do about it.
 pub(super) fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
+    calibration_gate(variant, now)?;
+    validation_gate(variant)
+}
+
+/// Whether the calibration of a variant is fresh enough.
+pub fn calibration_gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
     if let Some(calibration) = &variant.calibration
         && calibration.expires().is_some_and(|at| now > at)
         && let (Some(done), Some(max)) = (&calibration.completed_at, &calibration.max_age)
@@ -15,6 +21,11 @@ pub(super) fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
             variant.name, done.0
         ));
     }
+    Ok(())
+}
+
+/// Whether a variant is good enough offline.
+pub fn validation_gate(variant: &Variant) -> Result<(), String> {
     for metric in variant.validation.iter().flat_map(|v| &v.metrics) {
         let (Ok(reference), Ok(measured), Ok(max_drop)) = (
             metric.reference.value(),

@@ -170,6 +170,7 @@ impl Look<'_> {
             promoting: false,
             overdue: false,
             escalated_at: None,
+            forecast: None,
         });
         let what = match kind {
             RolloutKind::Climb => "the next rung",

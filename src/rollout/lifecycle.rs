@@ -159,6 +159,7 @@ impl Look<'_> {
             promoting: false,
             overdue: false,
             escalated_at: None,
+            forecast: None,
         });
         self.forget();
     }

@@ -23,6 +23,7 @@ mod unrecorded;
 mod warm_up;
 
 pub use capacity::control_weight;
+pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
 pub use observation::{
     EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,

@@ -42,8 +42,8 @@ const OVER_TIME: [&str; 7] = [
 impl Evaluation<'_> {
     /// The result, as an instant query would give it; or what cannot be replayed.
     pub(super) fn instant(&self, expr: &Expr) -> Result<Matrix, String> {
-        let one = |labels, value: f64| Series {
-            labels,
+        let one = |labels: Labels, value: f64| Series {
+            labels: labels.into(),
             samples: Some((self.at, value))
                 .filter(|(_, v)| v.is_finite())
                 .into_iter()
@@ -87,7 +87,7 @@ impl Evaluation<'_> {
         let found = self.find(selector)?;
         let all = self.recording.instant(&found, self.at);
         Ok(Value::Vector(
-            all.map(|(labels, value)| (labels.clone(), value)).collect(),
+            all.map(|(labels, value)| (Labels::clone(labels), value)).collect(),
         ))
     }
 
@@ -221,7 +221,7 @@ impl Evaluation<'_> {
         };
         let all = matrix.series.into_iter();
         Ok(Value::Vector(
-            all.filter_map(|s| Some((nameless(s.labels), reduce(&s.samples)?)))
+            all.filter_map(|s| Some((nameless(Labels::clone(&s.labels)), reduce(&s.samples)?)))
                 .collect(),
         ))
     }

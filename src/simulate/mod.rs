@@ -55,6 +55,16 @@ pub enum SimulateError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// A series that is in two arms.
+    #[error(
+        "{series} is in both the {} and the {} arm: an arm would be compared with itself; tell them apart with --arm", .arms[0], .arms[1]
+    )]
+    Overlap {
+        /// Its labels.
+        series: String,
+        /// The arms.
+        arms: [&'static str; 2],
+    },
     /// Nothing to replay.
     #[error(
         "the recording has no samples that the guards ask for: check the names of the metrics, and tell the arms apart with --arm, such as --arm candidate='{{version=\"int8\"}}'"
@@ -103,6 +113,8 @@ pub struct Frame {
 pub struct Replay {
     /// How it ended.
     pub outcome: Outcome,
+    /// Time of the first sample.
+    pub start: Timestamp,
     /// When, in seconds since the first sample.
     pub at_seconds: f64,
     /// The guard that ended it, if one did.
@@ -119,8 +131,8 @@ pub struct Replay {
     pub frames: Vec<Frame>,
 }
 
-/// Replays one rollout, from the candidate's first sample to its outcome or the end of the recording. What the baseline
-/// did in the hour before is its past, as for the controller.
+/// Replays one rollout, from when the candidate gets its first requests to its outcome or the end of the recording. What
+/// the baseline did in the hour before is its past, as for the controller.
 ///
 /// `candidate` names the variant on trial. Left out, it is the first one above the reference, or the target if the
 /// recording has a reference arm of its own. Stable is the rung before it.
@@ -141,6 +153,7 @@ pub fn simulate(
     let (start, end) = (time(first), time(last));
     let mut replay = Replay {
         outcome: Outcome::Undecided,
+        start,
         at_seconds: 0.0,
         guard: None,
         why: String::new(),

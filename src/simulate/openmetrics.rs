@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::evidence::Series;
+use crate::evidence::{Labels, Series};
 
 use super::recording::Recording;
 
@@ -29,7 +29,7 @@ pub fn read(text: &str) -> Result<Recording, ReadError> {
     let mut series: Vec<Series> = Vec::new();
     // Series by their text, which is quick to look up, and by their labels, which may be written in any order.
     let mut by_text: HashMap<&str, usize> = HashMap::new();
-    let mut by_labels: HashMap<BTreeMap<String, String>, usize> = HashMap::new();
+    let mut by_labels: BTreeMap<Labels, usize> = BTreeMap::new();
     let mut last: (&str, usize) = ("", 0);
     let ends_whole = text.ends_with('\n') || text.lines().next_back().is_none_or(|line| line.trim() == "# EOF");
     for (number, line) in text.lines().enumerate() {
@@ -53,7 +53,7 @@ pub fn read(text: &str) -> Result<Recording, ReadError> {
                 let at = match by_text.get(head) {
                     Some(at) => *at,
                     None => {
-                        let labels = labels(head).map_err(|problem| fail(&problem))?;
+                        let labels = Labels::from(labels(head).map_err(|problem| fail(&problem))?);
                         let at = *by_labels.entry(labels.clone()).or_insert_with(|| {
                             series.push(Series {
                                 labels,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::evidence::{Matrix, Selection, Series};
+use crate::evidence::{Labels, Matrix, Selection, Series};
 
 /// How far back an instant selector looks for a sample, as Prometheus does by default: five minutes, in ms.
 const LOOKBACK_MS: i64 = 300_000;
@@ -12,6 +12,8 @@ const LOOKBACK_MS: i64 = 300_000;
 pub struct Recording {
     series: Vec<Series>,
     by_name: HashMap<String, Vec<usize>>,
+    /// What a server answered to free expressions, by guard and time (Unix ms).
+    values: BTreeMap<String, Vec<(i64, Matrix)>>,
 }
 
 /// Series that a selection means, found once.
@@ -30,7 +32,28 @@ impl Recording {
             let name = series.labels.get("__name__").cloned().unwrap_or_default();
             by_name.entry(name).or_default().push(at);
         }
-        Self { series, by_name }
+        Self {
+            series,
+            by_name,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// With what a server answered to the free expressions of guards, by guard and time (Unix ms): these are not evaluated.
+    pub fn with_values(mut self, mut values: BTreeMap<String, Vec<(i64, Matrix)>>) -> Self {
+        values
+            .values_mut()
+            .for_each(|answers| answers.sort_by_key(|(at, _)| *at));
+        self.values = values;
+        self
+    }
+
+    /// The newest answer for a guard in `(from, through]` (Unix ms), where a server was asked at all.
+    pub fn value(&self, guard: &str, from: i64, through: i64) -> Option<Matrix> {
+        let answers = self.values.get(guard)?;
+        let end = answers.partition_point(|(at, _)| *at <= through);
+        let newest = answers[..end].last().filter(|(at, _)| *at > from);
+        Some(newest.map(|(_, matrix)| matrix.clone()).unwrap_or_default())
     }
 
     /// The series.
@@ -59,9 +82,41 @@ impl Recording {
         span(self.of(found))
     }
 
-    /// First and last sample of all (Unix ms).
+    /// First and last sample or answer of all (Unix ms).
     pub fn whole(&self) -> Option<(i64, i64)> {
-        span(self.series.iter())
+        let answers = self
+            .values
+            .values()
+            .filter_map(|all| Some((all.first()?.0, all.last()?.0)));
+        let all = answers.chain(span(self.series.iter()));
+        all.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+    }
+
+    /// When the counters of what was found begin to count: the last sample before the first that shows a rise; the first
+    /// sample, if none does (Unix ms).
+    pub fn counts_from<'a>(&self, found: impl Iterator<Item = &'a Found> + Clone) -> Option<i64> {
+        let series = || found.clone().flat_map(|found| self.of(found));
+        let first = series().filter_map(|s| Some(s.samples.first()?.0)).min()?;
+        let rise = |s: &Series| {
+            let born = s.samples.first().filter(|(at, value)| *at > first && *value > 0.0);
+            let risen = s
+                .samples
+                .windows(2)
+                .find(|pair| pair[1].1 > pair[0].1)
+                .map(|pair| pair[1].0);
+            born.map(|(at, _)| *at).into_iter().chain(risen).min()
+        };
+        let Some(rise) = series().filter_map(rise).min() else {
+            return Some(first);
+        };
+        let before = series().filter_map(|s| s.samples[..s.samples.partition_point(|(at, _)| *at < rise)].last());
+        before.map(|(at, _)| *at).max()
+    }
+
+    /// The labels of a series that both mean.
+    pub fn shared(&self, a: &Found, b: &Found) -> Option<&Labels> {
+        let both = a.0.iter().find(|at| b.0.contains(at))?;
+        self.series.get(*both).map(|series| &series.labels)
     }
 
     /// What a range selector finds: samples after `from` and up to `through` (Unix ms).
@@ -81,11 +136,7 @@ impl Recording {
     }
 
     /// What an instant selector finds: the newest sample of each series within five minutes before `at` (Unix ms).
-    pub fn instant<'a>(
-        &'a self,
-        found: &'a Found,
-        at: i64,
-    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
+    pub fn instant<'a>(&'a self, found: &'a Found, at: i64) -> impl Iterator<Item = (&'a Labels, f64)> {
         self.of(found).filter_map(move |series| {
             let end = series.samples.partition_point(|(t, _)| *t <= at);
             let (t, value) = series.samples[..end].last()?;

@@ -21,8 +21,6 @@ struct Line<'a> {
     at_seconds: f64,
     guard: Option<&'a str>,
     why: &'a str,
-    candidate: &'a str,
-    stable: &'a str,
     decisions: &'a [Step],
     guards: Vec<GuardStatus>,
 }
@@ -49,8 +47,6 @@ pub fn json(trace: &str, replay: &Replay) -> String {
         at_seconds: replay.at_seconds,
         guard: replay.guard.as_deref(),
         why: &replay.why,
-        candidate: &replay.candidate,
-        stable: &replay.stable,
         decisions: &replay.decisions,
         guards: guards(replay),
     };

@@ -26,12 +26,33 @@ enum Side {
     Reference,
 }
 
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Candidate => "candidate",
+            Self::Reference => "reference",
+        }
+    }
+}
+
 /// What a guard asks, found in the recording once.
 enum Source {
     Proportion { part: Found, kind: PartKind, total: Found },
     Histogram(Found),
     Ratio { numerator: Found, denominator: Found },
     Expression(Box<promql_parser::parser::Expr>),
+}
+
+impl Source {
+    fn found(&self) -> Vec<&Found> {
+        match self {
+            Self::Proportion { part, total, .. } => vec![part, total],
+            Self::Ratio { numerator, denominator } => vec![numerator, denominator],
+            Self::Histogram(found) => vec![found],
+            Self::Expression(_) => Vec::new(),
+        }
+    }
 }
 
 pub(super) struct World<'a> {
@@ -77,6 +98,26 @@ impl<'a> World<'a> {
                     sources.insert((guard.name.clone(), *side), source);
                 }
             }
+            let found = |side| {
+                sources
+                    .get(&(guard.name.clone(), side))
+                    .map(Source::found)
+                    .unwrap_or_default()
+            };
+            for (one, other) in [
+                (Side::Stable, Side::Candidate),
+                (Side::Reference, Side::Candidate),
+                (Side::Stable, Side::Reference),
+            ] {
+                let same_arm = stable_is_reference && (one, other) == (Side::Stable, Side::Reference);
+                let mut pairs = found(one).into_iter().zip(found(other));
+                if !same_arm && let Some(labels) = pairs.find_map(|(a, b)| recording.shared(a, b)) {
+                    return Err(SimulateError::Overlap {
+                        series: format!("{labels:?}"),
+                        arms: [one.name(), other.name()],
+                    });
+                }
+            }
         }
         Ok(Self {
             recording,
@@ -107,21 +148,22 @@ impl<'a> World<'a> {
         }
     }
 
-    /// First sample of the candidate (Unix ms): what is before is the baseline's past.
+    /// When the candidate gets its first requests (Unix ms): what is before is the baseline's past. Live it has its first
+    /// weight then, however long its pods were ready.
     pub(super) fn candidate_from(&self) -> Option<i64> {
-        self.spans(|side| side == Side::Candidate).map(|(first, _)| first)
+        let of_candidate: Vec<_> = self.found(|side| side == Side::Candidate).collect();
+        self.recording.counts_from(of_candidate.iter().copied())
     }
 
     fn spans(&self, of: impl Fn(Side) -> bool) -> Option<(i64, i64)> {
-        let sources = self.sources.iter().filter(|((_, side), _)| of(*side));
-        let found = sources.flat_map(|(_, source)| match source {
-            Source::Proportion { part, total, .. } => vec![part, total],
-            Source::Ratio { numerator, denominator } => vec![numerator, denominator],
-            Source::Histogram(found) => vec![found],
-            Source::Expression(_) => Vec::new(),
-        });
-        let spans = found.filter_map(|found| self.recording.span(found));
+        let spans = self.found(of).filter_map(|found| self.recording.span(found));
         spans.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+    }
+
+    /// What the guards ask for of some arms.
+    fn found(&self, of: impl Fn(Side) -> bool) -> impl Iterator<Item = &Found> {
+        let sources = self.sources.iter().filter(move |((_, side), _)| of(*side));
+        sources.flat_map(|(_, source)| source.found())
     }
 
     /// One look, and what follows from it at once.
@@ -199,6 +241,11 @@ impl<'a> World<'a> {
         )
     }
 
+    /// Between two looks, in milliseconds.
+    fn interval(&self) -> i64 {
+        self.model.spec.rollout.interval.millis().unwrap_or(15_000).max(1)
+    }
+
     fn side(&self, revision: &RevisionRef) -> Side {
         let status = &self.model.status;
         if status.rollout.as_ref().is_some_and(|r| r.candidate == *revision) {
@@ -236,6 +283,10 @@ impl<'a> World<'a> {
                 denominator: range(denominator),
             }),
             (Ask::Expression { .. }, Some(Source::Expression(expr))) => {
+                // A server was asked at times of its own: the answer of this look is the newest since the last.
+                if let Some(answer) = self.recording.value(guard, now - self.interval(), now) {
+                    return Ok(ArmSamples::Value(answer));
+                }
                 let evaluation = Evaluation {
                     recording: self.recording,
                     arm: &self.arms[&side],

@@ -3,12 +3,16 @@
 //!
 //! `tests/cluster/run-tests.sh full` starts the cluster and sets the environment that [`stage`] reads.
 
+mod acts;
+mod backtest;
 mod changes;
 mod climbs;
+mod failures;
 mod guardbit;
 mod harms;
 mod ledger;
 mod outages;
 mod prometheus;
+mod promql;
 mod service;
 mod stage;

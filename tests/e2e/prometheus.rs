@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::stage::http;
 use serde_json::Value;
 
 /// Answers by variant, as the backends counted them; `pinned` stands for pods of pinned requests.
@@ -18,7 +19,9 @@ pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: D
         .join("/api/v1/query")
         .expect("a URL");
     at.query_pairs_mut().append_pair("query", &promql);
-    let text = reqwest::get(at)
+    let text = http()
+        .get(at)
+        .send()
         .await
         .expect("Prometheus answers")
         .text()
@@ -83,17 +86,11 @@ impl OwnPrometheus {
 
     /// Starts it again, on the data that it had.
     pub async fn resume(&mut self) {
-        let tools = std::env::var("GUARDBIT_TOOLS").unwrap_or_else(|_| {
-            format!(
-                "{}/bin",
-                std::env::var("GUARDBIT_CACHE")
-                    .unwrap_or_else(|_| { format!("{}/.cache/guardbit", std::env::var("HOME").expect("HOME")) })
-            )
-        });
-        let child = Command::new(format!("{tools}/prometheus"))
+        let child = Command::new(tool("prometheus"))
             .arg(format!("--config.file={}", self.dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", self.dir.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            .arg("--web.enable-admin-api")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.dir.join("log")).expect("a log"))
@@ -102,7 +99,7 @@ impl OwnPrometheus {
         self.child = Some(child);
         let ready = format!("{}/-/ready", self.url());
         for _ in 0..200 {
-            if reqwest::get(&ready).await.is_ok_and(|r| r.status().is_success()) {
+            if http().get(&ready).send().await.is_ok_and(|r| r.status().is_success()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -111,9 +108,59 @@ impl OwnPrometheus {
     }
 }
 
+impl OwnPrometheus {
+    /// Waits until it has samples of this time (Unix seconds).
+    pub async fn recorded(&self, through: f64) {
+        while newest(&self.url()).await < through {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Everything that it has stored, as `promtool tsdb dump-openmetrics` prints it. The storage of a running server must
+    /// not be opened by another process: a snapshot of it may.
+    pub async fn dump(&self) -> String {
+        let snapshot = format!("{}/api/v1/admin/tsdb/snapshot", self.url());
+        let answer = http().post(snapshot).send().await.expect("an answer");
+        let answer: Value = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
+        let name = answer["data"]["name"].as_str().expect("a snapshot");
+        let snapshot = self.dir.join("tsdb/snapshots").join(name);
+        // A snapshot has everything in blocks, and promtool wants a log as well.
+        std::fs::create_dir_all(snapshot.join("wal")).expect("a directory");
+        let output = Command::new(tool("promtool"))
+            .args(["tsdb", "dump-openmetrics"])
+            .arg(snapshot)
+            .output()
+            .expect("tests/cluster/tools.sh has built promtool");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// Path of a program of the test cluster.
+fn tool(name: &str) -> String {
+    let cache = || {
+        std::env::var("GUARDBIT_CACHE")
+            .unwrap_or_else(|_| format!("{}/.cache/guardbit", std::env::var("HOME").expect("HOME")))
+    };
+    let tools = std::env::var("GUARDBIT_TOOLS").unwrap_or_else(|_| format!("{}/bin", cache()));
+    format!("{tools}/{name}")
+}
+
 impl Drop for OwnPrometheus {
     fn drop(&mut self) {
         self.stop();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Time of the newest scrape of the server at `url`, Unix seconds; 0 without any.
+async fn newest(url: &str) -> f64 {
+    let asked = http()
+        .get(format!("{url}/api/v1/query?query=max(timestamp(up))"))
+        .send()
+        .await;
+    let text = asked.expect("Prometheus answers").text().await.expect("text");
+    let answer: Value = serde_json::from_str(&text).expect("JSON");
+    let value = answer["data"]["result"][0]["value"][1].as_str();
+    value.map_or(0.0, |seconds| seconds.parse().expect("a number"))
 }

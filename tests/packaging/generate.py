@@ -1,6 +1,7 @@
-"""generate.py — writes what has another file as its source: copies inside the chart, and the PrometheusRule."""
+"""generate.py — writes what has another file as its source: copies inside the chart, the PrometheusRule, the API reference."""
 import textwrap
 
+from reference import reference
 from support import CHART, ROOT
 
 RULE = """\
@@ -28,6 +29,7 @@ def generated():
     lua = (ROOT / "deploy/argocd-health.lua").read_text()
     crd = "crds/quantizedmodels.guardbit.dev.yaml"
     return {
+        ROOT / "docs/api.md": reference(crd, (ROOT / crd).read_text()),
         CHART / "files" / crd: (ROOT / crd).read_text(),
         CHART / "files/alerts.yaml": alerts,
         CHART / "files/grafana-dashboard.json": (ROOT / "deploy/grafana-dashboard.json").read_text(),

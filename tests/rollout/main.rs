@@ -2,11 +2,13 @@
 
 mod conditions;
 mod deadlines;
+mod forecasts;
 mod golden;
 mod interrupted;
 mod kstatus;
 mod natives;
 mod presets;
 mod properties;
+mod samples;
 mod trust;
 mod world;

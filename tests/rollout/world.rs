@@ -197,7 +197,10 @@ impl World {
             if samples.is_empty() {
                 Vec::new()
             } else {
-                vec![Series { labels: all, samples }]
+                vec![Series {
+                    labels: all.into(),
+                    samples,
+                }]
             }
         };
         let matrix = |series: Vec<Series>| Matrix {

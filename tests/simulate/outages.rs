@@ -86,7 +86,7 @@ fn truth() -> impl Strategy<Value = Truth> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_comes_late_is_judged_as_if_it_had_come_in_time(
@@ -169,7 +169,7 @@ fn clear_cut() -> impl Strategy<Value = (Truth, Option<&'static str>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_gap_changes_what_becomes_of_a_clear_case(
@@ -185,4 +185,18 @@ proptest! {
         prop_assert_eq!(end.guard.as_deref(), guard, "{:?}", end);
         prop_assert!(guard.is_some() || end.at >= 180, "promoted before its holds were over: {:?}", end);
     }
+}
+
+/// A step that lasts long sees many requests, of a recording that follows no weights.
+#[test]
+fn a_guard_that_is_silent_for_most_of_a_step_delays_a_promotion_only() {
+    let faults = [Fault {
+        from: 40,
+        through: 426,
+        kind: Kind::Empty,
+        guard: Some("errors"),
+    }];
+    let text = recording(6, 60, &[("stable", good(60.0)), ("candidate", good(60.0))], |_| false);
+    let end = run(&steps(), &read(&text), &faults, 3600);
+    assert_eq!(end.action, Some(Action::Promoted), "{end:?}");
 }

@@ -299,7 +299,7 @@ fn what_was_counted_since_is_told_across_layouts_and_a_restart_from_zero() {
 fn arms_of_different_resolution_are_compared_on_the_coarser_bounds() {
     let matrix = |buckets: &[Written]| NativeMatrix {
         series: vec![NativeSeries {
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             samples: vec![(0, histogram(buckets))],
         }],
     };
@@ -416,7 +416,7 @@ proptest! {
             }
             samples.push((1_000 + (i as i64 + 1) * 15_000, histogram(&written(&alive, schema))));
         }
-        let labels: BTreeMap<String, String> = [("pod".to_owned(), "a".to_owned())].into();
+        let labels: Labels = [("pod".to_owned(), "a".to_owned())].into();
         let (mut cursor, mut at) = (Cursor::new(0), 0);
         let mut total = 0;
         let mut sides: Vec<(f64, u64)> = vec![(-65_536.0, 0), (-16.0, 0), (-1.0, 0), (1.0, 0), (16.0, 0), (65_536.0, 0)];
@@ -456,7 +456,7 @@ proptest! {
     ) {
         let buckets = buckets.iter().map(|(rule, a, b, n)| json!([rule, a.to_string(), b.to_string(), n.to_string()]));
         if let Ok(read) = parsed(&buckets.collect()) {
-            let matrix = NativeMatrix { series: vec![NativeSeries { labels: BTreeMap::new(), samples: vec![(1, read.clone())] }] };
+            let matrix = NativeMatrix { series: vec![NativeSeries { labels: Labels::default(), samples: vec![(1, read.clone())] }] };
             let (bounds, _) = common_bounds([&matrix, &matrix]);
             prop_assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]));
             let _ = read.bins.since(&read.bins).buckets(&bounds);

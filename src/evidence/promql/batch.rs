@@ -206,12 +206,11 @@ fn prefix(expression: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::super::Selection;
     use super::*;
+    use crate::evidence::Labels;
 
     /// Labels and expressions that are apt to be confused.
     const VALUES: [&str; 9] = ["a", "b", "a.b", "aXb", "a|b", "", "a\"b", "a\\b", "é\n(x"];
@@ -417,7 +416,7 @@ mod tests {
 
     #[test]
     fn labels_of_the_answer_are_kept_whole() {
-        let labels: BTreeMap<String, String> = [("pod", "a"), ("x", "y")]
+        let labels: Labels = [("pod", "a"), ("x", "y")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into();
         let series = Series {

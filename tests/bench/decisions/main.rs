@@ -150,7 +150,9 @@ fn main() -> std::process::ExitCode {
         .next()
         .map_or(500, |n| n.parse().expect("the number of rollouts a row"));
     let only = arguments.next().unwrap_or_default();
-    println!("{INTRODUCTION}\nRollouts a row: {rollouts}, and 8 times as many at the edge.\n");
+    println!(
+        "{INTRODUCTION}\nRollouts a row: {rollouts}, and 8 times as many at the edge and where a median is held against a goal.\n"
+    );
     println!(
         "| guards | truth | guardbit: rolled back | guardbit: promoted | {} |",
         peers::RULES.map(|(name, _)| name).join(" | ")

@@ -47,14 +47,11 @@ impl Row {
         self
     }
 
-    /// Rollouts that it takes, where `usual` is the number of most: a bound close to a rate needs more.
+    /// Rollouts that it takes, where `usual` is the number of most: a bound close to a rate needs more, and so does a
+    /// median that may hardly stray.
     pub fn rollouts(&self, usual: u64) -> u64 {
-        let bounded = |goal: &Goal| matches!(goal, Goal::RolledBackSurelyBelow(_));
-        if self.goals.iter().any(bounded) {
-            8 * usual
-        } else {
-            usual
-        }
+        let close = |goal: &Goal| matches!(goal, Goal::RolledBackSurelyBelow(_) | Goal::RolledBack(..));
+        if self.goals.iter().any(close) { 8 * usual } else { usual }
     }
 
     fn without_metrics(self, gap: (f64, f64)) -> Self {

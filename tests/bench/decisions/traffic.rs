@@ -178,7 +178,10 @@ impl Traffic {
                 ]);
                 labels.extend(label.map(|(name, value)| (name.to_owned(), value)));
                 let samples = self.samples(past, ticks, of);
-                series.push(Series { labels, samples });
+                series.push(Series {
+                    labels: labels.into(),
+                    samples,
+                });
             };
             counter("http_requests_total", Some(("code", "200".to_owned())), &|t| {
                 t.requests - t.errors

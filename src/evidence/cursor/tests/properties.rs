@@ -213,7 +213,7 @@ proptest! {
         let raw = |lists: &[Vec<(i64, f64)>]| {
             let each = lists.iter().zip(&les).map(|(samples, le)| {
                 let mut series = of("a", &le.to_string(), &[]);
-                series.labels.insert("le".into(), le.to_string());
+                series.labels.set("le", &le.to_string());
                 series.samples = samples.clone();
                 series
             });

@@ -1,0 +1,235 @@
+//! `guardbit lint`: what is wrong with models before they are applied.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::plain_lines;
+use crate::evidence::ArmMatcher;
+use crate::foresight::{Question, Traffic, problems};
+use crate::lint::{self, Located, Model, Schema, Severity, Surroundings};
+use crate::rollout::{Stage, guards_of};
+
+use super::measure::Measure;
+use super::plan::{Matchers, matchers, on_all_cores, positive, share};
+use super::server::ServerArgs;
+
+/// Flags of `guardbit lint`.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Files with models, or directories: all *.yaml, *.yml and *.json below them are read.
+    #[arg(short, long, required = true, num_args = 1..)]
+    filename: Vec<PathBuf>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// What else makes the exit code 1.
+    #[arg(long, value_enum)]
+    deny: Option<Deny>,
+    /// Requests per second of the whole route: whether rollouts decide in time is found by playing them.
+    #[arg(long, value_parser = positive, conflicts_with = "prometheus")]
+    rps: Option<f64>,
+    /// Share of the baseline's requests that fail, such as 0.5%; for guards that are not measured.
+    #[arg(long, default_value = "0.5%", value_parser = share)]
+    error_rate: f64,
+    /// Prometheus to look for the guards' series in, and to measure the traffic of the past hour from.
+    #[arg(long, value_name = "URL")]
+    prometheus: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
+    #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
+    arm: Option<Matchers>,
+    /// Seconds of computing for each model, where its traffic is known.
+    #[arg(long, default_value_t = 3.0, value_parser = positive)]
+    seconds: f64,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// A finding a line, as compilers write it.
+    Text,
+    /// One JSON object.
+    Json,
+    /// SARIF 2.1.0, for code review.
+    Sarif,
+}
+
+/// What else counts as an error.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Deny {
+    /// Warnings.
+    Warnings,
+}
+
+/// Runs of a climb at the most.
+const RUNS: u64 = 100;
+
+/// The exit code of what could not be run, as opposed to what was found.
+const COULD_NOT_RUN: u8 = 2;
+
+/// What is told.
+struct Told {
+    text: String,
+    /// For a person who sees the text.
+    total: Option<String>,
+    worst: Option<Severity>,
+}
+
+/// Prints the findings; fails if one of them is an error.
+pub fn start(args: &LintArgs) -> ExitCode {
+    match run(args) {
+        Ok(Told { text, total, worst }) => {
+            if !text.is_empty() {
+                println!("{}", text.trim_end());
+            }
+            if let Some(total) = total {
+                eprintln!("{total}");
+            }
+            let least = if args.deny == Some(Deny::Warnings) {
+                Severity::Warning
+            } else {
+                Severity::Error
+            };
+            if worst.is_some_and(|worst| worst >= least) {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            eprintln!("guardbit: {}", plain_lines(&error));
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn run(args: &LintArgs) -> Result<Told, String> {
+    let schema = Schema::new();
+    let mut findings = Vec::new();
+    let mut models = 0;
+    for path in files(&args.filename)? {
+        let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let file = named(&path);
+        let read = lint::read(&bytes, &schema);
+        models += read.seen;
+        let mut found = read.findings;
+        for model in &read.models {
+            found.extend(lint::check(model, &surroundings(args, model)?));
+        }
+        found.sort_by_key(|f| (f.line, f.column));
+        findings.extend(found.into_iter().map(|finding| Located {
+            file: file.clone(),
+            finding,
+        }));
+    }
+    if models == 0 && findings.is_empty() {
+        let where_: Vec<_> = args.filename.iter().map(|p| p.display().to_string()).collect();
+        return Err(format!(
+            "there is no QuantizedModel of {}/v1alpha1 in {}",
+            crate::api::GROUP,
+            where_.join(", ")
+        ));
+    }
+    let worst = findings.iter().map(|f| f.finding.severity).max();
+    let (text, total) = match args.output {
+        Output::Text => (lint::text(&findings), Some(total(&findings, models))),
+        Output::Json => (lint::json(&findings).map_err(|e| e.to_string())?, None),
+        Output::Sarif => (lint::sarif(&findings).map_err(|e| e.to_string())?, None),
+    };
+    Ok(Told { text, total, worst })
+}
+
+fn total(findings: &[Located], models: usize) -> String {
+    let count = |severity, one: &str| {
+        let n = findings.iter().filter(|f| f.finding.severity == severity).count();
+        format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+    };
+    format!(
+        "{models} model{}: {}, {}, {}",
+        if models == 1 { "" } else { "s" },
+        count(Severity::Error, "error"),
+        count(Severity::Warning, "warning"),
+        count(Severity::Note, "note")
+    )
+}
+
+/// What is known beside the file: the time, and as much of metrics and traffic as was asked for.
+fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> {
+    let mut known = Surroundings {
+        now: Timestamp::now(),
+        ..Surroundings::default()
+    };
+    // What cannot be asked for is found without asking.
+    let found = lint::check(model, &known);
+    if found.iter().any(|f| f.rule.id == "promql") {
+        return Ok(known);
+    }
+    let guards = guards_of(&model.spec, Stage::Rollout);
+    let (traffic, scrape) = match (&args.prometheus, args.rps) {
+        (Some(url), _) => {
+            let arm: &[ArmMatcher] = args.arm.as_ref().map_or(&[], |Matchers(m)| m);
+            let measured = Measure::take(&args.server.client(url)?, &model.spec, arm)
+                .map_err(|e| format!("{}: {e}", model.name))?;
+            let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
+            let scrape = measured.scrape;
+            known.seen = Some(measured.seen());
+            ((traffic.per_second() > 0.0).then_some(traffic), scrape)
+        }
+        (None, Some(rps)) => (Some(Traffic::assumed(&guards, rps, args.error_rate)), None),
+        (None, None) => (None, None),
+    };
+    if let Some(traffic) = &traffic {
+        let question = Question {
+            spec: &model.spec,
+            traffic,
+            scrape: scrape.unwrap_or(0.0),
+        };
+        let time = Duration::from_secs_f64(args.seconds);
+        known.foreseen = on_all_cores(time, RUNS, |budget| problems(&question, budget));
+    }
+    known.traffic = traffic;
+    Ok(known)
+}
+
+/// All files, each once, in the order of their names; those of a directory by their endings.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        let told = |e: std::io::Error| format!("{}: {e}", path.display());
+        if path.metadata().map_err(told)?.is_dir() {
+            below(path, &mut all)?;
+        } else {
+            all.insert(path.clone());
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn below(directory: &Path, out: &mut BTreeSet<PathBuf>) -> Result<(), String> {
+    let told = |e: std::io::Error| format!("{}: {e}", directory.display());
+    for entry in std::fs::read_dir(directory).map_err(told)? {
+        let entry = entry.map_err(told)?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(told)?);
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        // A link is not followed, for it may lead back here.
+        if kind.is_dir() {
+            below(&path, out)?;
+        } else if kind.is_file() && ["yaml", "yml", "json"].contains(&ending) {
+            out.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// A path as it is shown: relative to where guardbit was started, if it is below.
+fn named(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = path.strip_prefix(&here).unwrap_or(path);
+    shown.strip_prefix(".").unwrap_or(shown).display().to_string()
+}

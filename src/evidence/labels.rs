@@ -1,0 +1,173 @@
+//! Labels of a series: shared between all that hold them, and told apart by a fingerprint that is made once.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+
+/// Identity of a series: 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
+pub(super) type Fingerprint = u64;
+
+/// Labels by name, including `__name__`. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Labels(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    by_name: BTreeMap<String, String>,
+    digest: OnceLock<u64>,
+    bucket: OnceLock<Option<Bucket>>,
+}
+
+/// What a series of a classic histogram is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket {
+    /// Which histogram it is of: identity without `le`.
+    pub(super) histogram: u64,
+    /// Its upper bound.
+    pub(super) bound: f64,
+}
+
+impl Labels {
+    /// Sets a label.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let mut by_name = self.0.by_name.clone();
+        by_name.insert(name.to_owned(), value.to_owned());
+        *self = by_name.into();
+    }
+
+    /// Which bucket of which histogram this is; `None` for a series without a bound.
+    pub(super) fn bucket(&self) -> Option<Bucket> {
+        let bucket = || {
+            let bound = super::histogram::bound(self.get("le")?)?;
+            let histogram = digest(self.iter().filter(|(name, _)| *name != "le"));
+            Some(Bucket { histogram, bound })
+        };
+        *self.0.bucket.get_or_init(bucket)
+    }
+
+    /// Which series this is; `role` sets those of one query apart from those of another with the same labels.
+    pub(super) fn fingerprint(&self, role: u8) -> Fingerprint {
+        // An odd factor spreads roles over all bits, and no two of them meet.
+        let digest = self.0.digest.get_or_init(|| digest(&self.0.by_name));
+        (digest ^ u64::from(role).wrapping_mul(0x9e37_79b9_7f4b)) & 0xffff_ffff_ffff
+    }
+}
+
+/// The first 48 bits of a SHA-256 over names and values.
+fn digest<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64 {
+    let mut text = Vec::with_capacity(256);
+    for (name, value) in labels {
+        // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
+        let bound = if name == "le" {
+            super::histogram::bound(value).map(|bound| bound.to_string())
+        } else {
+            None
+        };
+        for part in [name, bound.as_ref().unwrap_or(value)] {
+            text.extend((part.len() as u64).to_be_bytes());
+            text.extend(part.as_bytes());
+        }
+    }
+    let bytes = Sha256::digest(&text);
+    bytes.iter().take(6).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+}
+
+impl Deref for Labels {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.by_name
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.by_name == other.0.by_name
+    }
+}
+
+impl Eq for Labels {}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.by_name.cmp(&other.0.by_name)
+    }
+}
+
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(by_name: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(Shared {
+            by_name,
+            ..Shared::default()
+        }))
+    }
+}
+
+impl<const N: usize> From<[(String, String); N]> for Labels {
+    fn from(labels: [(String, String); N]) -> Self {
+        BTreeMap::from(labels).into()
+    }
+}
+
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(labels: I) -> Self {
+        BTreeMap::from_iter(labels).into()
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn series_are_told_apart_by_every_label_and_by_role() {
+        let all = [
+            of(&[]),
+            of(&[("a", "bc")]),
+            of(&[("ab", "c")]),
+            of(&[("a", "b"), ("c", "d")]),
+            of(&[("a", "b"), ("c", "")]),
+            of(&[("le", "1")]),
+            of(&[("le", "2")]),
+            of(&[("le", "one")]),
+        ];
+        let mut seen: Vec<_> = all
+            .iter()
+            .flat_map(|labels| [0, 1, 2, 255].map(|role| labels.fingerprint(role)))
+            .collect();
+        assert!(seen.iter().all(|f| *f < 1 << 48));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all.len() * 4);
+        assert_eq!(of(&[("le", "1.0")]).fingerprint(3), of(&[("le", "1")]).fingerprint(3));
+    }
+
+    #[test]
+    fn a_changed_label_changes_the_identity() {
+        let one = of(&[("a", "1")]);
+        let (before, mut other) = (one.fingerprint(0), one.clone());
+        other.set("a", "2");
+        assert_eq!((one.fingerprint(0), &one["a"]), (before, &"1".to_owned()));
+        assert_ne!(other.fingerprint(0), before);
+    }
+}

@@ -1,0 +1,432 @@
+//! Rules on what each guard asks: selectors, metrics, tolerances, budgets.
+
+use crate::api::{ArmLabel, ArmMatchers, Decimal, Guard, Latency, LatencyUnit, QuantizedModelSpec, ToleranceSpec};
+use crate::evidence::promql::{PromqlError, Written, written};
+use crate::evidence::{arm_query, expression_query, histogram_query, presets};
+
+use super::super::document::Model;
+use super::super::rule::{
+    ARM_LABEL_IN_SELECTOR, ARMS_NOT_TOLD_APART, AT_LOAD_MISSING, BUDGET_BETWEEN_BOUNDS, Finding, LATENCY_UNIT,
+    NEVER_HEALTHY, ONLY_PLAIN_RULES, PROMQL, Rule, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
+};
+use super::{Surroundings, bounds};
+
+/// Beginnings of metrics that tell of machines and of Kubernetes, not of what a model does.
+const NOT_OF_THE_MODEL: [&str; 9] = [
+    "node_",
+    "kube_",
+    "machine_",
+    "kubelet_",
+    "apiserver_",
+    "etcd_",
+    "prometheus_",
+    "scrape_",
+    "ALERTS",
+];
+
+/// Part of a name that says in which unit a histogram counts.
+const UNITS: [(&str, f64); 6] = [
+    ("_milliseconds", 1e-3),
+    ("_ms", 1e-3),
+    ("_microseconds", 1e-6),
+    ("_us", 1e-6),
+    ("_nanoseconds", 1e-9),
+    ("_seconds", 1.0),
+];
+
+/// What a selector must be.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Counter,
+    Histogram,
+    Expression,
+}
+
+pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
+    for guard in &model.spec.guards {
+        let mut look = GuardLook {
+            model,
+            guard,
+            field: format!("spec.guards[{}]", guard.name),
+            out,
+        };
+        look.selectors();
+        look.bounds();
+        told_apart(
+            model,
+            &format!("spec.guards[{}].armLabels", guard.name),
+            &guard.arm_labels,
+            look.out,
+        );
+        look.tolerances();
+        if let Some(latency) = &guard.latency {
+            look.latency(latency, surroundings);
+        }
+    }
+    if let Some(prometheus) = &model.spec.prometheus {
+        told_apart(model, "spec.prometheus.armLabels", &prometheus.arm_labels, out);
+    }
+    let all = presets::guards(&model.spec);
+    if all.iter().all(|g| g.ratio.is_some() || g.query.is_some()) {
+        let field = if model.spec.guards.is_empty() {
+            "spec.preset"
+        } else {
+            "spec.guards"
+        };
+        out.push(model.finding(
+            &ONLY_PLAIN_RULES,
+            field,
+            "every guard here is a plain rule of consecutive polls, which has no error rate: falseRollback and falsePromotion hold for none of them; add a proportion, latency or fidelity guard".to_owned(),
+        ));
+    }
+}
+
+struct GuardLook<'a> {
+    model: &'a Model,
+    guard: &'a Guard,
+    field: String,
+    out: &'a mut Vec<Finding>,
+}
+
+impl GuardLook<'_> {
+    fn add(&mut self, rule: &'static Rule, field: &str, message: String) -> &mut Finding {
+        let field = format!("{}.{field}", self.field);
+        self.out.push(self.model.finding(rule, &field, message));
+        let last = self.out.len() - 1;
+        &mut self.out[last]
+    }
+
+    fn selectors(&mut self) {
+        let Guard {
+            name: _,
+            proportion,
+            latency,
+            fidelity,
+            ratio,
+            query,
+            arm_matchers: _,
+            arm_labels: _,
+        } = self.guard;
+        let mut asked: Vec<(&str, &str, Wanted)> = Vec::new();
+        if let Some(p) = proportion {
+            asked.extend(p.bad.as_deref().map(|s| ("proportion.bad", s, Wanted::Counter)));
+            asked.extend(p.good.as_deref().map(|s| ("proportion.good", s, Wanted::Counter)));
+            asked.push(("proportion.total", &p.total, Wanted::Counter));
+            let part = p.bad.as_deref().or(p.good.as_deref());
+            if part == Some(p.total.as_str()) {
+                let field = if p.bad.is_some() {
+                    "proportion.bad"
+                } else {
+                    "proportion.good"
+                };
+                self.add(
+                    &WATCHES_NOTHING,
+                    field,
+                    format!("`{}` is both the part and the total: the share is always the same; narrow the part with a label, such as code=~\"5..\"", p.total),
+                )
+                .severity = Severity::Error;
+            }
+        }
+        asked.extend(
+            latency
+                .iter()
+                .map(|l| ("latency.histogram", l.histogram.as_str(), Wanted::Histogram)),
+        );
+        asked.extend(
+            fidelity
+                .iter()
+                .map(|f| ("fidelity.histogram", f.histogram.as_str(), Wanted::Histogram)),
+        );
+        if let Some(r) = ratio {
+            asked.push(("ratio.numerator", &r.numerator, Wanted::Counter));
+            asked.push(("ratio.denominator", &r.denominator, Wanted::Counter));
+            if r.numerator == r.denominator {
+                self.add(
+                    &WATCHES_NOTHING,
+                    "ratio.numerator",
+                    format!(
+                        "`{}` is both numerator and denominator: the ratio is always 1",
+                        r.numerator
+                    ),
+                )
+                .severity = Severity::Error;
+            }
+        }
+        asked.extend(
+            query
+                .iter()
+                .map(|q| ("query.promql", q.promql.as_str(), Wanted::Expression)),
+        );
+        for (field, text, wanted) in asked {
+            match usable(text, wanted) {
+                Ok(written) => self.selector(field, text, wanted, &written),
+                Err(error) => {
+                    self.add(&PROMQL, field, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn selector(&mut self, field: &str, text: &str, wanted: Wanted, selectors: &[Written]) {
+        let foreign = |s: &Written| s.metric.as_deref().is_some_and(not_of_the_model);
+        if selectors.is_empty() {
+            self.add(
+                &WATCHES_NOTHING,
+                field,
+                format!("`{text}` has no selector: its value is the same whatever a variant does; ask for a metric of the model's pods"),
+            );
+        } else if selectors.iter().all(foreign) {
+            let metric = selectors[0].metric.clone().unwrap_or_default();
+            let what = if metric == "up" {
+                "says whether a target can be scraped; a pod that cannot start is noticed without it"
+            } else {
+                "tells of machines or of Kubernetes, not of what the model answers"
+            };
+            self.add(
+                &WATCHES_NOTHING,
+                field,
+                format!("`{metric}` {what}: no quantization changes it; watch a metric that the model's server counts"),
+            );
+        }
+        let labels = arm_labels(&self.model.spec, self.guard);
+        for label in selectors.iter().flat_map(|s| &s.labels) {
+            if labels.contains(label) {
+                self.add(
+                    &ARM_LABEL_IN_SELECTOR,
+                    field,
+                    format!("`{text}` has a matcher on {label}, which guardbit adds for each arm: with both at once an arm may match nothing; leave it out"),
+                );
+            } else if wanted == Wanted::Histogram && label == "le" {
+                self.add(
+                    &WRONG_METRIC_TYPE,
+                    field,
+                    format!("`{text}` has a matcher on le, which leaves one bucket of the histogram; leave it out, and set a budget instead"),
+                );
+            }
+        }
+        let name = selectors.first().and_then(|s| s.metric.as_deref()).unwrap_or_default();
+        let ending = |endings: &[&str]| endings.iter().find(|e| name.ends_with(**e)).map(|e| (*e).to_owned());
+        match wanted {
+            Wanted::Histogram => {
+                if let Some(end) = ending(&["_sum", "_count", "_total"]) {
+                    self.add(
+                        &WRONG_METRIC_TYPE,
+                        field,
+                        format!("`{name}` ends in {end} as a counter does, and a histogram is needed: write its name without {end}, as in {}", name.trim_end_matches(end.as_str())),
+                    );
+                }
+            }
+            Wanted::Counter => {
+                if let Some(end) = ending(&["_ratio", "_percent", "_bytes", "_celsius", "_info", "_created"]) {
+                    self.add(
+                        &WRONG_METRIC_TYPE,
+                        field,
+                        format!("`{name}` ends in {end} as a gauge does, and a counter is needed, which only rises: use a query guard for it, or a counter such as http_requests_total"),
+                    );
+                }
+            }
+            Wanted::Expression => {}
+        }
+    }
+
+    fn bounds(&mut self) {
+        let bound = |decimal: &Option<Decimal>| decimal.as_ref().and_then(|d| d.value().ok());
+        let Some(query) = &self.guard.query else { return };
+        if let (Some(min), Some(max)) = (bound(&query.min), bound(&query.max))
+            && min > max
+        {
+            self.add(
+                &NEVER_HEALTHY,
+                "query.min",
+                format!("no value is at least {min} and at most {max}: every candidate would be harmful; exchange min and max"),
+            );
+        }
+    }
+
+    fn tolerances(&mut self) {
+        if let Some(p) = &self.guard.proportion {
+            self.tolerance("proportion.tolerance", &p.tolerance, 1.0);
+        }
+        if let Some(l) = &self.guard.latency {
+            self.tolerance("latency.tolerance", &l.tolerance, 1.0);
+        }
+    }
+
+    /// As good as its baseline is the best that can be asked for: within a tolerance that is no wider nothing can be shown.
+    fn tolerance(&mut self, field: &str, tolerance: &ToleranceSpec, usual: f64) {
+        let ratio = tolerance
+            .ratio
+            .as_ref()
+            .map_or(Ok(usual), |r| r.value())
+            .unwrap_or(usual);
+        let absolute = tolerance
+            .absolute
+            .as_ref()
+            .map_or(Ok(0.0), |a| a.value())
+            .unwrap_or(0.0);
+        if absolute <= 0.0 && ratio <= 1.0 {
+            let (severity, why) = if ratio >= 1.0 {
+                (
+                    Severity::Error,
+                    "a candidate that is as good as its baseline lies at the very edge".to_owned(),
+                )
+            } else {
+                (
+                    Severity::Warning,
+                    format!(
+                        "only a candidate with less than {ratio} × the baseline's share passes, and any other is rolled back and rejected"
+                    ),
+                )
+            };
+            self.add(
+                &NEVER_HEALTHY,
+                field,
+                format!("nothing beyond the baseline is tolerated: {why}; set absolute, such as \"0.5%\" (and rollout.benefit where it must be better)"),
+            )
+            .severity = severity;
+        }
+    }
+
+    fn latency(&mut self, latency: &Latency, surroundings: &Surroundings) {
+        if latency.at_load.is_none() {
+            self.add(
+                &AT_LOAD_MISSING,
+                "latency",
+                "a canary that carries little is always fast: with atLoad: \"80%\" health counts only from polls in which one of its pods carries 80% of what a pod of stable carries".to_owned(),
+            );
+        }
+        let names = written(&latency.histogram).unwrap_or_default();
+        let Some(metric) = names.into_iter().next().and_then(|w| w.metric) else {
+            return;
+        };
+        let counted = match latency.unit {
+            LatencyUnit::Seconds => 1.0,
+            LatencyUnit::Milliseconds => 1e-3,
+        };
+        let plain = metric.strip_suffix("_bucket").unwrap_or(&metric);
+        if let Some((unit, size)) = UNITS.iter().find(|(unit, _)| plain.ends_with(unit))
+            && *size != counted
+        {
+            let help = match *size {
+                1e-3 => "set unit: Milliseconds".to_owned(),
+                1.0 => "leave unit out".to_owned(),
+                _ => "guardbit knows Seconds and Milliseconds; use a histogram in one of them".to_owned(),
+            };
+            let field = if self.model.writes(&format!("{}.latency.unit", self.field)) {
+                "latency.unit"
+            } else {
+                "latency.histogram"
+            };
+            self.add(
+                &LATENCY_UNIT,
+                field,
+                format!("`{metric}` ends in {unit}, and the guard takes it for {:?}: its budget would be read wrongly; {help}", latency.unit),
+            );
+        }
+        let seen = surroundings
+            .seen
+            .as_ref()
+            .and_then(|s| s.guards.get(&self.guard.name)?.get("latency.histogram"));
+        let real = seen.map(|m| m.bounds.as_slice()).filter(|b| !b.is_empty());
+        if let Some(bounds) = real.or_else(|| bounds::known(&metric)) {
+            self.budget(latency, &metric, bounds, counted);
+        }
+    }
+
+    fn budget(&mut self, latency: &Latency, metric: &str, bounds: &[f64], counted: f64) {
+        let Some(budget) = &latency.budget else { return };
+        let Ok(within) = budget.within.millis().map(|ms| ms as f64 / 1000.0) else {
+            return;
+        };
+        let seconds: Vec<f64> = bounds.iter().map(|bound| bound * counted).collect();
+        if seconds.iter().any(|bound| (bound / within - 1.0).abs() < 1e-6) {
+            return;
+        }
+        let above = seconds.iter().copied().find(|bound| *bound > within);
+        let Some(below) = seconds.iter().copied().rfind(|bound| *bound < within) else {
+            self.add(
+                &BUDGET_BETWEEN_BOUNDS,
+                "latency.budget.within",
+                format!(
+                    "no bucket bound of `{metric}` is at or below {}: the budget cannot be tested; add a bucket there, or write within: {}",
+                    budget.within,
+                    duration(above.unwrap_or(within))
+                ),
+            )
+            .severity = Severity::Error;
+            return;
+        };
+        let choices: Vec<_> = [Some(below), above].into_iter().flatten().map(duration).collect();
+        self.add(
+            &BUDGET_BETWEEN_BOUNDS,
+            "latency.budget.within",
+            format!(
+                "{} is no bucket bound of `{metric}`: the budget is tested at {}, the next bound below, which is stricter; write within: {}, or add a bucket at {}",
+                budget.within,
+                duration(below),
+                choices.join(" or "),
+                budget.within
+            ),
+        );
+    }
+}
+
+/// Labels whose values are the same for every arm give all arms the same series.
+fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Finding>) {
+    let differs = |label: &ArmLabel| {
+        ["{deployment}", "{service}", "{revision}"]
+            .iter()
+            .any(|part| label.value.contains(part))
+    };
+    if !labels.is_empty() && !labels.iter().any(differs) {
+        out.push(model.finding(
+            &ARMS_NOT_TOLD_APART,
+            field,
+            "none of these values differs from arm to arm, so the candidate would be compared with itself; write {deployment}, {service} or {revision} into one of them".to_owned(),
+        ));
+    }
+}
+
+/// The selectors of a text that can be asked for as it is wanted.
+fn usable(text: &str, wanted: Wanted) -> Result<Vec<Written>, PromqlError> {
+    match wanted {
+        Wanted::Counter => arm_query(text, &[], 60_000)?,
+        Wanted::Histogram => histogram_query(text, &[], 60_000)?,
+        Wanted::Expression => expression_query(text, &[])?,
+    };
+    written(text)
+}
+
+fn not_of_the_model(metric: &str) -> bool {
+    metric == "up" || NOT_OF_THE_MODEL.iter().any(|beginning| metric.starts_with(beginning))
+}
+
+/// Labels that guardbit sets for the arms of a guard.
+pub(super) fn arm_labels(spec: &QuantizedModelSpec, guard: &Guard) -> Vec<String> {
+    let shared = spec.prometheus.as_ref();
+    let how = guard
+        .arm_matchers
+        .or(shared.and_then(|p| p.arm_matchers))
+        .unwrap_or_default();
+    match how {
+        ArmMatchers::Pod => vec!["pod".to_owned()],
+        ArmMatchers::Revision => vec!["guardbit_revision".to_owned()],
+        ArmMatchers::Labels => {
+            let labels = match guard.arm_matchers {
+                Some(_) => &guard.arm_labels[..],
+                None => shared.map_or(&[][..], |p| &p.arm_labels),
+            };
+            labels.iter().map(|l| l.label.clone()).collect()
+        }
+    }
+}
+
+/// A length of time as the API writes it.
+fn duration(seconds: f64) -> String {
+    let millis = (seconds * 1000.0).round();
+    if millis >= 1000.0 && millis % 1000.0 == 0.0 {
+        format!("{}s", millis / 1000.0)
+    } else {
+        format!("{millis}ms")
+    }
+}

@@ -1,0 +1,232 @@
+//! Rules on the ladder: precisions, calibrations, validations, and whether anybody looks at the outputs.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::Precision;
+use crate::api::variant::{NumberType, QuantizationMethod};
+use crate::api::{Calibration, QuantizedModelSpec, Variant};
+use crate::evidence::presets;
+use crate::rollout::{calibration_gate, validation_gate};
+
+use super::super::document::Model;
+use super::super::rule::{
+    CALIBRATION_DATES, CALIBRATION_MISSING, CALIBRATION_STALE, Finding, NO_FIDELITY_GUARD, PRECISION_MISMATCH,
+    QUANTIZED_REFERENCE, SAME_WEIGHTS, Severity, VALIDATION_GATE,
+};
+
+/// Algorithms that need calibration data although they quantize nothing but weights.
+const CALIBRATED: [&str; 6] = ["gptq", "awq", "smoothquant", "spqr", "quip", "autoround"];
+
+pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
+    let spec = &model.spec;
+    let climbed = spec.variants.get(..=spec.target_index()).unwrap_or_default();
+    for (i, variant) in spec.variants.iter().enumerate() {
+        let field = format!("spec.variants[{i}]");
+        precision(model, variant, &field, out);
+        if let Some(other) = spec.variants[..i]
+            .iter()
+            .find(|v| v.weights.digest == variant.weights.digest)
+        {
+            out.push(model.finding(
+                &SAME_WEIGHTS,
+                &format!("{field}.weights.digest"),
+                format!(
+                    "{} has the weights of {}: a step between them changes nothing of the model; give each its own digest, or remove one of them",
+                    variant.name, other.name
+                ),
+            ));
+        }
+        calibration(model, variant, &field, now, out);
+        if i > 0 && i < climbed.len() {
+            if let Err(stale) = calibration_gate(variant, now) {
+                out.push(model.finding(
+                    &CALIBRATION_STALE,
+                    &format!("{field}.calibration.completedAt"),
+                    format!("{stale}; until then no rollout of it begins"),
+                ));
+            } else if let Some(finding) = expires_meanwhile(model, variant, &field, now) {
+                out.push(finding);
+            }
+            if let Err(dropped) = validation_gate(variant) {
+                out.push(model.finding(
+                    &VALIDATION_GATE,
+                    &format!("{field}.validation.metrics"),
+                    format!("{dropped}; until then it gets no traffic"),
+                ));
+            }
+        }
+    }
+    if let Some(first) = spec
+        .variants
+        .first()
+        .filter(|v| v.quantization.is_some() || bits(v.precision) <= 8)
+    {
+        out.push(model.finding(
+            &QUANTIZED_REFERENCE,
+            "spec.variants[0]",
+            format!(
+                "{} comes first and is the reference that outputs are compared with, but it is quantized itself: put the full-precision variant before it",
+                first.name
+            ),
+        ));
+    }
+    nobody_looks_at_outputs(model, climbed, out);
+}
+
+/// A `good` counter counts what came of an answer, such as clicks; that looks at outputs, too.
+fn nobody_looks_at_outputs(model: &Model, climbed: &[Variant], out: &mut Vec<Finding>) {
+    let quantized = climbed.iter().skip(1).find(|v| v.quantization.is_some());
+    let guards = presets::guards(&model.spec);
+    let looked_at = guards
+        .iter()
+        .any(|g| g.fidelity.is_some() || g.proportion.as_ref().is_some_and(|p| p.good.is_some()));
+    if let (Some(variant), false) = (quantized, looked_at) {
+        let field = if model.writes("spec.guards") {
+            "spec.guards"
+        } else {
+            "spec.preset"
+        };
+        out.push(model.finding(
+            &NO_FIDELITY_GUARD,
+            field,
+            format!(
+                "{} is quantized, and no guard compares its outputs with the reference's: a variant that answers quickly and wrongly would be promoted; add a fidelity guard on a histogram of output scores, such as fidelity: {{histogram: model_score}}",
+                variant.name
+            ),
+        ));
+    }
+}
+
+fn precision(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Finding>) {
+    let Some(quantization) = &variant.quantization else {
+        return;
+    };
+    let (wanted, written) = (bits(variant.precision), quantization.weights.bits);
+    let floating = matches!(
+        variant.precision,
+        Precision::FP32 | Precision::TF32 | Precision::FP16 | Precision::BF16 | Precision::FP8 | Precision::FP4
+    );
+    let kind = quantization.weights.kind;
+    if wanted != written {
+        out.push(model.finding(
+            &PRECISION_MISMATCH,
+            &format!("{field}.quantization.weights.bits"),
+            format!(
+                "{} says precision {:?} and weights of {written} bits; correct one of them: the ladder is ordered by precision",
+                variant.name, variant.precision
+            ),
+        ));
+    } else if floating != (kind == NumberType::Float) {
+        out.push(model.finding(
+            &PRECISION_MISMATCH,
+            &format!("{field}.quantization.weights.type"),
+            format!(
+                "{} says precision {:?} and weights of type {kind:?}; correct one of them",
+                variant.name, variant.precision
+            ),
+        ));
+    }
+}
+
+fn calibration(model: &Model, variant: &Variant, field: &str, now: Timestamp, out: &mut Vec<Finding>) {
+    let Some(calibration) = &variant.calibration else {
+        missing(model, variant, field, out);
+        return;
+    };
+    let Some(done) = calibration.completed_at.as_ref().map(|at| at.0) else {
+        return;
+    };
+    let window = calibration.window.as_ref();
+    if done > now {
+        out.push(model.finding(
+            &CALIBRATION_DATES,
+            &format!("{field}.calibration.completedAt"),
+            format!(
+                "the calibration of {} will have been completed at {done}, which is still to come; correct the date",
+                variant.name
+            ),
+        ));
+    } else if let Some(window) = window.filter(|w| w.to.0 > done) {
+        out.push(model.finding(
+            &CALIBRATION_DATES,
+            &format!("{field}.calibration.window"),
+            format!(
+                "the calibration of {} was completed at {done}, before its data was there (to {}); correct one of them",
+                variant.name, window.to.0
+            ),
+        ));
+    }
+}
+
+fn missing(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Finding>) {
+    let Some(quantization) = &variant.quantization else {
+        return;
+    };
+    let algorithm = quantization.algorithm.as_deref().unwrap_or_default();
+    let needs = CALIBRATED.iter().any(|name| algorithm.to_lowercase().contains(name));
+    let (severity, why) = match quantization.method {
+        QuantizationMethod::PostTrainingStatic => (Severity::Warning, "PostTrainingStatic fixes its scales"),
+        QuantizationMethod::WeightOnly if needs => (Severity::Note, algorithm),
+        _ => return,
+    };
+    let mut finding = model.finding(
+        &CALIBRATION_MISSING,
+        &format!("{field}.quantization"),
+        format!(
+            "{why} by calibration data, and {} names none: set calibration with the dataset, completedAt and maxAge, or nobody can tell what it was fitted to",
+            variant.name
+        ),
+    );
+    finding.severity = severity;
+    if severity == Severity::Note {
+        finding.message = finding.message.replacen("by calibration", "works by calibration", 1);
+    }
+    out.push(finding);
+}
+
+/// A calibration that is fresh now and will not be when its turn comes.
+fn expires_meanwhile(model: &Model, variant: &Variant, field: &str, now: Timestamp) -> Option<Finding> {
+    let calibration: &Calibration = variant.calibration.as_ref()?;
+    let expires = calibration.expires()?;
+    let holds = before(&model.spec, variant);
+    let left = expires.duration_since(now);
+    (left < holds).then(|| {
+        model.finding(
+            &CALIBRATION_STALE,
+            &format!("{field}.calibration.maxAge"),
+            format!(
+                "the calibration of {} is older than its maxAge from {expires} on, and the steps of the rungs before it take {} h: it would be refused when its turn comes; calibrate again, or raise maxAge",
+                variant.name,
+                holds.as_secs().div_euclid(3600)
+            ),
+        )
+    })
+}
+
+/// Time that the steps of all rungs before one take at least.
+fn before(spec: &QuantizedModelSpec, variant: &Variant) -> SignedDuration {
+    let rungs = spec
+        .variants
+        .iter()
+        .skip(1)
+        .take_while(|v| v.name != variant.name)
+        .count();
+    let holds: i64 = spec
+        .rollout
+        .steps
+        .iter()
+        .filter_map(|step| step.hold.millis().ok())
+        .sum();
+    SignedDuration::from_millis(holds.saturating_mul(i64::try_from(rungs).unwrap_or(0)))
+}
+
+fn bits(precision: Precision) -> i32 {
+    match precision {
+        Precision::FP32 => 32,
+        Precision::TF32 => 19,
+        Precision::FP16 | Precision::BF16 => 16,
+        Precision::FP8 | Precision::INT8 => 8,
+        Precision::FP4 | Precision::INT4 => 4,
+        Precision::INT2 => 2,
+    }
+}

@@ -1,0 +1,211 @@
+//! Rules on the clock and the weights of a rollout: what can never end in time, and what ends otherwise than it reads.
+
+use crate::api::{OnUndecided, QuantizedModelSpec, Variant};
+use crate::rollout::control_weight;
+
+use super::super::document::Model;
+use super::super::rule::{
+    AT_LOAD_UNREACHABLE, DEADLINE_TOO_SHORT, Finding, HOLD_SHORTER_THAN_LOOKS, HOLD_WHEN_UNDECIDED, LATENCY_SCALE,
+    LAX_ERROR_RATE, NEVER_HEALTHY, NO_HOLDOUT, SLOW_TO_DECIDE,
+};
+use super::{Surroundings, field_of};
+use crate::foresight::{LatencyScale, Shape, latency_scales};
+use crate::judge::GuardConfig;
+use crate::rollout::{Stage, guards_of};
+
+/// Looks with data that every step takes at least.
+const LOOKS: i64 = 3;
+
+/// Above this a verdict is wrong more often than anybody would accept who reads it as a verdict.
+const LAX: f64 = 0.2;
+
+pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
+    let (spec, rollout) = (&model.spec, &model.spec.rollout);
+    let millis = |d: &crate::api::Duration| d.millis().unwrap_or(0);
+    let looks = millis(&rollout.warm_up).saturating_add(LOOKS * millis(&rollout.interval));
+    let holds = rollout.steps.iter().map(|step| millis(&step.hold).max(looks));
+    let all: i64 = holds.fold(0, i64::saturating_add);
+    if all >= millis(&rollout.deadline) {
+        out.push(model.finding(
+            &DEADLINE_TOO_SHORT,
+            "spec.rollout.deadline",
+            format!(
+                "the steps take {} at least (each its hold, or the warm-up and {LOOKS} looks where that is longer), and the deadline is {}: no candidate can be promoted; raise the deadline well beyond that, for health takes its time, or shorten the holds",
+                told(all),
+                rollout.deadline
+            ),
+        ));
+    }
+    for (i, step) in rollout.steps.iter().enumerate() {
+        if millis(&step.hold) < looks {
+            out.push(model.finding(
+                &HOLD_SHORTER_THAN_LOOKS,
+                &format!("spec.rollout.steps[{i}].hold"),
+                format!(
+                    "a step waits for {LOOKS} looks with data, {} with this interval and warmUp: hold {} is over before; write hold: {}, or shorten the interval",
+                    told(looks),
+                    step.hold,
+                    told(looks)
+                ),
+            ));
+        }
+    }
+    if rollout.on_undecided == OnUndecided::Hold {
+        out.push(model.finding(
+            &HOLD_WHEN_UNDECIDED,
+            "spec.rollout.onUndecided",
+            "Hold leaves a candidate that was not shown to be healthy on its share of the traffic for as long as nobody looks; write Escalate, which asks a person, or RollBack".to_owned(),
+        ));
+    }
+    for (name, rate) in [
+        ("falseRollback", &rollout.false_rollback),
+        ("falsePromotion", &rollout.false_promotion),
+    ] {
+        if rate.value().is_ok_and(|rate| rate > LAX) {
+            out.push(model.finding(
+                &LAX_ERROR_RATE,
+                &format!("spec.rollout.{name}"),
+                format!("{name} {rate}: that many verdicts may be wrong; the default is \"5%\""),
+            ));
+        }
+    }
+    if rollout.holdout == 0 && spec.target_index() > 0 {
+        let field = "spec.rollout.holdout";
+        out.push(model.finding(
+            &NO_HOLDOUT,
+            field,
+            "with holdout: 0 the guards have nothing to compare with once a rung is promoted: what turns bad later is not noticed; write 5 or more".to_owned(),
+        ));
+    }
+    at_load(model, out);
+    if surroundings.traffic.is_some() {
+        with_traffic(model, surroundings, out);
+    }
+}
+
+/// Steps at whose weight a pod of the candidate never carries what `atLoad` asks for.
+fn at_load(model: &Model, out: &mut Vec<Finding>) {
+    let spec = &model.spec;
+    // Behind one Service every pod carries the same.
+    if spec.traffic.gateway.is_none() {
+        return;
+    }
+    let climbed = spec.variants.get(..=spec.target_index()).unwrap_or_default();
+    for guard in &spec.guards {
+        let Some(wanted) = guard.latency.as_ref().and_then(|l| l.at_load.as_ref()?.value().ok()) else {
+            continue;
+        };
+        let lightest = climbed.windows(2).enumerate().filter_map(|(i, pair)| {
+            let most = load(spec, &pair[0], &pair[1], i > 0)?;
+            (most < wanted).then_some((most, &pair[1]))
+        });
+        if let Some((most, variant)) = lightest.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            out.push(model.finding(
+                &AT_LOAD_UNREACHABLE,
+                &format!("spec.guards[{}].latency.atLoad", guard.name),
+                format!(
+                    "at no step a pod of {} carries more than {:.0}% of what a pod of stable carries, so {} is never shown to be healthy: add a step with a larger weight, or write atLoad: \"{:.0}%\" or less",
+                    variant.name,
+                    100.0 * most,
+                    guard.name,
+                    (100.0 * most).floor()
+                ),
+            ));
+        }
+    }
+}
+
+/// Largest load of a candidate pod as a multiple of that of a stable pod, over all steps.
+fn load(spec: &QuantizedModelSpec, stable: &Variant, candidate: &Variant, control_arm: bool) -> Option<f64> {
+    let (stable, full) = (spec.replicas(stable)?.max(1), spec.replicas(candidate)?.max(1));
+    let compared = spec.guards.iter().any(|g| g.fidelity.is_some());
+    let loads = spec.rollout.steps.iter().map(|step| {
+        let holdout = match (control_arm, compared) {
+            (false, _) => 0,
+            (true, true) => control_weight(spec.rollout.holdout, step.weight),
+            (true, false) => spec.rollout.holdout,
+        };
+        let pods = ((full * step.weight + 99) / 100).max(1);
+        let of_stable = f64::from((100 - step.weight - holdout).max(0)) / f64::from(stable);
+        f64::from(step.weight) / f64::from(pods) / of_stable
+    });
+    loads.max_by(f64::total_cmp)
+}
+
+fn with_traffic(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
+    let (spec, Some(traffic)) = (&model.spec, &surroundings.traffic) else {
+        return;
+    };
+    for problem in &surroundings.foreseen {
+        out.push(model.finding(
+            &SLOW_TO_DECIDE,
+            &format!("spec.rollout.steps[{}].weight", problem.step),
+            format!("{} ({})", problem.sentence, problem.candidates.join(", ")),
+        ));
+    }
+    let guards = guards_of(spec, Stage::Rollout);
+    scales(model, &latency_scales(&guards, traffic), out);
+    for (name, guard) in &guards.guards {
+        let (GuardConfig::Proportion { tolerance }, Some(Shape::Share(bad))) =
+            (guard, traffic.streams.get(name).map(|s| &s.shape))
+        else {
+            continue;
+        };
+        if tolerance.edge(*bad) >= 1.0 && tolerance.absolute < 1.0 {
+            out.push(model.finding(
+                &NEVER_HEALTHY,
+                &field_of(spec, name, "proportion.tolerance"),
+                format!(
+                    "{:.0}% of the baseline's events are bad, and {} × that + {:.1}% tolerates all of them: neither harm nor health can be shown; lower ratio, or count the others",
+                    100.0 * bad,
+                    tolerance.ratio,
+                    100.0 * tolerance.absolute
+                ),
+            ));
+        }
+    }
+}
+
+/// What the tolerance of each latency guard means for latencies.
+fn scales(model: &Model, scales: &[LatencyScale], out: &mut Vec<Finding>) {
+    for of_guard in scales.chunk_by(|a, b| a.guard == b.guard) {
+        let guard = &of_guard[0].guard;
+        let factors: Vec<_> = of_guard
+            .iter()
+            .map(|s| {
+                format!(
+                    "{:.2} × at p{} (watched at {:.0} ms)",
+                    s.scale,
+                    s.percentile,
+                    1000.0 * s.edge
+                )
+            })
+            .collect();
+        out.push(model.finding(
+            &LATENCY_SCALE,
+            &field_of(&model.spec, guard, "latency.tolerance"),
+            format!(
+                "within its tolerance of {guard} a candidate may take {} as long as its baseline; for less write a smaller ratio",
+                factors.join(", ")
+            ),
+        ));
+    }
+}
+
+/// A length of time as the API writes it.
+fn told(millis: i64) -> String {
+    let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
+    let seconds = millis % 60_000;
+    let mut text = String::new();
+    for (n, unit) in [
+        (hours, "h"),
+        (minutes, "m"),
+        (seconds / 1000, "s"),
+        (seconds % 1000, "ms"),
+    ] {
+        if n > 0 {
+            text.push_str(&format!("{n}{unit}"));
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
