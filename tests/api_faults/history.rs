@@ -90,18 +90,22 @@ impl History {
 
     /// Since when the weight of a backend was what.
     pub fn weights_of(&self, backend: &str) -> Vec<(i64, i64)> {
-        let entries = self.0.borrow();
-        let mut weights: Vec<(i64, i64)> = Vec::new();
-        for entry in entries.iter() {
-            if let Seen::Route(route) = &entry.seen {
-                let weight = route.weights.get(backend).copied().unwrap_or(0);
-                if weights.last().is_none_or(|(_, last)| *last != weight) {
-                    weights.push((entry.at, weight));
-                }
+        weights_of(self.0.borrow().iter(), backend)
+    }
+}
+
+/// The same, of these events in the order in which they were heard of.
+pub fn weights_of<'a>(entries: impl Iterator<Item = &'a Entry>, backend: &str) -> Vec<(i64, i64)> {
+    let mut weights: Vec<(i64, i64)> = Vec::new();
+    for entry in entries {
+        if let Seen::Route(route) = &entry.seen {
+            let weight = route.weights.get(backend).copied().unwrap_or(0);
+            if weights.last().is_none_or(|(_, last)| *last != weight) {
+                weights.push((entry.at, weight));
             }
         }
-        weights
     }
+    weights
 }
 
 /// Where everything has come to.

@@ -94,15 +94,19 @@ impl Metrics {
     /// What the counter of an arm stands at.
     fn counted(&self, deployment: &str, bad: bool, at: i64) -> u64 {
         let variant = plain(deployment).rsplit('-').next().unwrap_or_default();
-        let weights = self.history.weights_of(deployment);
-        let ends = weights.iter().skip(1).map(|(t, _)| *t).chain([i64::MAX]);
-        let stretches = weights.iter().zip(ends).map(|((from, weight), to)| {
-            let millis = (to.min(at) - from).max(0) as f64;
-            let share = if bad { (self.badness)(variant, *weight) } else { 1.0 };
-            millis / 1000.0 * RPS * *weight as f64 / 100.0 * share
-        });
-        stretches.sum::<f64>() as u64
+        let share = |weight| if bad { (self.badness)(variant, weight) } else { 1.0 };
+        served(&self.history.weights_of(deployment), at, share)
     }
+}
+
+/// Requests of an arm until then, of those that have this share of all at a weight.
+pub fn served(weights: &[(i64, i64)], at: i64, share: impl Fn(i64) -> f64) -> u64 {
+    let ends = weights.iter().skip(1).map(|(t, _)| *t).chain([i64::MAX]);
+    let stretches = weights.iter().zip(ends).map(|((from, weight), to)| {
+        let millis = (to.min(at) - from).max(0) as f64;
+        millis / 1000.0 * RPS * *weight as f64 / 100.0 * share(*weight)
+    });
+    stretches.sum::<f64>() as u64
 }
 
 /// The Deployments whose pods a query asks for.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use http::{Request, StatusCode, header};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::calls::{Call, Kind};
 use crate::metrics::Metrics;
@@ -30,7 +31,8 @@ pub enum Fault {
     ServerError,
     /// The API server does it, and no answer ever comes.
     NoAnswer,
-    /// It is done and answered, but the watch of that kind shows nothing of it, nor of what follows, for a while.
+    /// It is done and answered, but for a while the watch of that kind is one event late: it shows each one when the next has
+    /// come, and the last one in the end.
     StaleWatch,
 }
 
@@ -45,6 +47,19 @@ impl Fault {
         Self::NoAnswer,
         Self::StaleWatch,
     ];
+
+    /// What a table calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::KilledBefore => "killed before",
+            Self::KilledAfter => "killed after",
+            Self::KilledBlind => "killed after, no metrics",
+            Self::Conflict => "409 or 410",
+            Self::ServerError => "500",
+            Self::NoAnswer => "done, no answer",
+            Self::StaleWatch => "watch one event late",
+        }
+    }
 
     /// Whether it can happen at such a call: there must be a watch to be stale.
     pub fn can_strike(self, call: &Call) -> bool {
@@ -64,7 +79,7 @@ pub struct Strike {
     pub nth: usize,
 }
 
-/// How long a stale watch is behind: guardbit looks at least twice meanwhile.
+/// How long a stale watch is late: guardbit looks at least twice meanwhile.
 const STALE: Duration = Duration::from_millis(2_500);
 
 /// Longest time that guardbit may wait for an answer that does not come.
@@ -82,7 +97,7 @@ pub struct Log {
     pub struck: bool,
     /// What guardbit should not have done.
     pub complaints: Vec<String>,
-    /// Until when the watch of a resource is held back.
+    /// Until when the watch of a resource is late.
     stale: HashMap<String, Instant>,
 }
 
@@ -160,20 +175,64 @@ impl Proxy {
         }
     }
 
-    /// A watch whose events wait while the resource is stale.
+    /// A watch, one event late while its resource is stale.
     fn follow(&self, resource: String, answer: Response) -> Response {
         let proxy = self.clone();
-        answer.map(|body| {
-            Body::from_stream(body.into_data_stream().then(move |chunk| {
-                let until = proxy.log(|log| log.stale.get(&resource).copied());
-                async move {
-                    if let Some(until) = until {
-                        tokio::time::sleep_until(until.into()).await;
-                    }
-                    chunk
+        let until = move || proxy.log(|log| log.stale.get(&resource).copied());
+        answer.map(|body| Body::from_stream(late(body.into_data_stream(), until)))
+    }
+}
+
+/// The lines of a stream. Until then, each waits for the next one.
+fn late<E: Send + 'static>(
+    stream: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+    until: impl Fn() -> Option<Instant> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, E>> {
+    let (out, lines) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        tokio::select! {
+            // Nobody reads it any more.
+            () = out.closed() => {}
+            () = delay(stream, until, &out) => {}
+        }
+    });
+    stream::unfold(lines, async |mut lines| Some((lines.recv().await?, lines)))
+}
+
+async fn delay<E>(
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    until: impl Fn() -> Option<Instant>,
+    out: &mpsc::UnboundedSender<Result<Bytes, E>>,
+) {
+    let tell = |line: Option<Vec<u8>>| {
+        if let Some(line) = line {
+            let _ = out.send(Ok(line.into()));
+        }
+    };
+    let (mut rest, mut held) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        let next = match until().filter(|_| held.is_some()) {
+            Some(until) => tokio::time::timeout_at(until.into(), stream.next()).await,
+            None => Ok(stream.next().await),
+        };
+        match next {
+            Ok(Some(Ok(chunk))) => rest.extend_from_slice(&chunk),
+            Ok(end) => {
+                tell(held.take());
+                if let Some(error) = end {
+                    let _ = out.send(error);
                 }
-            }))
-        })
+                return;
+            }
+            // It is late no more.
+            Err(_) => tell(held.take()),
+        }
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            tell(held.replace(rest.drain(..=end).collect()));
+        }
+        if until().is_none_or(|until| until <= Instant::now()) {
+            tell(held.take());
+        }
     }
 }
 
@@ -230,4 +289,42 @@ fn refusal(code: u16, reason: &str) -> Response {
         "reason": reason, "message": "the test wants it so"});
     let code = StatusCode::from_u16(code).expect("a status");
     (code, [(header::CONTENT_TYPE, "application/json")], status.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_late_watch_shows_each_event_when_the_next_has_come_and_the_last_in_the_end() {
+        let (watch, events) = mpsc::unbounded_channel::<Result<Bytes, Infallible>>();
+        let send = |text: &'static str| watch.send(Ok(text.into())).unwrap();
+        let stale = Arc::new(Mutex::new(None));
+        let until = Arc::clone(&stale);
+        let events = stream::unfold(events, async |mut events| Some((events.recv().await?, events)));
+        let mut seen = Box::pin(late(Box::pin(events), move || *until.lock().unwrap()));
+        send("1\n");
+        assert_eq!(seen.next().await, Some(Ok("1\n".into())), "in time");
+        *stale.lock().unwrap() = Some(Instant::now() + Duration::from_secs(3_600));
+        send("2");
+        send("\n");
+        send("3\n4\n");
+        assert_eq!(seen.next().await, Some(Ok("2\n".into())));
+        assert_eq!(seen.next().await, Some(Ok("3\n".into())));
+        assert!(
+            seen.next().now_or_never().is_none(),
+            "there is no event after the fourth"
+        );
+        *stale.lock().unwrap() = Some(Instant::now());
+        send("5\n");
+        assert_eq!(seen.next().await, Some(Ok("4\n".into())));
+        assert_eq!(seen.next().await, Some(Ok("5\n".into())), "late no more");
+        *stale.lock().unwrap() = Some(Instant::now() + Duration::from_millis(50));
+        send("6\n");
+        assert_eq!(seen.next().await, Some(Ok("6\n".into())), "in the end");
+    }
 }

@@ -68,8 +68,10 @@ pub enum Pods {
 /// How a run has to end.
 #[derive(Clone, Copy)]
 pub enum End<'a> {
-    /// When nothing is written any more, with nothing retiring; for the run without faults.
+    /// When it is at rest for the first time; without a fault.
     AtRest,
+    /// When nothing is retiring any more; without a fault.
+    Over,
     /// In this state.
     In(&'a str),
 }
@@ -159,9 +161,9 @@ pub async fn run(
         }
         let first = rested.is_none();
         let there = |state: &State| match end {
-            End::AtRest if first => (scenario.at_rest)(state),
-            End::AtRest => state.status.retiring.is_empty(),
             End::In(wanted) => state.tell() == wanted,
+            End::Over if !first => state.status.retiring.is_empty(),
+            End::AtRest | End::Over => (scenario.at_rest)(state),
         };
         let _ = tokio::time::timeout(Duration::from_millis(500), history.until(&there)).await;
         if process.revive() && scenario.election == Election::Alone {
@@ -169,10 +171,12 @@ pub async fn run(
         }
         let quiet = proxy.log(|log| log.written.is_none_or(|at| at.elapsed() > QUIET));
         if quiet && there(&history.state()) {
-            if !first || !matches!(end, End::AtRest) {
+            if first {
+                rested = Some((proxy.log(|log| log.calls.len()), history.state().tell()));
+            }
+            if !first || !matches!(end, End::Over) {
                 break;
             }
-            rested = Some((proxy.log(|log| log.calls.len()), history.state().tell()));
         } else if !quiet {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
