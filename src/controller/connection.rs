@@ -23,3 +23,39 @@ pub(super) fn limited(client: &Client, limit: Duration) -> Client {
     });
     Client::new(service, namespace)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, ListParams};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that answers lists and never anything else.
+    fn server() -> Client {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            if request.uri().path().ends_with("/pods") {
+                let list = r#"{"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": []}"#;
+                return Ok::<_, kube::Error>(Response::new(Body::from(list.as_bytes().to_vec())));
+            }
+            std::future::pending().await
+        });
+        Client::new(service, "risk")
+    }
+
+    #[tokio::test]
+    async fn who_asks_hears_within_the_limit() {
+        let limited = limited(&server(), Duration::from_millis(20));
+        assert_eq!(limited.default_namespace(), "risk");
+        let pods: Api<Pod> = Api::default_namespaced(limited);
+        assert_eq!(pods.list(&ListParams::default()).await.unwrap().items.len(), 0);
+        let hangs = tokio::time::timeout(Duration::from_secs(10), pods.get("p")).await;
+        let error = hangs.expect("an answer or an error").unwrap_err();
+        assert!(
+            format!("{error:?}").contains("no answer from the API server within 20ms"),
+            "{error:?}"
+        );
+    }
+}

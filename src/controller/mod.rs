@@ -6,6 +6,7 @@
 mod apply;
 mod batch;
 mod connection;
+mod events;
 mod forecast;
 mod index;
 mod kept;
@@ -22,7 +23,6 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
@@ -59,7 +59,6 @@ struct Context {
     client: Client,
     settings: Settings,
     stores: stores::Stores,
-    recorder: Recorder,
     metrics: Arc<Metrics>,
     /// Looks that may go on at once, in all namespaces together.
     turns: Arc<Semaphore>,
@@ -67,8 +66,9 @@ struct Context {
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
-    /// Shared by all namespaces.
+    /// Shared by all namespaces, as are the events.
     forecasts: Arc<forecast::Forecasts>,
+    events: events::Events,
 }
 
 /// What the looks of all namespaces share.
@@ -76,6 +76,7 @@ struct Context {
 struct Shared {
     turns: Arc<Semaphore>,
     forecasts: Arc<forecast::Forecasts>,
+    events: events::Events,
 }
 
 impl Settings {
@@ -90,13 +91,7 @@ impl Settings {
 
 impl Context {
     fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, shared: Shared) -> Self {
-        let instance = settings.election.as_ref().map(|e| e.identity.clone());
-        let reporter = Reporter {
-            controller: "guardbit".to_owned(),
-            instance,
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
             asker: query::Asker::new(client.clone(), settings.clone(), Arc::clone(&metrics)),
             client,
             settings,
@@ -107,6 +102,7 @@ impl Context {
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
             forecasts: shared.forecasts,
+            events: shared.events,
         }
     }
 

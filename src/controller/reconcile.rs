@@ -21,7 +21,8 @@ use crate::telemetry::Metrics;
 use super::apply::{Apply, FINALIZER};
 use super::models::KeptModel;
 use super::{
-    CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, leader, observe, record, stores,
+    CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, events, leader, observe, record,
+    stores,
 };
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
@@ -76,15 +77,20 @@ pub async fn run(
 
 /// Looks after all models that are to be watched, until `stop` says so.
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
+    let instance = settings.election.as_ref().map(|e| e.identity.clone());
+    let (events, publisher) = events::publisher(client.clone(), instance);
     let shared = Shared {
         turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
         forecasts: Arc::default(),
+        events,
     };
     let scopes = settings.scopes().into_iter().map(|namespace| {
         let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
         look_after(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
+    drop(shared);
+    publisher.end().await;
 }
 
 /// The loop over the models of one watch.
@@ -327,7 +333,7 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
             apply.all().await?;
         }
     }
-    record::events(ctx, model, plan);
+    ctx.events.tell(model, &plan.events);
     Ok(())
 }
 

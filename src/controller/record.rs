@@ -1,16 +1,14 @@
-//! Records: status, running evidence between checkpoints, Kubernetes Events.
+//! Records: status, and running evidence between checkpoints.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
-use kube::runtime::events::{Event, EventType, Recorder};
-use kube::{Resource, ResourceExt};
 
-use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus, plain};
-use crate::rollout::{self, Plan, Record};
+use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::rollout::{Plan, Record};
 
 use super::leaves::hash;
 use super::{Context, Error, call};
@@ -163,39 +161,6 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     ctx.memory.wrote(written);
     ctx.memory.keep(&uid, &plan.status.evidence, &plan.status);
     Ok(())
-}
-
-/// Publishes the events of a plan. An event that cannot be written is logged, and nobody waits for it: the next look may have
-/// a candidate to lower.
-pub(super) fn events(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
-    if !plan.events.is_empty() {
-        let (recorder, reference, events) = (ctx.recorder.clone(), model.object_ref(&()), plan.events.clone());
-        tokio::spawn(publish(recorder, reference, events));
-    }
-}
-
-async fn publish(recorder: Recorder, model: ObjectReference, events: Vec<rollout::Event>) {
-    for event in events {
-        let type_ = if event.reason.is_warning() {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        };
-        let reason = format!("{:?}", event.reason);
-        let note: String = plain(&event.note, 1_000);
-        // The recorder folds events by reason and action; the part that tells two apart goes into the action.
-        let action: String = note.chars().take(100).collect();
-        let event = Event {
-            type_,
-            reason,
-            note: Some(note),
-            action,
-            secondary: None,
-        };
-        if let Err(error) = call("publish event", recorder.publish(&event, &model)).await {
-            tracing::warn!(%error, model = model.name, "an event could not be published");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -96,7 +96,8 @@ pub struct RouteSeen {
     pub weights: BTreeMap<RevisionRef, i32>,
     /// What the gateway refused, in its own words.
     pub refused: Option<String>,
-    /// The last decision when the route was written; it may be ahead of the status.
+    /// The last decision when the route was written, if it was one of harm. It may be ahead of the status, and anyone who may
+    /// write the route may have written it.
     pub decision: Option<RouteDecision>,
 }
 

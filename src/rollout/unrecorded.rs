@@ -25,19 +25,23 @@ impl Look<'_> {
         found.or_else(|| self.unrecorded(revision, action))
     }
 
-    /// The harm for which traffic was taken from a revision by this action, if that is not on record.
+    /// The harm for which traffic was taken from a revision by this action, if that is not on record. The route is believed
+    /// only where it does what it says: the revision is in its list, with weight 0.
     fn unrecorded(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
-        let done = self.seen.route.decision.as_ref()?;
+        let route = &self.seen.route;
+        let done = route.decision.as_ref()?;
+        let carried_out = route.weights.get(revision) == Some(&0);
+        if !carried_out || done.action != action || done.variant != revision.variant {
+            return None;
+        }
+        // Status and route keep whole seconds. No revision is tried twice in one.
+        let second = |time: Timestamp| time.as_second();
         let decisions = &self.seen.model.status.decisions;
-        let on_record = decisions.iter().any(|d| {
-            d.action == done.action && d.variant == done.variant && d.time.0.as_second() == done.time.as_second()
-        });
+        let on_record = decisions
+            .iter()
+            .any(|d| d.action == done.action && d.variant == done.variant && second(d.time.0) == second(done.time));
         let last = decisions.last().map_or(Timestamp::MIN, |d| d.time.0);
-        if done.action != action
-            || done.variant != revision.variant
-            || on_record
-            || done.time.as_second() < last.as_second()
-        {
+        if on_record || second(done.time) < second(last) || done.time > self.now {
             return None;
         }
         // The sentence of a guard begins with its name; that of a fallback says first where traffic went.

@@ -97,13 +97,19 @@ fn harm_that_was_acted_on_is_put_on_record_though_the_metrics_are_gone() {
 
 #[test]
 fn what_a_route_says_of_others_or_of_the_past_harms_nobody() {
-    for (name, action, variant, seconds_ago) in [
-        ("another variant", Action::RolledBack, "int4", 0),
-        ("before the last decision", Action::RolledBack, "int8", 3_600),
-        ("no harm", Action::Raised, "int8", 0),
-        ("harm after a promotion", Action::FellBack, "int8", 0),
+    for (name, action, variant, seconds_ago, weight) in [
+        ("another variant", Action::RolledBack, "int4", 0, Some(0)),
+        ("before the last decision", Action::RolledBack, "int8", 3_600, Some(0)),
+        ("in the future", Action::RolledBack, "int8", -1, Some(0)),
+        ("no harm", Action::Raised, "int8", 0, Some(0)),
+        ("harm after a promotion", Action::FellBack, "int8", 0, Some(0)),
+        ("not carried out", Action::RolledBack, "int8", 0, Some(25)),
+        ("not in the list", Action::RolledBack, "int8", 0, None),
     ] {
         let mut world = lowered(action, variant, seconds_ago);
+        let revision = candidate(&world);
+        world.route.weights.remove(&revision);
+        world.route.weights.extend(weight.map(|weight| (revision, weight)));
         let plan = world.look();
         assert_eq!(plan.decisions, [], "{name}");
         assert!(world.status.rejected.is_empty(), "{name}");
