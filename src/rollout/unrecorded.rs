@@ -2,8 +2,6 @@
 //! guardbit dies in between, or the status cannot be written, the route alone knows. What was found is put on record by the
 //! next look, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a crash.
 
-use k8s_openapi::jiff::Timestamp;
-
 use crate::api::{Action, RevisionRef};
 
 use super::look::Look;
@@ -25,23 +23,17 @@ impl Look<'_> {
         found.or_else(|| self.unrecorded(revision, action))
     }
 
-    /// The harm for which traffic was taken from a revision by this action, if that is not on record. The route is believed
-    /// only where it does what it says: the revision is in its list, with weight 0.
+    /// The harm for which traffic was taken from a revision by this action. What is on record has ended the trial: the
+    /// revision is not asked for any more. The route is believed only where it does what it says: the revision is in its
+    /// list, with weight 0.
     fn unrecorded(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
         let route = &self.seen.route;
         let done = route.decision.as_ref()?;
         let carried_out = route.weights.get(revision) == Some(&0);
-        if !carried_out || done.action != action || done.variant != revision.variant {
-            return None;
-        }
-        // Status and route keep whole seconds. No revision is tried twice in one.
-        let second = |time: Timestamp| time.as_second();
-        let decisions = &self.seen.model.status.decisions;
-        let on_record = decisions
-            .iter()
-            .any(|d| d.action == done.action && d.variant == done.variant && second(d.time.0) == second(done.time));
-        let last = decisions.last().map_or(Timestamp::MIN, |d| d.time.0);
-        if on_record || second(done.time) < second(last) || done.time > self.now {
+        // Nobody on trial was found harmful before the last decision on record. Status and route keep whole seconds.
+        let last = self.seen.model.status.decisions.last();
+        let in_time = last.is_none_or(|last| done.time.as_second() >= last.time.0.as_second()) && done.time <= self.now;
+        if !carried_out || !in_time || done.action != action || done.variant != revision.variant {
             return None;
         }
         // The sentence of a guard begins with its name; that of a fallback says first where traffic went.

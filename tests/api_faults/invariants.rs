@@ -198,10 +198,12 @@ impl Check<'_> {
 
     /// Requests are counted, each of them once, and stay counted.
     fn evidence(&mut self, at: i64, before: &QuantizedModelStatus, status: &QuantizedModelStatus) {
-        let heard = |revision: &RevisionRef| weights_of(self.heard.iter().copied(), &self.name(revision));
-        let candidate = status.rollout.as_ref().map(|r| &r.candidate);
-        let judged = candidate.into_iter().chain(&status.stable);
-        let most = judged.map(|r| served(&heard(r), at, |_| 1.0)).max().unwrap_or(0);
+        // Guards judge whom the last decision was about.
+        let judged = status.decisions.last().map(|d| revision(&d.variant, &d.revision));
+        let most = judged.map_or(0, |judged| {
+            let weights = weights_of(self.heard.iter().copied(), &self.name(&judged));
+            served(&weights, at, |_| 1.0)
+        });
         let same_trial = before.rollout.as_ref().map(|r| &r.plan_digest)
             == status.rollout.as_ref().map(|r| &r.plan_digest)
             && before.stable == status.stable;

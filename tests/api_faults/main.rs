@@ -7,6 +7,7 @@
 //! `tests/cluster/run-tests.sh` starts a control plane and sets `KUBECONFIG`. `make faults` tries everything; with
 //! `GUARDBIT_FAULTS`, only calls with this in their name. A sample is a part of `make api`.
 
+mod broken;
 mod calls;
 mod history;
 mod invariants;

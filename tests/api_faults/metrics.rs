@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::task::AbortHandle;
 
 use crate::calls::plain;
 use crate::history::History;
@@ -34,8 +35,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Serves on loopback; gives the URL as well.
-    pub async fn serve(history: Arc<History>, badness: Badness) -> (Arc<Self>, String) {
+    /// Serves on loopback; gives the URL as well, and the server to end.
+    pub async fn serve(history: Arc<History>, badness: Badness) -> (Arc<Self>, String, AbortHandle) {
         let metrics = Arc::new(Self {
             history,
             badness,
@@ -57,8 +58,8 @@ impl Metrics {
             axum::Json(metrics.answer(&format!("{}&{body}", query.unwrap_or_default()))).into_response()
         };
         let router = axum::Router::new().fallback(query).with_state(Arc::clone(&metrics));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (metrics, url)
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        (metrics, url, server.abort_handle())
     }
 
     /// Nobody gets an answer for a while.

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use http::{Request, StatusCode, header};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::calls::{Call, Kind};
 use crate::metrics::Metrics;
@@ -112,13 +113,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Serves on loopback; gives the URL.
+    /// Serves on loopback; gives the URL, and the server to end.
     pub async fn start(
         client: kube::Client,
         process: Arc<Process>,
         metrics: Arc<Metrics>,
         strike: Option<Strike>,
-    ) -> (Self, String) {
+    ) -> (Self, String, AbortHandle) {
         let proxy = Self {
             client,
             process,
@@ -129,8 +130,8 @@ impl Proxy {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = axum::Router::new().fallback(answer).with_state(proxy.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (proxy, url)
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        (proxy, url, server.abort_handle())
     }
 
     /// Looks at what has been called.

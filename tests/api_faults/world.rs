@@ -130,12 +130,12 @@ pub async fn run(
 ) -> Outcome {
     create_namespace(client, namespace).await;
     let history = observer.history(namespace);
-    let (metrics, prometheus) = Metrics::serve(Arc::clone(&history), scenario.badness).await;
+    let (metrics, prometheus, measuring) = Metrics::serve(Arc::clone(&history), scenario.badness).await;
     let process = Arc::new(Process::new(
         arguments(scenario, namespace, &prometheus),
         std::env::temp_dir().join(format!("guardbit-faults-{}-{namespace}", std::process::id())),
     ));
-    let (proxy, url) = Proxy::start(client.clone(), Arc::clone(&process), metrics, strike).await;
+    let (proxy, url, serving) = Proxy::start(client.clone(), Arc::clone(&process), metrics, strike).await;
     let models: Api<QuantizedModel> = Api::namespaced(client.clone(), namespace);
     models
         .patch(
@@ -184,6 +184,8 @@ pub async fn run(
     let took = begun.elapsed();
     flicker.inspect(tokio::task::JoinHandle::abort);
     process.end();
+    serving.abort();
+    measuring.abort();
     let log = process.log();
     complaints.extend(log.lines().find(|line| line.contains("panicked")).map(str::to_owned));
     let (calls, struck, said) = proxy.log(|log| {
