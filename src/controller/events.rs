@@ -112,6 +112,10 @@ mod tests {
             async move {
                 let body = request.into_body().collect_bytes().await?;
                 gate.acquire().await.unwrap().forget();
+                // Whoever did not wait for this would be through before.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
                 let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
                 log.lock().unwrap().push(event["reason"].as_str().unwrap().to_owned());
                 Ok::<_, kube::Error>(http::Response::new(Body::from(body.to_vec())))

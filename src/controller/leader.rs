@@ -60,3 +60,14 @@ pub(super) async fn elect(client: Client, election: &Election) -> Result<Candida
     let (leads, task) = manager.watch().await;
     Ok(Candidacy { leads, task })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_is_not_answered_is_tried_twice_more_before_the_lease_is_over() {
+        assert!(PATIENCE * 3 < Duration::from_secs(GRACE));
+        assert!(PATIENCE < CALL_TIMEOUT);
+    }
+}
