@@ -43,7 +43,7 @@ pub struct Scenario {
     pub at_rest: fn(&State) -> bool,
     /// Which calls of it are tried.
     pub calls: fn(&Call) -> bool,
-    /// Which of them are tried in a sample as well, with the how-manieth of its name each is.
+    /// Which matter most, with the how-manieth of its name each is: they are tried in a sample as well.
     pub vital: fn(&Call, usize) -> bool,
 }
 
