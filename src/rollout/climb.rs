@@ -48,9 +48,9 @@ impl Look<'_> {
         if digest != rollout.plan_digest {
             return self.change_plan(digest);
         }
-        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
-            self.reject(&candidate, &report.name, &report.message);
-            return self.abandon(&candidate, Action::RolledBack, &report.message);
+        if let Some(harm) = self.harm(&candidate, Action::RolledBack) {
+            self.reject(&candidate, &harm.guard, &harm.message);
+            return self.abandon(&candidate, Action::RolledBack, &harm.message);
         }
         if let Some(why) = self.workload(&candidate).and_then(|w| w.failure.clone()) {
             self.fail(&candidate, &why, RETRIES);
@@ -62,10 +62,15 @@ impl Look<'_> {
         if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
             return self.hold_afresh();
         }
+        let lag = self.lag(&rollout);
         if self.stands_still() {
             return;
         }
         if self.overdue() {
+            return;
+        }
+        if lag.is_some() {
+            self.wait = lag;
             return;
         }
         if let Some(wait) = self.hold(&candidate) {
@@ -149,6 +154,24 @@ impl Look<'_> {
         self.order = Order::LowerFirst;
         self.decide(Action::Withdrawn, candidate, why);
         self.begin_step();
+    }
+
+    /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
+    /// evidence begin when the route does: a step that nobody was sent to has shown nothing.
+    fn lag(&mut self, rollout: &RolloutStatus) -> Option<Wait> {
+        let carried = self.seen.route.weights.get(&rollout.candidate).copied().unwrap_or(0);
+        if self.by_replicas() || carried >= rollout.weight {
+            return None;
+        }
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.weight_since = Some(now);
+        }
+        self.begin_step();
+        Some(Wait {
+            reason: "Applying",
+            message: format!("the HTTPRoute is to give it {}%", rollout.weight),
+        })
     }
 
     /// What forbids a rise now, though it says nothing of the candidate.

@@ -31,15 +31,15 @@ impl Look<'_> {
             }
             return;
         }
-        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
-            self.reject(&stable, &report.name, &report.message);
+        if let Some(harm) = self.harm(&stable, Action::FellBack) {
+            self.reject(&stable, &harm.guard, &harm.message);
             let to = self.fallback(&stable);
             self.hand_over(&stable, &to);
             self.order = Order::LowerFirst;
             self.decide(
                 Action::FellBack,
                 &stable,
-                format!("traffic falls back to {}: {}", to.describe(), report.message),
+                format!("traffic falls back to {}: {}", to.describe(), harm.message),
             );
         }
     }
