@@ -27,7 +27,7 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz
 
 # Chart, alerts, dashboard, GitOps health, SBOM, docs: all that needs no cluster.
 packaging:

@@ -1,0 +1,199 @@
+//! Who has how much of the traffic, and on which pods.
+
+use std::collections::BTreeSet;
+
+use guardbit::api::{Action, RetiringReason, RevisionRef, Role};
+use guardbit::identity::Purpose;
+use guardbit::rollout::{GuardQuery, Scope, problems};
+
+use super::{Broken, DRAIN, History, Invariant, Step, holds, is_proven, revision};
+use crate::world::{deployment, serving};
+
+impl Step<'_> {
+    /// A spec that cannot be used, or `suspend`: nothing moves. Deleted: the pods stay until their route is gone.
+    pub(super) fn hands_off(&self) -> Result<(), Broken> {
+        let (plan, model) = (self.plan, &self.seen.model);
+        let allowed = match plan.scope {
+            Scope::Apply => model.deleted_at.is_none() && !model.spec.suspend && problems(&model.spec).is_empty(),
+            Scope::StatusOnly => model.deleted_at.is_none(),
+            Scope::TearDown | Scope::Orphan => model.deleted_at.is_some(),
+            Scope::Release => model.deleted_at.is_some() && !self.seen.route.exists,
+        };
+        let writes = !plan.workloads.is_empty() || plan.route.is_some() || !plan.delete.is_empty();
+        holds(
+            Invariant::HandsOff,
+            allowed && (plan.scope == Scope::Apply || !writes),
+            || format!("a plan of scope {:?}, with writes: {writes}", plan.scope),
+        )
+    }
+
+    /// Weights sum to 100.
+    pub(super) fn weights_sum_to_100(&self) -> Result<(), Broken> {
+        let Some(route) = &self.plan.route else { return Ok(()) };
+        let sum: i32 = route.weights.iter().map(|(_, w)| w).sum();
+        let whole = sum == 100 && self.weights.values().all(|w| (0..=100).contains(w));
+        holds(
+            Invariant::WeightsSumTo100,
+            whole && self.weights.len() == route.weights.len(),
+            || format!("the weights are {:?}", route.weights),
+        )
+    }
+
+    /// Nobody rises beyond what its ready endpoints can carry, but a stable that has to.
+    pub(super) fn rises_need_capacity(&self) -> Result<(), Broken> {
+        for decision in &self.plan.decisions {
+            if !matches!(decision.action, Action::Raised | Action::Promoted) {
+                continue;
+            }
+            let of = revision(&decision.variant, &decision.revision);
+            let (weight, ready) = (self.weight(&of), self.ready(&of));
+            holds(
+                Invariant::RisesNeedCapacity,
+                100 * ready >= self.full(&of) * weight,
+                || format!("{} is given {weight}% with {ready} ready", of.variant),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Pods stay for as long as connections drain, and gateways follow.
+    pub(super) fn pods_outlive_their_traffic(&self, history: &History) -> Result<(), Broken> {
+        for (of, at) in &history.lowered {
+            let key = serving(of);
+            let Some(seen) = self.seen.workloads.get(&key).filter(|_| self.now < at + DRAIN) else {
+                continue;
+            };
+            let planned = self.plan.workloads.get(&key).map(|w| w.replicas);
+            let stays = match planned {
+                Some(replicas) => replicas.is_none_or(|replicas| replicas >= seen.desired.min(1)),
+                None => false,
+            };
+            holds(Invariant::PodsOutliveTheirTraffic, stays, || {
+                format!(
+                    "{} had traffic {} s ago and is scaled to {planned:?}",
+                    of.variant,
+                    self.now - at
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A lost status is rebuilt without a change of weights, but for arms that cannot serve.
+    pub(super) fn recovery_moves_nothing(&self) -> Result<(), Broken> {
+        let all_serve = self
+            .seen
+            .route
+            .weights
+            .iter()
+            .all(|(of, w)| *w == 0 || self.ready(of) >= self.full(of));
+        let lost = self.before.stable.is_none() && self.seen.route.weights.values().any(|w| *w > 0);
+        if !lost || !all_serve {
+            return Ok(());
+        }
+        for of in self.weights.keys().chain(self.seen.route.weights.keys()) {
+            let before = self.seen.route.weights.get(of).copied().unwrap_or(0);
+            holds(Invariant::RecoveryMovesNothing, self.weight(of) == before, || {
+                format!("recovery moves {} from {before}% to {}%", of.variant, self.weight(of))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// No weight to an arm with no ready endpoint while another has one that may take it; the fallback keeps its capacity.
+    pub(super) fn weight_needs_endpoints(&self) -> Result<(), Broken> {
+        let status = &self.plan.status;
+        let candidate = status.rollout.as_ref().map(|r| &r.candidate);
+        if let Some(of) = candidate {
+            holds(
+                Invariant::WeightNeedsEndpoints,
+                self.weight(of) == 0 || self.ready(of) > 0,
+                || format!("{} has {}% and no endpoint", of.variant, self.weight(of)),
+            )?;
+        }
+        let may_take = |of: &RevisionRef| {
+            let arm = [&status.stable, &status.reference]
+                .into_iter()
+                .flatten()
+                .any(|r| r == of);
+            let warm = status
+                .retiring
+                .iter()
+                .any(|r| r.revision_ref() == *of && r.reason != RetiringReason::Drain);
+            candidate != Some(of) && self.ready(of) > 0 && (arm || (warm && is_proven(status, of)))
+        };
+        let other = self.weights.keys().find(|of| may_take(of));
+        for (of, weight) in self.weights.iter().filter(|(of, w)| **w > 0 && self.ready(of) == 0) {
+            holds(Invariant::WeightNeedsEndpoints, other.is_none(), || {
+                format!(
+                    "{} has {weight}% and no endpoint, while {:?} has one",
+                    of.variant, other
+                )
+            })?;
+        }
+        if let (Some(of), Some(stable)) = (candidate, &status.stable)
+            && self.weight(of) > 0
+        {
+            let replicas = self.plan.workloads.get(&serving(stable)).and_then(|w| w.replicas);
+            holds(
+                Invariant::WeightNeedsEndpoints,
+                replicas >= Some(self.full(stable)),
+                || format!("the fallback is scaled to {replicas:?} while {} has weight", of.variant),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// At most one candidate.
+    pub(super) fn one_candidate(&self) -> Result<(), Broken> {
+        let status = &self.plan.status;
+        let leaving = |of: &RevisionRef| status.retiring.iter().any(|r| r.revision_ref() == *of);
+        let known = |of: &RevisionRef| {
+            leaving(of)
+                || [&status.stable, &status.reference]
+                    .into_iter()
+                    .flatten()
+                    .any(|r| r == of)
+        };
+        let with_weight = self
+            .weights
+            .iter()
+            .filter(|(of, w)| **w > 0 && !known(of))
+            .map(|(of, _)| of);
+        let in_role = self
+            .plan
+            .workloads
+            .iter()
+            .filter(|(_, w)| w.role == Role::Candidate)
+            .map(|(key, _)| &key.revision);
+        let on_trial = status.rollout.iter().map(|r| &r.candidate);
+        let all: BTreeSet<_> = with_weight.chain(in_role).chain(on_trial).collect();
+        holds(Invariant::OneCandidate, all.len() <= 1, || {
+            format!("candidates: {all:?}")
+        })
+    }
+
+    /// Pinned requests reach nothing but the reference, and never count as evidence.
+    pub(super) fn pinned_requests_reach_the_reference(&self, queries: &[GuardQuery]) -> Result<(), Broken> {
+        let pinned = self.plan.route.as_ref().and_then(|r| r.pinned.as_ref());
+        if let Some(key) = pinned {
+            holds(
+                Invariant::PinnedReachTheReference,
+                self.plan.status.reference.as_ref() == Some(&key.revision),
+                || format!("pinned requests are sent to {}", key.revision.variant),
+            )?;
+        }
+        let arms = queries
+            .iter()
+            .flat_map(|q| [Some(&q.candidate), q.baseline.as_ref()])
+            .flatten();
+        for arm in arms {
+            let name = deployment(&arm.revision, Purpose::Pinned);
+            let counts = arm.matchers.iter().any(|m| m.label == "pod" && m.value.contains(&name));
+            holds(Invariant::PinnedReachTheReference, !counts, || {
+                format!("the pods of {name} are asked for")
+            })?;
+        }
+        Ok(())
+    }
+}
