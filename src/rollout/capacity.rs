@@ -10,6 +10,13 @@ use super::look::Look;
 use super::observation::{Marks, WorkloadKey};
 use super::plan::{Joined, RoutePlan, Template, WorkloadPlan};
 
+/// A revision that hands its traffic over to stable.
+pub(super) struct Handover {
+    pub(super) from: RevisionRef,
+    /// The most that it keeps, in percent; `None` for a former stable.
+    pub(super) keeps: Option<i32>,
+}
+
 impl Look<'_> {
     /// Whether traffic is split by ready replicas behind one Service.
     pub(super) fn by_replicas(&self) -> bool {
@@ -100,25 +107,20 @@ impl Look<'_> {
             }
         }
         let rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
-        let handover = self.handover();
-        let takes = match &handover {
-            // The harmful one keeps only what its successor cannot carry yet.
-            Some(old) if self.ready(old) > 0 => rest.min(self.carries(&stable)),
-            _ => rest,
-        };
+        let leaving = self.handover().filter(|leaving| self.ready(&leaving.from) > 0);
+        // Who leaves keeps only what its successor cannot carry yet.
+        let kept = leaving.as_ref().map_or(0, |leaving| {
+            let beyond = rest - rest.min(self.carries(&stable));
+            beyond.min(self.may_keep(leaving))
+        });
         let mut give = |revision: &RevisionRef, share: i32| {
             if let Some((_, w)) = weights.iter_mut().find(|(known, _)| known == revision) {
                 *w += share;
             }
         };
-        match self.stand_in(&stable) {
-            Some(other) if takes == rest => give(&other, rest),
-            _ => {
-                give(&stable, takes);
-                if let Some(old) = handover {
-                    give(&old, rest - takes);
-                }
-            }
+        give(&self.stand_in(&stable).unwrap_or(stable), rest - kept);
+        if let Some(leaving) = leaving {
+            give(&leaving.from, kept);
         }
         Some(RoutePlan {
             weights,
@@ -126,14 +128,39 @@ impl Look<'_> {
         })
     }
 
-    /// The revision that hands its traffic over to stable.
-    pub(super) fn handover(&self) -> Option<RevisionRef> {
-        let leaving = self
-            .status
-            .retiring
-            .iter()
-            .find(|r| r.reason == RetiringReason::Handover)?;
-        Some(leaving.revision_ref())
+    /// Most that who leaves may keep, in percent: what was judged harmful or given up gets back nothing that it has lost.
+    fn may_keep(&self, leaving: &Handover) -> i32 {
+        let here = |variant: &str, revision: &str| is(&leaving.from, variant, revision);
+        let rejected = self.status.rejected.iter().any(|r| here(&r.variant, &r.revision));
+        if !rejected && leaving.keeps.is_none() {
+            return 100;
+        }
+        let had = self.status.arms.iter().find(|arm| here(&arm.variant, &arm.revision));
+        had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100))
+    }
+
+    /// Who hands traffic over to stable: of several the first that can still serve.
+    pub(super) fn handover(&self) -> Option<Handover> {
+        let retiring = self.status.retiring.iter();
+        let leaving = retiring.filter(|r| r.reason == RetiringReason::Handover);
+        let mut all = leaving.map(|r| Handover {
+            from: r.revision_ref(),
+            keeps: r.keeps,
+        });
+        let first = all.clone().next();
+        all.find(|leaving| self.ready(&leaving.from) > 0).or(first)
+    }
+
+    /// A former stable that serves until its successor can.
+    pub(super) fn former_stable(&self) -> Option<RevisionRef> {
+        let leaving = self.handover().filter(|leaving| leaving.keeps.is_none())?;
+        Some(leaving.from)
+    }
+
+    /// Whether anyone is ready to take what a candidate gives up.
+    pub(super) fn has_fallback(&self) -> bool {
+        let stable = self.status.stable.as_ref();
+        stable.is_some_and(|stable| self.ready(stable) > 0 || self.stand_in(stable).is_some())
     }
 
     /// Who serves for a stable that has lost its last endpoint: the control arm or a warm fallback, never the candidate.

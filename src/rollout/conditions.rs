@@ -107,7 +107,7 @@ impl Look<'_> {
                 Phase::Bootstrapping
             };
         };
-        let serving = self.ready(stable) > 0 || self.handover().is_some();
+        let serving = self.ready(stable) > 0 || self.former_stable().is_some();
         match &self.status.rollout {
             _ if !serving => Phase::Degraded,
             _ if self.handover().is_some() => Phase::RollingBack,
@@ -132,7 +132,7 @@ impl Look<'_> {
         };
         let none = String::new();
         let serves = self.status.stable.as_ref().is_some_and(|s| self.ready(s) > 0)
-            || self.handover().is_some_and(|old| self.ready(&old) > 0);
+            || self.former_stable().is_some_and(|old| self.ready(&old) > 0);
         // After a decision it takes another look to know whether there is something left to do.
         let busy = self.stalled.is_none()
             && (!self.decisions.is_empty()

@@ -2,8 +2,8 @@
 
 use crate::api::{Action, OnHarm, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
 
+use super::capacity::Handover;
 use super::climb::plan_digest;
-use super::gate::gate;
 use super::ladder::{Goal, is};
 use super::look::{DRAIN, Look, Wait};
 use super::plan::Order;
@@ -14,8 +14,21 @@ impl Look<'_> {
         let Some(stable) = self.status.stable.clone() else {
             return;
         };
-        if let Some(old) = self.handover() {
-            if self.can_carry(&stable, 100) || (self.ready(&old) == 0 && self.ready(&stable) > 0) {
+        // A handover that goes on holds back no answer to harm.
+        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
+            self.reject(&stable, &report.name, &report.message);
+            let to = self.fallback(&stable);
+            self.hand_over(&stable, &to);
+            self.order = Order::LowerFirst;
+            self.decide(
+                Action::FellBack,
+                &stable,
+                format!("traffic falls back to {}: {}", to.describe(), report.message),
+            );
+        } else if let Some(Handover { from: old, keeps }) = self.handover() {
+            let replaced = self.can_carry(&stable, 100) || (self.ready(&old) == 0 && self.ready(&stable) > 0);
+            if replaced || (keeps.is_some() && self.has_fallback()) {
+                self.order = Order::LowerFirst;
                 self.drain(&old);
                 self.begin_step();
             } else {
@@ -29,18 +42,6 @@ impl Look<'_> {
                     message,
                 });
             }
-            return;
-        }
-        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
-            self.reject(&stable, &report.name, &report.message);
-            let to = self.fallback(&stable);
-            self.hand_over(&stable, &to);
-            self.order = Order::LowerFirst;
-            self.decide(
-                Action::FellBack,
-                &stable,
-                format!("traffic falls back to {}: {}", to.describe(), report.message),
-            );
         }
     }
 
@@ -144,11 +145,8 @@ impl Look<'_> {
 
     fn start(&mut self, kind: RolloutKind, rung: usize) {
         let candidate = self.ladder.rungs[rung].revision.clone();
-        if let Err(why) = gate(&self.spec.variants[rung], self.now) {
-            self.stalled = Some(Wait {
-                reason: "Gated",
-                message: why,
-            });
+        if let Some(closed) = self.closed_gate(&candidate) {
+            self.stalled = Some(closed);
             return;
         }
         let against = match kind {

@@ -1,7 +1,8 @@
 //! When two worlds are the same: what no decision depends on is left out, times are relative to now, and running evidence is
 //! reduced to what it says and to what it has not read yet.
 //!
-//! Left out: sentences, conditions, arms and phase, which `decide` writes for people and never acts on; the past of baselines
+//! Left out: sentences, conditions and phase, which `decide` writes for people and never acts on; arms, whose weights are
+//! those that the history remembers; the past of baselines
 //! from before a trial, and the order within it of what a trial has counted, neither of which matters at a volume that decides
 //! at once.
 
@@ -134,7 +135,7 @@ impl State<'_> {
             of.retry_at.as_ref().map(|at| self.since(at.0).min(0)).hash(h);
         }
         for of in &status.retiring {
-            (&of.variant, &of.revision, self.since(of.until.0)).hash(h);
+            (&of.variant, &of.revision, of.keeps, self.since(of.until.0)).hash(h);
             std::mem::discriminant(&of.reason).hash(h);
         }
     }

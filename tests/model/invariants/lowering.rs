@@ -3,8 +3,7 @@
 use guardbit::api::{Action, RevisionRef, RolloutKind, Verdict};
 use guardbit::rollout::Order;
 
-use super::{Broken, History, Invariant, Step, counted, holds};
-use crate::world::serving;
+use super::{Broken, History, Invariant, Step, counted, holds, times};
 
 impl Step<'_> {
     /// After harm the candidate is at 0, or a former stable at what its fallback cannot carry yet.
@@ -57,18 +56,16 @@ impl Step<'_> {
 
     /// Whether the samples of this look show, beyond doubt and on their own, that half of the answers are errors.
     pub(super) fn shows_harm(&self, history: &History) -> bool {
-        let disrupted = self.on_trial().is_none_or(|of| {
-            self.seen
-                .workloads
-                .get(&serving(of))
-                .is_some_and(|w| w.disruption.is_some())
-        });
-        let Some(samples) = self.shown().filter(|_| !disrupted) else {
+        let Some(samples) = self.shown().filter(|_| !self.is_disrupted()) else {
             return false;
         };
         // What was shown before was judged before.
         let since = history.since.max(history.newest).unwrap_or(i64::MAX);
-        let [candidate, baseline] = [&samples.candidate, &samples.baseline].map(|arm| counted(arm, since, self.now));
+        let both: Vec<_> = times(&samples.baseline)
+            .into_iter()
+            .filter(|at| times(&samples.candidate).contains(at) && (since..=self.now).contains(at))
+            .collect();
+        let [candidate, baseline] = [&samples.candidate, &samples.baseline].map(|arm| counted(arm, &both));
         let enough = |(_, total): (f64, f64)| total >= 100_000.0;
         enough(candidate) && enough(baseline) && candidate.0 >= 0.45 * candidate.1 && baseline.0 == 0.0
     }

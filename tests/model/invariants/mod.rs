@@ -16,7 +16,7 @@ use guardbit::evidence::{ArmSamples, Matrix};
 use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey};
 
 use crate::state::ago;
-use crate::world::{World, Write, seconds, serving};
+use crate::world::{SCRAPE, World, Write, seconds, serving};
 
 /// What never happens, whatever does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +197,7 @@ impl History {
             step.pods_outlive_their_traffic(self),
             step.one_candidate(),
             step.pinned_requests_reach_the_reference(queries),
-            step.recovery_moves_nothing(),
+            step.recovery_moves_nothing(self),
             step.no_weight_before_the_gates(self),
             step.no_rise_without_evidence(self, &next),
             step.nothing_counts_twice(self, queries),
@@ -240,8 +240,11 @@ impl History {
         }
         let tolerance = step.tolerance();
         let afresh = step.begins_afresh() || self.tolerance != tolerance;
-        if afresh || step.skips() {
+        let begins = afresh || step.begins_step();
+        if begins || step.is_disrupted() {
             self.since = Some(*now);
+        }
+        if begins {
             self.trial = None;
         }
         self.began = Some(if afresh {
@@ -366,15 +369,16 @@ impl Step<'_> {
             ])
     }
 
-    /// The interval that runs now is dropped: weights change in it, or the candidate's pods are disrupted.
-    fn skips(&self) -> bool {
-        let disrupted = self
-            .on_trial()
-            .and_then(|of| self.seen.workloads.get(&serving(of)))
-            .is_some_and(|w| w.disruption.is_some());
-        disrupted
-            || self.decided(&[Action::Raised, Action::Withdrawn])
+    /// Weights change in the interval that runs now, and a step begins.
+    fn begins_step(&self) -> bool {
+        self.decided(&[Action::Raised, Action::Withdrawn])
             || self.hands_over(self.before) != self.hands_over(&self.plan.status)
+    }
+
+    /// What the candidate's pods answer now says nothing of it.
+    fn is_disrupted(&self) -> bool {
+        let seen = self.on_trial().and_then(|of| self.seen.workloads.get(&serving(of)));
+        seen.is_some_and(|w| w.disruption.is_some())
     }
 
     fn hands_over(&self, status: &QuantizedModelStatus) -> bool {
@@ -405,21 +409,17 @@ fn times(arm: &ArmSamples) -> Vec<i64> {
     series.map_or_else(Vec::new, |s| s.samples.iter().map(|(at, _)| at_seconds(*at)).collect())
 }
 
-/// Bad and all requests between the first and the last scrape of an arm in a time.
-fn counted(arm: &ArmSamples, since: i64, until: i64) -> (f64, f64) {
+/// Bad and all requests of an arm between scrapes that follow each other among these.
+fn counted(arm: &ArmSamples, scrapes: &[i64]) -> (f64, f64) {
     let ArmSamples::Proportion { part, total, .. } = arm else {
         return (0.0, 0.0);
     };
     let rise = |matrix: &Matrix| {
-        let rises = matrix.series.iter().filter_map(|series| {
-            let within = |at: &i64| (since..=until).contains(&at_seconds(*at));
-            let mut values = series
-                .samples
-                .iter()
-                .filter(|(at, _)| within(at))
-                .map(|(_, value)| *value);
-            let first = values.next()?;
-            Some(values.next_back()? - first)
+        let samples = matrix.series.iter().flat_map(|series| series.samples.windows(2));
+        let rises = samples.filter_map(|pair| {
+            let [from, to] = [pair[0].0, pair[1].0].map(at_seconds);
+            let follow = to - from == SCRAPE && scrapes.contains(&from) && scrapes.contains(&to);
+            follow.then(|| pair[1].1 - pair[0].1)
         });
         rises.sum()
     };

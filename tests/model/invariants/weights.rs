@@ -1,6 +1,6 @@
 //! Who has how much of the traffic, and on which pods.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guardbit::api::{Action, RetiringReason, RevisionRef, Role};
 use guardbit::identity::Purpose;
@@ -58,7 +58,13 @@ impl Step<'_> {
 
     /// Pods stay for as long as connections drain, and gateways follow.
     pub(super) fn pods_outlive_their_traffic(&self, history: &History) -> Result<(), Broken> {
-        for (of, at) in &history.lowered {
+        let had = |weights: &BTreeMap<RevisionRef, i32>, of| weights.get(of).is_some_and(|w| *w > 0);
+        let now = history
+            .weights
+            .iter()
+            .filter(|(of, _)| had(&history.weights, of) && had(&self.seen.route.weights, of) && self.weight(of) == 0);
+        let now = now.map(|(of, _)| (of, &self.now));
+        for (of, at) in history.lowered.iter().chain(now) {
             let key = serving(of);
             let Some(seen) = self.seen.workloads.get(&key).filter(|_| self.now < at + DRAIN) else {
                 continue;
@@ -79,8 +85,9 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A lost status is rebuilt without a change of weights, but for arms that cannot serve.
-    pub(super) fn recovery_moves_nothing(&self) -> Result<(), Broken> {
+    /// A lost status is rebuilt without a change of weights: but for arms that cannot serve, for what others did to the
+    /// route, and for a holdout that stable gives back to a control arm that can serve again.
+    pub(super) fn recovery_moves_nothing(&self, history: &History) -> Result<(), Broken> {
         let all_serve = self
             .seen
             .route
@@ -88,10 +95,13 @@ impl Step<'_> {
             .iter()
             .all(|(of, w)| *w == 0 || self.ready(of) >= self.full(of));
         let lost = self.before.stable.is_none() && self.seen.route.weights.values().any(|w| *w > 0);
-        if !lost || !all_serve {
+        if !lost || !all_serve || self.seen.route.weights != history.weights {
             return Ok(());
         }
-        for of in self.weights.keys().chain(self.seen.route.weights.keys()) {
+        let status = &self.plan.status;
+        let arms = [&status.stable, &status.reference];
+        let others = self.weights.keys().chain(self.seen.route.weights.keys());
+        for of in others.filter(|of| !arms.iter().any(|arm| arm.as_ref() == Some(*of))) {
             let before = self.seen.route.weights.get(of).copied().unwrap_or(0);
             holds(Invariant::RecoveryMovesNothing, self.weight(of) == before, || {
                 format!("recovery moves {} from {before}% to {}%", of.variant, self.weight(of))
@@ -119,7 +129,7 @@ impl Step<'_> {
             let warm = status
                 .retiring
                 .iter()
-                .any(|r| r.revision_ref() == *of && r.reason != RetiringReason::Drain);
+                .any(|r| r.revision_ref() == *of && r.reason != RetiringReason::Drain && r.keeps.is_none());
             candidate != Some(of) && self.ready(of) > 0 && (arm || (warm && is_proven(status, of)))
         };
         let other = self.weights.keys().find(|of| may_take(of));
