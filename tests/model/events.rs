@@ -84,6 +84,7 @@ impl Change {
             }
             Self::Jump(seconds) => {
                 let before = std::mem::replace(&mut world.skew, seconds);
+                world.history.clock_jumps();
                 before != seconds
             }
             Self::Mood(variant, mood) => world.moods.insert(variant.into(), mood).unwrap_or_default() != mood,

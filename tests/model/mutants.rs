@@ -9,7 +9,7 @@ use guardbit::rollout::{GuardQuery, Marks, Observation, Order, Plan, WorkloadKey
 use crate::invariants::Invariant::{self, *};
 use crate::search::Model;
 use crate::world::{deployment, serving};
-use crate::worlds;
+use crate::worlds::narrow;
 
 /// A variant of `decide` that breaks an invariant.
 pub struct Mutant {
@@ -65,13 +65,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         HandsOff,
         "a suspension is not heeded",
-        worlds::spec_is_edited,
+        narrow::target_moves,
         How::Sees(|seen| seen.model.spec.suspend = false),
     ),
     mutant(
         RisesNeedCapacity,
         "one endpoint is taken for all",
-        worlds::pods_come_and_go,
+        narrow::candidate_waits_for_pods,
         How::Sees(|seen| {
             for workload in seen.workloads.values_mut().filter(|w| w.ready > 0) {
                 workload.ready = workload.desired;
@@ -81,7 +81,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         PodsOutliveTheirTraffic,
         "pods go with their traffic",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| {
             for retiring in &plan.status.retiring {
                 if let Some(workload) = plan.workloads.get_mut(&serving(&retiring.revision_ref())) {
@@ -93,7 +93,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RecoveryMovesNothing,
         "a lost status is taken for a first install",
-        worlds::objects_are_edited,
+        narrow::objects_are_edited,
         How::Sees(|seen| {
             if seen.model.status.stable.is_none() {
                 seen.workloads.values_mut().for_each(|w| w.marks = Marks::default());
@@ -104,19 +104,19 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         DisruptionDecidesNothing,
         "a drained node is not seen",
-        worlds::pods_come_and_go,
+        narrow::candidate_is_disrupted,
         How::Sees(|seen| seen.workloads.values_mut().for_each(|w| w.disruption = None)),
     ),
     mutant(
         DisruptionDecidesNothing,
         "images are not compared",
-        worlds::pods_come_and_go,
+        narrow::candidate_waits_for_pods,
         How::Sees(|seen| seen.workloads.values_mut().for_each(|w| w.image_ids.truncate(1))),
     ),
     mutant(
         WeightsSumTo100,
         "the weights sum to 99",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| {
             change_weight(plan, |_, weight| if weight > 50 { weight - 1 } else { weight });
         }),
@@ -124,7 +124,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         GatesComeFirst,
         "the gates are always open",
-        worlds::weights_supersede_each_other,
+        narrow::reference_changes,
         How::Sees(|seen| {
             for variant in &mut seen.model.spec.variants {
                 variant.calibration = None;
@@ -134,7 +134,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RisesNeedEvidence,
         "a step is over before it has begun",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|seen, plan| {
             let steps = &seen.model.spec.rollout.steps;
             let Some(rollout) = plan.status.rollout.as_mut().filter(|r| r.weight == steps[0].weight) else {
@@ -148,7 +148,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RisesNeedEvidence,
         "evidence from before the last rise ends a step",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|seen, plan| {
             let (Some(before), Some(rollout)) = (&seen.model.status.rollout, &mut plan.status.rollout) else {
                 return;
@@ -162,7 +162,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         HarmIsAnswered,
         "harm is noted, and the weight stays",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|seen, plan| {
             if let Some(rollout) = seen.model.status.rollout.as_ref().filter(|_| harmful(plan)) {
                 set_weight(plan, &rollout.candidate, rollout.weight);
@@ -172,7 +172,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         HarmIsAnswered,
         "harm after promotion is not answered",
-        worlds::ladder,
+        narrow::ladder,
         How::Plans(|seen, plan| {
             if plan.decisions.iter().any(|d| d.action == Action::FellBack) {
                 (plan.status.stable, plan.status.rejected) = (seen.model.status.stable.clone(), Vec::new());
@@ -185,13 +185,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RejectedStaysOut,
         "rejections are forgotten",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| plan.status.rejected.clear()),
     ),
     mutant(
         HarmIsAnswered,
         "errors are not looked at",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Sees(|seen| {
             seen.evidence.remove("errors");
         }),
@@ -199,7 +199,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         WeightNeedsEndpoints,
         "weight before endpoints",
-        worlds::pods_come_and_go,
+        narrow::candidate_waits_for_pods,
         How::Sees(|seen| {
             for workload in seen.workloads.values_mut() {
                 workload.ready = workload.desired.max(1);
@@ -209,7 +209,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         WeightNeedsEndpoints,
         "the fallback is scaled down during the trial",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| {
             if let (Some(_), Some(stable)) = (&plan.status.rollout, &plan.status.stable)
                 && let Some(workload) = plan.workloads.get_mut(&serving(stable))
@@ -221,19 +221,19 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         DecisionsAreRecorded,
         "decisions are not written down",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| plan.status.decisions.clear()),
     ),
     mutant(
         DecisionsAreRecorded,
         "weights rise before that is recorded",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| plan.order = Order::LowerFirst),
     ),
     mutant(
         OneCandidate,
         "another variant gets weight as well",
-        worlds::ladder,
+        narrow::ladder,
         How::Plans(|seen, plan| {
             let trusted = [&plan.status.stable, &plan.status.reference].map(Clone::clone);
             let others = seen.workloads.keys().map(|key| key.revision.clone());
@@ -250,13 +250,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         NoDataDecidesNothing,
         "an error of Prometheus is taken for an answer",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Sees(|seen| seen.evidence.retain(|_, answer| answer.is_ok())),
     ),
     mutant(
         NoDataDecidesNothing,
         "no answer is taken for harm",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| {
             let away = plan
                 .status
@@ -271,7 +271,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         NoDataDecidesNothing,
         "the deadline comes early",
-        worlds::clocks_jump,
+        narrow::deadline_passes,
         How::Sees(|seen| {
             seen.model.spec.rollout.deadline = "30s".into();
         }),
@@ -279,7 +279,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         LoweringWaitsForNothing,
         "a pause holds back a rollback",
-        worlds::clocks_jump,
+        narrow::target_moves,
         How::Plans(|seen, plan| {
             if let Some(rollout) = seen.model.status.rollout.as_ref().filter(|_| seen.model.spec.paused) {
                 set_weight(plan, &rollout.candidate, rollout.weight);
@@ -289,13 +289,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         LoweringWaitsForNothing,
         "a rollback waits for its record",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Plans(|_, plan| plan.order = Order::RecordFirst),
     ),
     mutant(
         NothingCountsTwice,
         "every series is counted under two names",
-        worlds::metrics_come_and_go,
+        narrow::metrics_come_and_go,
         How::Sees(|seen| {
             for samples in seen.evidence.values_mut().flatten() {
                 double(samples);
@@ -305,7 +305,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         PinnedReachTheReference,
         "pinned requests go where the others go",
-        worlds::pinned,
+        narrow::pinned,
         How::Plans(|_, plan| {
             if let (Some(route), Some(rollout)) = (&mut plan.route, &plan.status.rollout) {
                 route.pinned = Some(WorkloadKey {
@@ -318,7 +318,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         PinnedReachTheReference,
         "pinned requests count as evidence",
-        worlds::pinned,
+        narrow::pinned,
         How::Asks(|query| {
             for arm in [Some(&mut query.candidate), query.baseline.as_mut()]
                 .into_iter()

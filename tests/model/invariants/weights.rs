@@ -63,8 +63,8 @@ impl Step<'_> {
             .weights
             .iter()
             .filter(|(of, _)| had(&history.weights, of) && had(&self.seen.route.weights, of) && self.weight(of) == 0);
-        let now = now.map(|(of, _)| (of, &self.now));
-        for (of, at) in history.lowered.iter().chain(now) {
+        let now = now.map(|(of, _)| (of, self.now));
+        for (of, at) in history.lowered.iter().map(|(of, at)| (of, *at)).chain(now) {
             let key = serving(of);
             let Some(seen) = self.seen.workloads.get(&key).filter(|_| self.now < at + DRAIN) else {
                 continue;
@@ -86,7 +86,8 @@ impl Step<'_> {
     }
 
     /// A lost status is rebuilt without a change of weights: but for arms that cannot serve, for what others did to the
-    /// route, and for a holdout that stable gives back to a control arm that can serve again.
+    /// route, for a holdout that stable gives back to a control arm that can serve again, and for a candidate that is given
+    /// up on record.
     pub(super) fn recovery_moves_nothing(&self, history: &History) -> Result<(), Broken> {
         let all_serve = self
             .seen
@@ -101,7 +102,12 @@ impl Step<'_> {
         let status = &self.plan.status;
         let arms = [&status.stable, &status.reference];
         let others = self.weights.keys().chain(self.seen.route.weights.keys());
-        for of in others.filter(|of| !arms.iter().any(|arm| arm.as_ref() == Some(*of))) {
+        let given_up = |of: &RevisionRef| {
+            let mut decisions = self.plan.decisions.iter();
+            let lowers = |action| matches!(action, Action::Superseded | Action::Failed | Action::Withdrawn);
+            decisions.any(|d| revision(&d.variant, &d.revision) == *of && lowers(d.action))
+        };
+        for of in others.filter(|of| !given_up(of) && !arms.iter().any(|arm| arm.as_ref() == Some(*of))) {
             let before = self.seen.route.weights.get(of).copied().unwrap_or(0);
             holds(Invariant::RecoveryMovesNothing, self.weight(of) == before, || {
                 format!("recovery moves {} from {before}% to {}%", of.variant, self.weight(of))
