@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit packaging api e2e demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help test lint unit packaging chart reproducible api e2e failures demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
@@ -11,6 +11,9 @@ help:
 	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
+	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
+	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
+	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
 	@echo 'make generated   regenerates what is made of crds/ and deploy/: files of the chart, the PrometheusRule, argocd-cm'
 	@echo 'make sbom        writes target/sbom.cdx.json: what is in the image'
@@ -27,18 +30,30 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks
 
 # Chart, alerts, dashboard, GitOps health, SBOM, docs: all that needs no cluster.
 packaging:
 	python3 -m unittest discover -s tests/packaging
 	cd tests/gitops && CGO_ENABLED=0 GOFLAGS="-buildvcs=false -p=2" go test ./...
 
+# Not part of `make test`: install, upgrade, uninstall with Helm on a real cluster; the image of guardbit built twice.
+chart:
+	tests/cluster/run-tests.sh chart
+
+reproducible:
+	tests/packaging/reproducible.sh
+
 api:
 	tests/cluster/run-tests.sh control-plane
 
 e2e:
 	tests/cluster/run-tests.sh full
+
+# What takes away something that all tests share runs alone.
+failures:
+	tests/cluster/run-tests.sh full --ignored --skip alone:: failures::
+	GUARDBIT_TEST_THREADS=1 tests/cluster/run-tests.sh full --ignored failures::alone::
 
 demo:
 	tests/demo/demo.sh

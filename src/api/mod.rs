@@ -5,6 +5,7 @@
 //! write on old objects, and with it a rollback.
 
 pub mod guard;
+pub mod plain;
 pub mod quantity;
 pub mod rollout;
 pub mod status;
@@ -22,6 +23,7 @@ pub use guard::{
     ToleranceSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
@@ -197,8 +199,18 @@ pub struct PrometheusSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
+}
+
+impl SecretRef {
+    /// Whether it is a name, and not a path that leads to the Secret of somebody else: an object may have been stored
+    /// before its schema could tell.
+    pub fn is_name(&self) -> bool {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        let outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        self.name.chars().all(inner) && self.name.starts_with(outer) && self.name.ends_with(outer)
+    }
 }
 
 impl QuantizedModelSpec {

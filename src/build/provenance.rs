@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{GROUP, Variant};
+use crate::api::{GROUP, Variant, visible};
 use crate::identity;
 use crate::rollout::WorkloadKey;
 
@@ -13,10 +13,10 @@ use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};
 /// Longest annotation, in bytes: they are pointers and sentences, not records.
 const LONGEST: usize = 1024;
 
-/// Cuts a sentence at a character, and takes out control characters.
+/// Cuts a sentence at a character, and takes out what is obeyed and not shown.
 pub(super) fn cut(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+    for c in text.chars().map(visible) {
         if out.len() + c.len_utf8() > LONGEST {
             break;
         }

@@ -190,9 +190,11 @@ async fn ask(
                 let query = query(window).map_err(|e| told(&e))?;
                 match client.samples(&query, through).await {
                     Ok(matrix) => all.extend(matrix.series),
-                    Err(PrometheusError::TooLarge { .. } | PrometheusError::Timeout { .. })
-                        if piece > LEAST_PIECE_MS =>
-                    {
+                    Err(
+                        PrometheusError::TooLarge { .. }
+                        | PrometheusError::TooManySeries { .. }
+                        | PrometheusError::Timeout { .. },
+                    ) if piece > LEAST_PIECE_MS => {
                         piece = (piece / 2).max(LEAST_PIECE_MS);
                         continue;
                     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 
+use crate::api::plain_lines;
 use crate::evidence::ArmMatcher;
 use crate::foresight::{Question, Traffic, problems};
 use crate::lint::{self, Located, Model, Schema, Severity, Surroundings};
@@ -102,7 +103,7 @@ pub fn start(args: &LintArgs) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("guardbit: {error}");
+            eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::from(COULD_NOT_RUN)
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::api::validate::problems;
+use crate::api::{plain_lines, validate::problems};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
@@ -94,11 +94,11 @@ struct Document<'a> {
 pub fn start(args: &PlanArgs) -> ExitCode {
     match run(args) {
         Ok(text) => {
-            println!("{}", text.trim_end());
+            println!("{}", plain_lines(text.trim_end()));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("guardbit: {error}");
+            eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use clap::{Args, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::QuantizedModelSpec;
+use crate::api::{QuantizedModelSpec, plain_lines};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::simulate::recording::Recording;
@@ -85,7 +85,7 @@ pub fn start(args: &SimulateArgs) -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("guardbit: {error}");
+            eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::FAILURE
         }
     }
@@ -127,7 +127,7 @@ fn run(args: &SimulateArgs) -> Result<usize, String> {
             waiting.insert(index, result);
             while let Some(result) = waiting.remove(&at) {
                 match result {
-                    Ok(text) => println!("{text}"),
+                    Ok(text) => println!("{}", plain_lines(&text)),
                     Err(text) => {
                         failed += 1;
                         tell(&text, args.output);
@@ -158,7 +158,7 @@ fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateAr
     let recording = runtime.block_on(fetch(&client, spec, arms, stretch))?;
     match replay(url, url, &recording, spec, arms, args) {
         Ok(text) => {
-            println!("{text}");
+            println!("{}", plain_lines(&text));
             Ok(0)
         }
         Err(text) => {
@@ -172,7 +172,7 @@ fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateAr
 fn tell(text: &str, output: Output) {
     match output {
         Output::Json => println!("{text}"),
-        Output::Table => eprintln!("guardbit: {text}"),
+        Output::Table => eprintln!("guardbit: {}", plain_lines(text)),
     }
 }
 

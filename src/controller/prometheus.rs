@@ -106,6 +106,14 @@ pub enum PrometheusError {
         /// The limit.
         limit: usize,
     },
+    /// More series than are taken into memory.
+    #[error("query `{query}`: {detail}")]
+    TooManySeries {
+        /// The query.
+        query: String,
+        /// How many are.
+        detail: String,
+    },
     /// Some data may be missing.
     #[error("query `{query}`: {detail}")]
     PartialData {
@@ -129,7 +137,7 @@ impl PrometheusError {
             Self::Timeout { .. } => "Timeout",
             Self::Unreachable { .. } => "Unreachable",
             Self::BadQuery { .. } => "BadQuery",
-            Self::TooLarge { .. } => "TooLarge",
+            Self::TooLarge { .. } | Self::TooManySeries { .. } => "TooLarge",
             Self::PartialData { .. } => "PartialData",
         }
     }
@@ -333,6 +341,7 @@ impl PrometheusClient {
             SampleError::WrongType { .. } | SampleError::NativeHistogram { .. } => {
                 PrometheusError::BadQuery { query, detail }
             }
+            SampleError::TooMany { .. } => PrometheusError::TooManySeries { query, detail },
             SampleError::Partial { .. } => PrometheusError::PartialData { query, detail },
         }
     }

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 
-use crate::api::QuantizedModel;
+use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
 use crate::evidence::{
     ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
     native_histogram_query,
@@ -113,6 +113,18 @@ impl Asker {
         {
             return Ok((server, client.clone()));
         }
+        if let Some(reference) = spec.and_then(|p| p.secret_ref.as_ref()).filter(|s| !s.is_name()) {
+            return Err(EvidenceProblem {
+                reason: "SecretUnreadable".to_owned(),
+                message: plain(
+                    &format!(
+                        "{:?} is no name of a Secret: prometheus.secretRef names one in the namespace of the model",
+                        reference.name
+                    ),
+                    LONGEST_MESSAGE,
+                ),
+            });
+        }
         let credentials = match &secret {
             Some(name) => self.credentials(&namespace, name).await?,
             None => Credentials::default(),
@@ -196,14 +208,14 @@ impl Asking<'_> {
 pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
         reason: error.reason().to_owned(),
-        message: error.to_string(),
+        message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 
 pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
         reason: "BadQuery".to_owned(),
-        message: error.to_string(),
+        message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 

@@ -201,6 +201,8 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             tracing::debug!(what, "conflict");
             return Ok(Action::requeue(Duration::from_millis(200)));
         }
+        // After a start: no error of anything.
+        Err(Error::NotYet(_)) => ctx.metrics.reconciled("waiting"),
         Err(_) => ctx.metrics.reconciled("error"),
     }
     result

@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 
-use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus, plain};
 use crate::rollout::{Plan, Record};
 
 use super::leaves::hash;
@@ -135,7 +135,7 @@ pub(super) async fn events(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
             EventType::Normal
         };
         let reason = format!("{:?}", event.reason);
-        let note: String = event.note.chars().take(1_000).collect();
+        let note: String = plain(&event.note, 1_000);
         // The recorder folds events by reason and action; the part that tells two apart goes into the action.
         let action: String = note.chars().take(100).collect();
         let event = Event {

@@ -4,9 +4,10 @@
 //! not guess: an answer that is partial, of another type or cut short is an error with its own name, never a few samples.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::Labels;
 
@@ -79,6 +80,12 @@ pub enum SampleError {
         /// Name of the series.
         series: String,
     },
+    /// More series than are taken into memory.
+    #[error("the query matches more than {limit} series: narrow the selector, or aggregate in a recording rule")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// Part of the data is missing.
     #[error("the answer may be partial and is no evidence: {warning}")]
     Partial {
@@ -111,6 +118,39 @@ struct Data<R> {
     #[serde(rename = "resultType")]
     result_type: String,
     result: R,
+}
+
+/// Most series that are taken into memory. What ordinary series of the largest answer come to: a shorter text holds far more
+/// of them only if it was made to.
+const MAX_SERIES: usize = 65_536;
+
+/// What the reader says of more.
+const TOO_MANY: &str = "too many series";
+
+/// The series of an answer, no more than [`MAX_SERIES`].
+pub(super) struct Few<T>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Each<T> {
+            type Value = Few<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("series")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    if all.len() == MAX_SERIES {
+                        return Err(de::Error::custom(TOO_MANY));
+                    }
+                    all.push(one);
+                }
+                Ok(Few(all))
+            }
+        }
+        deserializer.deserialize_seq(Each(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -153,8 +193,8 @@ impl<'de> Deserialize<'de> for Number {
 impl Matrix {
     /// Parses the response to an instant query of a range selector (`counter[90s]`): raw samples.
     pub fn parse(body: &[u8]) -> Result<Self, SampleError> {
-        let (series, warnings) =
-            read::<Vec<RangeSeries>>(body, "matrix", "append a range such as [90s] to the selector")?;
+        let (Few(series), warnings) =
+            read::<Few<RangeSeries>>(body, "matrix", "append a range such as [90s] to the selector")?;
         let series = series
             .into_iter()
             .map(
@@ -179,8 +219,8 @@ impl Matrix {
     /// Parses the response to an instant query of a free expression: a vector, or a scalar as one series without labels.
     pub fn parse_vector(body: &[u8]) -> Result<Self, SampleError> {
         const HINT: &str = "write an expression with one value, such as max(…) of an instant vector";
-        match read::<Vec<VectorSeries>>(body, "vector", HINT) {
-            Ok((series, warnings)) => {
+        match read::<Few<VectorSeries>>(body, "vector", HINT) {
+            Ok((Few(series), warnings)) => {
                 let series = series
                     .into_iter()
                     .map(
@@ -303,6 +343,9 @@ fn not_json(body: &[u8]) -> SampleError {
 
 /// The typed reading failed: tells why, looking only at the envelope.
 fn explain(body: &[u8], error: &serde_json::Error, expected: &'static str, hint: &'static str) -> SampleError {
+    if error.is_data() && error.to_string().starts_with(TOO_MANY) {
+        return SampleError::TooMany { limit: MAX_SERIES };
+    }
     if error.is_eof() && body.iter().any(|byte| !byte.is_ascii_whitespace()) {
         return SampleError::Truncated { bytes: body.len() };
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::rule::{Finding, Severity};
+use crate::api::visible;
 
 /// A finding with its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Located {
 pub fn text(findings: &[Located]) -> String {
     let lines = findings.iter().map(|Located { file, finding }| {
         format!(
-            "{file}:{}:{}: {}: {} [{}]\n",
+            "{}:{}:{}: {}: {} [{}]\n",
+            on_one_line(file),
             finding.line,
             finding.column,
             finding.severity.as_str(),
@@ -30,7 +32,7 @@ pub fn text(findings: &[Located]) -> String {
 
 /// A message of many lines would be taken for many findings, and a control character for what it does to a terminal.
 pub(super) fn on_one_line(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    message.chars().map(visible).collect()
 }
 
 /// Its fields are only ever added to.

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
 use crate::api::{
-    Action, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
+    Action, Phase, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
 use crate::evidence::presets::guards;
 use crate::identity;
@@ -61,7 +61,13 @@ impl Look<'_> {
             return self.withdraw(&candidate);
         }
         // What lowers the candidate waits for nothing; for the rest a changed plan begins with the next look.
-        if changed || self.stands_still() {
+        if changed {
+            return;
+        }
+        if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
+            return self.hold_afresh();
+        }
+        if self.stands_still() {
             return;
         }
         if self.overdue() {
@@ -106,6 +112,15 @@ impl Look<'_> {
         }
         self.decide(action, candidate, why);
         self.forget();
+    }
+
+    /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
+    fn hold_afresh(&mut self) {
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.weight_since = Some(now);
+        }
+        self.begin_step();
     }
 
     fn change_plan(&mut self, digest: String) {

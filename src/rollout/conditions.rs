@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{Phase, QuantizedModelStatus, RetiringReason, condition};
+use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RetiringReason, condition, plain};
 
 use super::look::{Look, Wait};
 use super::observation::Observation;
@@ -59,7 +59,7 @@ pub(super) fn set(
         type_: kind.to_owned(),
         status: truth.as_str().to_owned(),
         reason: reason.to_owned(),
-        message: message.chars().take(4_000).collect(),
+        message: plain(message, LONGEST_MESSAGE),
         last_transition_time: since,
         observed_generation: Some(seen.model.generation),
     };

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{
-    Action, Decision, Failed, QuantizedModelSpec, QuantizedModelStatus, Rejected, Retiring, RetiringReason, RevisionRef,
+    Action, Decision, Failed, LONGEST_MESSAGE, QuantizedModelSpec, QuantizedModelStatus, Rejected, Retiring,
+    RetiringReason, RevisionRef, plain,
 };
 
 use crate::judge::GuardReport;
@@ -93,7 +94,7 @@ impl<'a> Look<'a> {
 
     /// Puts a decision on record, with its event.
     pub(super) fn decide(&mut self, action: Action, revision: &RevisionRef, why: impl Into<String>) {
-        let why = why.into();
+        let why = plain(&why.into(), LONGEST_MESSAGE);
         let decision = Decision {
             time: self.time(),
             action,
@@ -138,7 +139,7 @@ impl<'a> Look<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             guard: guard.to_owned(),
-            reason: reason.to_owned(),
+            reason: plain(reason, LONGEST_MESSAGE),
             at: self.time(),
         });
         let surplus = self.status.rejected.len().saturating_sub(KEPT_REJECTIONS);
@@ -164,7 +165,7 @@ impl<'a> Look<'a> {
             attempt,
             count,
             retry_at,
-            reason: reason.to_owned(),
+            reason: plain(reason, LONGEST_MESSAGE),
             at: self.time(),
         });
     }

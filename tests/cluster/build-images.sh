@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${GUARDBIT_IMAGES_OUT:-$PWD/target/images} static=${GUARDBIT_STATIC_TARGET:-$PWD/target/static}
 mkdir -p "$out"
-# Two builds of the same sources are the same bytes, wherever they are made: no path of this machine gets into a binary. (cargo
+# For `make reproducible`: no path of this machine gets into a binary. (cargo
 # names the files of a workspace relative to it; those of other crates and of the compiler are told to lie elsewhere.)
 export RUSTFLAGS="-C target-feature=+crt-static \
   --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$(rustc --print sysroot)=/rust"

@@ -1,20 +1,23 @@
 #!/bin/bash
 # run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_* on the control
-# plane, tests/e2e on the full one; `bench-NAME` runs that benchmark there instead. With GUARDBIT_TEST_CLUSTER=existing, on the
-# cluster of KUBECONFIG, to which config/ is applied; there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and
-# Prometheus are, and GUARDBIT_TEST_IMAGE names the image of the model server.
+# plane, tests/e2e on the full one. `chart` runs the chart on a full one that is still empty, `bench-NAME`
+# that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied (not for `chart`);
+# there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and GUARDBIT_TEST_IMAGE
+# names the image of the model server.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
 # Four rollouts at a time: they mostly wait.
-TEST_ARGS=(--test-threads=4 "$@")
+TEST_ARGS=(--test-threads="${GUARDBIT_TEST_THREADS:-4}" "$@")
 case $tier in
 control-plane) targets=$(basename -s .rs -a tests/api_*) ;;
 full) targets=$(basename -s .rs -a tests/e2e*) ;;
+chart) targets="" chart=yes tier=full ;;
 bench-*) targets="" benchmark=${tier#bench-} tier=full TEST_ARGS=("$@") ;;
-*) echo "usage: run-tests.sh control-plane|full|bench-NAME" >&2; exit 2 ;;
+*) echo "usage: run-tests.sh control-plane|full|chart|bench-NAME" >&2; exit 2 ;;
 esac
-mapfile -t binaries < <(cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
+binaries=()
+[ -z "${targets}${benchmark:-}" ] || mapfile -t binaries < <(cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
   | jq -r 'select(.reason == "compiler-artifact" and (.target.kind | any(. == "test" or . == "bench")) and .executable != null) | .executable')
 run() { for binary in "${binaries[@]}"; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
 install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
@@ -25,10 +28,12 @@ fi
 case $tier in control-plane) tests/cluster/tools.sh control-plane ;; full) tests/cluster/tools.sh all ;; esac > /dev/null
 dir=$(mktemp -d -u "${TMPDIR:-/tmp}/guardbit-$tier.XXXXXX")
 trap 'tests/cluster/cluster.sh down "$dir"' EXIT
-[ "$tier" = control-plane ] || images=$(tests/cluster/build-images.sh model-server)
+[ "$tier" = control-plane ] || images=$(tests/cluster/build-images.sh model-server ${chart:+guardbit})
 tests/cluster/cluster.sh up "$dir" "$tier"
 if [ "$tier" = full ]; then
   tests/cluster/cluster.sh images "$dir" $images
+  # The chart is all that is run then, and installs everything itself.
+  if [ -n "${chart:-}" ]; then tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") python3 tests/packaging/on_cluster.py; exit; fi
   install tests/cluster/cluster.sh kubectl "$dir" > /dev/null
 fi
 run tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") "CARGO_MANIFEST_DIR=$PWD" "INSTA_WORKSPACE_ROOT=$PWD"

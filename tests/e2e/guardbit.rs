@@ -53,10 +53,40 @@ impl Guardbit {
         }
     }
 
-    /// SIGKILL, then another one as the kubelet would start it: same name, nothing remembered.
-    pub fn kill_and_restart(&mut self) {
+    /// Another replica: it stands for election beside this one.
+    pub fn second(&self) -> Self {
+        let mut args = self.args.clone();
+        if let Some(at) = args.iter().position(|a| a == "--identity") {
+            args[at + 1].push_str("-2");
+        }
+        let dir = self.dir.join("second");
+        std::fs::create_dir_all(&dir).expect("a directory for logs");
+        let (kubeconfig, log) = (dir.join("kubeconfig"), dir.join("log"));
+        std::fs::copy(&self.kubeconfig, &kubeconfig).expect("copied");
+        let child = spawn(&args, &kubeconfig, &log);
+        Self {
+            child,
+            args,
+            kubeconfig,
+            log,
+            dir,
+        }
+    }
+
+    /// Whether it is still there.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("known").is_none()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
+    }
+
+    /// SIGKILL, then another one as the kubelet would start it: same name, nothing remembered.
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
         self.child = spawn(&self.args, &self.kubeconfig, &self.log);
     }
 

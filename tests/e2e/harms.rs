@@ -8,9 +8,7 @@ use crate::stage::{Setting, Stage, setting};
 /// Runs a rollout of int8 that must be rolled back, by this guard.
 async fn rolled_back(setting: Setting, guard: &str) -> (Stage, Decision) {
     let stage = setting.start().await;
-    let decision = stage.decided(Action::RolledBack, "int8").await;
-    assert!(decision.why.starts_with(&format!("{guard}: ")), "{}", decision.why);
-    stage.weights(&[("fp32", 100)]).await;
+    let decision = stage.rolled_back(guard).await;
     let status = stage
         .until("settled", |s| s.phase == Some(Phase::Guarding) && s.rejected.len() == 1)
         .await;

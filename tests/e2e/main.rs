@@ -3,9 +3,11 @@
 //!
 //! `tests/cluster/run-tests.sh full` starts the cluster and sets the environment that [`stage`] reads.
 
+mod acts;
 mod backtest;
 mod changes;
 mod climbs;
+mod failures;
 mod guardbit;
 mod harms;
 mod ledger;

@@ -1,29 +1,33 @@
 //! Without metrics nothing moves: Prometheus away, and Prometheus answering nonsense in every way it can.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use guardbit::api::{Action, QuantizedModelStatus};
+use serde_json::Value;
 
+use crate::acts::condition;
 use crate::prometheus::OwnPrometheus;
 use crate::stage::{http, setting, shared_prometheus};
 
 /// `EvidenceAvailable` as it stands: status, reason, message.
 fn evidence(status: &QuantizedModelStatus) -> (String, String, String) {
-    let found = status.conditions.iter().find(|c| c.type_ == "EvidenceAvailable");
-    found
-        .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
-        .unwrap_or_default()
+    condition(status, "EvidenceAvailable")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_away_for_a_minute_freezes_and_resumes() {
-    let setting = setting("outage").variants(&["fp32", "int8"]);
+    freezes_and_resumes("outage", Duration::from_secs(60)).await;
+}
+
+/// Prometheus is taken away for so long.
+pub async fn freezes_and_resumes(test: &str, away: Duration) {
+    let setting = setting(test).variants(&["fp32", "int8"]);
     let mut prometheus = OwnPrometheus::start(setting.namespace()).await;
     let stage = setting.prometheus(&prometheus.url()).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
@@ -31,20 +35,13 @@ async fn prometheus_away_for_a_minute_freezes_and_resumes() {
     let blind = stage.until("blind", |s| evidence(s).1 == "Unreachable").await;
     assert_eq!(evidence(&blind).0, "False");
     let weights = stage.ledger.weights_of("int8");
-    // The minute is the case itself: nothing is awaited but its end.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    // The time is the case itself: nothing is awaited but its end.
+    tokio::time::sleep(away).await;
     assert_eq!(stage.ledger.weights_of("int8"), weights, "{}", stage.ledger.story());
     prometheus.resume().await;
     stage.until("sees again", |s| evidence(s).0 == "True").await;
-    stage.decided(Action::Promoted, "int8").await;
-    stage.weights(&[("fp32", 10), ("int8", 90)]).await;
+    stage.climbed(&[0, 5, 25, 50, 90]).await;
     assert!(stage.status().rejected.is_empty());
-    assert_eq!(
-        stage.ledger.weights_of("int8"),
-        [0, 5, 25, 50, 90],
-        "{}",
-        stage.ledger.story()
-    );
     stage.finish(2).await;
 }
 
@@ -61,65 +58,109 @@ const BAD: [(&str, &str); 6] = [
 /// What the proxy wants to see.
 const TOKEN: &str = "a-token-of-the-test";
 
-/// A proxy before the real Prometheus that wants a token, and answers badly when told to: 0 is well, n is `BAD[n - 1]`.
-async fn proxy(mode: Arc<AtomicU8>) -> String {
-    async fn answer(State(mode): State<Arc<AtomicU8>>, request: Request<Body>) -> Response {
-        let (parts, body) = request.into_parts();
-        if parts
-            .headers
-            .get("authorization")
-            .is_none_or(|a| a.as_bytes() != format!("Bearer {TOKEN}").as_bytes())
-        {
-            return (StatusCode::UNAUTHORIZED, "who are you?").into_response();
-        }
-        let body: Bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a small question");
-        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-        let mut ask = http()
-            .request(parts.method, format!("{}{path}", shared_prometheus()))
-            .body(body);
-        if let Some(kind) = parts.headers.get("content-type") {
-            ask = ask.header("content-type", kind);
-        }
-        let text = ask
-            .send()
-            .await
-            .expect("Prometheus answers")
-            .text()
-            .await
-            .expect("text");
-        let json = |text: String| ([("content-type", "application/json")], text).into_response();
-        match mode.load(Ordering::Relaxed) {
-            0 => json(text),
-            1 => (StatusCode::UNAUTHORIZED, "who are you?").into_response(),
-            2 => (StatusCode::INTERNAL_SERVER_ERROR, "out of memory").into_response(),
-            3 => axum::response::Html("<html><body>Please log in</body></html>").into_response(),
-            4 => json(text.chars().take(text.len() / 2).collect()),
-            5 => {
-                let mut answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-                for series in answer["data"]["result"].as_array_mut().into_iter().flatten() {
-                    for sample in series["values"].as_array_mut().into_iter().flatten() {
-                        sample[1] = "NaN".into();
-                    }
-                }
-                json(answer.to_string())
-            }
-            _ => {
-                tokio::time::sleep(Duration::from_secs(30)).await;
-                json(text)
-            }
-        }
+/// How the proxy answers now, and how often it was asked.
+#[derive(Default)]
+pub struct Mode {
+    way: Mutex<Way>,
+    pub asked: AtomicUsize,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Way {
+    name: &'static str,
+    /// Since when, Unix seconds.
+    since: f64,
+}
+
+impl Mode {
+    /// From now on it answers in this way; any that it does not know is well.
+    pub fn set(&self, name: &'static str) {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock")
+            .as_secs_f64();
+        *self.way.lock().unwrap() = Way { name, since };
     }
+}
+
+/// A proxy before the real Prometheus that wants a token if told so, and answers badly when told to.
+pub async fn proxy(mode: Arc<Mode>, token: Option<&'static str>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let router = axum::Router::new().fallback(answer).with_state(mode);
+    let router = axum::Router::new().fallback(answer).with_state((mode, token));
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }
 
+async fn answer(State((mode, token)): State<(Arc<Mode>, Option<&'static str>)>, request: Request<Body>) -> Response {
+    mode.asked.fetch_add(1, Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let wanted = token.map(|token| format!("Bearer {token}"));
+    let shown = parts.headers.get("authorization").map(|a| a.as_bytes().to_vec());
+    if wanted.is_some_and(|wanted| shown.as_deref() != Some(wanted.as_bytes())) {
+        return (StatusCode::UNAUTHORIZED, "who are you?").into_response();
+    }
+    let text = truth(&parts, body).await;
+    let json = |text: String| ([("content-type", "application/json")], text).into_response();
+    let way = *mode.way.lock().unwrap();
+    match way.name {
+        "401" => (StatusCode::UNAUTHORIZED, "who are you?").into_response(),
+        "500" => (StatusCode::INTERNAL_SERVER_ERROR, "out of memory").into_response(),
+        "HTML" => axum::response::Html("<html><body>Please log in</body></html>").into_response(),
+        "truncated JSON" => json(text.chars().take(text.len() / 2).collect()),
+        "hangs" => {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            json(text)
+        }
+        "slow" => {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            json(text)
+        }
+        "NaN" => json(samples(&text, |_, sample| {
+            sample[1] = "NaN".into();
+            true
+        })),
+        // Nothing that is newer than the moment: a server whose scrapes have stopped.
+        "stale" => json(samples(&text, |at, _| at <= way.since)),
+        "empty" => json(r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#.to_owned()),
+        "partial" => {
+            let mut answer: Value = serde_json::from_str(&text).expect("JSON");
+            answer["warnings"] = serde_json::json!(["store sidecar-2 did not answer in time"]);
+            json(answer.to_string())
+        }
+        _ => json(text),
+    }
+}
+
+/// What the real Prometheus answers.
+async fn truth(parts: &axum::http::request::Parts, body: Body) -> String {
+    let body: Bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a small question");
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let mut ask = http()
+        .request(parts.method.clone(), format!("{}{path}", shared_prometheus()))
+        .body(body);
+    if let Some(kind) = parts.headers.get("content-type") {
+        ask = ask.header("content-type", kind);
+    }
+    let answer = ask.send().await.expect("Prometheus answers");
+    answer.text().await.expect("text")
+}
+
+/// An answer with the samples that `keep` leaves in it.
+fn samples(text: &str, keep: impl Fn(f64, &mut Value) -> bool) -> String {
+    let mut answer: Value = serde_json::from_str(text).expect("JSON");
+    for series in answer["data"]["result"].as_array_mut().into_iter().flatten() {
+        if let Some(values) = series["values"].as_array_mut() {
+            values.retain_mut(|sample| keep(sample[0].as_f64().expect("a time"), sample));
+        }
+    }
+    answer.to_string()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prometheus_that_answers_badly_moves_nothing_and_is_named() {
-    let mode = Arc::new(AtomicU8::new(0));
-    let url = proxy(Arc::clone(&mode)).await;
+    let mode = Arc::new(Mode::default());
+    let url = proxy(Arc::clone(&mode), Some(TOKEN)).await;
     let stage = setting("bad-metrics")
         .variants(&["fp32", "int8"])
         .with("/prometheus/url", url.clone().into())
@@ -141,10 +182,10 @@ async fn a_prometheus_that_answers_badly_moves_nothing_and_is_named() {
 
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     let weights = stage.ledger.weights_of("int8");
-    for (i, (name, reason)) in BAD.iter().enumerate() {
-        mode.store(i as u8 + 1, Ordering::Relaxed);
+    for (name, reason) in BAD {
+        mode.set(name);
         let status = stage
-            .until(&format!("{name}: {reason}"), |s| evidence(s).1 == *reason)
+            .until(&format!("{name}: {reason}"), |s| evidence(s).1 == reason)
             .await;
         let (truth, _, message) = evidence(&status);
         assert_eq!(truth, "False", "{name}");
@@ -164,7 +205,7 @@ async fn a_prometheus_that_answers_badly_moves_nothing_and_is_named() {
         .until("a URL that is not allowed", |s| evidence(s).1 == "UrlNotAllowed")
         .await;
     assert_eq!(stage.ledger.weights_of("int8"), weights, "{}", stage.ledger.story());
-    mode.store(0, Ordering::Relaxed);
+    mode.set("well");
     stage.patch(serde_json::json!({"prometheus": {"url": url}})).await;
     stage.until("sees again", |s| evidence(s).0 == "True").await;
     stage.decided(Action::Promoted, "int8").await;

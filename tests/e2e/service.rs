@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::stage::{Setting, Stage, setting};
 
-fn plain(test: &str) -> Setting {
+/// Three replicas of a model behind one Service.
+pub fn plain(test: &str) -> Setting {
     setting(test)
         .variants(&["fp32", "int8"])
         .with("/traffic", json!({"service": {}}))

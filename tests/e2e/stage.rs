@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -51,7 +51,8 @@ pub struct Stage {
     /// The load.
     pub load: Load,
     begun: Instant,
-    client: Client,
+    /// With the rights of an administrator.
+    pub client: Client,
     model: watch::Receiver<Option<QuantizedModel>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -113,6 +114,13 @@ impl Setting {
     pub fn variants(mut self, wanted: &[&str]) -> Self {
         let variants = self.spec["variants"].as_array_mut().expect("variants");
         variants.retain(|v| wanted.contains(&v["name"].as_str().expect("a name")));
+        self
+    }
+
+    /// Only these guards, by their names.
+    pub fn guards(mut self, wanted: &[&str]) -> Self {
+        let guards = self.spec["guards"].as_array_mut().expect("guards");
+        guards.retain(|g| wanted.contains(&g["name"].as_str().expect("a name")));
         self
     }
 
@@ -276,7 +284,7 @@ fn follow_route(client: &Client, namespace: &str, ledger: Ledger) -> JoinHandle<
 }
 
 /// Weights of the rule for everyone, by variant.
-fn weights(route: &DynamicObject) -> Weights {
+pub fn weights(route: &DynamicObject) -> Weights {
     let mut weights = Weights::new();
     let rule = route.data["spec"]["rules"].as_array().and_then(|rules| rules.last());
     for backend in rule.and_then(|r| r["backendRefs"].as_array()).into_iter().flatten() {
@@ -331,7 +339,7 @@ impl Stage {
 
     /// The API of models in this namespace.
     pub fn models(&self) -> Api<QuantizedModel> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        self.api()
     }
 
     /// The objects of a kind that there are, by name.
@@ -342,8 +350,7 @@ impl Stage {
             + std::fmt::Debug
             + serde::de::DeserializeOwned,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
-        let list = api.list(&ListParams::default()).await.expect("listed");
+        let list = self.api::<K>().list(&ListParams::default()).await.expect("listed");
         list.items.iter().map(ResourceExt::name_any).collect()
     }
 
@@ -401,6 +408,22 @@ impl Stage {
         }
     }
 
+    /// Waits until int8 is promoted and has its share; it had these weights, one after the other.
+    pub async fn climbed(&self, weights: &[i64]) -> Decision {
+        let promoted = self.decided(Action::Promoted, "int8").await;
+        self.weights(&[("fp32", 10), ("int8", 90)]).await;
+        assert_eq!(self.ledger.weights_of("int8"), weights, "{}", self.ledger.story());
+        promoted
+    }
+
+    /// Waits until a guard has int8 rolled back to fp32, with all traffic.
+    pub async fn rolled_back(&self, guard: &str) -> Decision {
+        let decision = self.decided(Action::RolledBack, "int8").await;
+        assert!(decision.why.starts_with(&format!("{guard}: ")), "{}", decision.why);
+        self.weights(&[("fp32", 100)]).await;
+        decision
+    }
+
     /// Waits until a variant has answered this many more requests.
     pub async fn answered(&self, variant: &str, more: u64) {
         let count = || self.load.counts().by_variant.get(variant).copied().unwrap_or(0);
@@ -450,33 +473,6 @@ impl Stage {
             .create(&PostParams::default(), &binding)
             .await
             .expect("created");
-    }
-
-    /// Switches faults on in all pods of a variant; returns how many there are.
-    pub async fn faults(&self, variant: &str, faults: Value) -> usize {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let pods = pods.list(&ListParams::default()).await.expect("listed");
-        let of = |p: &&Pod| {
-            p.name_any().starts_with(&format!("{MODEL}-{variant}-")) && p.metadata.deletion_timestamp.is_none()
-        };
-        let mut told = 0;
-        for pod in pods.iter().filter(of) {
-            let path = format!(
-                "/api/v1/namespaces/{}/pods/{}:8080/proxy/faults",
-                self.namespace,
-                pod.name_any()
-            );
-            let request = http::Request::post(path)
-                .header("content-type", "application/json")
-                .body(faults.to_string().into_bytes())
-                .expect("a request");
-            self.client
-                .request_text(request)
-                .await
-                .expect("the server takes faults");
-            told += 1;
-        }
-        told
     }
 
     /// Ends the load; nothing failed, and the backends counted what came back.

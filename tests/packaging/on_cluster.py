@@ -1,6 +1,6 @@
 """on_cluster.py — the chart on a real cluster: install, a rollout, upgrade, a rollback, uninstall, install again.
 
-Run by tests/cluster/run-tests.sh before guardbit is installed in any other way. Every step asserts what a user would be
+Run by `tests/cluster/run-tests.sh chart` on a cluster on which guardbit is not installed. Every step asserts what a user would be
 promised: two replicas, no pod of a model changed by an upgrade, CRD and models left by an uninstall, no failed request. Every
 expression of the dashboard is asked of Prometheus and must have data.
 """
@@ -17,15 +17,20 @@ import urllib.request
 import yaml
 
 from support import CHART, ROOT, TOOLS, kustomize
+from test_docs import commands
 
 SYSTEM, NAMESPACE, MODEL = "guardbit-system", "risk", "fraud-scorer"
 PATIENCE = 240  # seconds
 
 
+class Refused(AssertionError):
+    """A command ended with an error."""
+
+
 def run(*command, stdin=None, check=True):
     done = subprocess.run([str(c) for c in command], input=stdin, capture_output=True, text=True, cwd=ROOT)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+        raise Refused(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -51,12 +56,17 @@ def namespace(name):
 
 def until(what, holds):
     end = time.monotonic() + PATIENCE
+    refused = ""
     while time.monotonic() < end:
-        found = holds()
+        try:
+            found = holds()
+        except Refused as error:
+            # What is asked for may be to come.
+            found, refused = None, str(error)
         if found:
             return found
         time.sleep(0.3)
-    raise AssertionError(f"not within {PATIENCE} s: {what}\n" + story())
+    raise AssertionError(f"not within {PATIENCE} s: {what} {refused}\n" + story())
 
 
 def story():
@@ -131,6 +141,11 @@ class ChartOnACluster(unittest.TestCase):
             return name if name in self.guardbit_pods() else None
         return until("a replica leads", holder)
 
+    def looked_after(self):
+        """Waits until a leader of now has looked at the model: then it tells of it."""
+        series = f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'
+        until("the leader looks after the model", lambda: {s["metric"]["pod"] for s in ask("query", query=series)} & self.guardbit_pods())
+
     def nothing_failed(self):
         counts = load_counts()
         self.assertEqual(counts.get("failed"), 0, counts)
@@ -144,7 +159,7 @@ class ChartOnACluster(unittest.TestCase):
         (crd,) = [o for o in kustomize("crds") if o["kind"] == "CustomResourceDefinition"]
         live = json.loads(kubectl("get", "crd", crd["metadata"]["name"], "-o", "json"))
         self.assertEqual(live["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
-        self.assertEqual(get("poddisruptionbudget", "guardbit", namespace=SYSTEM)["status"]["expectedPods"], 2)
+        until("the budget counts two pods", lambda: get("poddisruptionbudget", "guardbit", namespace=SYSTEM).get("status", {}).get("expectedPods") == 2)
         get("networkpolicy", "guardbit", namespace=SYSTEM)
 
     def test_2_who_may_view_and_edit_may_do_so_with_models(self):
@@ -197,7 +212,7 @@ class ChartOnACluster(unittest.TestCase):
         self.assertFalse(guardbits & self.guardbit_pods())
         self.leader()
         # The new leader has looked at the model when it tells of it.
-        until("the new leader looks after the model", lambda: ask("query", query=f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'))
+        self.looked_after()
         self.assertEqual((pods_of_the_model(), weights()), before)
         self.assertFalse(decided("Recovered", "int8"))
         self.nothing_failed()
@@ -239,6 +254,12 @@ class ChartOnACluster(unittest.TestCase):
         for quiet in ("GuardbitNoLeader", "GuardbitFellBack", "GuardbitModelUnavailable", "GuardbitCalibrationStale", "GuardbitReconcileErrors"):
             self.assertEqual(found[quiet], [], quiet)
 
+    def test_8_what_the_docs_tell_to_look_at_can_be_looked_at(self):
+        looked = [c for _, c in commands() if c[0] == "kubectl" and {"get", "describe", "logs"} & set(c)]
+        self.assertGreaterEqual(len(looked), 5)
+        for command in looked:
+            self.assertTrue(kubectl(*command[1:]).strip(), command)
+
     def test_9_uninstall_leaves_models_serving_and_a_new_release_takes_them_up(self):
         until("old pods are gone", lambda: all("deletionTimestamp" not in p["metadata"] for p in get("pods")["items"])
               and not get("quantizedmodel", MODEL)["status"].get("retiring"))
@@ -253,7 +274,7 @@ class ChartOnACluster(unittest.TestCase):
         helm("install", "guardbit", CHART, "--set", f"namespaces={{{NAMESPACE}}}", "--wait", "--timeout", "120s")
         self.leader()
         self.assertNotIn("clusterrole.rbac.authorization.k8s.io/guardbit\n", kubectl("get", "clusterroles", "-o", "name"))
-        until("the new leader looks after the model", lambda: ask("query", query=f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'))
+        self.looked_after()
         self.assertEqual((pods_of_the_model(), weights()), before)
         self.nothing_failed()
         kubectl("-n", NAMESPACE, "delete", "pod", "load", "--wait")

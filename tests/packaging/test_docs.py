@@ -1,16 +1,22 @@
 """docs/: everything that the code can tell is on the page, and the commands are ones that work."""
 import re
 import shlex
+import subprocess
 import unittest
+
+import yaml
 
 from support import ROOT, documents, tool
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-PAGES = ["install", "operations", "upgrade", "gitops"]
+PAGES = sorted(str(page.relative_to(ROOT / "docs").with_suffix("")) for page in (ROOT / "docs").rglob("*.md"))
 
 
 def source(path):
     return (ROOT / path).read_text()
+
+
+SAMPLES = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in (ROOT / "config/samples").glob("*.yaml")}
 
 
 def members(path, enum):
@@ -27,6 +33,14 @@ def commands():
         for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
             for line in re.findall(r"^\$ (.*)$", block, re.M):
                 yield page, shlex.split(line)
+
+
+def shown():
+    """Commands of guardbit itself with the lines that the page shows of their output."""
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
+            for command, output in re.findall(r"^\$ (guardbit .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+                yield page, shlex.split(command), [line for line in output.splitlines() if line and line != "⋮"]
 
 
 class Operations(unittest.TestCase):
@@ -81,8 +95,15 @@ class Commands(unittest.TestCase):
                     text = tool("testplane", "kubectl", "kustomize", directory).stdout
                 case ["kubectl", "apply", *rest] if "-k" in rest:
                     text = tool("testplane", "kubectl", "kustomize", rest[rest.index("-k") + 1]).stdout
-                case ["helm" | "kubectl", *_]:
+                case ["kubectl", "apply", "--server-side", "-f", path]:
+                    text = source(path)
+                # On a cluster: those of the chart are run by `make chart`. A model that is named is that of a sample.
+                case ["helm" | "kubectl", *rest]:
+                    if "quantizedmodel" in rest:
+                        self.assertIn(rest[rest.index("quantizedmodel") + 1], SAMPLES, f"docs/{page}.md")
                     continue
+                case ["guardbit", "lint" | "plan", *_]:
+                    continue  # run below
                 case _:
                     self.fail(f"docs/{page}.md: {' '.join(command)} is not tried by any test")
             self.assertTrue(documents(text), command)
@@ -93,7 +114,44 @@ class Commands(unittest.TestCase):
         for page in PAGES:
             for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", source(f"docs/{page}.md")):
                 if not target.startswith("https://"):
-                    self.assertTrue((ROOT / "docs" / target).exists(), f"docs/{page}.md: {target}")
+                    self.assertTrue(((ROOT / "docs" / page).parent / target).exists(), f"docs/{page}.md: {target}")
+
+    def test_those_of_guardbit_print_what_the_page_shows(self):
+        subprocess.run(["cargo", "build", "-q", "--bin", "guardbit"], cwd=ROOT, check=True)
+        run = 0
+        for page, command, lines in shown():
+            done = subprocess.run([ROOT / "target/debug/guardbit", *command[1:]], cwd=ROOT, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, f"docs/{page}.md: {shlex.join(command)}: {done.stderr}")
+            printed = done.stdout.splitlines()
+            if command[1] == "lint":
+                self.assertEqual(printed, lines, f"docs/{page}.md: {shlex.join(command)}")
+            for line in lines:
+                self.assertIn(line, printed, f"docs/{page}.md: {shlex.join(command)}")
+            run += 1
+        self.assertGreaterEqual(run, 8)
+
+    def test_every_block_is_of_a_kind_that_is_tried(self):
+        for page in PAGES:
+            blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M)
+            for kind, text in blocks:
+                self.assertIn(kind, ["console", "yaml"], f"docs/{page}.md: a block that no test tries")
+                if kind == "yaml":
+                    self.assertTrue(list(yaml.safe_load_all(text)), f"docs/{page}.md")
+                else:
+                    self.assertRegex(text, r"^\$ ", f"docs/{page}.md: no command")
+
+    def test_each_sample_has_a_guide(self):
+        samples = {path.stem for path in (ROOT / "config/samples").glob("*.yaml")}
+        self.assertEqual(samples, {path.stem for path in (ROOT / "docs/guides").glob("*.md")})
+
+    def test_the_threat_model_names_tests_that_exist(self):
+        page = source("docs/threat-model.md")
+        files = set(re.findall(r"tests/\w+(?:/\w+)?\.rs", page))
+        text = "".join(source(path) for path in files)
+        tests = re.findall(r"`([a-z]+(?:_[a-z0-9]+){3,})`", page)
+        self.assertGreater(len(tests), 15)
+        for test in tests:
+            self.assertIn(f"fn {test}(", text)
 
     def test_values_and_flags_that_are_named_exist(self):
         values = source("charts/guardbit/values.yaml")

@@ -91,3 +91,21 @@ fn the_readme_says_what_conditions_say() {
     let missing: Vec<_> = rows.iter().filter(|row| !readme.contains(*row)).collect();
     assert!(missing.is_empty(), "README.md should say:\n{}", rows.join("\n"));
 }
+
+/// A gateway's words are text of others: no escape sequence, no line break, and no more than a condition may hold.
+#[test]
+fn what_a_gateway_says_is_plain_and_short_in_conditions_and_decisions() {
+    let mut world = World::new(spec());
+    world.run(60);
+    let words = format!("a\u{1b}[31mb\r\nERROR forged\u{202e} {}", "x".repeat(100_000));
+    world.refused = Some(words);
+    world.run(120);
+    let conditions = world.status.conditions.iter().map(|c| c.message.as_str());
+    let decisions = world.status.decisions.iter().map(|d| d.why.as_str());
+    let texts: Vec<&str> = conditions.chain(decisions).collect();
+    assert!(texts.iter().any(|text| text.contains("ERROR forged")), "{texts:?}");
+    for text in texts {
+        assert!(text.chars().all(|c| guardbit::api::visible(c) == c), "{text:?}");
+        assert!(text.chars().count() <= guardbit::api::LONGEST_MESSAGE);
+    }
+}

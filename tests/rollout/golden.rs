@@ -225,6 +225,19 @@ fn suspended_in_mid_rollout() {
     story("suspended_in_mid_rollout", &world);
 }
 
+/// The hold is as long as it would have been without: a person may have given the candidate any weight meanwhile.
+#[test]
+fn resumed_after_a_suspension() {
+    let mut world = at_25_percent();
+    world.spec.suspend = true;
+    world.look();
+    world.run(600);
+    world.spec.suspend = false;
+    world.look();
+    world.run(600);
+    story("resumed_after_a_suspension", &world);
+}
+
 #[test]
 fn candidate_that_crashes_is_tried_again_three_times() {
     let mut world = World::new(spec());

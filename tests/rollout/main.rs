@@ -8,5 +8,6 @@ mod kstatus;
 mod natives;
 mod presets;
 mod properties;
+mod samples;
 mod trust;
 mod world;

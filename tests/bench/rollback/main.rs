@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // The stage of the end-to-end tests does more than this needs.
 
+#[path = "../../e2e/acts.rs"]
+mod acts;
 #[path = "../../e2e/guardbit.rs"]
 mod guardbit;
 #[path = "../../e2e/ledger.rs"]

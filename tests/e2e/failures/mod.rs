@@ -1,0 +1,24 @@
+//! Every failure that a cluster can produce, one after the other, on the real one. Long: `make failures` runs them, not
+//! `make test`. Those in [`alone`] take something away that all tests share, and run one at a time.
+
+use guardbit::api::Phase;
+
+use crate::stage::{Setting, Stage};
+
+mod alone;
+mod ends;
+mod gates;
+mod hands;
+mod kills;
+mod kinds;
+mod metrics;
+mod starts;
+
+/// A rollout that stands at 25%, paused.
+async fn paused_at_25(setting: Setting) -> Stage {
+    let stage = setting.variants(&["fp32", "int8"]).start().await;
+    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
+    stage.patch(serde_json::json!({"paused": true})).await;
+    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+    stage
+}
