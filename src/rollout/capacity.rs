@@ -2,20 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ArmStatus, RetiringReason, RevisionRef, Role, RolloutKind};
+use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind};
 use crate::identity::{self, Purpose};
 
 use super::ladder::is;
 use super::look::Look;
 use super::observation::{Marks, WorkloadKey};
 use super::plan::{Joined, RoutePlan, Template, WorkloadPlan};
-
-/// A revision that hands its traffic over to stable.
-pub(super) struct Handover {
-    pub(super) from: RevisionRef,
-    /// The most that it keeps, in percent; `None` for a former stable.
-    pub(super) keeps: Option<i32>,
-}
 
 impl Look<'_> {
     /// Whether traffic is split by ready replicas behind one Service.
@@ -106,22 +99,19 @@ impl Look<'_> {
                 weights.push((revision, 0));
             }
         }
-        let rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
-        let leaving = self.handover().filter(|leaving| self.ready(&leaving.from) > 0);
-        // Who leaves keeps only what its successor cannot carry yet.
-        let kept = leaving.as_ref().map_or(0, |leaving| {
-            let beyond = rest - rest.min(self.carries(&stable));
-            beyond.min(self.may_keep(leaving))
-        });
+        let mut rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
         let mut give = |revision: &RevisionRef, share: i32| {
             if let Some((_, w)) = weights.iter_mut().find(|(known, _)| known == revision) {
                 *w += share;
             }
         };
-        give(&self.stand_in(&stable).unwrap_or(stable), rest - kept);
-        if let Some(leaving) = leaving {
-            give(&leaving.from, kept);
+        // Who leaves keeps only what its successor cannot carry yet.
+        for leaving in self.handovers() {
+            let kept = (rest - self.carries(&stable)).min(self.may_keep(leaving)).max(0);
+            give(&leaving.revision_ref(), kept);
+            rest -= kept;
         }
+        give(&self.stand_in(&stable).unwrap_or(stable), rest);
         Some(RoutePlan {
             weights,
             pinned: self.pinned(),
@@ -129,32 +119,33 @@ impl Look<'_> {
     }
 
     /// Most that who leaves may keep, in percent: what was judged harmful or given up gets back nothing that it has lost.
-    fn may_keep(&self, leaving: &Handover) -> i32 {
-        let here = |variant: &str, revision: &str| is(&leaving.from, variant, revision);
-        let rejected = self.status.rejected.iter().any(|r| here(&r.variant, &r.revision));
+    fn may_keep(&self, leaving: &Retiring) -> i32 {
+        let of = leaving.revision_ref();
+        if self.ready(&of) == 0 {
+            return 0;
+        }
+        let rejected = self.status.rejected.iter().any(|r| is(&of, &r.variant, &r.revision));
         if !rejected && leaving.keeps.is_none() {
             return 100;
         }
-        let had = self.status.arms.iter().find(|arm| here(&arm.variant, &arm.revision));
+        let mut arms = self.status.arms.iter();
+        let had = arms.find(|arm| is(&of, &arm.variant, &arm.revision));
         had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100))
     }
 
-    /// Who hands traffic over to stable: of several the first that can still serve.
-    pub(super) fn handover(&self) -> Option<Handover> {
+    /// Revisions that hand their traffic over to stable.
+    pub(super) fn handovers(&self) -> impl Iterator<Item = &Retiring> {
         let retiring = self.status.retiring.iter();
-        let leaving = retiring.filter(|r| r.reason == RetiringReason::Handover);
-        let mut all = leaving.map(|r| Handover {
-            from: r.revision_ref(),
-            keeps: r.keeps,
-        });
-        let first = all.clone().next();
-        all.find(|leaving| self.ready(&leaving.from) > 0).or(first)
+        retiring.filter(|r| r.reason == RetiringReason::Handover)
     }
 
-    /// A former stable that serves until its successor can.
-    pub(super) fn former_stable(&self) -> Option<RevisionRef> {
-        let leaving = self.handover().filter(|leaving| leaving.keeps.is_none())?;
-        Some(leaving.from)
+    pub(super) fn hands_over(&self) -> bool {
+        self.handovers().next().is_some()
+    }
+
+    /// Whether stable serves, or a former one until it can.
+    pub(super) fn serves(&self, stable: &RevisionRef) -> bool {
+        self.ready(stable) > 0 || self.handovers().any(|r| r.keeps.is_none() && self.may_keep(r) > 0)
     }
 
     /// Whether anyone is ready to take what a candidate gives up.

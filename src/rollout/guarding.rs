@@ -1,15 +1,14 @@
 //! Nothing on trial: the guards watch stable, and the next goal is sought.
 
-use crate::api::{Action, OnHarm, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
+use crate::api::{Action, OnHarm, Retiring, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
 
-use super::capacity::Handover;
 use super::climb::plan_digest;
 use super::ladder::{Goal, is};
 use super::look::{DRAIN, Look, Wait};
 use super::plan::Order;
 
 impl Look<'_> {
-    /// Watches stable, and completes a handover.
+    /// Watches stable, and completes handovers.
     pub(super) fn guard(&mut self) {
         let Some(stable) = self.status.stable.clone() else {
             return;
@@ -25,24 +24,38 @@ impl Look<'_> {
                 &stable,
                 format!("traffic falls back to {}: {}", to.describe(), report.message),
             );
-        } else if let Some(Handover { from: old, keeps }) = self.handover() {
-            let replaced = self.can_carry(&stable, 100) || (self.ready(&old) == 0 && self.ready(&stable) > 0);
-            if replaced || (keeps.is_some() && self.has_fallback()) {
-                self.order = Order::LowerFirst;
-                self.drain(&old);
-                self.begin_step();
-            } else {
-                let message = format!(
-                    "traffic moves from {} to {} as that becomes ready",
-                    old.describe(),
-                    stable.describe()
-                );
-                self.wait = Some(Wait {
-                    reason: "HandingOver",
-                    message,
-                });
-            }
+            return;
         }
+        for leaving in self.handovers().cloned().collect::<Vec<_>>() {
+            self.complete(&leaving, &stable);
+        }
+    }
+
+    /// Lets a revision go as soon as its successor has replaced it.
+    fn complete(&mut self, leaving: &Retiring, stable: &RevisionRef) {
+        let old = leaving.revision_ref();
+        let replaced = match leaving.keeps {
+            None => self.can_carry(stable, 100) || (self.ready(&old) == 0 && self.ready(stable) > 0),
+            Some(_) => self.has_fallback(),
+        };
+        if !replaced {
+            let message = format!(
+                "traffic moves from {} to {} as that becomes ready",
+                old.describe(),
+                stable.describe()
+            );
+            self.wait = Some(Wait {
+                reason: "HandingOver",
+                message,
+            });
+            return;
+        }
+        if leaving.keeps.is_some() {
+            // It was given up long ago: what is left of it waits for no record.
+            self.order = Order::LowerFirst;
+        }
+        self.drain(&old);
+        self.begin_step();
     }
 
     /// Where traffic goes when stable is harmful: to what was stable before while it is warm, else to the next safer
@@ -82,7 +95,7 @@ impl Look<'_> {
 
     /// Does what the spec asks for next.
     pub(super) fn seek(&mut self) {
-        if self.handover().is_some() || !self.decisions.is_empty() {
+        if self.hands_over() || !self.decisions.is_empty() {
             return;
         }
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);

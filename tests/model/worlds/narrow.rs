@@ -81,8 +81,8 @@ pub fn target_moves() -> Model {
 pub fn plan_is_edited() -> Model {
     let events = [
         turns_bad("int8"),
-        pods("int8", &[Pods::Come, Pods::Gone]),
-        with(&[Change::Pods("int8", Pods::Gone), Pass], Look::None),
+        pods("int8", &[Pods::Come]),
+        with(&[Change::Pods("int8", Pods::Gone)], Look::None),
         seen(&[Tolerance("1%"), Hold("30s")]),
     ];
     model("plan", int8_at_10(spec()), events)
@@ -153,7 +153,7 @@ pub fn ladder_loses_pods() -> Model {
         turns_bad("int8"),
         pods("fp32", &[Pods::Come, Pods::Gone]),
         pods("int8", &[Pods::Come, Pods::Gone]),
-        seen(&[Target("int8"), Target("int4")]),
+        seen(&[Target("int8")]),
     ];
     model("ladder, pods", int8_promoted_of_three(), events)
 }
