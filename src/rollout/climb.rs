@@ -118,7 +118,7 @@ impl Look<'_> {
     fn hold_afresh(&mut self) {
         let now = self.time();
         if let Some(rollout) = &mut self.status.rollout {
-            rollout.weight_since = Some(now);
+            (rollout.weight_since, rollout.promoting) = (Some(now), false);
         }
         self.begin_step();
     }

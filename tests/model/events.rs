@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use guardbit::api::{Duration, OnUndecided, QuantizedModelSpec, QuantizedModelStatus};
 
-use crate::invariants::Broken;
-use crate::mutants::Mutant;
+use crate::invariants::{Broken, Judge};
 use crate::world::{Look, Metrics, Mood, Pods, World};
 
 /// A change, and the look after it.
@@ -64,12 +63,12 @@ pub fn with(changes: &[Change], look: Look) -> Vec<Event> {
 
 impl Event {
     /// What comes of it; `None` if nothing would change, or it cannot happen here.
-    pub fn happen(&self, world: &World, mutant: Option<&Mutant>) -> Result<Option<World>, Broken> {
+    pub fn happen(&self, world: &World, judge: &Judge<'_>) -> Result<Option<World>, Broken> {
         let mut next = world.clone();
         if world.released || !self.change.happen(&mut next) {
             return Ok(None);
         }
-        Ok(next.look(self.look, mutant)?.then_some(next))
+        Ok(next.look(self.look, judge)?.then_some(next))
     }
 }
 

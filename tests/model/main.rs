@@ -1,4 +1,5 @@
 //! Model checking of `decide`: all orders of events in small worlds, and broken variants of it that must be found.
+//! docs/invariants.md says what is searched, and what was found by it.
 
 mod events;
 mod invariants;
@@ -12,43 +13,57 @@ use crate::invariants::Invariant;
 use crate::mutants::MUTANTS;
 use crate::search::Model;
 
-/// Events more than usual, as `make model-check` asks for.
-fn deeper() -> isize {
-    let asked = std::env::var("GUARDBIT_MODEL_DEEPER").ok();
-    asked.and_then(|depth| depth.parse().ok()).unwrap_or(0)
+/// All orders of so many events are tried.
+const DEPTH: usize = 10;
+
+/// Of so many by `make model`.
+fn deeper() -> usize {
+    let asked = std::env::var("GUARDBIT_MODEL_DEPTH").ok();
+    asked.and_then(|depth| depth.parse().ok()).unwrap_or(12)
 }
 
-fn holds(mut model: Model) {
-    model.depth = model.depth.saturating_add_signed(deeper());
-    let found = model.explore(None);
+/// No invariant is broken, and those that a broken variant breaks in this world are put to the test by the real one too.
+fn holds(model: &Model, depth: usize) {
+    let found = model.explore(depth, None);
+    let (states, transitions, seconds) = (found.states, found.transitions, found.took.as_secs_f64());
     println!(
-        "{}: {} states, {} transitions, depth {}, {:.1} s",
-        model.name,
-        found.states,
-        found.transitions,
-        found.depth,
-        found.took.as_secs_f64()
+        "{}: {states} states, {transitions} transitions, depth {}, {seconds:.1} s, tried: {:?}",
+        model.name, found.depth, found.tried
     );
     if let Some(counterexample) = found.broken {
         panic!("{}:\n{counterexample}", model.name);
     }
+    assert_eq!(found.depth, depth, "nothing more could happen in {}", model.name);
+    for mutant in MUTANTS.iter().filter(|m| (m.world)().name == model.name) {
+        let tried = found.tried.get(&mutant.invariant);
+        assert!(tried > Some(&0), "{:?} is never put to the test", mutant.invariant);
+    }
 }
 
 macro_rules! worlds {
-    ($size:ident, #[$when:meta], $($world:ident),* $(,)?) => {
-        mod $size {
+    ($($world:ident),* $(,)?) => {
+        mod all_orders_of_ten_events {
             $(
                 #[test]
-                #[$when]
                 fn $world() {
-                    crate::holds(crate::worlds::$size::$world());
+                    crate::holds(&crate::worlds::$world(), crate::DEPTH);
+                }
+            )*
+        }
+
+        mod deeper {
+            $(
+                #[test]
+                #[ignore = "minutes; make model"]
+                fn $world() {
+                    crate::holds(&crate::worlds::$world(), crate::deeper());
                 }
             )*
         }
     };
 }
 
-worlds!(narrow, #[cfg(test)],
+worlds!(
     metrics_come_and_go,
     controller_is_killed,
     status_is_lost,
@@ -66,18 +81,8 @@ worlds!(narrow, #[cfg(test)],
     ladder_loses_pods,
     objects_are_edited,
     route_is_refused,
-    pinned
-);
-
-worlds!(wide, #[ignore = "minutes; make model-check"],
-    metrics_come_and_go,
-    controller_is_killed,
-    pods_come_and_go,
-    spec_is_edited,
-    weights_supersede_each_other,
-    clocks_jump,
-    ladder,
-    objects_are_edited
+    pinned,
+    all_together,
 );
 
 #[test]
@@ -85,19 +90,20 @@ fn every_broken_variant_is_caught() {
     let mut missed = Vec::new();
     for mutant in &MUTANTS {
         let model = (mutant.world)();
-        let found = model.explore(Some(mutant));
-        match found.broken {
-            Some(counterexample) => println!(
-                "{:?}: {}: caught in {} after {} events, {} states, {:.1} s",
-                mutant.invariant,
-                mutant.name,
-                model.name,
-                counterexample.path.len(),
-                found.states,
-                found.took.as_secs_f64()
-            ),
-            None => missed.push(mutant.name),
-        }
+        let found = model.explore(DEPTH, Some(mutant));
+        let Some(counterexample) = found.broken else {
+            missed.push(mutant.name);
+            continue;
+        };
+        println!(
+            "{:?}: {}: caught in {} after {} events, {} states: {}",
+            mutant.invariant,
+            mutant.name,
+            model.name,
+            counterexample.path.len(),
+            found.states,
+            counterexample.broken.why,
+        );
     }
     assert!(missed.is_empty(), "not caught: {}", missed.join("; "));
 }

@@ -9,7 +9,7 @@ use guardbit::rollout::{GuardQuery, Marks, Observation, Order, Plan, WorkloadKey
 use crate::invariants::Invariant::{self, *};
 use crate::search::Model;
 use crate::world::{deployment, serving};
-use crate::worlds::narrow;
+use crate::worlds;
 
 /// A variant of `decide` that breaks an invariant.
 pub struct Mutant {
@@ -61,17 +61,17 @@ const fn mutant(invariant: Invariant, name: &'static str, world: fn() -> Model, 
 }
 
 /// One or more for each invariant.
-pub const MUTANTS: [Mutant; 27] = [
+pub const MUTANTS: [Mutant; 28] = [
     mutant(
         HandsOff,
         "a suspension is not heeded",
-        narrow::target_moves,
+        worlds::target_moves,
         How::Sees(|seen| seen.model.spec.suspend = false),
     ),
     mutant(
         RisesNeedCapacity,
         "one endpoint is taken for all",
-        narrow::candidate_waits_for_pods,
+        worlds::candidate_waits_for_pods,
         How::Sees(|seen| {
             for workload in seen.workloads.values_mut().filter(|w| w.ready > 0) {
                 workload.ready = workload.desired;
@@ -81,7 +81,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         PodsOutliveTheirTraffic,
         "pods go with their traffic",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| {
             for retiring in &plan.status.retiring {
                 if let Some(workload) = plan.workloads.get_mut(&serving(&retiring.revision_ref())) {
@@ -93,7 +93,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RecoveryMovesNothing,
         "a lost status is taken for a first install",
-        narrow::objects_are_edited,
+        worlds::objects_are_edited,
         How::Sees(|seen| {
             if seen.model.status.stable.is_none() {
                 seen.workloads.values_mut().for_each(|w| w.marks = Marks::default());
@@ -104,19 +104,19 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         DisruptionDecidesNothing,
         "a drained node is not seen",
-        narrow::candidate_is_disrupted,
+        worlds::candidate_is_disrupted,
         How::Sees(|seen| seen.workloads.values_mut().for_each(|w| w.disruption = None)),
     ),
     mutant(
         DisruptionDecidesNothing,
         "images are not compared",
-        narrow::candidate_waits_for_pods,
+        worlds::candidate_waits_for_pods,
         How::Sees(|seen| seen.workloads.values_mut().for_each(|w| w.image_ids.truncate(1))),
     ),
     mutant(
         WeightsSumTo100,
         "the weights sum to 99",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| {
             change_weight(plan, |_, weight| if weight > 50 { weight - 1 } else { weight });
         }),
@@ -124,7 +124,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         GatesComeFirst,
         "the gates are always open",
-        narrow::reference_changes,
+        worlds::reference_changes,
         How::Sees(|seen| {
             for variant in &mut seen.model.spec.variants {
                 variant.calibration = None;
@@ -134,7 +134,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RisesNeedEvidence,
         "a step is over before it has begun",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|seen, plan| {
             let steps = &seen.model.spec.rollout.steps;
             let Some(rollout) = plan.status.rollout.as_mut().filter(|r| r.weight == steps[0].weight) else {
@@ -147,8 +147,14 @@ pub const MUTANTS: [Mutant; 27] = [
     ),
     mutant(
         RisesNeedEvidence,
+        "what was shown while a person had the wheel ends a step",
+        worlds::target_moves,
+        How::Sees(|seen| seen.model.status.phase = None),
+    ),
+    mutant(
+        RisesNeedEvidence,
         "evidence from before the last rise ends a step",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|seen, plan| {
             let (Some(before), Some(rollout)) = (&seen.model.status.rollout, &mut plan.status.rollout) else {
                 return;
@@ -162,7 +168,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         HarmIsAnswered,
         "harm is noted, and the weight stays",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|seen, plan| {
             if let Some(rollout) = seen.model.status.rollout.as_ref().filter(|_| harmful(plan)) {
                 set_weight(plan, &rollout.candidate, rollout.weight);
@@ -172,7 +178,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         HarmIsAnswered,
         "harm after promotion is not answered",
-        narrow::ladder,
+        worlds::ladder,
         How::Plans(|seen, plan| {
             if plan.decisions.iter().any(|d| d.action == Action::FellBack) {
                 (plan.status.stable, plan.status.rejected) = (seen.model.status.stable.clone(), Vec::new());
@@ -185,13 +191,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         RejectedStaysOut,
         "rejections are forgotten",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| plan.status.rejected.clear()),
     ),
     mutant(
-        HarmIsAnswered,
+        HarmIsFound,
         "errors are not looked at",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Sees(|seen| {
             seen.evidence.remove("errors");
         }),
@@ -199,7 +205,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         WeightNeedsEndpoints,
         "weight before endpoints",
-        narrow::candidate_waits_for_pods,
+        worlds::candidate_waits_for_pods,
         How::Sees(|seen| {
             for workload in seen.workloads.values_mut() {
                 workload.ready = workload.desired.max(1);
@@ -207,9 +213,9 @@ pub const MUTANTS: [Mutant; 27] = [
         }),
     ),
     mutant(
-        WeightNeedsEndpoints,
+        FallbackKeepsItsPods,
         "the fallback is scaled down during the trial",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| {
             if let (Some(_), Some(stable)) = (&plan.status.rollout, &plan.status.stable)
                 && let Some(workload) = plan.workloads.get_mut(&serving(stable))
@@ -221,19 +227,19 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         DecisionsAreRecorded,
         "decisions are not written down",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| plan.status.decisions.clear()),
     ),
     mutant(
-        DecisionsAreRecorded,
+        RisesAreRecordedFirst,
         "weights rise before that is recorded",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| plan.order = Order::LowerFirst),
     ),
     mutant(
         OneCandidate,
         "another variant gets weight as well",
-        narrow::ladder,
+        worlds::ladder,
         How::Plans(|seen, plan| {
             let trusted = [&plan.status.stable, &plan.status.reference].map(Clone::clone);
             let others = seen.workloads.keys().map(|key| key.revision.clone());
@@ -250,13 +256,13 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         NoDataDecidesNothing,
         "an error of Prometheus is taken for an answer",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Sees(|seen| seen.evidence.retain(|_, answer| answer.is_ok())),
     ),
     mutant(
         NoDataDecidesNothing,
         "no answer is taken for harm",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| {
             let away = plan
                 .status
@@ -269,9 +275,9 @@ pub const MUTANTS: [Mutant; 27] = [
         }),
     ),
     mutant(
-        NoDataDecidesNothing,
+        DeadlineIsKept,
         "the deadline comes early",
-        narrow::deadline_passes,
+        worlds::deadline_passes,
         How::Sees(|seen| {
             seen.model.spec.rollout.deadline = "30s".into();
         }),
@@ -279,7 +285,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         LoweringWaitsForNothing,
         "a pause holds back a rollback",
-        narrow::target_moves,
+        worlds::target_moves,
         How::Plans(|seen, plan| {
             if let Some(rollout) = seen.model.status.rollout.as_ref().filter(|_| seen.model.spec.paused) {
                 set_weight(plan, &rollout.candidate, rollout.weight);
@@ -287,15 +293,15 @@ pub const MUTANTS: [Mutant; 27] = [
         }),
     ),
     mutant(
-        LoweringWaitsForNothing,
+        LoweringComesFirst,
         "a rollback waits for its record",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Plans(|_, plan| plan.order = Order::RecordFirst),
     ),
     mutant(
         NothingCountsTwice,
         "every series is counted under two names",
-        narrow::metrics_come_and_go,
+        worlds::metrics_come_and_go,
         How::Sees(|seen| {
             for samples in seen.evidence.values_mut().flatten() {
                 double(samples);
@@ -305,7 +311,7 @@ pub const MUTANTS: [Mutant; 27] = [
     mutant(
         PinnedReachTheReference,
         "pinned requests go where the others go",
-        narrow::pinned,
+        worlds::pinned,
         How::Plans(|_, plan| {
             if let (Some(route), Some(rollout)) = (&mut plan.route, &plan.status.rollout) {
                 route.pinned = Some(WorkloadKey {
@@ -316,9 +322,9 @@ pub const MUTANTS: [Mutant; 27] = [
         }),
     ),
     mutant(
-        PinnedReachTheReference,
+        PinnedAreNoEvidence,
         "pinned requests count as evidence",
-        narrow::pinned,
+        worlds::pinned,
         How::Asks(|query| {
             for arm in [Some(&mut query.candidate), query.baseline.as_mut()]
                 .into_iter()

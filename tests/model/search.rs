@@ -1,22 +1,21 @@
 //! Exhaustive search: all orders of a world's events, breadth first, each state once. The first broken invariant that is met
 //! is therefore met on a shortest path.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::events::Event;
-use crate::invariants::Broken;
+use crate::invariants::{Broken, Invariant, Judge};
 use crate::mutants::Mutant;
 use crate::state::Key;
 use crate::world::World;
 
-/// From where, with which events, how deep.
+/// From where, with which events.
 pub struct Model {
     pub name: &'static str,
     pub start: World,
     pub events: Vec<Event>,
-    pub depth: usize,
 }
 
 /// What a search has found.
@@ -26,6 +25,8 @@ pub struct Found {
     /// Length of the longest path that was taken; all orders up to here were tried.
     pub depth: usize,
     pub took: Duration,
+    /// How often the premise of each invariant held.
+    pub tried: BTreeMap<Invariant, u64>,
     pub broken: Option<Counterexample>,
 }
 
@@ -41,9 +42,13 @@ pub struct Counterexample {
 type Reached = Option<(u32, u16)>;
 
 impl Model {
-    /// Tries all orders of events, up to the model's depth; ends at the first broken invariant.
-    pub fn explore(&self, mutant: Option<&Mutant>) -> Found {
+    /// Tries all orders of up to `depth` events; ends at the first broken invariant.
+    pub fn explore(&self, depth: usize, mutant: Option<&Mutant>) -> Found {
         let began = Instant::now();
+        let judge = Judge {
+            mutant,
+            ..Judge::default()
+        };
         let mut known: HashMap<Key, u32> = HashMap::from([(Key::of(&self.start), 0)]);
         let mut reached: Vec<Reached> = vec![None];
         let mut frontier = vec![(0u32, self.start.clone())];
@@ -52,21 +57,22 @@ impl Model {
             transitions: 0,
             depth: 0,
             took: Duration::ZERO,
+            tried: BTreeMap::new(),
             broken: None,
         };
-        'search: while !frontier.is_empty() && found.depth < self.depth {
+        'search: while !frontier.is_empty() && found.depth < depth {
             found.depth += 1;
-            let last = found.depth == self.depth;
+            let last = found.depth == depth;
             let mut next = Vec::new();
             for (from, world) in frontier {
                 for (number, event) in self.events.iter().enumerate() {
                     let number = u16::try_from(number).expect("few events");
-                    let world = match event.happen(&world, mutant) {
+                    let world = match event.happen(&world, &judge) {
                         Ok(Some(world)) => world,
                         Ok(None) => continue,
                         Err(broken) => {
                             let path = self.path(&reached, from, number);
-                            let states = self.replay(&path, mutant);
+                            let states = self.replay(&path, &judge);
                             found.broken = Some(Counterexample { path, states, broken });
                             break 'search;
                         }
@@ -84,15 +90,15 @@ impl Model {
             }
             frontier = next;
         }
-        (found.states, found.took) = (reached.len(), began.elapsed());
+        (found.states, found.took, found.tried) = (reached.len(), began.elapsed(), judge.tried.take());
         found
     }
 
-    fn replay(&self, path: &[Event], mutant: Option<&Mutant>) -> Vec<String> {
+    fn replay(&self, path: &[Event], judge: &Judge<'_>) -> Vec<String> {
         let mut world = self.start.clone();
         let mut states = vec![world.summary()];
         for event in path {
-            match event.happen(&world, mutant) {
+            match event.happen(&world, judge) {
                 Ok(Some(next)) => world = next,
                 Ok(None) | Err(_) => break,
             }

@@ -1,44 +1,48 @@
 //! When two worlds are the same: what no decision depends on is left out, times are relative to now, and running evidence is
 //! reduced to what it says and to what it has not read yet.
 //!
-//! Left out: sentences, conditions and phase, which `decide` writes for people and never acts on; arms, whose weights are
-//! those that the history remembers; the past of baselines
-//! from before a trial, and the order within it of what a trial has counted, neither of which matters at a volume that decides
-//! at once.
+//! Left out: sentences and conditions, which `decide` writes for people and never acts on; arms, whose weights are those that
+//! the history remembers; the past of baselines from before a trial, and the order within it of what a trial has counted,
+//! neither of which matters at a volume that decides at once.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{QuantizedModelStatus, RevisionRef};
+use guardbit::api::{Phase, QuantizedModelStatus, RevisionRef};
 use guardbit::rollout::Workload;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::world::{World, seconds};
 
-/// Two independent hashes: a collision among a million states has a chance of 10⁻²⁶.
-pub type Hashed = (u64, u64);
-
-/// Identity of a world.
+/// Identity of a world: two independent hashes of it. A collision among a million states has a chance of 10⁻²⁶.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(Hashed);
+pub struct Key([u64; 2]);
 
 /// Longer than anything that is waited for, in seconds.
 const LONG: i64 = 900;
 
 impl Key {
     pub fn of(world: &World) -> Self {
-        let hash = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            salt.hash(&mut hasher);
-            State {
-                world,
-                now: world.now(),
-            }
-            .hash(&mut hasher);
-            hasher.finish()
-        };
-        Self((hash(0), hash(1)))
+        let mut both = Both::default();
+        both.0[1].write_u8(1);
+        let now = world.now();
+        State { world, now }.hash(&mut both);
+        Self(both.0.map(|hasher| hasher.finish()))
+    }
+}
+
+/// Hashes that begin differently.
+#[derive(Default)]
+struct Both([DefaultHasher; 2]);
+
+impl Hasher for Both {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|hasher| hasher.write(bytes));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0[0].finish()
     }
 }
 
@@ -109,6 +113,7 @@ impl State<'_> {
 
     fn status<H: Hasher>(&self, status: &QuantizedModelStatus, h: &mut H) {
         (&status.stable, &status.reference, &status.reference_weights).hash(h);
+        (status.phase == Some(Phase::Suspended)).hash(h);
         if let Some(rollout) = &status.rollout {
             std::mem::discriminant(&rollout.kind).hash(h);
             (&rollout.candidate, &rollout.plan_digest, rollout.step, rollout.weight).hash(h);

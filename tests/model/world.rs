@@ -12,12 +12,11 @@ use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
 use guardbit::identity::{self, Purpose};
 use guardbit::rollout::{
     Ask, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope, Workload,
-    WorkloadKey, decide, watch,
+    WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::invariants::{Broken, History, Watched};
-use crate::mutants::Mutant;
+use crate::invariants::{Broken, History, Judge};
 
 /// Seconds between two scrapes.
 pub const SCRAPE: i64 = 10;
@@ -289,26 +288,22 @@ impl World {
     }
 
     /// One look, as far as it comes; `Ok(false)` if it cannot end like this.
-    pub fn look(&mut self, look: Look, mutant: Option<&Mutant>) -> Result<bool, Broken> {
+    pub fn look(&mut self, look: Look, judge: &Judge<'_>) -> Result<bool, Broken> {
         if self.released || look == Look::None {
             return Ok(true);
         }
         let (observation, mut queries) = self.observe();
-        let plan = match mutant {
-            None => decide(&observation),
-            Some(mutant) => mutant.decide(&observation, &mut queries),
-        };
+        let plan = judge.decide(&observation, &mut queries);
         if look == Look::Killed(Write::Lower) && plan.order == Order::RecordFirst {
             return Ok(false);
         }
-        let watched = mutant.map_or(Watched::All, |mutant| Watched::Only(mutant.invariant));
-        let history = self.history.check(self, &observation, &queries, &plan, watched)?;
-        self.carry_out(&plan, history, look, watched)?;
+        let history = self.history.check(self, &observation, &queries, &plan, judge)?;
+        self.carry_out(&plan, history, look, judge)?;
         Ok(true)
     }
 
     /// What is decided is remembered when it is recorded: a plan that met a conflict has never been.
-    fn carry_out(&mut self, plan: &Plan, history: History, look: Look, watched: Watched) -> Result<(), Broken> {
+    fn carry_out(&mut self, plan: &Plan, history: History, look: Look, judge: &Judge<'_>) -> Result<(), Broken> {
         match plan.scope {
             Scope::StatusOnly if look != Look::Conflict => {
                 self.store(plan, history);
@@ -342,7 +337,7 @@ impl World {
                     if conflict && plan.record == Record::Now {
                         return Ok(());
                     }
-                    self.write(write, plan, &history, watched)?;
+                    self.write(write, plan, &history, judge)?;
                     if look == Look::Killed(write) {
                         self.restart();
                         return Ok(());
@@ -369,11 +364,11 @@ impl World {
         }
     }
 
-    fn write(&mut self, write: Write, plan: &Plan, history: &History, watched: Watched) -> Result<(), Broken> {
+    fn write(&mut self, write: Write, plan: &Plan, history: &History, judge: &Judge<'_>) -> Result<(), Broken> {
         match write {
             Write::Lower | Write::Route => {
                 if let Some(route) = &plan.route {
-                    watched.filter(self.history.written(&self.status, &self.route, route, write))?;
+                    self.history.written(&self.status, &self.route, route, write, judge)?;
                     self.route.exists = true;
                     self.route.weights = route.weights.iter().cloned().collect();
                 }

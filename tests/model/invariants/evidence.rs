@@ -3,7 +3,7 @@
 use guardbit::api::Action;
 use guardbit::rollout::GuardQuery;
 
-use super::{Broken, FRESH, History, Invariant, PATIENCE, Step, holds, is_proven, revision, times};
+use super::{Broken, FRESH, History, Invariant, PATIENCE, Step, is_proven, revision, times};
 use crate::world::serving;
 
 impl Step<'_> {
@@ -26,12 +26,12 @@ impl Step<'_> {
                 .variants
                 .iter()
                 .find(|v| v.name == decision.variant);
-            let expires = variant.and_then(|v| v.calibration.as_ref()).and_then(|c| c.expires());
-            holds(
-                Invariant::GatesComeFirst,
-                expires.is_none_or(|at| self.seen.now <= at),
-                || format!("{:?} {} with a stale calibration", decision.action, decision.variant),
-            )?;
+            let Some(expires) = variant.and_then(|v| v.calibration.as_ref()?.expires()) else {
+                continue;
+            };
+            self.holds(Invariant::GatesComeFirst, self.seen.now <= expires, || {
+                format!("{:?} {} with a stale calibration", decision.action, decision.variant)
+            })?;
         }
         Ok(())
     }
@@ -48,13 +48,14 @@ impl Step<'_> {
             let on_trial = self.before.rollout.as_ref().is_some_and(|r| r.candidate == *of);
             let first = self.seen.model.spec.rollout.steps[0].weight;
             if on_trial && self.decided(&[Action::Raised, Action::Promoted]) {
+                if before == 0 && *weight <= first {
+                    continue;
+                }
                 let scrapes = now.trial.as_ref().map_or(0, |t| t.scrapes);
-                let fresh = scrapes >= FRESH && self.shown().is_some();
-                holds(
-                    Invariant::RisesNeedEvidence,
-                    (before == 0 && *weight <= first) || fresh,
-                    || format!("{} rises from {before}% to {weight}% on {scrapes} scrapes", of.variant),
-                )?;
+                let fresh = scrapes >= FRESH && self.shown().is_some() && !self.resumes();
+                self.holds(Invariant::RisesNeedEvidence, fresh, || {
+                    format!("{} rises from {before}% to {weight}% on {scrapes} scrapes", of.variant)
+                })?;
                 continue;
             }
             let earned = [&status.stable, &status.reference]
@@ -62,7 +63,7 @@ impl Step<'_> {
                 .flatten()
                 .any(|r| r == of)
                 || (!on_trial && is_proven(status, of));
-            holds(Invariant::RisesNeedEvidence, earned, || {
+            self.holds(Invariant::RisesNeedEvidence, earned, || {
                 format!("{} rises from {before}% to {weight}% for no reason", of.variant)
             })?;
         }
@@ -81,8 +82,11 @@ impl Step<'_> {
             (false, 0..=1) => &[],
             _ => &[Promoted, Promoting, Raised],
         };
+        if forbidden.is_empty() {
+            return Ok(());
+        }
         let decision = decided(forbidden);
-        holds(Invariant::DisruptionDecidesNothing, decision.is_none(), || {
+        self.holds(Invariant::DisruptionDecidesNothing, decision.is_none(), || {
             format!("{:?} on disrupted or unlike pods", decision.map(|d| d.action))
         })
     }
@@ -97,16 +101,14 @@ impl Step<'_> {
             .shown()
             .is_none_or(|samples| times(&samples.candidate).is_empty() && silent)
         {
-            for action in [
-                Action::Promoting,
-                Action::Promoted,
-                Action::RolledBack,
-                Action::FellBack,
-            ] {
-                holds(Invariant::NoDataDecidesNothing, !self.decided(&[action]), || {
-                    format!("{action:?} without data")
-                })?;
-            }
+            use Action::{FellBack, Promoted, Promoting, RolledBack};
+            let decided = self.decided(&[Promoting, Promoted, RolledBack, FellBack]);
+            self.holds(Invariant::NoDataDecidesNothing, !decided, || {
+                "promoted or rolled back without data".to_owned()
+            })?;
+        }
+        if !self.decided(&[Action::Undecided]) {
+            return Ok(());
         }
         let deadline = self.seen.model.spec.rollout.deadline.millis().unwrap_or(0) / 1000;
         let early = self
@@ -114,11 +116,9 @@ impl Step<'_> {
             .rollout
             .as_ref()
             .is_none_or(|_| history.first_weight.is_none_or(|at| self.now - at < deadline));
-        holds(
-            Invariant::NoDataDecidesNothing,
-            !(early && self.decided(&[Action::Undecided])),
-            || "given up before the deadline".to_owned(),
-        )
+        self.holds(Invariant::DeadlineIsKept, !early, || {
+            "given up before the deadline".to_owned()
+        })
     }
 
     /// No interval of evidence counts twice.
@@ -135,10 +135,13 @@ impl Step<'_> {
                 .into_iter()
                 .chain(baseline)
             {
+                if counts.total == 0 {
+                    continue;
+                }
                 let served = self
                     .world
                     .served(of, history.began.map_or(self.now, |at| at.min(self.now)));
-                holds(
+                self.holds(
                     Invariant::NothingCountsTwice,
                     counts.total.unsigned_abs() <= served,
                     || {
@@ -156,7 +159,7 @@ impl Step<'_> {
     /// A decision is on record with its effect; see also [`History::written`].
     pub(super) fn decisions_are_on_record(&self) -> Result<(), Broken> {
         for decision in &self.plan.decisions {
-            holds(
+            self.holds(
                 Invariant::DecisionsAreRecorded,
                 self.plan.status.decisions.contains(decision),
                 || format!("{:?} {} is not on record", decision.action, decision.variant),

@@ -3,7 +3,7 @@
 use guardbit::api::{Action, RevisionRef, RolloutKind, Verdict};
 use guardbit::rollout::Order;
 
-use super::{Broken, History, Invariant, Step, counted, holds, times};
+use super::{Broken, History, Invariant, Step, counted, times};
 
 impl Step<'_> {
     /// After harm the candidate is at 0, or a former stable at what its fallback cannot carry yet.
@@ -14,12 +14,14 @@ impl Step<'_> {
             return Ok(());
         };
         let judged = self.plan.judged.iter().any(|r| r.verdict == Verdict::Harmful);
-        holds(Invariant::HarmIsAnswered, judged || !self.shows_harm(history), || {
-            format!(
-                "half of what {} answers are errors, and no guard finds harm",
-                of.variant
-            )
-        })?;
+        if self.shows_harm(history) {
+            self.holds(Invariant::HarmIsFound, judged, || {
+                format!(
+                    "half of what {} answers are errors, and no guard finds harm",
+                    of.variant
+                )
+            })?;
+        }
         if !judged {
             return Ok(());
         }
@@ -31,7 +33,7 @@ impl Step<'_> {
             // After promotion the weight follows the capacity of what traffic falls back to.
             (false, ready) => last.min(100 - 100 * ready / self.full(stable)),
         };
-        holds(Invariant::HarmIsAnswered, self.weight(of) <= allowed, || {
+        self.holds(Invariant::HarmIsAnswered, self.weight(of) <= allowed, || {
             format!("{} is harmful and has {}%", of.variant, self.weight(of))
         })
     }
@@ -40,14 +42,15 @@ impl Step<'_> {
     pub(super) fn rejected_stays_out(&self, history: &History) -> Result<(), Broken> {
         let recovered = self.decided(&[Action::Recovered]);
         let on_trial = self.plan.status.rollout.as_ref().map(|r| &r.candidate);
-        let again = on_trial.filter(|of| history.rejected.contains(of) && !recovered);
-        holds(Invariant::RejectedStaysOut, again.is_none(), || {
-            format!("the rejected {:?} is tried again", again.map(|of| &of.variant))
-        })?;
+        if let Some(of) = on_trial.filter(|_| !history.rejected.is_empty() && !recovered) {
+            self.holds(Invariant::RejectedStaysOut, !history.rejected.contains(of), || {
+                format!("the rejected {} is tried again", of.variant)
+            })?;
+        }
         let last = self.last_weights(history);
         for of in &history.rejected {
             let (before, now) = (last.get(of).copied().unwrap_or(0), self.weight(of));
-            holds(Invariant::RejectedStaysOut, now <= before, || {
+            self.holds(Invariant::RejectedStaysOut, now <= before, || {
                 format!("the rejected {} rises from {before}% to {now}%", of.variant)
             })?;
         }
@@ -74,11 +77,13 @@ impl Step<'_> {
     pub(super) fn lowering_waits_for_nothing(&self, history: &History) -> Result<(), Broken> {
         use Action::{Failed, FellBack, RolledBack, Superseded, Undecided, Withdrawn};
         let lowered = self.decided(&[FellBack, Failed, RolledBack, Superseded, Undecided, Withdrawn]);
-        holds(
-            Invariant::LoweringWaitsForNothing,
-            !lowered || self.plan.order == Order::LowerFirst,
-            || "the candidate is lowered only after the status is written".to_owned(),
-        )?;
+        if lowered {
+            self.holds(
+                Invariant::LoweringComesFirst,
+                self.plan.order == Order::LowerFirst,
+                || "the candidate is lowered only after the status is written".to_owned(),
+            )?;
+        }
         let (Some(rollout), Some(stable)) = (&self.before.rollout, &self.before.stable) else {
             return Ok(());
         };
@@ -88,21 +93,20 @@ impl Step<'_> {
             rollout.kind == RolloutKind::Climb && position(&of.variant) > Some(self.seen.model.spec.target_index());
         let given_up = self.decided(&[Failed, RolledBack, Superseded, Undecided, Withdrawn]);
         let wanted = !given_up && !beyond && self.in_spec(of);
+        if wanted {
+            return Ok(());
+        }
         let allowed = match self.ready(stable) {
             0 => history.weights.get(of).copied().unwrap_or(0),
             _ => 0,
         };
-        holds(
-            Invariant::LoweringWaitsForNothing,
-            wanted || self.weight(of) <= allowed,
-            || {
-                format!(
-                    "{} is given up or no longer asked for, and has {}%",
-                    of.variant,
-                    self.weight(of)
-                )
-            },
-        )
+        self.holds(Invariant::LoweringWaitsForNothing, self.weight(of) <= allowed, || {
+            format!(
+                "{} is given up or no longer asked for, and has {}%",
+                of.variant,
+                self.weight(of)
+            )
+        })
     }
 
     pub(super) fn in_spec(&self, of: &RevisionRef) -> bool {

@@ -8,13 +8,15 @@ mod evidence;
 mod lowering;
 mod weights;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{Action, QuantizedModelStatus, RetiringReason, RevisionRef};
+use guardbit::api::{Action, Phase, QuantizedModelStatus, RetiringReason, RevisionRef};
 use guardbit::evidence::{ArmSamples, Matrix};
-use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey};
+use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey, decide};
 
+use crate::mutants::Mutant;
 use crate::state::ago;
 use crate::world::{SCRAPE, World, Write, seconds, serving};
 
@@ -24,41 +26,53 @@ pub enum Invariant {
     HandsOff,
     WeightsSumTo100,
     WeightNeedsEndpoints,
+    FallbackKeepsItsPods,
     RisesNeedCapacity,
     PodsOutliveTheirTraffic,
     OneCandidate,
     PinnedReachTheReference,
+    PinnedAreNoEvidence,
     RecoveryMovesNothing,
     GatesComeFirst,
     RisesNeedEvidence,
     NothingCountsTwice,
     NoDataDecidesNothing,
+    DeadlineIsKept,
     DisruptionDecidesNothing,
+    HarmIsFound,
     HarmIsAnswered,
     RejectedStaysOut,
     LoweringWaitsForNothing,
+    LoweringComesFirst,
     DecisionsAreRecorded,
+    RisesAreRecordedFirst,
 }
 
 impl Invariant {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::HandsOff,
         Self::WeightsSumTo100,
         Self::WeightNeedsEndpoints,
+        Self::FallbackKeepsItsPods,
         Self::RisesNeedCapacity,
         Self::PodsOutliveTheirTraffic,
         Self::OneCandidate,
         Self::PinnedReachTheReference,
+        Self::PinnedAreNoEvidence,
         Self::RecoveryMovesNothing,
         Self::GatesComeFirst,
         Self::RisesNeedEvidence,
         Self::NothingCountsTwice,
         Self::NoDataDecidesNothing,
+        Self::DeadlineIsKept,
         Self::DisruptionDecidesNothing,
+        Self::HarmIsFound,
         Self::HarmIsAnswered,
         Self::RejectedStaysOut,
         Self::LoweringWaitsForNothing,
+        Self::LoweringComesFirst,
         Self::DecisionsAreRecorded,
+        Self::RisesAreRecordedFirst,
     ];
 }
 
@@ -69,28 +83,31 @@ pub struct Broken {
     pub why: String,
 }
 
-/// Which invariants a search looks at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Watched {
-    All,
-    Only(Invariant),
+/// Who decides, and which invariants that is held to.
+#[derive(Default)]
+pub struct Judge<'a> {
+    /// A broken variant, held to the invariant that it should break and to no other.
+    pub mutant: Option<&'a Mutant>,
+    /// How often each invariant was put to the test: its premise held.
+    pub tried: RefCell<BTreeMap<Invariant, u64>>,
 }
 
-impl Watched {
-    /// Lets pass what is not looked at.
-    pub fn filter(self, found: Result<(), Broken>) -> Result<(), Broken> {
-        match (self, found) {
-            (Self::Only(invariant), Err(broken)) if broken.invariant != invariant => Ok(()),
-            (_, found) => found,
+impl Judge<'_> {
+    pub fn decide(&self, seen: &Observation, queries: &mut [GuardQuery]) -> Plan {
+        match self.mutant {
+            None => decide(seen),
+            Some(mutant) => mutant.decide(seen, queries),
         }
     }
-}
 
-fn holds(invariant: Invariant, so: bool, why: impl FnOnce() -> String) -> Result<(), Broken> {
-    if so {
-        Ok(())
-    } else {
-        Err(Broken { invariant, why: why() })
+    /// To be asked only where the premise of an invariant holds: `so` is its conclusion.
+    fn holds(&self, invariant: Invariant, so: bool, why: impl FnOnce() -> String) -> Result<(), Broken> {
+        *self.tried.borrow_mut().entry(invariant).or_default() += 1;
+        if so || self.mutant.is_some_and(|mutant| mutant.invariant != invariant) {
+            Ok(())
+        } else {
+            Err(Broken { invariant, why: why() })
+        }
     }
 }
 
@@ -136,6 +153,7 @@ pub struct History {
 
 /// One plan, with what it follows from.
 struct Step<'a> {
+    judge: &'a Judge<'a>,
     world: &'a World,
     seen: &'a Observation,
     before: &'a QuantizedModelStatus,
@@ -179,9 +197,10 @@ impl History {
         seen: &Observation,
         queries: &[GuardQuery],
         plan: &Plan,
-        watched: Watched,
+        judge: &Judge<'_>,
     ) -> Result<Self, Broken> {
         let step = Step {
+            judge,
             world,
             seen,
             before: &seen.model.status,
@@ -189,7 +208,7 @@ impl History {
             weights: plan.route.iter().flat_map(|r| r.weights.iter().cloned()).collect(),
             now: seconds(seen.now),
         };
-        watched.filter(step.hands_off())?;
+        step.hands_off()?;
         if plan.scope != Scope::Apply {
             return Ok(self.clone());
         }
@@ -213,7 +232,7 @@ impl History {
             step.lowering_waits_for_nothing(self),
             step.decisions_are_on_record(),
         ] {
-            watched.filter(found)?;
+            found?;
         }
         next.remember(&step);
         Ok(next)
@@ -285,9 +304,12 @@ impl History {
         now: &RouteSeen,
         wanted: &RoutePlan,
         write: Write,
+        judge: &Judge<'_>,
     ) -> Result<(), Broken> {
         for (of, weight) in &wanted.weights {
-            let risen = *weight > now.weights.get(of).copied().unwrap_or(0);
+            if *weight <= now.weights.get(of).copied().unwrap_or(0) {
+                continue;
+            }
             let granted = stored.rollout.as_ref().filter(|r| r.candidate == *of).map(|r| r.weight);
             let trusted = [&stored.stable, &stored.reference]
                 .into_iter()
@@ -299,7 +321,7 @@ impl History {
                 Some(granted) => *weight <= granted,
                 None => trusted || (write == Write::Lower && self.weights.contains_key(of)),
             };
-            holds(Invariant::DecisionsAreRecorded, !risen || recorded, || {
+            judge.holds(Invariant::RisesAreRecordedFirst, recorded, || {
                 format!("{} is given {weight}%, of which nothing is on record yet", of.variant)
             })?;
         }
@@ -308,6 +330,10 @@ impl History {
 }
 
 impl Step<'_> {
+    fn holds(&self, invariant: Invariant, so: bool, why: impl FnOnce() -> String) -> Result<(), Broken> {
+        self.judge.holds(invariant, so, why)
+    }
+
     fn weight(&self, of: &RevisionRef) -> i32 {
         self.weights.get(of).copied().unwrap_or(0)
     }
@@ -377,7 +403,13 @@ impl Step<'_> {
     /// Weights change in the interval that runs now, and a step begins.
     fn begins_step(&self) -> bool {
         self.decided(&[Action::Raised, Action::Withdrawn])
+            || self.resumes()
             || self.hands_over(self.before) != self.hands_over(&self.plan.status)
+    }
+
+    /// A person had the wheel until now.
+    fn resumes(&self) -> bool {
+        self.before.phase == Some(Phase::Suspended) && self.before.rollout.as_ref().is_some_and(|r| r.weight > 0)
     }
 
     /// What the candidate's pods answer now says nothing of it.

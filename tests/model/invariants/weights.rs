@@ -6,25 +6,27 @@ use guardbit::api::{Action, RetiringReason, RevisionRef, Role};
 use guardbit::identity::Purpose;
 use guardbit::rollout::{GuardQuery, Scope, problems};
 
-use super::{Broken, DRAIN, History, Invariant, Step, holds, is_proven, revision};
+use super::{Broken, DRAIN, History, Invariant, Step, is_proven, revision};
 use crate::world::{deployment, serving};
 
 impl Step<'_> {
     /// A spec that cannot be used, or `suspend`: nothing moves. Deleted: the pods stay until their route is gone.
     pub(super) fn hands_off(&self) -> Result<(), Broken> {
         let (plan, model) = (self.plan, &self.seen.model);
+        let held = model.deleted_at.is_some() || model.spec.suspend || !problems(&model.spec).is_empty();
+        if !held && plan.scope == Scope::Apply {
+            return Ok(());
+        }
         let allowed = match plan.scope {
-            Scope::Apply => model.deleted_at.is_none() && !model.spec.suspend && problems(&model.spec).is_empty(),
+            Scope::Apply => false,
             Scope::StatusOnly => model.deleted_at.is_none(),
             Scope::TearDown | Scope::Orphan => model.deleted_at.is_some(),
             Scope::Release => model.deleted_at.is_some() && !self.seen.route.exists,
         };
         let writes = !plan.workloads.is_empty() || plan.route.is_some() || !plan.delete.is_empty();
-        holds(
-            Invariant::HandsOff,
-            allowed && (plan.scope == Scope::Apply || !writes),
-            || format!("a plan of scope {:?}, with writes: {writes}", plan.scope),
-        )
+        self.holds(Invariant::HandsOff, allowed && !writes, || {
+            format!("a plan of scope {:?}, with writes: {writes}", plan.scope)
+        })
     }
 
     /// Weights sum to 100.
@@ -32,7 +34,7 @@ impl Step<'_> {
         let Some(route) = &self.plan.route else { return Ok(()) };
         let sum: i32 = route.weights.iter().map(|(_, w)| w).sum();
         let whole = sum == 100 && self.weights.values().all(|w| (0..=100).contains(w));
-        holds(
+        self.holds(
             Invariant::WeightsSumTo100,
             whole && self.weights.len() == route.weights.len(),
             || format!("the weights are {:?}", route.weights),
@@ -47,7 +49,7 @@ impl Step<'_> {
             }
             let of = revision(&decision.variant, &decision.revision);
             let (weight, ready) = (self.weight(&of), self.ready(&of));
-            holds(
+            self.holds(
                 Invariant::RisesNeedCapacity,
                 100 * ready >= self.full(&of) * weight,
                 || format!("{} is given {weight}% with {ready} ready", of.variant),
@@ -74,7 +76,7 @@ impl Step<'_> {
                 Some(replicas) => replicas.is_none_or(|replicas| replicas >= seen.desired.min(1)),
                 None => false,
             };
-            holds(Invariant::PodsOutliveTheirTraffic, stays, || {
+            self.holds(Invariant::PodsOutliveTheirTraffic, stays, || {
                 format!(
                     "{} had traffic {} s ago and is scaled to {planned:?}",
                     of.variant,
@@ -109,23 +111,23 @@ impl Step<'_> {
         };
         for of in others.filter(|of| !given_up(of) && !arms.iter().any(|arm| arm.as_ref() == Some(*of))) {
             let before = self.seen.route.weights.get(of).copied().unwrap_or(0);
-            holds(Invariant::RecoveryMovesNothing, self.weight(of) == before, || {
+            self.holds(Invariant::RecoveryMovesNothing, self.weight(of) == before, || {
                 format!("recovery moves {} from {before}% to {}%", of.variant, self.weight(of))
             })?;
         }
         Ok(())
     }
 
-    /// No weight to an arm with no ready endpoint while another has one that may take it; the fallback keeps its capacity.
+    /// No weight to an arm with no ready endpoint while another has one that may take it; while the candidate has weight it
+    /// has an endpoint, and the fallback keeps its capacity.
     pub(super) fn weight_needs_endpoints(&self) -> Result<(), Broken> {
         let status = &self.plan.status;
         let candidate = status.rollout.as_ref().map(|r| &r.candidate);
-        if let Some(of) = candidate {
-            holds(
-                Invariant::WeightNeedsEndpoints,
-                self.weight(of) == 0 || self.ready(of) > 0,
-                || format!("{} has {}% and no endpoint", of.variant, self.weight(of)),
-            )?;
+        let on_trial = candidate.filter(|of| self.weight(of) > 0);
+        if let Some(of) = on_trial {
+            self.holds(Invariant::WeightNeedsEndpoints, self.ready(of) > 0, || {
+                format!("{} has {}% and no endpoint", of.variant, self.weight(of))
+            })?;
         }
         let may_take = |of: &RevisionRef| {
             let arm = [&status.stable, &status.reference]
@@ -138,21 +140,20 @@ impl Step<'_> {
                 .any(|r| r.revision_ref() == *of && r.reason != RetiringReason::Drain && r.keeps.is_none());
             candidate != Some(of) && self.ready(of) > 0 && (arm || (warm && is_proven(status, of)))
         };
-        let other = self.weights.keys().find(|of| may_take(of));
-        for (of, weight) in self.weights.iter().filter(|(of, w)| **w > 0 && self.ready(of) == 0) {
-            holds(Invariant::WeightNeedsEndpoints, other.is_none(), || {
-                format!(
-                    "{} has {weight}% and no endpoint, while {:?} has one",
-                    of.variant, other
-                )
-            })?;
+        if let Some(other) = self.weights.keys().find(|of| may_take(of)) {
+            for (of, weight) in self.weights.iter().filter(|(of, _)| self.ready(of) == 0) {
+                self.holds(Invariant::WeightNeedsEndpoints, *weight == 0, || {
+                    format!(
+                        "{} has {weight}% and no endpoint, while {} has one",
+                        of.variant, other.variant
+                    )
+                })?;
+            }
         }
-        if let (Some(of), Some(stable)) = (candidate, &status.stable)
-            && self.weight(of) > 0
-        {
+        if let (Some(of), Some(stable)) = (on_trial, &status.stable) {
             let replicas = self.plan.workloads.get(&serving(stable)).and_then(|w| w.replicas);
-            holds(
-                Invariant::WeightNeedsEndpoints,
+            self.holds(
+                Invariant::FallbackKeepsItsPods,
                 replicas >= Some(self.full(stable)),
                 || format!("the fallback is scaled to {replicas:?} while {} has weight", of.variant),
             )?;
@@ -184,7 +185,10 @@ impl Step<'_> {
             .map(|(key, _)| &key.revision);
         let on_trial = status.rollout.iter().map(|r| &r.candidate);
         let all: BTreeSet<_> = with_weight.chain(in_role).chain(on_trial).collect();
-        holds(Invariant::OneCandidate, all.len() <= 1, || {
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.holds(Invariant::OneCandidate, all.len() == 1, || {
             format!("candidates: {all:?}")
         })
     }
@@ -193,11 +197,14 @@ impl Step<'_> {
     pub(super) fn pinned_requests_reach_the_reference(&self, queries: &[GuardQuery]) -> Result<(), Broken> {
         let pinned = self.plan.route.as_ref().and_then(|r| r.pinned.as_ref());
         if let Some(key) = pinned {
-            holds(
+            self.holds(
                 Invariant::PinnedReachTheReference,
                 self.plan.status.reference.as_ref() == Some(&key.revision),
                 || format!("pinned requests are sent to {}", key.revision.variant),
             )?;
+        }
+        if pinned.is_none() {
+            return Ok(());
         }
         let arms = queries
             .iter()
@@ -206,7 +213,7 @@ impl Step<'_> {
         for arm in arms {
             let name = deployment(&arm.revision, Purpose::Pinned);
             let counts = arm.matchers.iter().any(|m| m.label == "pod" && m.value.contains(&name));
-            holds(Invariant::PinnedReachTheReference, !counts, || {
+            self.holds(Invariant::PinnedAreNoEvidence, !counts, || {
                 format!("the pods of {name} are asked for")
             })?;
         }
