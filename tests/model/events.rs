@@ -6,7 +6,8 @@ use std::sync::Arc;
 use guardbit::api::{Duration, OnUndecided, QuantizedModelSpec, QuantizedModelStatus};
 
 use crate::invariants::{Broken, Judge};
-use crate::world::{Look, Metrics, Mood, Pods, World};
+use crate::traffic::{Metrics, Mood};
+use crate::world::{Look, Pods, World};
 
 /// A change, and the look after it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,6 +6,7 @@ mod invariants;
 mod mutants;
 mod search;
 mod state;
+mod traffic;
 mod world;
 mod worlds;
 

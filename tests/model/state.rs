@@ -164,7 +164,7 @@ impl State<'_> {
             }
         }
         for revision in on_trial(status) {
-            self.world.unread(revision, through).hash(h);
+            self.world.traffic.unread(revision, through, self.world.clock).hash(h);
         }
     }
 

@@ -1,41 +1,25 @@
 //! A small world around `decide`: one model, its Deployments, its route, its metrics, and a controller that writes in the
 //! order of `controller::reconcile` and may be stopped after any write.
 //!
-//! Owns what happens when a plan is carried out; must not know what is right (that is `invariants`). Traffic is so heavy that
-//! half a minute of it decides every guard: states stay few.
+//! Owns what happens when a plan is carried out; must not know what is right (that is `invariants`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
-use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Series};
+use guardbit::evidence::GuardSamples;
 use guardbit::identity::{self, Purpose};
 use guardbit::rollout::{
-    Ask, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope, Workload,
-    WorkloadKey, watch,
+    EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope, Workload, WorkloadKey,
+    watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::invariants::{Broken, History, Judge};
+use crate::traffic::{Metrics, Mood, SCRAPE, Traffic};
 
-/// Seconds between two scrapes.
-pub const SCRAPE: i64 = 10;
 /// 10 November 2026.
 const START: i64 = 1_794_268_800;
-/// Requests between two scrapes, of all arms together.
-const REQUESTS: u64 = 1_000_000;
-
-/// How a variant answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mood {
-    #[default]
-    Healthy,
-    /// Half of its answers are errors.
-    Failing,
-    /// Its outputs lean to one side.
-    Drifting,
-}
-
 /// What becomes of the pods of a variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pods {
@@ -52,25 +36,6 @@ pub enum Pods {
     Unschedulable,
     /// They run different images.
     Mixed,
-}
-
-/// What Prometheus does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Metrics {
-    #[default]
-    Answers,
-    Away,
-    /// It answers, and knows no series.
-    Empty,
-}
-
-/// The counters of an arm at a scrape.
-#[derive(Clone, Copy, Debug, Default)]
-struct Scrape {
-    at: i64,
-    total: u64,
-    bad: u64,
-    low: u64,
 }
 
 /// What a controller keeps in its memory between two looks.
@@ -125,7 +90,7 @@ pub struct World {
     pub moods: BTreeMap<String, Mood>,
     pub pods: BTreeMap<String, Pods>,
     pub metrics: Metrics,
-    arms: BTreeMap<RevisionRef, Arc<Vec<Scrape>>>,
+    pub traffic: Traffic,
     /// What someone remembers who has seen every look.
     pub history: History,
 }
@@ -147,7 +112,7 @@ impl World {
             moods: BTreeMap::new(),
             pods: BTreeMap::new(),
             metrics: Metrics::default(),
-            arms: BTreeMap::new(),
+            traffic: Traffic::default(),
             history: History::default(),
         }
     }
@@ -219,7 +184,16 @@ impl World {
                 message: "refused the connection".into(),
             });
         }
-        let arm = |revision: &RevisionRef, window: u64| self.samples(&query.ask, revision, window);
+        let arm = |revision: &RevisionRef, window: u64| {
+            let until = millis(self.now());
+            let from = until - i64::try_from(window).unwrap_or(i64::MAX);
+            let nothing = Traffic::default();
+            let shown = match self.metrics {
+                Metrics::Answers => &self.traffic,
+                Metrics::Away | Metrics::Empty => &nothing,
+            };
+            shown.samples(&query.ask, revision, from + 1..=until)
+        };
         Ok(GuardSamples {
             candidate: arm(&query.candidate.revision, query.window_ms),
             baseline: query
@@ -228,47 +202,6 @@ impl World {
                 .map(|asked| arm(&asked.revision, query.baseline_window_ms))
                 .unwrap_or_default(),
         })
-    }
-
-    fn samples(&self, ask: &Ask, revision: &RevisionRef, window: u64) -> ArmSamples {
-        let until = millis(self.now());
-        let from = until - i64::try_from(window).unwrap_or(i64::MAX);
-        let empty = Arc::default();
-        let history = match self.metrics {
-            Metrics::Answers => self.arms.get(revision).unwrap_or(&empty),
-            Metrics::Away | Metrics::Empty => &empty,
-        };
-        let series = |label: &str, value: &str, of: fn(&Scrape) -> u64| {
-            let samples: Vec<_> = history
-                .iter()
-                .map(|scrape| (millis(scrape.at), of(scrape) as f64))
-                .filter(|(at, _)| *at > from && *at <= until)
-                .collect();
-            let labels = [(label.to_owned(), value.to_owned()), ("pod".to_owned(), pod(revision))];
-            (!samples.is_empty()).then(|| Series {
-                labels: labels.into(),
-                samples,
-            })
-        };
-        let matrix = |series: Vec<Option<Series>>| Matrix {
-            series: series.into_iter().flatten().collect(),
-            warnings: Vec::new(),
-        };
-        match ask {
-            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
-                part: matrix(vec![series("code", "500", |s| s.bad)]),
-                total: matrix(vec![
-                    series("code", "200", |s| s.total - s.bad),
-                    series("code", "500", |s| s.bad),
-                ]),
-                kind: *kind,
-            },
-            Ask::Histogram { .. } => ArmSamples::Histogram(matrix(vec![
-                series("le", "0.5", |s| s.low),
-                series("le", "+Inf", |s| s.total),
-            ])),
-            Ask::Ratio { .. } | Ask::Expression { .. } => ArmSamples::Value(matrix(Vec::new())),
-        }
     }
 
     /// For people: the last decision, and who has how much.
@@ -384,7 +317,7 @@ impl World {
                 }
                 for key in &plan.delete {
                     self.workloads.remove(key);
-                    self.arms.remove(&key.revision);
+                    self.traffic.forget(&key.revision);
                 }
             }
         }
@@ -454,43 +387,8 @@ impl World {
                 continue;
             }
             let mood = self.moods.get(&revision.variant).copied().unwrap_or_default();
-            let scrapes = Arc::make_mut(self.arms.entry(revision.clone()).or_default());
-            let n = REQUESTS * u64::from(weight.unsigned_abs()) / 100;
-            let last = scrapes.last().copied().unwrap_or_default();
-            scrapes.push(Scrape {
-                at: self.clock,
-                total: last.total + n,
-                bad: last.bad + if mood == Mood::Failing { n / 2 } else { 0 },
-                low: last.low + if mood == Mood::Drifting { n / 10 } else { n / 2 },
-            });
+            self.traffic.serve(revision, *weight, mood, self.clock);
         }
-    }
-
-    /// Requests that a revision has answered since a time (seconds).
-    pub fn served(&self, revision: &RevisionRef, since: i64) -> u64 {
-        let scrapes = self.arms.get(revision).map_or(&[][..], |scrapes| scrapes.as_slice());
-        let before = scrapes.iter().rev().find(|scrape| scrape.at <= since);
-        let total = |scrape: Option<&Scrape>| scrape.map_or(0, |scrape| scrape.total);
-        total(scrapes.last()) - total(before)
-    }
-
-    /// What was scraped of a revision after `since` (seconds): how long ago, and by how much its counters rose.
-    pub fn unread(&self, revision: &RevisionRef, since: i64) -> Vec<[i64; 4]> {
-        let Some(scrapes) = self.arms.get(revision) else {
-            return Vec::new();
-        };
-        let rises = scrapes.windows(2).filter(|pair| pair[1].at > since);
-        let by = |new: u64, old: u64| i64::try_from(new - old).unwrap_or(i64::MAX);
-        rises
-            .map(|pair| {
-                [
-                    self.clock - pair[1].at,
-                    by(pair[1].total, pair[0].total),
-                    by(pair[1].bad, pair[0].bad),
-                    by(pair[1].low, pair[0].low),
-                ]
-            })
-            .collect()
     }
 }
 
@@ -507,7 +405,7 @@ pub fn deployment(revision: &RevisionRef, purpose: Purpose) -> String {
 }
 
 /// One pod stands for all of a revision.
-fn pod(revision: &RevisionRef) -> String {
+pub fn pod(revision: &RevisionRef) -> String {
     format!("{}-7d9c-abcde", deployment(revision, Purpose::Serving))
 }
 
@@ -520,6 +418,6 @@ pub fn seconds(at: Timestamp) -> i64 {
     at.duration_since(time(0)).as_secs()
 }
 
-fn millis(seconds: i64) -> i64 {
+pub fn millis(seconds: i64) -> i64 {
     time(seconds).as_millisecond()
 }

@@ -5,7 +5,8 @@ use guardbit::api::{OnUndecided, QuantizedModelSpec};
 use crate::events::{Change, Event, seen, with};
 use crate::invariants::Judge;
 use crate::search::Model;
-use crate::world::{Look, Metrics, Mood, Pods, World, Write};
+use crate::traffic::{Metrics, Mood};
+use crate::world::{Look, Pods, World, Write};
 
 use Change::{
     Attempt, BreakSpec, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart, RouteByHand,

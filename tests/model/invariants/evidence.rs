@@ -140,6 +140,7 @@ impl Step<'_> {
                 }
                 let served = self
                     .world
+                    .traffic
                     .served(of, history.began.map_or(self.now, |at| at.min(self.now)));
                 self.holds(
                     Invariant::NothingCountsTwice,

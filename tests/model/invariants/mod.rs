@@ -18,7 +18,8 @@ use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Sco
 
 use crate::mutants::Mutant;
 use crate::state::ago;
-use crate::world::{SCRAPE, World, Write, seconds, serving};
+use crate::traffic::SCRAPE;
+use crate::world::{World, Write, seconds, serving};
 
 /// What never happens, whatever does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
