@@ -4,6 +4,7 @@ mod conditions;
 mod deadlines;
 mod forecasts;
 mod golden;
+mod handovers;
 mod interrupted;
 mod kstatus;
 mod natives;
