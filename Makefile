@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit packaging chart reproducible api e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help test lint unit model packaging chart reproducible api faults e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
@@ -8,6 +8,8 @@ help:
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
 	@echo 'make bench-replay  how fast guardbit simulate reads and replays'
+	@echo 'make faults      every API call of four rollouts once with every fault; make test tries a sample of them'
+	@echo 'make model       all orders of events in small worlds, deeper than make test; minutes; GUARDBIT_MODEL_DEPTH=14 for more'
 	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
@@ -31,7 +33,11 @@ lint:
 
 unit:
 	cargo test --workspace --lib --bins
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks
+
+# One world prints one line: states, transitions, and how often each invariant was put to the test.
+model:
+	cargo test --test model -- --ignored --nocapture
 
 # Chart, alerts, dashboard, GitOps health, SBOM, docs: all that needs no cluster.
 packaging:
@@ -47,6 +53,9 @@ reproducible:
 
 api:
 	tests/cluster/run-tests.sh control-plane
+
+faults:
+	tests/cluster/run-tests.sh control-plane --ignored every_api_call
 
 e2e:
 	tests/cluster/run-tests.sh full

@@ -171,6 +171,39 @@ fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
     assert_eq!(now["spec"]["template"], edited["spec"]["template"]);
 }
 
+/// The status keeps whole seconds. What is written must not know more, or everything is written twice for each decision.
+#[test]
+fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read_back() {
+    let model = sample();
+    let stored = status(&model);
+    let mut fresh = stored.clone();
+    fresh.decisions[0].time.0 += k8s_openapi::jiff::SignedDuration::from_millis(731);
+    let annotations = |status: &QuantizedModelStatus| {
+        let owner = Owner {
+            namespace: "risk",
+            name: "fraud-scorer",
+            uid: "8d5c1f0e-0000-4000-8000-000000000000",
+            spec: &model.spec,
+            status,
+        };
+        build::model_annotations(&owner)["metadata"]["annotations"].clone()
+    };
+    assert_eq!(annotations(&fresh), annotations(&stored));
+    let read = build::decision(&serde_json::from_value(annotations(&fresh)).expect("texts")).expect("a decision");
+    let kept = &stored.decisions[0];
+    assert_eq!((read.time, read.action), (kept.time.0, kept.action));
+    assert_eq!((&read.variant, &read.why), (&kept.variant, &kept.why));
+    for text in [
+        "",
+        "yesterday Raised int8: why",
+        "2026-11-23T10:00:00Z Guessed int8: why",
+        "2026-11-23T10:00:00Z Raised",
+    ] {
+        let annotations = [("guardbit.dev/decision".to_owned(), text.to_owned())].into();
+        assert_eq!(build::decision(&annotations), None, "{text}");
+    }
+}
+
 #[test]
 fn what_is_written_on_a_deployment_can_be_read_back() {
     let model = sample();

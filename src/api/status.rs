@@ -201,6 +201,11 @@ pub struct Retiring {
     pub until: Time,
     /// Why its pods are still there.
     pub reason: RetiringReason,
+    /// Of a candidate that was given up while stable had no endpoint: the share of traffic, in percent, that it keeps until
+    /// stable has one. A former stable, which has none, keeps what its successor cannot carry yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub keeps: Option<i32>,
 }
 
 impl Retiring {

@@ -17,7 +17,7 @@ use crate::identity::{self, Purpose};
 use crate::rollout::{Marks, WorkloadKey};
 
 pub use deployment::{deployment, facts, scale};
-pub use provenance::model_annotations;
+pub use provenance::{decision, model_annotations};
 pub use route::route;
 pub use service::{joined_pods_selector, service, shared_service};
 

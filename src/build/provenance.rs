@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{GROUP, Variant, visible};
+use crate::api::{Decision, GROUP, Variant, visible};
 use crate::identity;
-use crate::rollout::WorkloadKey;
+use crate::rollout::{RouteDecision, WorkloadKey};
 
 use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};
 
@@ -60,14 +60,7 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
         .rev()
         .find(|d| d.variant == key.revision.variant && d.revision == key.revision.revision)
     {
-        put(
-            &mut out,
-            &format!("{GROUP}/decision"),
-            &format!(
-                "{} {:?} {}: {}",
-                decision.time.0, decision.action, decision.variant, decision.why
-            ),
-        );
+        put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
         drift(&mut out, &decision.why);
     }
     out
@@ -92,14 +85,7 @@ pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
         );
     }
     if let Some(decision) = owner.status.decisions.last() {
-        put(
-            &mut out,
-            &format!("{GROUP}/decision"),
-            &format!(
-                "{} {:?} {}: {}",
-                decision.time.0, decision.action, decision.variant, decision.why
-            ),
-        );
+        put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
         drift(&mut out, &decision.why);
     }
     out
@@ -153,6 +139,32 @@ fn lineage(out: &mut Map<String, Value>, variant: &Variant) {
             &format!("{}/{}", window.from.0, window.to.0),
         );
     }
+}
+
+/// A decision in one line. Its time in whole seconds, as the status keeps it: the same line after a restart, or everything
+/// would be written once more.
+fn sentence(decision: &Decision) -> String {
+    let Decision {
+        time,
+        action,
+        variant,
+        revision: _,
+        why,
+    } = decision;
+    format!("{} {action:?} {variant}: {why}", time.0.strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
+
+/// The decision that a route was written with; the inverse of how it is written.
+pub fn decision(annotations: &BTreeMap<String, String>) -> Option<RouteDecision> {
+    let text = annotations.get(&format!("{GROUP}/decision"))?;
+    let (head, why) = text.split_once(": ")?;
+    let [time, action, variant] = head.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    Some(RouteDecision {
+        time: time.parse().ok()?,
+        action: serde_json::from_value(json!(action)).ok()?,
+        variant: variant.to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 /// The drift figures that a decision rested on, as its sentence gives them.

@@ -11,9 +11,9 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::Serialize;
 
-use crate::api::QuantizedModel;
+use crate::api::{Action, QuantizedModel};
 use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
-use crate::rollout::{Marks, WorkloadKey};
+use crate::rollout::{Marks, RouteDecision, WorkloadKey};
 
 use super::leaves::Leaves;
 
@@ -97,6 +97,8 @@ pub(super) struct KeptRoute {
     pub(super) weights: Box<[(Box<str>, i32)]>,
     /// What a gateway says against it, of the generation that it has seen last.
     pub(super) refused: Option<String>,
+    /// The last decision when it was written, if it was one of harm: no other is asked for.
+    pub(super) decision: Option<RouteDecision>,
     pub(super) leaves: Leaves,
 }
 
@@ -217,6 +219,8 @@ impl Kept for KeptRoute {
             owned: !route.owner_references().is_empty(),
             weights: weights.collect(),
             refused: refused(route),
+            decision: build::decision(route.annotations())
+                .filter(|d| matches!(d.action, Action::RolledBack | Action::FellBack)),
             leaves: leaves(route),
         }
     }

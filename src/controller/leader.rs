@@ -1,11 +1,13 @@
 //! Leader election by a Lease. Its identity outlives the container, so a killed leader takes its own lease up again at once.
 
+use std::time::Duration;
+
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::CALL_TIMEOUT;
+use super::{CALL_TIMEOUT, connection};
 
 /// Who stands for election, and where.
 #[derive(Clone, Debug)]
@@ -23,6 +25,10 @@ const HOLDS: u64 = 15;
 
 /// Seconds before its end at which it is renewed.
 const GRACE: u64 = 10;
+
+/// Longest time of one call. A renewal must be tried again before the lease is over: whoever waits longer for an answer goes
+/// on as the leader that another one has become meanwhile.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An instance that stands for election.
 pub(super) struct Candidacy {
@@ -44,7 +50,7 @@ impl Candidacy {
 
 /// Stands for election.
 pub(super) async fn elect(client: Client, election: &Election) -> Result<Candidacy, LeaseManagerError> {
-    let manager = LeaseManagerBuilder::new(client, election.name.clone())
+    let manager = LeaseManagerBuilder::new(connection::limited(&client, PATIENCE), election.name.clone())
         .with_namespace(election.namespace.clone())
         .with_identity(election.identity.clone())
         .with_duration(HOLDS)
@@ -53,4 +59,15 @@ pub(super) async fn elect(client: Client, election: &Election) -> Result<Candida
         .await?;
     let (leads, task) = manager.watch().await;
     Ok(Candidacy { leads, task })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_is_not_answered_is_tried_twice_more_before_the_lease_is_over() {
+        assert!(PATIENCE * 3 < Duration::from_secs(GRACE));
+        assert!(PATIENCE < CALL_TIMEOUT);
+    }
 }

@@ -4,7 +4,10 @@
 //! field manager a concern; every call has a timeout.
 
 mod apply;
+mod backoff;
 mod batch;
+mod connection;
+mod events;
 mod forecast;
 mod index;
 mod kept;
@@ -21,7 +24,6 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
@@ -58,7 +60,6 @@ struct Context {
     client: Client,
     settings: Settings,
     stores: stores::Stores,
-    recorder: Recorder,
     metrics: Arc<Metrics>,
     /// Looks that may go on at once, in all namespaces together.
     turns: Arc<Semaphore>,
@@ -66,8 +67,9 @@ struct Context {
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
-    /// Shared by all namespaces.
+    /// Shared by all namespaces, as are the events.
     forecasts: Arc<forecast::Forecasts>,
+    events: events::Events,
 }
 
 /// What the looks of all namespaces share.
@@ -75,6 +77,7 @@ struct Context {
 struct Shared {
     turns: Arc<Semaphore>,
     forecasts: Arc<forecast::Forecasts>,
+    events: events::Events,
 }
 
 impl Settings {
@@ -89,13 +92,7 @@ impl Settings {
 
 impl Context {
     fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, shared: Shared) -> Self {
-        let instance = settings.election.as_ref().map(|e| e.identity.clone());
-        let reporter = Reporter {
-            controller: "guardbit".to_owned(),
-            instance,
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
             asker: query::Asker::new(client.clone(), settings.clone(), Arc::clone(&metrics)),
             client,
             settings,
@@ -106,6 +103,7 @@ impl Context {
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
             forecasts: shared.forecasts,
+            events: shared.events,
         }
     }
 

@@ -154,6 +154,7 @@ fn route(
             .filter_map(|(name, weight)| Some((by_service.get(&**name)?.clone(), *weight)))
             .collect(),
         refused: route.refused.clone(),
+        decision: route.decision.clone(),
     }
 }
 

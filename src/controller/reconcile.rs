@@ -1,8 +1,8 @@
 //! The loop: observe, decide, apply, record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -19,18 +19,15 @@ use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
+use super::backoff::Failures;
 use super::models::KeptModel;
-use super::{Context, Error, Settings, Shared, SharedHealth, call, leader, observe, record, stores};
+use super::{
+    CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, events, leader, observe, record,
+    stores,
+};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
 const WAITING: u16 = 256;
-
-/// Shortest and longest wait after an error.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-
-/// Longest wait while the API server is away: a candidate that turned bad meanwhile is lowered as soon as it is back. Only models
-/// that have something to write notice that it is.
-const LONGEST_ABSENCE_UNNOTICED: Duration = Duration::from_secs(2);
 
 /// Runs the controller until `stop` says so or the lease is lost.
 pub async fn run(
@@ -40,6 +37,7 @@ pub async fn run(
     health: SharedHealth,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    let client = connection::limited(&client, CALL_TIMEOUT);
     for namespace in settings.scopes() {
         if !await_crd(&stores::scoped(&client, namespace), &mut stop).await {
             return Ok(());
@@ -77,15 +75,20 @@ pub async fn run(
 
 /// Looks after all models that are to be watched, until `stop` says so.
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
+    let instance = settings.election.as_ref().map(|e| e.identity.clone());
+    let (events, publisher) = events::publisher(client.clone(), instance);
     let shared = Shared {
         turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
         forecasts: Arc::default(),
+        events,
     };
     let scopes = settings.scopes().into_iter().map(|namespace| {
         let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
         look_after(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
+    drop(shared);
+    publisher.end().await;
 }
 
 /// The loop over the models of one watch.
@@ -142,47 +145,9 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
     }
 }
 
-/// Failures in a row, by model: the back-off of each is its own.
-#[derive(Default)]
-struct Failures(Mutex<HashMap<String, Row>>);
-
-/// Failures of one kind in a row. An API server that has just come back may refuse for a moment what it will allow, and that
-/// is not the next of its many absences.
-#[derive(Default)]
-struct Row {
-    absences: bool,
-    count: u32,
-}
-
-impl Row {
-    /// Counts a failure; returns how long to wait after it.
-    fn wait_after(&mut self, error: &Error) -> Duration {
-        let absences = error.is_absence();
-        let before = if absences == self.absences { self.count } else { 0 };
-        *self = Self {
-            absences,
-            count: before.saturating_add(1),
-        };
-        let longest = if absences { LONGEST_ABSENCE_UNNOTICED } else { BACKOFF.1 };
-        BACKOFF.0.saturating_mul(1 << before.min(10)).min(longest)
-    }
-}
-
-impl Failures {
-    fn wait(&self, model: &KeptModel, error: &Error) -> Duration {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures
-            .entry(model.uid().unwrap_or_default())
-            .or_default()
-            .wait_after(error)
-    }
-
-    fn clear(&self, model: &KeptModel) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&model.uid().unwrap_or_default());
-    }
+/// Time between two looks at the metrics.
+pub(super) fn interval(model: &QuantizedModel) -> Duration {
+    Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs())
 }
 
 /// Tells once when every model that was there at the start has been looked at.
@@ -211,7 +176,7 @@ impl FirstLooks {
 async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
     ctx.looked.begin(kept);
     let result = match kept.read() {
-        Ok(model) => reconcile(&model, ctx).await,
+        Ok(model) => reconcile(&ctx.memory.latest(model), ctx).await,
         Err(error) => Err(error.into()),
     };
     if result.is_err() {
@@ -292,7 +257,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
     if cluster.settling {
         return Ok(Action::requeue(again.min(soon)));
     }
-    let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
+    let interval = interval(model);
     let since_look = begun.elapsed();
     let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
     Ok(Action::requeue(if again == interval {
@@ -339,7 +304,7 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
             apply.all().await?;
         }
     }
-    record::events(ctx, model, plan).await;
+    ctx.events.tell(model, &plan.events);
     Ok(())
 }
 
@@ -369,37 +334,6 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_api_server_that_is_back_is_noticed_soon_however_long_it_was_away() {
-        let api = |source| Error::Api {
-            what: "write status".to_owned(),
-            source: Box::new(source),
-        };
-        let refused = |code| {
-            let mut status = kube::core::Status::failure("no", "No");
-            status.code = code;
-            api(kube::Error::Api(Box::new(status)))
-        };
-        let waits = |errors: &[Error]| {
-            let mut row = Row::default();
-            let wait = |e| row.wait_after(e).as_millis();
-            errors.iter().map(wait).collect::<Vec<_>>()
-        };
-        let away = || api(kube::Error::Service("connection refused".into()));
-        let late = || Error::Timeout("write status".to_owned());
-        assert_eq!(
-            waits(&[away(), refused(503), late(), away()]),
-            [500, 1_000, 2_000, 2_000]
-        );
-        // Back, but it has not read its roles yet.
-        assert_eq!(
-            waits(&[away(), away(), away(), refused(403), refused(403), away()]),
-            [500, 1_000, 2_000, 500, 1_000, 500]
-        );
-        let forbidden: Vec<Error> = (0..9).map(|_| refused(403)).collect();
-        assert_eq!(waits(&forbidden)[6..], [32_000, 60_000, 60_000]);
-    }
 
     #[test]
     fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {

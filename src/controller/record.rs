@@ -1,22 +1,23 @@
-//! Records: status, running evidence between checkpoints, Kubernetes Events.
+//! Records: status, and running evidence between checkpoints.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
-use kube::runtime::events::{Event, EventType};
-use kube::{Resource, ResourceExt};
 
-use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus, plain};
+use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::rollout::{Plan, Record};
 
 use super::leaves::hash;
 use super::{Context, Error, call};
 
-/// Running evidence that is newer than what the API server holds. Nothing is lost with it: Prometheus keeps the samples.
+/// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has shown.
+/// Nothing is lost with it: Prometheus keeps the samples.
 pub(super) struct Memory {
     running: Mutex<HashMap<String, Running>>,
+    written: Mutex<HashMap<String, Written>>,
     /// From when on checkpoints are counted.
     since: Instant,
 }
@@ -30,13 +31,25 @@ struct Running {
     written: Instant,
 }
 
+/// A status as it was written last.
+struct Written {
+    version: u64,
+    status: QuantizedModelStatus,
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self {
             running: Mutex::default(),
+            written: Mutex::default(),
             since: Instant::now(),
         }
     }
+}
+
+/// Version of a model. Those of one object can be compared: Kubernetes promises it since 1.35, and etcd always gave numbers.
+fn version(model: &QuantizedModel) -> Option<u64> {
+    model.resource_version()?.parse().ok()
 }
 
 /// Time between two checkpoints: fifteen looks, and at most fifteen minutes.
@@ -52,6 +65,29 @@ fn checkpoint(uid: &str, now: Duration, age: Duration) -> u128 {
 }
 
 impl Memory {
+    /// The model with the status that was written last, also while the watch still shows the one before: whoever looked at
+    /// that would carry out once more what has been overruled.
+    pub(super) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
+        let uid = model.uid().unwrap_or_default();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match written.get(&uid) {
+            Some(last) if version(&model).is_some_and(|seen| seen < last.version) => {
+                model.status = Some(last.status.clone());
+                model.metadata.resource_version = Some(last.version.to_string());
+            }
+            _ => drop(written.remove(&uid)),
+        }
+        model
+    }
+
+    fn wrote(&self, model: QuantizedModel) {
+        let (uid, version) = (model.uid().unwrap_or_default(), version(&model));
+        if let (Some(version), Some(status)) = (version, model.status) {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.insert(uid, Written { version, status });
+        }
+    }
+
     /// The newest status: the API server's, with the evidence that was gathered since it was written.
     pub(super) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
         let mut status = model.status.clone().unwrap_or_default();
@@ -92,6 +128,7 @@ impl Memory {
     }
 
     pub(super) fn forget(&self, uid: &str) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
@@ -116,44 +153,57 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
         field_manager: Some(crate::build::MANAGER_STATUS.to_owned()),
         ..PostParams::default()
     };
-    call(
+    let written = call(
         format!("write status of {name}"),
         api.replace_status(&name, &params, &next),
     )
     .await?;
+    ctx.memory.wrote(written);
     ctx.memory.keep(&uid, &plan.status.evidence, &plan.status);
     Ok(())
-}
-
-/// Publishes the events of a plan. An event that cannot be written is logged and does not hold anything up.
-pub(super) async fn events(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
-    let reference = model.object_ref(&());
-    for event in &plan.events {
-        let type_ = if event.reason.is_warning() {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        };
-        let reason = format!("{:?}", event.reason);
-        let note: String = plain(&event.note, 1_000);
-        // The recorder folds events by reason and action; the part that tells two apart goes into the action.
-        let action: String = note.chars().take(100).collect();
-        let event = Event {
-            type_,
-            reason,
-            note: Some(note),
-            action,
-            secondary: None,
-        };
-        if let Err(error) = call("publish event", ctx.recorder.publish(&event, &reference)).await {
-            tracing::warn!(%error, model = %model.name_any(), "an event could not be published");
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Phase;
+
+    fn model(version: &str, phase: Phase) -> QuantizedModel {
+        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let mut model: QuantizedModel = serde_yaml_ng::from_str(sample).unwrap();
+        model.metadata.uid = Some("u".to_owned());
+        model.metadata.resource_version = Some(version.to_owned());
+        model.status = Some(QuantizedModelStatus {
+            phase: Some(phase),
+            ..QuantizedModelStatus::default()
+        });
+        model
+    }
+
+    #[test]
+    fn a_watch_that_is_behind_what_was_written_is_not_believed() {
+        let memory = Memory::default();
+        let seen = |version: &str| {
+            let latest = memory.latest(model(version, Phase::Progressing));
+            (
+                latest.resource_version().unwrap(),
+                latest.status.unwrap().phase.unwrap(),
+            )
+        };
+        assert_eq!(
+            seen("9"),
+            ("9".to_owned(), Phase::Progressing),
+            "nothing was written yet"
+        );
+        memory.wrote(model("10", Phase::RollingBack));
+        assert_eq!(seen("9"), ("10".to_owned(), Phase::RollingBack));
+        assert_eq!(
+            seen("12"),
+            ("12".to_owned(), Phase::Progressing),
+            "somebody wrote after us"
+        );
+        assert_eq!(seen("9"), ("9".to_owned(), Phase::Progressing), "and ours is forgotten");
+    }
 
     #[test]
     fn a_thousand_models_that_began_together_write_their_checkpoints_evenly() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ArmStatus, RetiringReason, RevisionRef, Role, RolloutKind};
+use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind};
 use crate::identity::{self, Purpose};
 
 use super::ladder::is;
@@ -99,41 +99,59 @@ impl Look<'_> {
                 weights.push((revision, 0));
             }
         }
-        let rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
-        let handover = self.handover();
-        let takes = match &handover {
-            // The harmful one keeps only what its successor cannot carry yet.
-            Some(old) if self.ready(old) > 0 => rest.min(self.carries(&stable)),
-            _ => rest,
-        };
+        let mut rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
         let mut give = |revision: &RevisionRef, share: i32| {
             if let Some((_, w)) = weights.iter_mut().find(|(known, _)| known == revision) {
                 *w += share;
             }
         };
-        match self.stand_in(&stable) {
-            Some(other) if takes == rest => give(&other, rest),
-            _ => {
-                give(&stable, takes);
-                if let Some(old) = handover {
-                    give(&old, rest - takes);
-                }
-            }
+        // Who leaves keeps only what its successor cannot carry yet.
+        for leaving in self.handovers() {
+            let kept = (rest - self.carries(&stable)).min(self.may_keep(leaving)).max(0);
+            give(&leaving.revision_ref(), kept);
+            rest -= kept;
         }
+        give(&self.stand_in(&stable).unwrap_or(stable), rest);
         Some(RoutePlan {
             weights,
             pinned: self.pinned(),
         })
     }
 
-    /// The revision that hands its traffic over to stable.
-    pub(super) fn handover(&self) -> Option<RevisionRef> {
-        let leaving = self
-            .status
-            .retiring
-            .iter()
-            .find(|r| r.reason == RetiringReason::Handover)?;
-        Some(leaving.revision_ref())
+    /// Most that who leaves may keep, in percent: what was judged harmful or given up gets back nothing that it has lost.
+    fn may_keep(&self, leaving: &Retiring) -> i32 {
+        let of = leaving.revision_ref();
+        if self.ready(&of) == 0 {
+            return 0;
+        }
+        let rejected = self.status.rejected.iter().any(|r| is(&of, &r.variant, &r.revision));
+        if !rejected && leaving.keeps.is_none() {
+            return 100;
+        }
+        let mut arms = self.status.arms.iter();
+        let had = arms.find(|arm| is(&of, &arm.variant, &arm.revision));
+        had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100))
+    }
+
+    /// Revisions that hand their traffic over to stable.
+    pub(super) fn handovers(&self) -> impl Iterator<Item = &Retiring> {
+        let retiring = self.status.retiring.iter();
+        retiring.filter(|r| r.reason == RetiringReason::Handover)
+    }
+
+    pub(super) fn hands_over(&self) -> bool {
+        self.handovers().next().is_some()
+    }
+
+    /// Whether stable serves, or a former one until it can.
+    pub(super) fn serves(&self, stable: &RevisionRef) -> bool {
+        self.ready(stable) > 0 || self.handovers().any(|r| r.keeps.is_none() && self.may_keep(r) > 0)
+    }
+
+    /// Whether anyone is ready to take what a candidate gives up.
+    pub(super) fn has_fallback(&self) -> bool {
+        let stable = self.status.stable.as_ref();
+        stable.is_some_and(|stable| self.ready(stable) > 0 || self.stand_in(stable).is_some())
     }
 
     /// Who serves for a stable that has lost its last endpoint: the control arm or a warm fallback, never the candidate.

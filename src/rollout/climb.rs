@@ -45,12 +45,13 @@ impl Look<'_> {
             return self.abandon(&candidate, Action::Superseded, &why);
         }
         let digest = plan_digest(self.spec, rollout.kind, &candidate);
-        if digest != rollout.plan_digest {
-            return self.change_plan(digest);
+        let changed = digest != rollout.plan_digest;
+        if changed {
+            self.change_plan(digest);
         }
-        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
-            self.reject(&candidate, &report.name, &report.message);
-            return self.abandon(&candidate, Action::RolledBack, &report.message);
+        if let Some(harm) = self.harm(&candidate, Action::RolledBack) {
+            self.reject(&candidate, &harm.guard, &harm.message);
+            return self.abandon(&candidate, Action::RolledBack, &harm.message);
         }
         if let Some(why) = self.workload(&candidate).and_then(|w| w.failure.clone()) {
             self.fail(&candidate, &why, RETRIES);
@@ -59,13 +60,22 @@ impl Look<'_> {
         if rollout.weight > 0 && !self.by_replicas() && self.ready(&candidate) == 0 {
             return self.withdraw(&candidate);
         }
+        // What lowers the candidate waits for nothing; for the rest a changed plan begins with the next look.
+        if changed {
+            return;
+        }
         if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
             return self.hold_afresh();
         }
+        let lag = self.lag(&rollout);
         if self.stands_still() {
             return;
         }
         if self.overdue() {
+            return;
+        }
+        if lag.is_some() {
+            self.wait = lag;
             return;
         }
         if let Some(wait) = self.hold(&candidate) {
@@ -94,14 +104,16 @@ impl Look<'_> {
 
     /// The candidate goes to 0 now; its pods drain.
     pub(super) fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) {
-        self.status.rollout = None;
+        let weight = self.status.rollout.take().map_or(0, |rollout| rollout.weight);
         self.order = Order::LowerFirst;
-        let fallback = self.status.stable.clone();
-        // Without one ready endpoint on stable its requests would only fail there: weight follows what is ready.
-        if fallback.is_some_and(|stable| self.ready(&stable) > 0) || self.ready(candidate) == 0 {
+        // Without one ready endpoint its requests would only fail there: it keeps what it has, and gets no more.
+        if weight == 0 || self.has_fallback() || self.ready(candidate) == 0 {
             self.drain(candidate);
         } else {
             self.retire(candidate, RetiringReason::Handover, self.now + DRAIN);
+            if let Some(leaving) = self.status.retiring.last_mut() {
+                leaving.keeps = Some(weight);
+            }
         }
         self.decide(action, candidate, why);
         self.forget();
@@ -111,7 +123,7 @@ impl Look<'_> {
     fn hold_afresh(&mut self) {
         let now = self.time();
         if let Some(rollout) = &mut self.status.rollout {
-            rollout.weight_since = Some(now);
+            (rollout.weight_since, rollout.promoting) = (Some(now), false);
         }
         self.begin_step();
     }
@@ -149,6 +161,24 @@ impl Look<'_> {
         self.order = Order::LowerFirst;
         self.decide(Action::Withdrawn, candidate, why);
         self.begin_step();
+    }
+
+    /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
+    /// evidence begin when the route does: a step that nobody was sent to has shown nothing.
+    fn lag(&mut self, rollout: &RolloutStatus) -> Option<Wait> {
+        let carried = self.seen.route.weights.get(&rollout.candidate).copied().unwrap_or(0);
+        if self.by_replicas() || carried >= rollout.weight {
+            return None;
+        }
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.weight_since = Some(now);
+        }
+        self.begin_step();
+        Some(Wait {
+            reason: "Applying",
+            message: format!("the HTTPRoute is to give it {}%", rollout.weight),
+        })
     }
 
     /// What forbids a rise now, though it says nothing of the candidate.
@@ -193,6 +223,11 @@ impl Look<'_> {
         let steps = self.spec.rollout.steps.clone();
         let at = usize::try_from(rollout.step).unwrap_or(0).min(steps.len() - 1);
         let Some(since) = rollout.weight_since.as_ref().filter(|_| rollout.weight > 0) else {
+            // They were open when it was started, which may have been long ago.
+            if let Some(closed) = self.closed_gate(&rollout.candidate) {
+                self.stalled = Some(closed);
+                return;
+            }
             return self.raise(
                 0,
                 steps[0].weight,

@@ -107,10 +107,9 @@ impl Look<'_> {
                 Phase::Bootstrapping
             };
         };
-        let serving = self.ready(stable) > 0 || self.handover().is_some();
         match &self.status.rollout {
-            _ if !serving => Phase::Degraded,
-            _ if self.handover().is_some() => Phase::RollingBack,
+            _ if !self.serves(stable) => Phase::Degraded,
+            _ if self.hands_over() => Phase::RollingBack,
             Some(_) if self.spec.paused => Phase::Paused,
             Some(rollout) if rollout.escalated_at.is_some() => Phase::AwaitingApproval,
             Some(rollout) if rollout.promoting => Phase::Promoting,
@@ -131,14 +130,13 @@ impl Look<'_> {
             set(&mut conditions, seen, kind, truth, reason, message)
         };
         let none = String::new();
-        let serves = self.status.stable.as_ref().is_some_and(|s| self.ready(s) > 0)
-            || self.handover().is_some_and(|old| self.ready(&old) > 0);
+        let serves = self.status.stable.as_ref().is_some_and(|s| self.serves(s));
         // After a decision it takes another look to know whether there is something left to do.
         let busy = self.stalled.is_none()
             && (!self.decisions.is_empty()
                 || self.status.rollout.is_some()
                 || !serves
-                || self.handover().is_some()
+                || self.hands_over()
                 || self.wait.is_some());
         let progress = self.progress();
 

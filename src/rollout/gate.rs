@@ -2,10 +2,24 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::Variant;
+use crate::api::{RevisionRef, Variant};
+
+use super::look::{Look, Wait};
+
+impl Look<'_> {
+    /// What holds a revision of the spec back, if its gates are not open now.
+    pub(super) fn closed_gate(&self, revision: &RevisionRef) -> Option<Wait> {
+        let variant = self.spec.variants.iter().find(|v| v.name == revision.variant)?;
+        let message = gate(variant, self.now).err()?;
+        Some(Wait {
+            reason: "Gated",
+            message,
+        })
+    }
+}
 
 /// Why a variant may not get traffic, with what to do about it.
-pub(super) fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
+fn gate(variant: &Variant, now: Timestamp) -> Result<(), String> {
     calibration_gate(variant, now)?;
     validation_gate(variant)
 }

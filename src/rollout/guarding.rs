@@ -1,47 +1,61 @@
 //! Nothing on trial: the guards watch stable, and the next goal is sought.
 
-use crate::api::{Action, OnHarm, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
+use crate::api::{Action, OnHarm, Retiring, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
 
 use super::climb::plan_digest;
-use super::gate::gate;
 use super::ladder::{Goal, is};
 use super::look::{DRAIN, Look, Wait};
 use super::plan::Order;
 
 impl Look<'_> {
-    /// Watches stable, and completes a handover.
+    /// Watches stable, and completes handovers.
     pub(super) fn guard(&mut self) {
         let Some(stable) = self.status.stable.clone() else {
             return;
         };
-        if let Some(old) = self.handover() {
-            if self.can_carry(&stable, 100) || (self.ready(&old) == 0 && self.ready(&stable) > 0) {
-                self.drain(&old);
-                self.begin_step();
-            } else {
-                let message = format!(
-                    "traffic moves from {} to {} as that becomes ready",
-                    old.describe(),
-                    stable.describe()
-                );
-                self.wait = Some(Wait {
-                    reason: "HandingOver",
-                    message,
-                });
-            }
-            return;
-        }
-        if let Some(report) = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config)) {
-            self.reject(&stable, &report.name, &report.message);
+        // A handover that goes on holds back no answer to harm.
+        if let Some(harm) = self.harm(&stable, Action::FellBack) {
+            self.reject(&stable, &harm.guard, &harm.message);
             let to = self.fallback(&stable);
             self.hand_over(&stable, &to);
             self.order = Order::LowerFirst;
             self.decide(
                 Action::FellBack,
                 &stable,
-                format!("traffic falls back to {}: {}", to.describe(), report.message),
+                format!("traffic falls back to {}: {}", to.describe(), harm.message),
             );
+            return;
         }
+        for leaving in self.handovers().cloned().collect::<Vec<_>>() {
+            self.complete(&leaving, &stable);
+        }
+    }
+
+    /// Lets a revision go as soon as its successor has replaced it.
+    fn complete(&mut self, leaving: &Retiring, stable: &RevisionRef) {
+        let old = leaving.revision_ref();
+        let replaced = match leaving.keeps {
+            None => self.can_carry(stable, 100) || (self.ready(&old) == 0 && self.ready(stable) > 0),
+            Some(_) => self.has_fallback(),
+        };
+        if !replaced {
+            let message = format!(
+                "traffic moves from {} to {} as that becomes ready",
+                old.describe(),
+                stable.describe()
+            );
+            self.wait = Some(Wait {
+                reason: "HandingOver",
+                message,
+            });
+            return;
+        }
+        if leaving.keeps.is_some() {
+            // It was given up long ago: what is left of it waits for no record.
+            self.order = Order::LowerFirst;
+        }
+        self.drain(&old);
+        self.begin_step();
     }
 
     /// Where traffic goes when stable is harmful: to what was stable before while it is warm, else to the next safer
@@ -81,7 +95,7 @@ impl Look<'_> {
 
     /// Does what the spec asks for next.
     pub(super) fn seek(&mut self) {
-        if self.handover().is_some() || !self.decisions.is_empty() {
+        if self.hands_over() || !self.decisions.is_empty() {
             return;
         }
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
@@ -144,11 +158,8 @@ impl Look<'_> {
 
     fn start(&mut self, kind: RolloutKind, rung: usize) {
         let candidate = self.ladder.rungs[rung].revision.clone();
-        if let Err(why) = gate(&self.spec.variants[rung], self.now) {
-            self.stalled = Some(Wait {
-                reason: "Gated",
-                message: why,
-            });
+        if let Some(closed) = self.closed_gate(&candidate) {
+            self.stalled = Some(closed);
             return;
         }
         let against = match kind {

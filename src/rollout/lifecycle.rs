@@ -12,7 +12,6 @@ use crate::identity::Purpose;
 
 use super::climb::plan_digest;
 use super::conditions::{Truth, set};
-use super::gate::gate;
 use super::ladder::Goal;
 use super::look::{DRAIN, Look, Wait};
 use super::observation::Observation;
@@ -24,11 +23,8 @@ impl Look<'_> {
     pub(super) fn bootstrap(&mut self) {
         let at = self.ladder.bootstrap;
         let first = self.ladder.rungs[at].revision.clone();
-        if let Err(why) = gate(&self.spec.variants[at], self.now) {
-            self.stalled = Some(Wait {
-                reason: "Gated",
-                message: why,
-            });
+        if let Some(closed) = self.closed_gate(&first) {
+            self.stalled = Some(closed);
             return;
         }
         if self.ready(&first) == 0 {

@@ -77,6 +77,10 @@ impl Look<'_> {
         };
         if let Found::Unreadable(why) = found {
             let candidate = listened.trial.candidate.clone();
+            // What was shown before is not shown any more.
+            if let Some(rollout) = &mut self.status.rollout {
+                rollout.promoting = false;
+            }
             self.decide(
                 Action::EvidenceReset,
                 &candidate,

@@ -120,6 +120,7 @@ impl<'a> Look<'a> {
             revision: revision.revision.clone(),
             until: Time(until),
             reason,
+            keeps: None,
         });
     }
 

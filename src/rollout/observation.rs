@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
 use crate::identity::Purpose;
 
@@ -96,6 +96,22 @@ pub struct RouteSeen {
     pub weights: BTreeMap<RevisionRef, i32>,
     /// What the gateway refused, in its own words.
     pub refused: Option<String>,
+    /// The last decision when the route was written, if it was one of harm. It may be ahead of the status, and anyone who may
+    /// write the route may have written it.
+    pub decision: Option<RouteDecision>,
+}
+
+/// A decision as an HTTPRoute names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteDecision {
+    /// When, in whole seconds.
+    pub time: Timestamp,
+    /// What.
+    pub action: Action,
+    /// Name of the variant.
+    pub variant: String,
+    /// Why, perhaps cut off.
+    pub why: String,
 }
 
 /// Why there is no evidence for a guard.

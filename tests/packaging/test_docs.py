@@ -153,6 +153,17 @@ class Commands(unittest.TestCase):
         for test in tests:
             self.assertIn(f"fn {test}(", text)
 
+    def test_the_invariants_worlds_and_tests_are_those_that_there_are(self):
+        page = source("docs/invariants.md")
+        checks = members("tests/model/invariants/mod.rs", "Invariant")
+        self.assertEqual(sorted(re.findall(r"\| `([A-Z]\w+)` \|", page)), sorted(checks))
+        worlds = re.search(r"^worlds!\((.*?)\);", source("tests/model/main.rs"), re.S | re.M).group(1)
+        self.assertEqual(re.findall(r"^\| `(\w+)` \|", page, re.M), re.findall(r"\w+", worlds))
+        found = re.findall(r"\| `(\w+)` \|$", page, re.M)
+        self.assertGreater(len(found), 8)
+        for test in found:
+            self.assertIn(f"\nfn {test}()", source("tests/rollout/handovers.rs"))
+
     def test_values_and_flags_that_are_named_exist(self):
         values = source("charts/guardbit/values.yaml")
         for dotted in re.findall(r"`(rbac|image|crds|podMonitor|prometheusRule|dashboard|networkPolicy)\.([\w.]+)`", source("docs/install.md") + OPERATIONS):

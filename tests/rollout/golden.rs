@@ -100,7 +100,7 @@ fn harm_after_keep_warm_falls_back_as_capacity_comes() {
     story("harm_after_keep_warm_falls_back_as_capacity_comes", &world);
 }
 
-fn full_ladder_at_int4() -> World {
+pub fn full_ladder_at_int4() -> World {
     let mut spec = spec();
     spec.target = None;
     let mut world = World::new(spec);

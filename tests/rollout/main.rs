@@ -4,6 +4,8 @@ mod conditions;
 mod deadlines;
 mod forecasts;
 mod golden;
+mod handovers;
+mod interrupted;
 mod kstatus;
 mod natives;
 mod presets;

@@ -1,0 +1,123 @@
+//! How long to wait after a look that failed. Each model has a back-off of its own.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::Error;
+use super::models::KeptModel;
+
+/// Shortest and longest wait after an error.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Longest wait while the API server is away: a candidate that turned bad meanwhile is lowered as soon as it is back. Only models
+/// that have something to write notice that it is.
+const LONGEST_ABSENCE_UNNOTICED: Duration = Duration::from_secs(2);
+
+/// Failures in a row, by model.
+#[derive(Default)]
+pub(super) struct Failures(Mutex<HashMap<String, Row>>);
+
+/// Failures of one kind in a row. An API server that has just come back may refuse for a moment what it will allow, and that
+/// is not the next of its many absences.
+#[derive(Default)]
+struct Row {
+    absences: bool,
+    count: u32,
+}
+
+impl Row {
+    /// Counts a failure; returns how long to wait after it. Never longer than to the next look at the metrics: whatever else
+    /// cannot be written, a candidate that turns harmful is to be seen, and lowering it comes first.
+    fn wait_after(&mut self, error: &Error, interval: Duration) -> Duration {
+        let absences = error.is_absence();
+        let before = if absences == self.absences { self.count } else { 0 };
+        *self = Self {
+            absences,
+            count: before.saturating_add(1),
+        };
+        let longest = if absences {
+            LONGEST_ABSENCE_UNNOTICED
+        } else {
+            BACKOFF.1.min(interval.max(BACKOFF.0))
+        };
+        BACKOFF.0.saturating_mul(1 << before.min(10)).min(longest)
+    }
+}
+
+impl Failures {
+    /// Counts a failure; returns how long to wait after it.
+    pub(super) fn wait(&self, kept: &KeptModel, error: &Error) -> Duration {
+        let interval = kept
+            .read()
+            .map_or(BACKOFF.1, |model| super::reconcile::interval(&model));
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures
+            .entry(kept.uid().unwrap_or_default())
+            .or_default()
+            .wait_after(error, interval)
+    }
+
+    /// A look ended well.
+    pub(super) fn clear(&self, model: &KeptModel) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&model.uid().unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(source: kube::Error) -> Error {
+        Error::Api {
+            what: "write status".to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    fn refused(code: u16) -> Error {
+        let mut status = kube::core::Status::failure("no", "No");
+        status.code = code;
+        api(kube::Error::Api(Box::new(status)))
+    }
+
+    fn away() -> Error {
+        api(kube::Error::Service("connection refused".into()))
+    }
+
+    /// Waits in milliseconds, at an interval in seconds.
+    fn waits(interval: u64, errors: &[Error]) -> Vec<u128> {
+        let mut row = Row::default();
+        let wait = |e| row.wait_after(e, Duration::from_secs(interval)).as_millis();
+        errors.iter().map(wait).collect()
+    }
+
+    #[test]
+    fn an_api_server_that_is_back_is_noticed_soon_however_long_it_was_away() {
+        let late = Error::Timeout("write status".to_owned());
+        assert_eq!(
+            waits(3_600, &[away(), refused(503), late, away()]),
+            [500, 1_000, 2_000, 2_000]
+        );
+        // Back, but it has not read its roles yet.
+        assert_eq!(
+            waits(3_600, &[away(), away(), away(), refused(403), refused(403), away()]),
+            [500, 1_000, 2_000, 500, 1_000, 500]
+        );
+    }
+
+    #[test]
+    fn failures_are_tried_again_ever_later_and_no_later_than_the_next_look_is_due() {
+        let forbidden: Vec<Error> = (0..9).map(|_| refused(403)).collect();
+        assert_eq!(waits(3_600, &forbidden)[5..], [16_000, 32_000, 60_000, 60_000]);
+        assert_eq!(waits(15, &forbidden)[3..6], [4_000, 8_000, 15_000]);
+        assert_eq!(waits(1, &forbidden)[..4], [500, 1_000, 1_000, 1_000]);
+        // An interval that cannot be read is no hot loop.
+        assert_eq!(waits(0, &forbidden)[..3], [500, 500, 500]);
+    }
+}

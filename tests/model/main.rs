@@ -1,0 +1,117 @@
+//! Model checking of `decide`: all orders of events in small worlds, and broken variants of it that must be found.
+//! docs/invariants.md says what is searched, and what was found by it.
+
+mod events;
+mod invariants;
+mod mutants;
+mod search;
+mod state;
+mod traffic;
+mod world;
+mod worlds;
+
+use crate::invariants::Invariant;
+use crate::mutants::MUTANTS;
+use crate::search::Model;
+
+/// All orders of so many events are tried.
+const DEPTH: usize = 10;
+
+/// Of so many by `make model`.
+fn deeper() -> usize {
+    let asked = std::env::var("GUARDBIT_MODEL_DEPTH").ok();
+    asked.and_then(|depth| depth.parse().ok()).unwrap_or(12)
+}
+
+/// No invariant is broken, and those that a broken variant breaks in this world are put to the test by the real one too.
+fn holds(model: &Model, depth: usize) {
+    let found = model.explore(depth, None);
+    let (states, transitions, seconds) = (found.states, found.transitions, found.took.as_secs_f64());
+    println!(
+        "{}: {states} states, {transitions} transitions, depth {}, {seconds:.1} s, tried: {:?}",
+        model.name, found.depth, found.tried
+    );
+    if let Some(counterexample) = found.broken {
+        panic!("{}:\n{counterexample}", model.name);
+    }
+    assert_eq!(found.depth, depth, "nothing more could happen in {}", model.name);
+    for mutant in MUTANTS.iter().filter(|m| (m.world)().name == model.name) {
+        let tried = found.tried.get(&mutant.invariant);
+        assert!(tried > Some(&0), "{:?} is never put to the test", mutant.invariant);
+    }
+}
+
+macro_rules! worlds {
+    ($($world:ident),* $(,)?) => {
+        mod all_orders_of_ten_events {
+            $(
+                #[test]
+                fn $world() {
+                    crate::holds(&crate::worlds::$world(), crate::DEPTH);
+                }
+            )*
+        }
+
+        mod deeper {
+            $(
+                #[test]
+                #[ignore = "minutes; make model"]
+                fn $world() {
+                    crate::holds(&crate::worlds::$world(), crate::deeper());
+                }
+            )*
+        }
+    };
+}
+
+worlds!(
+    metrics_come_and_go,
+    controller_is_killed,
+    status_is_lost,
+    candidate_is_disrupted,
+    candidate_waits_for_pods,
+    fallback_goes,
+    target_moves,
+    plan_is_edited,
+    gates_close,
+    candidates_supersede_each_other,
+    reference_changes,
+    clocks_jump,
+    deadline_passes,
+    ladder,
+    ladder_loses_pods,
+    objects_are_edited,
+    route_is_refused,
+    pinned,
+    all_together,
+);
+
+#[test]
+fn every_broken_variant_is_caught() {
+    let mut missed = Vec::new();
+    for mutant in &MUTANTS {
+        let model = (mutant.world)();
+        let found = model.explore(DEPTH, Some(mutant));
+        let Some(counterexample) = found.broken else {
+            missed.push(mutant.name);
+            continue;
+        };
+        println!(
+            "{:?}: {}: caught in {} after {} events, {} states: {}",
+            mutant.invariant,
+            mutant.name,
+            model.name,
+            counterexample.path.len(),
+            found.states,
+            counterexample.broken.why,
+        );
+    }
+    assert!(missed.is_empty(), "not caught: {}", missed.join("; "));
+}
+
+#[test]
+fn every_invariant_has_a_broken_variant() {
+    for invariant in Invariant::ALL {
+        assert!(MUTANTS.iter().any(|m| m.invariant == invariant), "{invariant:?}");
+    }
+}
