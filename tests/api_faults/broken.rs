@@ -161,9 +161,12 @@ fn a_history_in_which_all_is_well_breaks_nothing() {
     assert_eq!(lowered_after(&entries(history())), Some(2_000));
 }
 
+/// What goes wrong, how, and what is said of it.
+type Breakage = (&'static str, fn(&mut Tape), &'static str);
+
 #[test]
 fn a_broken_history_is_found_by_each_check() {
-    let broken: [(&str, fn(&mut Tape), &str); 18] = [
+    let broken: [Breakage; 18] = [
         (
             "weights that are not 100",
             |t| instead(t, "20", route(&[("fp32", 79), ("int8", 20)])),
