@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::api::{QuantizedModelStatus, RolloutStatus};
@@ -21,8 +21,11 @@ const TIME: Duration = Duration::from_millis(200);
 /// Runs of a scene at the most.
 const RUNS: u64 = 60;
 
-/// Rest after a forecast, as a multiple of what it took: a twentieth of one processor is the most that all forecasts take.
-const REST: u32 = 19;
+/// Rest after a forecast, as a multiple of what it took: a hundredth of one processor is the most that all forecasts take.
+const REST: u32 = 99;
+
+/// Rollouts that may wait for their turn at once. Those beyond ask again at a later look, which sees less of the past.
+const PLACES: usize = 64;
 
 /// Longest sentence, in characters: that of the API.
 const LONGEST: usize = 512;
@@ -30,6 +33,7 @@ const LONGEST: usize = 512;
 /// What was foreseen, by model.
 pub(super) struct Forecasts {
     turn: Semaphore,
+    places: Arc<Semaphore>,
     rest: u32,
     known: Mutex<HashMap<String, Foreseen>>,
 }
@@ -62,6 +66,7 @@ impl Default for Forecasts {
     fn default() -> Self {
         Self {
             turn: Semaphore::new(1),
+            places: Arc::new(Semaphore::new(PLACES)),
             rest: REST,
             known: Mutex::default(),
         }
@@ -85,8 +90,11 @@ impl Forecasts {
                 return;
             }
         }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return;
+        };
         if let Some(begun) = Begun::of(rollout, &next.arms, seen) {
-            drop(self.begin(uid.to_owned(), of, begun));
+            drop(self.begin(uid.to_owned(), of, begun, place));
         }
     }
 
@@ -95,7 +103,7 @@ impl Forecasts {
     }
 
     /// Waits for its turn, foresees, keeps the sentence, and rests.
-    fn begin(self: &Arc<Self>, uid: String, of: Which, begun: Begun) -> JoinHandle<()> {
+    fn begin(self: &Arc<Self>, uid: String, of: Which, begun: Begun, place: OwnedSemaphorePermit) -> JoinHandle<()> {
         let foreseen = Foreseen {
             of: of.clone(),
             sentence: None,
@@ -115,6 +123,7 @@ impl Forecasts {
             let sentence = tokio::task::spawn_blocking(move || foresee(&begun)).await;
             let took = since.elapsed();
             this.keep(&uid, &of, sentence.ok().flatten());
+            drop(place);
             tokio::time::sleep(took * this.rest).await;
         })
     }
@@ -176,6 +185,12 @@ mod tests {
         })
     }
 
+    /// Begins one, which has a place.
+    fn begin(forecasts: &Arc<Forecasts>, uid: &str, at: i64, rps: f64) -> JoinHandle<()> {
+        let place = Arc::clone(&forecasts.places).try_acquire_owned().unwrap();
+        forecasts.begin(uid.to_owned(), rollout(at), begun(rps), place)
+    }
+
     fn sentence(forecasts: &Forecasts, uid: &str) -> Option<String> {
         forecasts
             .known
@@ -188,11 +203,11 @@ mod tests {
     #[tokio::test]
     async fn a_forecast_is_a_sentence_and_a_rollout_that_has_ended_gets_none() {
         let forecasts = restless();
-        let first = forecasts.begin("a".to_owned(), rollout(1), begun(200.0));
-        let ended = forecasts.begin("b".to_owned(), rollout(1), begun(200.0));
-        let again = forecasts.begin("c".to_owned(), rollout(1), begun(200.0));
+        let first = begin(&forecasts, "a", 1, 200.0);
+        let ended = begin(&forecasts, "b", 1, 200.0);
+        let again = begin(&forecasts, "c", 1, 200.0);
         forecasts.forget("b");
-        let another = forecasts.begin("c".to_owned(), rollout(2), begun(0.0));
+        let another = begin(&forecasts, "c", 2, 0.0);
         for task in [first, ended, again, another] {
             task.await.unwrap();
         }
@@ -213,10 +228,14 @@ mod tests {
     async fn forecasts_of_many_models_take_turns() {
         let forecasts = restless();
         let turn = forecasts.turn.acquire().await.unwrap();
-        let tasks: Vec<_> = (0..50)
-            .map(|i| forecasts.begin(format!("m{i}"), rollout(1), begun(200.0)))
+        let tasks: Vec<_> = (0..PLACES)
+            .map(|i| begin(&forecasts, &format!("m{i}"), 1, 200.0))
             .collect();
-        (0..49).for_each(|i| forecasts.forget(&format!("m{i}")));
+        assert!(
+            Arc::clone(&forecasts.places).try_acquire_owned().is_err(),
+            "no more may wait"
+        );
+        (0..PLACES - 1).for_each(|i| forecasts.forget(&format!("m{i}")));
         tokio::task::yield_now().await;
         assert!(
             tasks.iter().all(|task| !task.is_finished()),
@@ -226,6 +245,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        assert!(sentence(&forecasts, "m49").is_some());
+        assert_eq!(forecasts.places.available_permits(), PLACES);
+        assert!(sentence(&forecasts, &format!("m{}", PLACES - 1)).is_some());
     }
 }
