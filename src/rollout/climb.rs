@@ -166,8 +166,10 @@ impl Look<'_> {
     /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
     /// evidence begin when the route does: a step that nobody was sent to has shown nothing.
     fn lag(&mut self, rollout: &RolloutStatus) -> Option<Wait> {
-        let carried = self.seen.route.weights.get(&rollout.candidate).copied().unwrap_or(0);
-        if self.by_replicas() || carried >= rollout.weight {
+        let route = &self.seen.route;
+        let carried = route.weights.get(&rollout.candidate).copied().unwrap_or(0);
+        // Without a route there are no requests, and without requests there is no evidence; a replay has none.
+        if self.by_replicas() || !route.exists || carried >= rollout.weight {
             return None;
         }
         let now = self.time();
