@@ -92,6 +92,11 @@ impl Guardbit {
     /// SIGKILL, then another one as the kubelet would start it: same name, nothing remembered.
     pub fn kill_and_restart(&mut self) {
         self.kill();
+        self.start_again();
+    }
+
+    /// Starts it after a kill.
+    pub fn start_again(&mut self) {
         self.child = spawn(&self.program, &self.args, &self.kubeconfig, &self.log);
     }
 
@@ -109,7 +114,7 @@ impl Guardbit {
         let ended = self.child.wait().expect("reaped");
         assert!(ended.success(), "it did not end in order: {ended}\n{}", self.log_tail());
         self.program = program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_guardbit"))).to_owned();
-        self.child = spawn(&self.program, &self.args, &self.kubeconfig, &self.log);
+        self.start_again();
     }
 
     /// Its log.
