@@ -4,22 +4,19 @@
 
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::{conditions, wait::await_condition};
-use kube::{Client, Config, CustomResourceExt};
+use kube::{Client, Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use guardbit::api::QuantizedModel;
 
+#[path = "support/control_plane.rs"]
+mod control_plane;
 #[path = "support/refusals.rs"]
 #[allow(dead_code)]
 mod refusals;
-
-/// Longest time a condition may take to come true.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 const ROLES: [&str; 4] = [
     include_str!("../config/rbac/service-account.yaml"),
@@ -53,25 +50,7 @@ async fn apply(client: &Client, object: Value) {
 
 /// The roles as they are shipped; two namespaces with a Secret each; a viewer and an editor, and guardbit, of the first.
 async fn client() -> Client {
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "this test needs an API server: run tests/cluster/run-tests.sh, or set KUBECONFIG"
-    );
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::try_default().await.expect("a usable KUBECONFIG");
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    crds.patch(
-        QuantizedModel::crd_name(),
-        &PatchParams::apply("tests").force(),
-        &Patch::Apply(QuantizedModel::crd()),
-    )
-    .await
-    .expect("the API server takes the CRD");
-    let established = await_condition(crds, QuantizedModel::crd_name(), conditions::is_crd_established());
-    tokio::time::timeout(PATIENCE, established)
-        .await
-        .expect("in time")
-        .expect("watch works");
+    let client = control_plane::client().await;
     for name in ["guardbit-system", "attacks-own", "attacks-other"] {
         apply(
             &client,

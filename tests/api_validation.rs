@@ -5,42 +5,18 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::ApiResource;
-use kube::runtime::{conditions, wait::await_condition};
 use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use guardbit::api::{QuantizedModel, validate};
 
+use control_plane::client;
 use refusals::{changed, malformed, stalled};
 
+#[path = "support/control_plane.rs"]
+mod control_plane;
 #[path = "support/refusals.rs"]
 mod refusals;
-
-/// Longest time a condition may take to come true.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
-
-async fn client() -> Client {
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "this test needs an API server: run tests/cluster/run-tests.sh, or set KUBECONFIG"
-    );
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::try_default().await.expect("a usable KUBECONFIG");
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    crds.patch(
-        QuantizedModel::crd_name(),
-        &PatchParams::apply("tests").force(),
-        &Patch::Apply(QuantizedModel::crd()),
-    )
-    .await
-    .expect("the API server takes the CRD");
-    let established = await_condition(crds, QuantizedModel::crd_name(), conditions::is_crd_established());
-    tokio::time::timeout(PATIENCE, established)
-        .await
-        .expect("established in time")
-        .expect("watch works");
-    client
-}
 
 fn good() -> Value {
     refusals::good()

@@ -9,6 +9,8 @@
 
 mod broken;
 mod calls;
+#[path = "../support/control_plane.rs"]
+mod control_plane;
 mod history;
 mod invariants;
 mod metrics;
@@ -16,18 +18,18 @@ mod node;
 mod process;
 mod proxy;
 mod report;
+#[path = "../support/process.rs"]
+mod spawn;
 mod world;
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::time::Duration;
 
-use guardbit::api::{Action, QuantizedModel};
+use guardbit::api::Action;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::{conditions, wait::await_condition};
-use kube::{Client, CustomResourceExt};
+use kube::Client;
+use kube::api::Api;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -96,14 +98,9 @@ enum Extent {
     Whole,
 }
 
+/// A control plane with everything that guardbit watches.
 async fn client() -> Client {
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "this test needs an API server: run tests/cluster/run-tests.sh, or set KUBECONFIG"
-    );
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::try_default().await.expect("a usable KUBECONFIG");
-    install(&client, &serde_json::to_value(QuantizedModel::crd()).expect("JSON")).await;
+    let client = control_plane::client().await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     if crds
         .get_opt("httproutes.gateway.networking.k8s.io")
@@ -111,22 +108,9 @@ async fn client() -> Client {
         .expect("asked")
         .is_none()
     {
-        install(&client, &http_route()).await;
+        control_plane::install(&client, &http_route()).await;
     }
     client
-}
-
-async fn install(client: &Client, crd: &serde_json::Value) {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = crd["metadata"]["name"].as_str().expect("a name");
-    crds.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(crd))
-        .await
-        .expect("the API server takes the CRD");
-    let established = await_condition(crds, name, conditions::is_crd_established());
-    tokio::time::timeout(Duration::from_secs(30), established)
-        .await
-        .expect("established in time")
-        .expect("the watch works");
 }
 
 /// Enough of the Gateway API for a control plane without gateways.

@@ -1,8 +1,10 @@
 //! guardbit as a process: the real binary, killed without warning and started again as a kubelet would.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Mutex;
+
+use crate::spawn::spawn;
 
 /// A guardbit; it dies with this value.
 pub struct Process {
@@ -69,16 +71,8 @@ impl Process {
     }
 
     fn spawn(&self) -> Child {
-        let log = append(&self.dir.join("log"));
-        Command::new(env!("CARGO_BIN_EXE_guardbit"))
-            .args(&self.args)
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("guardbit starts")
+        let program = Path::new(env!("CARGO_BIN_EXE_guardbit"));
+        spawn(program, &self.args, &self.kubeconfig(), &self.dir.join("log"))
     }
 }
 
@@ -87,12 +81,4 @@ impl Drop for Process {
         self.end();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-fn append(path: &Path) -> std::fs::File {
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .expect("a log")
 }

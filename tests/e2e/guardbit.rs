@@ -1,13 +1,15 @@
 //! guardbit itself, as a process of its own for every test: with the rights of its ServiceAccount and nothing more.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::config::{AuthInfo, Kubeconfig};
+
+use crate::spawn::spawn;
 
 /// Namespace of guardbit's own objects, as in `config/`.
 pub const SYSTEM: &str = "guardbit-system";
@@ -139,23 +141,6 @@ impl Drop for Guardbit {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
-}
-
-fn spawn(program: &Path, args: &[String], kubeconfig: &Path, log: &Path) -> Child {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .expect("a log");
-    Command::new(program)
-        .args(args)
-        .env("KUBECONFIG", kubeconfig)
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a log"))
-        .stderr(log)
-        .spawn()
-        .expect("guardbit starts")
 }
 
 async fn service_account_kubeconfig(client: &Client) -> String {

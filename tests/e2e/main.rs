@@ -16,4 +16,6 @@ mod prometheus;
 mod promql;
 mod samples;
 mod service;
+#[path = "../support/process.rs"]
+mod spawn;
 mod stage;

@@ -192,15 +192,19 @@ class ChartOnACluster(unittest.TestCase):
     def test_4_a_model_rolls(self):
         apply(sample())
         until("fp32 serves", lambda: decided("Bootstrapped", "fp32"))
+        self.requests_come()
+        until("int8 is promoted", lambda: decided("Promoted", "int8"))
+        until("int8 has its share", lambda: weights() == {"fp32": 10, "int8": 90})
+        until("the model is settled", lambda: get("quantizedmodel", MODEL)["status"]["phase"] == "Guarding")
+        self.assertGreater(self.nothing_failed(), 0)
+
+    def requests_come(self):
+        """Starts the demo's load as soon as the gateway answers."""
         (load,) = [o for o in yaml.safe_load_all((ROOT / "tests/demo/manifests.yaml").read_text()) if o["kind"] == "Pod"]
         args = load["spec"]["containers"][0]["args"]
         args[:] = [a.replace("@GATEWAY@", os.environ["GUARDBIT_GATEWAY_URL"]).replace("--rps=300", "--rps=200") for a in args]
         until("the route is known to the gateway", self.answers)
         apply(load)
-        until("int8 is promoted", lambda: decided("Promoted", "int8"))
-        until("int8 has its share", lambda: weights() == {"fp32": 10, "int8": 90})
-        until("the model is settled", lambda: get("quantizedmodel", MODEL)["status"]["phase"] == "Guarding")
-        self.assertGreater(self.nothing_failed(), 0)
 
     def answers(self):
         answered = 0
@@ -306,11 +310,7 @@ class ChartOnACluster(unittest.TestCase):
             follow(guide)
         until("fp32 serves", lambda: decided("Bootstrapped", "fp32"))
         # The forecast is there once a candidate has requests; the command prints nothing before.
-        (load,) = [o for o in yaml.safe_load_all((ROOT / "tests/demo/manifests.yaml").read_text()) if o["kind"] == "Pod"]
-        args = load["spec"]["containers"][0]["args"]
-        args[:] = [a.replace("@GATEWAY@", os.environ["GUARDBIT_GATEWAY_URL"]).replace("--rps=300", "--rps=200") for a in args]
-        until("the route is known to the gateway", self.answers)
-        apply(load)
+        self.requests_come()
         until("there is a forecast", lambda: (get("quantizedmodel", MODEL)["status"].get("rollout") or {}).get("forecast"))
         follow("operations")
         # What Argo CD would have brought.

@@ -13,6 +13,8 @@ mod guardbit;
 mod ledger;
 #[path = "../../e2e/prometheus.rs"]
 mod prometheus;
+#[path = "../../support/process.rs"]
+mod spawn;
 #[path = "../../e2e/stage.rs"]
 mod stage;
 
