@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::Error;
-use super::models::KeptModel;
+use super::models::{KeptModel, interval};
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -31,7 +31,7 @@ struct Row {
 impl Row {
     /// Counts a failure; returns how long to wait after it. Never longer than to the next look at the metrics: whatever else
     /// cannot be written, a candidate that turns harmful is to be seen, and lowering it comes first.
-    fn wait_after(&mut self, error: &Error, interval: Duration) -> Duration {
+    fn wait_after(&mut self, error: &Error, interval: impl FnOnce() -> Duration) -> Duration {
         let absences = error.is_absence();
         let before = if absences == self.absences { self.count } else { 0 };
         *self = Self {
@@ -41,7 +41,7 @@ impl Row {
         let longest = if absences {
             LONGEST_ABSENCE_UNNOTICED
         } else {
-            BACKOFF.1.min(interval.max(BACKOFF.0))
+            BACKOFF.1.min(interval().max(BACKOFF.0))
         };
         BACKOFF.0.saturating_mul(1 << before.min(10)).min(longest)
     }
@@ -50,9 +50,7 @@ impl Row {
 impl Failures {
     /// Counts a failure; returns how long to wait after it.
     pub(super) fn wait(&self, kept: &KeptModel, error: &Error) -> Duration {
-        let interval = kept
-            .read()
-            .map_or(BACKOFF.1, |model| super::reconcile::interval(&model));
+        let interval = || kept.read().map_or(BACKOFF.1, |model| interval(&model));
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures
             .entry(kept.uid().unwrap_or_default())
@@ -93,7 +91,7 @@ mod tests {
     /// Waits in milliseconds, at an interval in seconds.
     fn waits(interval: u64, errors: &[Error]) -> Vec<u128> {
         let mut row = Row::default();
-        let wait = |e| row.wait_after(e, Duration::from_secs(interval)).as_millis();
+        let wait = |e| row.wait_after(e, || Duration::from_secs(interval)).as_millis();
         errors.iter().map(wait).collect()
     }
 

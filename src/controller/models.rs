@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -100,6 +101,11 @@ impl Looked {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looked.remove(&model.key());
     }
+}
+
+/// Time between two looks at the metrics.
+pub(super) fn interval(model: &QuantizedModel) -> Duration {
+    Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs())
 }
 
 /// Types of the API always have a JSON form.

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
 use super::backoff::Failures;
-use super::models::KeptModel;
+use super::models::{KeptModel, interval};
 use super::{
     CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, events, leader, observe, record,
     stores,
@@ -143,11 +143,6 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
-}
-
-/// Time between two looks at the metrics.
-pub(super) fn interval(model: &QuantizedModel) -> Duration {
-    Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs())
 }
 
 /// Tells once when every model that was there at the start has been looked at.
