@@ -3,11 +3,11 @@
 //! The digest is taken before merging and defaulting, so that an upgrade of guardbit never changes the identity, or the
 //! pod template, of a live revision. Its scheme version is part of it; golden digests in the tests hold it still.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use crate::api::status::short;
-use crate::api::{QuantizedModelSpec, Variant};
+use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, Variant, Weights};
 
 /// Version of what is hashed, and how.
 const SCHEME: &str = "v1";
@@ -17,26 +17,40 @@ const SCHEME: &str = "v1";
 const LONGEST_NAME: usize = 46;
 
 /// SHA-256 over canonical JSON (RFC 8785), as 64 hexadecimal digits.
-pub fn digest(value: &Value) -> String {
-    // Canonicalisation refuses nothing that `Value` can hold: numbers in it are finite.
+pub fn digest(value: &impl Serialize) -> String {
+    // Canonicalisation refuses nothing that types of the API can hold: numbers in them are finite.
     let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
     hex::encode(Sha256::digest(canonical))
 }
 
+/// What an identity is taken over.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    scheme: &'static str,
+    variant: &'a str,
+    precision: &'a Precision,
+    weights: &'a Weights,
+    quantization: &'a Option<Quantization>,
+    calibration: Option<&'a str>,
+    port: i32,
+    template: &'a PodTemplate,
+    variant_template: &'a Option<PodTemplate>,
+}
+
 /// Identity digest of a variant: weights, quantization, calibration data and both pod templates, as the user wrote them.
 pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
-    let calibration = variant.calibration.as_ref().map(|c| &c.dataset.digest);
-    let written = json!({
-        "scheme": SCHEME,
-        "variant": variant.name,
-        "precision": variant.precision,
-        "weights": variant.weights,
-        "quantization": variant.quantization,
-        "calibration": calibration,
-        "port": spec.serving.port,
-        "template": spec.serving.template,
-        "variantTemplate": variant.template,
-    });
+    let written = Written {
+        scheme: SCHEME,
+        variant: &variant.name,
+        precision: &variant.precision,
+        weights: &variant.weights,
+        quantization: &variant.quantization,
+        calibration: variant.calibration.as_ref().map(|c| c.dataset.digest.as_str()),
+        port: spec.serving.port,
+        template: &spec.serving.template,
+        variant_template: &variant.template,
+    };
     format!("{SCHEME}:{}", digest(&written))
 }
 
@@ -77,6 +91,8 @@ pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

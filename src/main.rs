@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use guardbit::cli::{Cli, Command, crds, lint, plan, run, simulate};
+use tikv_jemallocator::Jemalloc;
+
+/// Gives memory back to the system when a burst of looks is over.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command {

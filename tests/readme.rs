@@ -1,6 +1,7 @@
 //! README and `config/` agree with the code: every flag, metric, event reason, condition and provenance key is named.
 
 use clap::{CommandFactory, Parser};
+use guardbit::api::Action;
 use guardbit::cli::Cli;
 use guardbit::telemetry::Metrics;
 use serde_json::json;
@@ -56,7 +57,7 @@ fn metrics() {
         "candidate": {"total": 1, "bad": 0}, "baseline": {"total": 1, "bad": 0}, "estimate": "", "message": ""});
     let metrics = Metrics::default();
     metrics.reconciled("ok");
-    metrics.decided("risk", "fraud-scorer", "Promoted", Duration::ZERO);
+    metrics.decided("risk", "fraud-scorer", Action::Promoted, Duration::ZERO);
     metrics.status(
         "risk",
         "fraud-scorer",

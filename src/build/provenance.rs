@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, Variant, visible};
+use crate::api::{Decision, GROUP, QuantizedModelSpec, Variant, visible};
 use crate::identity;
 use crate::rollout::{RouteDecision, WorkloadKey};
 
@@ -31,7 +31,7 @@ pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
     if let Some(quantization) = &variant.quantization {
         out.insert(
             format!("{GROUP}/quant-config-digest"),
-            format!("sha256:{}", identity::digest(&json!(quantization))),
+            format!("sha256:{}", identity::digest(quantization)),
         );
     }
     if let Some(calibration) = &variant.calibration {
@@ -100,6 +100,11 @@ pub fn model_annotations(owner: &Owner) -> Value {
     })
 }
 
+/// Digest of a whole spec, as its objects bear it.
+pub fn spec_digest(spec: &QuantizedModelSpec) -> String {
+    format!("sha256:{}", identity::digest(spec))
+}
+
 fn of_model(owner: &Owner) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(reference) = owner.spec.variants.first() {
@@ -109,11 +114,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
             &reference.weights.digest,
         );
     }
-    put(
-        &mut out,
-        &format!("{GROUP}/spec-digest"),
-        &format!("sha256:{}", identity::digest(&json!(owner.spec))),
-    );
+    put(&mut out, &format!("{GROUP}/spec-digest"), owner.spec_digest);
     if let Some(rollout) = &owner.status.rollout {
         put(
             &mut out,

@@ -15,7 +15,7 @@ use crate::build::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCA
 use crate::identity::Purpose;
 use crate::rollout::{Plan, Template, WorkloadKey};
 
-use super::kept::{KeptDeployment, leaves, leaves_of};
+use super::kept::{KeptDeployment, leaves_of, leaves_of_model};
 use super::leaves::{Leaves, hash};
 use super::stores::http_route;
 use super::{Context, Error, call, call_opt};
@@ -282,7 +282,7 @@ impl Apply<'_> {
             "Deployment" => Some(stores.deployments.get(namespace, name)?.leaves.clone()),
             "Service" => Some(stores.services.get(namespace, name)?.leaves.clone()),
             "HTTPRoute" => Some(stores.routes.get(namespace, name)?.leaves.clone()),
-            _ => Some(leaves(self.model)),
+            _ => Some(leaves_of_model(&self.model.metadata)),
         }
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::api::{Action, QuantizedModel};
+use crate::api::Action;
 use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
 use crate::rollout::{Marks, RouteDecision, WorkloadKey};
 
@@ -114,15 +116,20 @@ pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
 pub(super) fn leaves_of(object: &DynamicObject) -> Leaves {
     match object.types.as_ref().map(|types| types.kind.as_str()) {
         Some("Deployment") => object.clone().try_parse::<Deployment>().map(|d| leaves(&d)),
-        Some("QuantizedModel") => object.clone().try_parse::<QuantizedModel>().map(|m| leaves(&m)),
+        Some("QuantizedModel") => Ok(leaves_of_model(&object.metadata)),
         Some("Service") => object.clone().try_parse::<Service>().map(|s| leaves(&s)),
         _ => Ok(leaves(object)),
     }
     .unwrap_or_default()
 }
 
+/// Of a model only annotations are applied.
+pub(super) fn leaves_of_model(metadata: &ObjectMeta) -> Leaves {
+    leaves(&json!({"metadata": metadata}))
+}
+
 /// Leaves of what a watch gives.
-pub(super) fn leaves(object: &impl Serialize) -> Leaves {
+fn leaves(object: &impl Serialize) -> Leaves {
     Leaves::of(&serde_json::to_value(object).unwrap_or_default())
 }
 

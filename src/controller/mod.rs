@@ -15,6 +15,7 @@ mod leader;
 mod leaves;
 mod models;
 mod observe;
+mod packed;
 pub mod prometheus;
 mod query;
 mod reconcile;

@@ -20,6 +20,7 @@ use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
+use super::models::interval;
 use super::prometheus::{Authorization, Credentials, PrometheusClient, PrometheusError};
 use super::{Settings, call_opt};
 
@@ -68,13 +69,12 @@ impl Asker {
         if queries.is_empty() {
             return BTreeMap::new();
         }
-        let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs());
         let asking = match self.client(model).await {
             Ok((server, client)) => Asking {
                 server,
                 client,
                 batcher: &self.batcher,
-                gather: (interval / 50).min(GATHER),
+                gather: (interval(model) / 50).min(GATHER),
             },
             Err(problem) => {
                 return queries

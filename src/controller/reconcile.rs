@@ -14,7 +14,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::QuantizedModel;
-use crate::build::Owner;
+use crate::build::{self, Owner};
 use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
-const WAITING: u16 = 256;
+const WAITING: u16 = 128;
 
 /// Runs the controller until `stop` says so or the lease is lost.
 pub async fn run(
@@ -231,6 +231,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         name: &name,
         uid: &uid,
         spec: &model.spec,
+        spec_digest: &build::spec_digest(&model.spec),
         status: &plan.status,
     };
     let apply = Apply {
@@ -263,7 +264,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
 }
 
 /// Beats of an interval: looks fall on them, so that models of one interval ask together.
-const BEATS: u32 = 12;
+const BEATS: u32 = 20;
 
 /// Time from `at` (since 1970) to the look an interval later, moved forward to the beat before it.
 fn to_the_beat(at: Duration, interval: Duration) -> Duration {
@@ -305,17 +306,11 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
 
 fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instant) {
     for decision in &plan.decisions {
-        let Some(action) = serde_json::to_value(decision.action)
-            .ok()
-            .and_then(|v| v.as_str().map(str::to_owned))
-        else {
-            continue;
-        };
-        ctx.metrics.decided(namespace, name, &action, begun.elapsed());
+        ctx.metrics.decided(namespace, name, decision.action, begun.elapsed());
         tracing::info!(
             namespace,
             name,
-            action,
+            action = format!("{:?}", decision.action),
             variant = decision.variant,
             revision = decision.revision,
             why = decision.why,

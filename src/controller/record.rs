@@ -11,6 +11,8 @@ use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::rollout::{Plan, Record};
 
 use super::leaves::hash;
+use super::models::interval;
+use super::packed::Packed;
 use super::{Context, Error, call};
 
 /// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has shown.
@@ -25,11 +27,15 @@ pub(super) struct Memory {
 struct Running {
     /// Hash of the evidence that the API server held when this was derived.
     base: u64,
-    evidence: Option<String>,
-    guards: Vec<GuardStatus>,
+    /// Hash of what was gathered since.
+    evidence: u64,
+    gathered: Packed<Gathered>,
     /// When it was written last.
     written: Instant,
 }
+
+/// Evidence, and what the guards say of it.
+type Gathered = (Option<String>, Vec<GuardStatus>);
 
 /// A status as it was written last.
 struct Written {
@@ -92,11 +98,10 @@ impl Memory {
     pub(super) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
         let mut status = model.status.clone().unwrap_or_default();
         let memory = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = model
-            .uid()
-            .and_then(|uid| memory.get(&uid).filter(|r| r.base == hash(&status.evidence)))
-        {
-            (status.evidence, status.guards) = (running.evidence.clone(), running.guards.clone());
+        let running = model.uid().and_then(|uid| memory.get(&uid));
+        let gathered = running.filter(|r| r.base == hash(&status.evidence));
+        if let Some(gathered) = gathered.and_then(|r| r.gathered.read().ok()) {
+            (status.evidence, status.guards) = gathered;
         }
         status
     }
@@ -108,7 +113,7 @@ impl Memory {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running
             .get(uid)
-            .is_some_and(|r| hash(&r.evidence) != r.base && at(r.written) != at(Instant::now()))
+            .is_some_and(|r| r.evidence != r.base && at(r.written) != at(Instant::now()))
     }
 
     fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
@@ -120,8 +125,8 @@ impl Memory {
             .map_or_else(Instant::now, |r| r.written);
         let running = Running {
             base,
-            evidence: status.evidence.clone(),
-            guards: status.guards.clone(),
+            evidence: hash(&status.evidence),
+            gathered: Packed::of(&(&status.evidence, &status.guards)),
             written,
         };
         memory.insert(uid.to_owned(), running);
@@ -137,8 +142,7 @@ impl Memory {
 pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> Result<(), Error> {
     let uid = model.uid().unwrap_or_default();
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
-    let interval = Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or(15_000).unsigned_abs());
-    if plan.record == Record::Later && !ctx.memory.due(&uid, interval) {
+    if plan.record == Record::Later && !ctx.memory.due(&uid, interval(model)) {
         ctx.memory.keep(&uid, &held, &plan.status);
         return Ok(());
     }

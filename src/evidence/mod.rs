@@ -19,8 +19,8 @@ pub use cursor::{Advance, Cursor, HISTORY_MS, Pods};
 pub use labels::Labels;
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{
-    ArmMatcher, Batch, BatchedArm, MatcherOp, PromqlError, Ranged, Selection, arm_query, expression_query, fitting,
-    histogram_query, native_histogram_query, shape,
+    ArmMatcher, Batch, BatchedArm, MatcherOp, POD_OF_DEPLOYMENT, PromqlError, Ranged, Selection, arm_query,
+    expression_query, fitting, histogram_query, native_histogram_query, shape,
 };
 pub use sample::{Matrix, SampleError, Series};
 

@@ -16,7 +16,7 @@ use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSel
 mod batch;
 mod selection;
 
-pub use batch::{Batch, BatchedArm, Ranged, fitting, shape};
+pub use batch::{Batch, BatchedArm, POD_OF_DEPLOYMENT, Ranged, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
 /// Longest expression that is looked at, in bytes: as long as the API allows. Trees are walked and dropped recursively, and a
@@ -188,22 +188,21 @@ pub fn written(expr: &str) -> Result<Vec<Written>, PromqlError> {
 }
 
 fn compile(matchers: &[ArmMatcher]) -> Result<Vec<Matcher>, PromqlError> {
-    matchers
-        .iter()
-        .map(|ArmMatcher { label, op, value }| {
-            let op = match op {
-                MatcherOp::Equal => T_EQL,
-                MatcherOp::NotEqual => T_NEQ,
-                MatcherOp::Regex => T_EQL_REGEX,
-                MatcherOp::NotRegex => T_NEQ_REGEX,
-            };
-            Matcher::new_matcher(op, label.clone(), value.clone()).map_err(|detail| PromqlError::Matcher {
-                label: label.clone(),
-                value: value.clone(),
-                detail,
-            })
-        })
-        .collect()
+    matchers.iter().map(compile_one).collect()
+}
+
+fn compile_one(ArmMatcher { label, op, value }: &ArmMatcher) -> Result<Matcher, PromqlError> {
+    let op = match op {
+        MatcherOp::Equal => T_EQL,
+        MatcherOp::NotEqual => T_NEQ,
+        MatcherOp::Regex => T_EQL_REGEX,
+        MatcherOp::NotRegex => T_NEQ_REGEX,
+    };
+    Matcher::new_matcher(op, label.clone(), value.clone()).map_err(|detail| PromqlError::Matcher {
+        label: label.clone(),
+        value: value.clone(),
+        detail,
+    })
 }
 
 fn parse(expr: &str) -> Result<Expr, PromqlError> {

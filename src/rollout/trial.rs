@@ -11,7 +11,7 @@ use crate::api::{
     ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
 };
 use crate::evidence::presets::guards;
-use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp};
+use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
 use crate::identity::{self, Purpose};
 use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
 
@@ -273,7 +273,7 @@ fn arm_matchers(model: &ModelSeen, guard: &Guard, arm: &RevisionRef, exempt: boo
         ArmMatchers::Pod => vec![ArmMatcher {
             label: "pod".to_owned(),
             op: MatcherOp::Regex,
-            value: format!("{deployment}-[a-z0-9]+-[a-z0-9]{{5}}"),
+            value: format!("{deployment}{POD_OF_DEPLOYMENT}"),
         }],
         ArmMatchers::Revision => vec![equal("guardbit_revision", revision.to_owned())],
         ArmMatchers::Labels => labels

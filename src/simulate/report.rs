@@ -109,7 +109,8 @@ pub fn table(trace: &str, replay: &Replay) -> String {
             "  {name:width$}  harm    {} {} of {}",
             over_time(|g| g.harm_progress),
             guard.evidence,
-            guard.threshold
+            // Of a plain rule it is so many polls of so many.
+            guard.threshold.replace(" of ", " in the last ")
         );
         let _ = writeln!(
             out,

@@ -1,6 +1,6 @@
 //! The metrics. The README lists them.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -10,72 +10,23 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::{QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
+use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus};
+
+use super::models::Models;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Result_ {
     result: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decided {
-    namespace: String,
-    name: String,
-    action: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfGuard {
-    namespace: String,
-    name: String,
-    guard: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfVerdict {
-    namespace: String,
-    name: String,
-    guard: String,
-    verdict: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRole {
-    namespace: String,
-    name: String,
-    role: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCondition {
-    namespace: String,
-    name: String,
-    r#type: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfModel {
-    namespace: String,
-    name: String,
-}
-
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<Result_, Counter>,
-    decisions: Family<Decided, Counter>,
-    /// In the order of [`FIGURES`].
-    figures: [Family<OfGuard, Gauge<f64, std::sync::atomic::AtomicU64>>; 4],
-    verdicts: Family<OfVerdict, Gauge>,
-    weights: Family<OfRole, Gauge>,
-    conditions: Family<OfCondition, Gauge>,
-    calibrations: Family<OfModel, Gauge>,
+    models: Arc<Models>,
     leader: Gauge,
     to_action: Histogram,
     query: Histogram,
-    /// Label sets in use, so that those of a model that is gone can be removed.
-    decided: Mutex<Vec<Decided>>,
-    guards: Mutex<Vec<OfGuard>>,
 }
 
 impl Default for Metrics {
@@ -83,37 +34,8 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("guardbit");
         let reconciles = Family::default();
         registry.register("reconciles", "Looks at models, by result", reconciles.clone());
-        let decisions = Family::default();
-        registry.register("decisions", "Decisions, by action", decisions.clone());
-        let figures = FIGURES.map(|(name, help)| {
-            let figure = Family::default();
-            registry.register(name, help, figure.clone());
-            figure
-        });
-        let verdicts = Family::default();
-        registry.register(
-            "guard_verdict",
-            "1 for the verdict of a guard, 0 for the others",
-            verdicts.clone(),
-        );
-        let weights = Family::default();
-        registry.register(
-            "traffic_weight_percent",
-            "Share of traffic by role, in percent",
-            weights.clone(),
-        );
-        let conditions = Family::default();
-        registry.register(
-            "condition",
-            "Conditions of models: 1 is True, 0 is False, -1 is Unknown",
-            conditions.clone(),
-        );
-        let calibrations = Family::default();
-        registry.register(
-            "calibration_expiry_timestamp_seconds",
-            "When the first calibration up to the target will be older than its maxAge",
-            calibrations.clone(),
-        );
+        let models = Arc::new(Models::default());
+        registry.register_collector(Box::new(Arc::clone(&models)));
         let leader = Gauge::default();
         registry.register("leader", "1 while this instance leads", leader.clone());
         let to_action = Histogram::new(exponential_buckets(0.001, 2.0, 14));
@@ -131,17 +53,10 @@ impl Default for Metrics {
         Self {
             registry,
             reconciles,
-            decisions,
-            figures,
-            verdicts,
-            weights,
-            conditions,
-            calibrations,
+            models,
             leader,
             to_action,
             query,
-            decided: Mutex::default(),
-            guards: Mutex::default(),
         }
     }
 }
@@ -162,18 +77,9 @@ impl Metrics {
     }
 
     /// A decision was carried out, so long after Prometheus was asked.
-    pub fn decided(&self, namespace: &str, name: &str, action: &str, took: Duration) {
-        let labels = Decided {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            action: action.to_owned(),
-        };
-        self.decisions.get_or_create(&labels).inc();
+    pub fn decided(&self, namespace: &str, name: &str, action: Action, took: Duration) {
+        self.models.decided(namespace, name, action);
         self.to_action.observe(took.as_secs_f64());
-        let mut known = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(&labels) {
-            known.push(labels);
-        }
     }
 
     /// This instance leads from now on.
@@ -183,98 +89,17 @@ impl Metrics {
 
     /// What a model's spec says.
     pub fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
-        let labels = of_model(namespace, name);
-        match spec.calibration_expires() {
-            Some(at) => drop(self.calibrations.get_or_create(&labels).set(at.as_second())),
-            None => drop(self.calibrations.remove(&labels)),
-        }
+        self.models.spec(namespace, name, spec);
     }
 
     /// What a model's status says.
     pub fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus) {
-        for role in [Role::Stable, Role::Candidate, Role::Reference] {
-            let weight = status
-                .arms
-                .iter()
-                .filter(|a| a.role == role)
-                .map(|a| i64::from(a.weight))
-                .sum();
-            self.weights.get_or_create(&of_role(namespace, name, role)).set(weight);
-        }
-        for kind in condition::ALL {
-            let labels = of_condition(namespace, name, kind);
-            match status.conditions.iter().find(|c| c.type_ == kind) {
-                Some(condition) => drop(self.conditions.get_or_create(&labels).set(truth(&condition.status))),
-                None => drop(self.conditions.remove(&labels)),
-            }
-        }
-        let mut known = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|g| {
-            let here = g.namespace == namespace && g.name == name;
-            let gone = here && !status.guards.iter().any(|s| s.name == g.guard);
-            if gone {
-                self.remove(g);
-            }
-            !gone
-        });
-        for guard in &status.guards {
-            let labels = OfGuard {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                guard: guard.name.clone(),
-            };
-            let texts = [
-                &guard.evidence,
-                &guard.threshold,
-                &guard.health,
-                &guard.health_threshold,
-            ];
-            for (figure, text) in self.figures.iter().zip(texts) {
-                figure.get_or_create(&labels).set(number(text));
-            }
-            for verdict in VERDICTS {
-                self.verdicts
-                    .get_or_create(&of_verdict(&labels, verdict))
-                    .set(i64::from(guard.verdict == verdict));
-            }
-            if !known.contains(&labels) {
-                known.push(labels);
-            }
-        }
+        self.models.status(namespace, name, status);
     }
 
     /// Forgets a model that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
-        for role in [Role::Stable, Role::Candidate, Role::Reference] {
-            self.weights.remove(&of_role(namespace, name, role));
-        }
-        for kind in condition::ALL {
-            self.conditions.remove(&of_condition(namespace, name, kind));
-        }
-        self.calibrations.remove(&of_model(namespace, name));
-        self.guards.lock().unwrap_or_else(PoisonError::into_inner).retain(|g| {
-            let here = g.namespace == namespace && g.name == name;
-            if here {
-                self.remove(g);
-            }
-            !here
-        });
-        self.decided.lock().unwrap_or_else(PoisonError::into_inner).retain(|d| {
-            let here = d.namespace == namespace && d.name == name;
-            if here {
-                self.decisions.remove(d);
-            }
-            !here
-        });
-    }
-
-    fn remove(&self, guard: &OfGuard) {
-        for figure in &self.figures {
-            figure.remove(guard);
-        }
-        for verdict in VERDICTS {
-            self.verdicts.remove(&of_verdict(guard, verdict));
-        }
+        self.models.forget(namespace, name);
     }
 
     /// All of it, in OpenMetrics text.
@@ -286,77 +111,12 @@ impl Metrics {
     }
 }
 
-/// What is exported of every guard: name and meaning.
-const FIGURES: [(&str, &str); 4] = [
-    (
-        "guard_evidence",
-        "Evidence of harm of a guard; harmful at guardbit_guard_evidence_threshold",
-    ),
-    ("guard_evidence_threshold", "Where evidence of harm is enough"),
-    (
-        "guard_health",
-        "Evidence of health of a guard; healthy at guardbit_guard_health_threshold",
-    ),
-    ("guard_health_threshold", "Where evidence of health is enough"),
-];
-
-/// A figure as the status writes it: a number, or a power of e where it is too large for people.
-fn number(text: &str) -> f64 {
-    match text.strip_prefix("e^") {
-        Some(power) => power.parse::<f64>().map_or(0.0, f64::exp),
-        None => text.parse().unwrap_or(0.0),
-    }
-}
-
-/// A condition's status as a number.
-fn truth(status: &str) -> i64 {
-    match status {
-        "True" => 1,
-        "False" => 0,
-        _ => -1,
-    }
-}
-
-const VERDICTS: [Verdict; 4] = [Verdict::Healthy, Verdict::Harmful, Verdict::Undecided, Verdict::NoData];
-
-fn of_role(namespace: &str, name: &str, role: Role) -> OfRole {
-    OfRole {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        role: format!("{role:?}"),
-    }
-}
-
-fn of_condition(namespace: &str, name: &str, kind: &'static str) -> OfCondition {
-    OfCondition {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        r#type: kind,
-    }
-}
-
-fn of_model(namespace: &str, name: &str) -> OfModel {
-    OfModel {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-fn of_verdict(guard: &OfGuard, verdict: Verdict) -> OfVerdict {
-    let OfGuard { namespace, name, guard } = guard.clone();
-    OfVerdict {
-        namespace,
-        name,
-        guard,
-        verdict: format!("{verdict:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::condition;
 
     fn series(metrics: &Metrics) -> Vec<String> {
         let of_models = |line: &&str| line.contains("namespace=\"risk\"");
@@ -412,7 +172,7 @@ mod tests {
             .collect();
         let status = json!({"guards": [guard], "conditions": conditions});
         metrics.status("risk", "fraud", &serde_json::from_value(status).expect("a status"));
-        metrics.decided("risk", "fraud", "RolledBack", Duration::ZERO);
+        metrics.decided("risk", "fraud", Action::RolledBack, Duration::ZERO);
         assert!(series(&metrics).len() > 15);
         metrics.forget("risk", "fraud");
         assert_eq!(series(&metrics), Vec::<String>::new());

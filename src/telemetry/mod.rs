@@ -3,6 +3,7 @@
 
 mod http;
 mod metrics;
+mod models;
 
 pub use http::{Health, serve};
 pub use metrics::Metrics;

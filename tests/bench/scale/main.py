@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -84,13 +85,15 @@ BY_LOOKS = bool(os.environ.get("BY_LOOKS"))
 def measure(api, guardbit, metrics, seconds):
     """What goes on in so many seconds, per minute."""
     before = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
-    begun = time.time()
-    time.sleep(seconds)
+    begun, rss = time.time(), []
+    while time.time() - begun < seconds:
+        rss.append(guardbit.status("VmRSS"))
+        time.sleep(0.5)
     minutes = (time.time() - begun) / 60
     after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
     cpu, requests, writes, queries, looks = ((b - a) / minutes for a, b in zip(before, after))
     return {
-        "rss_mib": round(guardbit.status("VmRSS"), 1), "anonymous_mib": round(guardbit.status("RssAnon"), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
+        "rss_mib": round(statistics.median(rss), 1), "highest_mib": round(max(rss), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
         "cpu_s_per_min": round(cpu, 2), "requests_per_min": round(requests, 1), "writes_per_min": round(writes, 1),
         "queries_per_min": round(queries, 1), "looks_per_min": round(looks, 1),
     }

@@ -20,15 +20,16 @@ MB = 1 / 1.048576
 # Figures of a run: name, what it is, and goals by number of models: at most that.
 FIGURES = {
     "idle": [
-        ("rss_mib", "RSS, MiB", {1000: 40 * MB, 10000: 150 * MB}),
+        ("rss_mib", "RSS, MiB (median)", {1000: 40 * MB, 10000: 150 * MB}),
         ("cpu_s_per_min", "CPU seconds a minute", {}),
         ("requests_per_min", "API requests a minute", {}),
         ("writes_per_min", "writes a minute", {1000: 0, 10000: 0}),
         ("first_look_s", "from a restart to the first look at all, s", {10000: 10}),
     ],
     "in progress": [
-        ("rss_mib", "RSS, MiB", {1000: 60 * MB}),
-        ("peak_mib", "peak RSS, MiB", {}),
+        ("rss_mib", "RSS, MiB (median)", {1000: 60 * MB}),
+        ("highest_mib", "RSS, MiB (highest while it went on)", {}),
+        ("peak_mib", "RSS, MiB (highest since the start)", {}),
         ("cpu_s_per_min", "CPU seconds a minute", {1000: 1.5}),
         ("requests_per_min", "API requests a minute", {1000: 100}),
         ("writes_per_min", "writes a minute", {}),

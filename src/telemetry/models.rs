@@ -1,0 +1,259 @@
+//! What is told of every model: kept small, for there may be ten thousand, and spelled out only when somebody asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use crate::api::{Action, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
+
+/// Roles whose weights are told.
+const ROLES: [Role; 3] = [Role::Stable, Role::Candidate, Role::Reference];
+
+const VERDICTS: [Verdict; 4] = [Verdict::Healthy, Verdict::Harmful, Verdict::Undecided, Verdict::NoData];
+
+/// What is told of every guard: name and meaning.
+const FIGURES: [(&str, &str); 4] = [
+    (
+        "guard_evidence",
+        "Evidence of harm of a guard; harmful at guardbit_guard_evidence_threshold.",
+    ),
+    ("guard_evidence_threshold", "Where evidence of harm is enough."),
+    (
+        "guard_health",
+        "Evidence of health of a guard; healthy at guardbit_guard_health_threshold.",
+    ),
+    ("guard_health_threshold", "Where evidence of health is enough."),
+];
+
+/// All models, by namespace and name.
+#[derive(Debug, Default)]
+pub(super) struct Models(Mutex<Namespaces>);
+
+type Namespaces = BTreeMap<Box<str>, BTreeMap<Box<str>, Told>>;
+
+/// What is told of one model.
+#[derive(Debug, Default)]
+struct Told {
+    /// In percent, in the order of [`ROLES`]; `None` before the first status.
+    weights: Option<[i64; ROLES.len()]>,
+    /// In the order of [`condition::ALL`].
+    conditions: [Option<i8>; condition::ALL.len()],
+    /// In seconds since 1970.
+    calibration_expires: Option<i64>,
+    guards: Box<[ToldGuard]>,
+    decisions: Vec<(Action, u64)>,
+}
+
+#[derive(Debug)]
+struct ToldGuard {
+    name: Box<str>,
+    /// In the order of [`FIGURES`].
+    figures: [f64; FIGURES.len()],
+    verdict: Verdict,
+}
+
+impl Models {
+    /// A decision was carried out.
+    pub(super) fn decided(&self, namespace: &str, name: &str, action: Action) {
+        self.change(namespace, name, |told| {
+            match told.decisions.iter_mut().find(|(known, _)| *known == action) {
+                Some((_, count)) => *count += 1,
+                None => told.decisions.push((action, 1)),
+            }
+        });
+    }
+
+    /// What a model's spec says.
+    pub(super) fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
+        let expires = spec.calibration_expires().map(|at| at.as_second());
+        self.change(namespace, name, |told| told.calibration_expires = expires);
+    }
+
+    /// What a model's status says.
+    pub(super) fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus) {
+        let weight = |role| {
+            let arms = status.arms.iter().filter(|a| a.role == role);
+            arms.map(|a| i64::from(a.weight)).sum()
+        };
+        let condition = |kind| {
+            let condition = status.conditions.iter().find(|c| c.type_ == kind)?;
+            Some(truth(&condition.status))
+        };
+        self.change(namespace, name, |told| {
+            told.weights = Some(ROLES.map(weight));
+            told.conditions = condition::ALL.map(condition);
+            told.guards = status.guards.iter().map(ToldGuard::of).collect();
+        });
+    }
+
+    /// Forgets a model that is gone.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        let mut namespaces = self.lock();
+        if let Some(models) = namespaces.get_mut(namespace) {
+            models.remove(name);
+            if models.is_empty() {
+                namespaces.remove(namespace);
+            }
+        }
+    }
+
+    fn change(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Told)) {
+        let mut namespaces = self.lock();
+        if let Some(told) = namespaces.get_mut(namespace).and_then(|models| models.get_mut(name)) {
+            return change(told);
+        }
+        let models = namespaces.entry(namespace.into()).or_default();
+        change(models.entry(name.into()).or_default());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Namespaces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ToldGuard {
+    fn of(guard: &GuardStatus) -> Self {
+        let texts = [
+            &guard.evidence,
+            &guard.threshold,
+            &guard.health,
+            &guard.health_threshold,
+        ];
+        Self {
+            name: guard.name.as_str().into(),
+            figures: texts.map(|text| number(text)),
+            verdict: guard.verdict,
+        }
+    }
+}
+
+/// A series of a model: its labels but namespace and name, and its value.
+type Series<V> = (Vec<(&'static str, String)>, V);
+
+/// Writes a family: what `series` tells of every model.
+fn family<V>(
+    mut encoder: MetricEncoder<'_>,
+    namespaces: &Namespaces,
+    series: impl Fn(&Told) -> Vec<Series<V>>,
+    write: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
+) -> fmt::Result {
+    for (namespace, models) in namespaces {
+        for (name, told) in models {
+            for (own, value) in series(told) {
+                let mut labels = vec![("namespace", &**namespace), ("name", &**name)];
+                labels.extend(own.iter().map(|(label, value)| (*label, value.as_str())));
+                write(encoder.encode_family(&labels)?, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Collector for Models {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let models = &*self.lock();
+        let decisions = |told: &Told| {
+            let counts = told.decisions.iter();
+            counts
+                .map(|(action, n)| (vec![("action", format!("{action:?}"))], *n))
+                .collect()
+        };
+        let to = encoder.encode_descriptor("decisions", "Decisions, by action.", None, MetricType::Counter)?;
+        family(to, models, decisions, |mut to, n| {
+            to.encode_counter::<NoLabelSet, _, f64>(&n, None)
+        })?;
+        let mut gauge = |name, help, series: &dyn Fn(&Told) -> Vec<Series<i64>>| {
+            let to = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            family(to, models, series, |mut to, value| to.encode_gauge(&value))
+        };
+        gauge(
+            "guard_verdict",
+            "1 for the verdict of a guard, 0 for the others.",
+            &|told| {
+                let verdicts = told.guards.iter().flat_map(|guard| {
+                    VERDICTS.map(|verdict| {
+                        let labels = vec![("guard", guard.name.to_string()), ("verdict", format!("{verdict:?}"))];
+                        (labels, i64::from(guard.verdict == verdict))
+                    })
+                });
+                verdicts.collect()
+            },
+        )?;
+        gauge(
+            "traffic_weight_percent",
+            "Share of traffic by role, in percent.",
+            &|told| {
+                let weights = ROLES.iter().zip(told.weights.into_iter().flatten());
+                weights
+                    .map(|(role, weight)| (vec![("role", format!("{role:?}"))], weight))
+                    .collect()
+            },
+        )?;
+        gauge(
+            "condition",
+            "Conditions of models: 1 is True, 0 is False, -1 is Unknown.",
+            &|told| {
+                let known = condition::ALL.iter().zip(told.conditions);
+                let known =
+                    known.filter_map(|(kind, truth)| Some((vec![("type", (*kind).to_owned())], i64::from(truth?))));
+                known.collect()
+            },
+        )?;
+        gauge(
+            "calibration_expiry_timestamp_seconds",
+            "When the first calibration up to the target will be older than its maxAge.",
+            &|told| {
+                told.calibration_expires
+                    .map(|at| (Vec::new(), at))
+                    .into_iter()
+                    .collect()
+            },
+        )?;
+        for (at, (name, help)) in FIGURES.into_iter().enumerate() {
+            let figures = |told: &Told| {
+                let guards = told.guards.iter();
+                guards
+                    .map(|g| (vec![("guard", g.name.to_string())], g.figures[at]))
+                    .collect()
+            };
+            let to = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            family(to, models, figures, |mut to, value| to.encode_gauge(&value))?;
+        }
+        Ok(())
+    }
+}
+
+/// A figure as the status writes it: a number, a power of e where it is too large for people, or so many polls of so many.
+fn number(text: &str) -> f64 {
+    let first = text.split(' ').next().unwrap_or_default();
+    match first.strip_prefix("e^") {
+        Some(power) => power.parse::<f64>().map_or(0.0, f64::exp),
+        None => first.parse().unwrap_or(0.0),
+    }
+}
+
+/// A condition's status as a number.
+fn truth(status: &str) -> i8 {
+    match status {
+        "True" => 1,
+        "False" => 0,
+        _ => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_numbers_however_the_status_writes_them() {
+        assert_eq!(number("32.00"), 32.0);
+        assert_eq!(number("e^2"), 2f64.exp());
+        assert_eq!(number("3 of 5"), 3.0);
+        assert_eq!(number(""), 0.0);
+    }
+}
