@@ -250,17 +250,17 @@ impl Apply<'_> {
         let (of, wants) = (hash((&kind, &name, manager)), hash(document.to_string()));
         let live = self.live(&kind, &name);
         let gives = live.as_ref().map(Leaves::digest);
-        let same = live.as_ref().is_some_and(|live| live.hold(&document));
-        match self.ctx.applied.last(self.owner.uid, of) {
-            // What was applied is still there, or the API server wrote it differently and nobody touched it since.
-            Some((last, gave)) if last == wants && (same || Some(gave) == gives) => return Ok(()),
-            None if same => {
-                self.ctx
-                    .applied
-                    .note(self.owner.uid, of, wants, gives.unwrap_or_default());
-                return Ok(());
-            }
-            _ => {}
+        let last = self.ctx.applied.last(self.owner.uid, of);
+        let as_before = last.filter(|(last, _)| *last == wants);
+        // The API server may have written it differently: nobody has touched it since.
+        if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
+            return Ok(());
+        }
+        if (as_before.is_some() || last.is_none()) && live.is_some_and(|live| live.hold(&document)) {
+            self.ctx
+                .applied
+                .note(self.owner.uid, of, wants, gives.unwrap_or_default());
+            return Ok(());
         }
         let resource = resource(&document);
         let api: Api<DynamicObject> = Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &resource);
