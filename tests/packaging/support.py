@@ -1,6 +1,7 @@
 """What the tests of the packaging share: where things are, and how to call the tools that tests/cluster/tools.sh built."""
 import os
 import pathlib
+import re
 import subprocess
 
 import yaml
@@ -36,3 +37,10 @@ def helm_template(*values, release="guardbit", namespace="guardbit-system"):
 
 def of_kind(objects, kind):
     return [o for o in objects if o["kind"] == kind]
+
+
+def metrics():
+    """Names of all metrics that guardbit exports, without prefix and without what OpenMetrics adds to counters."""
+    read = lambda name: (ROOT / "src/telemetry" / name).read_text().split("#[cfg(test)]")[0]
+    text = read("metrics.rs") + read("models.rs")
+    return re.findall(r'\b(?:register|encode_descriptor|gauge)\(\s*"(\w+)"', text) + re.findall(r'^ {4}\(\s*"(\w+)"', text, re.M)

@@ -5,7 +5,7 @@ import unittest
 import yaml
 
 from generate import generated
-from support import ROOT, tool
+from support import ROOT, metrics, tool
 
 ALERTS = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
@@ -32,8 +32,7 @@ class Alerts(unittest.TestCase):
             self.assertIn(rule["alert"], headings)
 
     def test_they_ask_for_metrics_that_there_are(self):
-        source = (ROOT / "src/telemetry/metrics.rs").read_text()
-        known = set(re.findall(r'^\s*\(?"([a-z_]+)",?', source, re.M)) | set(re.findall(r'register\("([a-z_]+)"', source))
+        known = metrics()
         for rule in RULES:
             for name in re.findall(r"guardbit_([a-z_]+)", rule["expr"]):
                 self.assertIn(re.sub("_(total|bucket)$", "", name), known, rule["alert"])
