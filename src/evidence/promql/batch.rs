@@ -195,27 +195,22 @@ fn is_plain(c: char) -> bool {
 impl Starts {
     /// By the label that tells the most of them apart.
     fn of(arms: &[(Vec<Test>, BatchedArm)]) -> Self {
-        let shape = arms.first().map_or(&[][..], |(_, arm)| &arm.matchers);
-        let by_label = (0..shape.len()).map(|index| {
-            let mut starts: BTreeMap<usize, HashMap<String, Vec<usize>>> = BTreeMap::new();
-            for (place, (tests, _)) in arms.iter().enumerate() {
-                let start = tests.get(index).map_or("", Test::start);
-                let of_length = starts.entry(start.len()).or_default();
-                of_length.entry(start.to_owned()).or_default().push(place);
-            }
-            (index, starts)
-        });
-        let most = by_label.max_by_key(|(_, starts)| starts.values().map(HashMap::len).sum::<usize>());
-        most.map_or_else(
-            || Self {
-                label: String::new(),
-                arms: BTreeMap::from([(0, HashMap::from([(String::new(), (0..arms.len()).collect())]))]),
-            },
-            |(index, starts)| Self {
-                label: shape[index].label.clone(),
-                arms: starts,
-            },
-        )
+        let labels = arms.first().map_or(&[][..], |(_, arm)| &arm.matchers);
+        fn start((tests, _): &(Vec<Test>, BatchedArm), index: usize) -> &str {
+            tests.get(index).map_or("", Test::start)
+        }
+        let apart = |index: usize| arms.iter().map(|arm| start(arm, index)).collect::<BTreeSet<_>>().len();
+        let index = (0..labels.len()).max_by_key(|index| apart(*index)).unwrap_or_default();
+        let mut starts: BTreeMap<usize, HashMap<String, Vec<usize>>> = BTreeMap::new();
+        for (place, arm) in arms.iter().enumerate() {
+            let start = start(arm, index);
+            let of_length = starts.entry(start.len()).or_default();
+            of_length.entry(start.to_owned()).or_default().push(place);
+        }
+        Self {
+            label: labels.get(index).map(|m| m.label.clone()).unwrap_or_default(),
+            arms: starts,
+        }
     }
 
     /// The arms that a series with this value may be of.
@@ -246,15 +241,20 @@ fn united(arms: &[(Vec<Test>, BatchedArm)]) -> Vec<ArmMatcher> {
         return Vec::new();
     };
     let column = |index: usize, label: &String| {
-        let values: BTreeSet<String> = arms
-            .iter()
-            .filter_map(|(_, arm)| arm.matchers.get(index))
-            .map(|m| match m.op {
-                MatcherOp::Equal | MatcherOp::NotEqual => escaped(&m.value),
+        let (mut values, mut pods_of) = (BTreeSet::new(), BTreeSet::new());
+        for test in arms.iter().filter_map(|(tests, _)| tests.get(index)) {
+            match test {
+                Test::Is(value) => drop(values.insert(escaped(value))),
+                Test::PodOf(name) => drop(pods_of.insert(name.as_str())),
                 // Flags inside stay inside.
-                MatcherOp::Regex | MatcherOp::NotRegex => format!("(?:{})", m.value),
-            })
-            .collect();
+                Test::Matches(matcher) => drop(values.insert(format!("(?:{})", matcher.value))),
+            }
+        }
+        // The end that they have in common is written, and compiled, once.
+        if !pods_of.is_empty() {
+            let names = pods_of.into_iter().collect::<Vec<_>>().join("|");
+            values.insert(format!("(?:{names}){POD_OF_DEPLOYMENT}"));
+        }
         ArmMatcher {
             label: label.clone(),
             op: MatcherOp::Regex,
@@ -470,6 +470,11 @@ mod tests {
         insta::assert_snapshot!(
             query(vec![one, two]),
             @r#"seconds_bucket{namespace=~"ri\\.k|risk",pod=~"(?:a-[a-z0-9]+)|(?:b-[a-z0-9]+)"}[1m]"#
+        );
+        let pods = ["a", "b-c", "(?i)d"].map(|name| format!("{name}{POD_OF_DEPLOYMENT}"));
+        insta::assert_snapshot!(
+            query(pods.iter().map(|pods| arm("risk", pods)).collect()),
+            @r#"seconds_bucket{namespace="risk",pod=~"(?:(?i)d-[a-z0-9]+-[a-z0-9]{5})|(?:a|b-c)-[a-z0-9]+-[a-z0-9]{5}"}[1m]"#
         );
     }
 
