@@ -50,7 +50,7 @@ fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        spec_digest: &build::spec_digest(&model.spec),
+        digests: &build::Digests::of(&model.spec),
         status: &status,
     })
 }
@@ -159,7 +159,7 @@ fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        spec_digest: &build::spec_digest(&model.spec),
+        digests: &build::Digests::of(&model.spec),
         status: &nothing,
     };
     assert_eq!(now, build::deployment(&owner, &int8).expect("a Deployment"));
@@ -186,7 +186,7 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
             name: "fraud-scorer",
             uid: "8d5c1f0e-0000-4000-8000-000000000000",
             spec: &model.spec,
-            spec_digest: &build::spec_digest(&model.spec),
+            digests: &build::Digests::of(&model.spec),
             status,
         };
         build::model_annotations(&owner)["metadata"]["annotations"].clone()

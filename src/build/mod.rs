@@ -17,7 +17,7 @@ use crate::identity::{self, Purpose};
 use crate::rollout::{Marks, WorkloadKey};
 
 pub use deployment::{deployment, facts, scale};
-pub use provenance::{decision, model_annotations, spec_digest};
+pub use provenance::{Digests, decision, model_annotations};
 pub use route::route;
 pub use service::{joined_pods_selector, service, shared_service};
 
@@ -63,8 +63,8 @@ pub struct Owner<'a> {
     pub uid: &'a str,
     /// What is wanted.
     pub spec: &'a QuantizedModelSpec,
-    /// Digest of it, by [`spec_digest`]: every object bears it.
-    pub spec_digest: &'a str,
+    /// Digests of it, which every object bears.
+    pub digests: &'a Digests,
     /// The next status.
     pub status: &'a QuantizedModelStatus,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, QuantizedModelSpec, Variant, visible};
+use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
 use crate::identity;
 use crate::rollout::{RouteDecision, WorkloadKey};
 
@@ -47,12 +47,7 @@ pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
 pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value> {
     let mut out = of_model(owner);
     put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
-    // A revision that the spec no longer describes keeps what was written when it did.
-    let described =
-        variant(owner, &key.revision.variant).filter(|v| identity::revision(owner.spec, v) == key.revision.revision);
-    if let Some(variant) = described {
-        lineage(&mut out, variant);
-    }
+    lineage(&mut out, owner, &key.revision);
     if let Some(decision) = owner
         .status
         .decisions
@@ -71,11 +66,7 @@ pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
     let mut out = of_model(owner);
     if let Some(stable) = &owner.status.stable {
         put(&mut out, REVISION_ANNOTATION, &stable.revision);
-        let described =
-            variant(owner, &stable.variant).filter(|v| identity::revision(owner.spec, v) == stable.revision);
-        if let Some(variant) = described {
-            lineage(&mut out, variant);
-        }
+        lineage(&mut out, owner, stable);
     }
     if let Some(rollout) = &owner.status.rollout {
         put(
@@ -100,9 +91,27 @@ pub fn model_annotations(owner: &Owner) -> Value {
     })
 }
 
-/// Digest of a whole spec, as its objects bear it.
-pub fn spec_digest(spec: &QuantizedModelSpec) -> String {
-    format!("sha256:{}", identity::digest(spec))
+/// Digests of a spec: taken once, for every object bears some of them.
+#[derive(Clone, Debug)]
+pub struct Digests {
+    /// Of the whole spec.
+    spec: String,
+    /// The variants with their identities.
+    revisions: Vec<RevisionRef>,
+}
+
+impl Digests {
+    /// Takes them.
+    pub fn of(spec: &QuantizedModelSpec) -> Self {
+        let revision = |v: &Variant| RevisionRef {
+            variant: v.name.clone(),
+            revision: identity::revision(spec, v),
+        };
+        Self {
+            spec: format!("sha256:{}", identity::digest(spec)),
+            revisions: spec.variants.iter().map(revision).collect(),
+        }
+    }
 }
 
 fn of_model(owner: &Owner) -> Map<String, Value> {
@@ -114,7 +123,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
             &reference.weights.digest,
         );
     }
-    put(&mut out, &format!("{GROUP}/spec-digest"), owner.spec_digest);
+    put(&mut out, &format!("{GROUP}/spec-digest"), &owner.digests.spec);
     if let Some(rollout) = &owner.status.rollout {
         put(
             &mut out,
@@ -129,7 +138,12 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
     out
 }
 
-fn lineage(out: &mut Map<String, Value>, variant: &Variant) {
+/// A revision that the spec no longer describes keeps what was written when it did.
+fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) {
+    let described = owner.digests.revisions.contains(revision);
+    let Some(variant) = variant(owner, &revision.variant).filter(|_| described) else {
+        return;
+    };
     for (key, value) in of_identity(variant) {
         put(out, &key, &value);
     }

@@ -21,8 +21,8 @@ const TIME: Duration = Duration::from_millis(200);
 /// Runs of a scene at the most.
 const RUNS: u64 = 60;
 
-/// Rest after a forecast, as a multiple of what it took: 1/400 of one processor is the most that all forecasts take.
-const REST: u32 = 399;
+/// Rest after a forecast, as a multiple of what it took: 1/1000 of one processor is the most that all forecasts take.
+const REST: u32 = 999;
 
 /// Rollouts that may wait for their turn at once. Those beyond ask again at a later look, which sees less of the past.
 const PLACES: usize = 16;

@@ -231,7 +231,7 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         name: &name,
         uid: &uid,
         spec: &model.spec,
-        spec_digest: &build::spec_digest(&model.spec),
+        digests: &build::Digests::of(&model.spec),
         status: &plan.status,
     };
     let apply = Apply {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::BucketForm;
 
-use promql_parser::label::{Matcher, Matchers};
+use promql_parser::label::{MatchOp, Matcher, Matchers};
 use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
@@ -177,7 +177,7 @@ pub fn written(expr: &str) -> Result<Vec<Written>, PromqlError> {
             for matcher in alternative.iter() {
                 if matcher.name != "__name__" {
                     written.labels.push(matcher.name.clone());
-                } else if matcher.op == promql_parser::label::MatchOp::Equal {
+                } else if matcher.op == MatchOp::Equal {
                     written.metric.get_or_insert_with(|| matcher.value.clone());
                 }
             }
@@ -202,6 +202,18 @@ fn compile_one(ArmMatcher { label, op, value }: &ArmMatcher) -> Result<Matcher, 
         label: label.clone(),
         value: value.clone(),
         detail,
+    })
+}
+
+/// A matcher by an expression, which is compiled only when the query is read again, to be proven.
+fn unread(matcher: &ArmMatcher) -> Result<Matcher, PromqlError> {
+    let nothing = compile_one(&ArmMatcher {
+        value: String::new(),
+        ..matcher.clone()
+    })?;
+    Ok(Matcher {
+        value: matcher.value.clone(),
+        ..nothing
     })
 }
 
@@ -315,7 +327,7 @@ fn name_histogram(selector: &mut VectorSelector, form: BucketForm) -> Option<()>
     each_alternative(&mut selector.matchers, |alternative| {
         let name = alternative
             .iter_mut()
-            .find(|m| m.name == "__name__" && m.op == promql_parser::label::MatchOp::Equal);
+            .find(|m| m.name == "__name__" && m.op == MatchOp::Equal);
         match name {
             Some(matcher) => bucket(&mut matcher.value),
             None => named = false,
@@ -338,10 +350,21 @@ fn print(expr: &str, tree: &Expr) -> Result<String, PromqlError> {
     }
 }
 
-/// The same expression with the matchers of each selector in the order of their text: printing sorts them.
+/// The same expression with the matchers of each selector in the order of their text, for printing sorts them; and those by
+/// an expression as they are written, for an expression is what its text says.
 fn ordered(mut tree: Expr) -> Expr {
+    let written = |m: &Matcher| {
+        let (op, how) = match m.op {
+            MatchOp::Equal => (MatchOp::Equal, '='),
+            MatchOp::NotEqual => (MatchOp::NotEqual, '='),
+            MatchOp::Re(_) => (MatchOp::Equal, '~'),
+            MatchOp::NotRe(_) => (MatchOp::NotEqual, '~'),
+        };
+        Matcher::new(op, &m.name, &format!("{how}{}", m.value))
+    };
     for_each_selector(&mut tree, &mut |selector| {
         each_alternative(&mut selector.matchers, |alternative| {
+            alternative.iter_mut().for_each(|m| *m = written(m));
             alternative.sort_by_cached_key(ToString::to_string)
         });
     });

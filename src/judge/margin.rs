@@ -55,9 +55,14 @@ pub fn ln_e(candidate: Counts, baseline: Counts, tolerance: Tolerance, q_c: f64,
 /// `n_c·r·(q_c − c)/(c(1−c)) + n_b·(q_b − p)/(p(1−p))` with `c = r·p + d`.
 fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<f64> {
     let Tolerance { ratio: r, absolute: d } = tolerance;
+    // d/dx of (q − x)/(x(1−x)) is −((x − q)² + q(1−q))/(x(1−x))²: never above 0.
     let slope = |p: f64| {
         let c = tolerance.edge(p);
         n_c * r * (q_c - c) / (c * (1.0 - c)) + n_b * (q_b - p) / (p * (1.0 - p))
+    };
+    let bend = |p: f64| {
+        let of = |x: f64, q: f64| -((x - q).powi(2) + q * (1.0 - q)) / (x * (1.0 - x)).powi(2);
+        n_c * r * r * of(tolerance.edge(p), q_c) + n_b * of(p, q_b)
     };
     let other = (q_c - d) / r;
     let least = f64::MIN_POSITIVE.sqrt();
@@ -70,22 +75,40 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
     if low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
         return None;
     }
+    // Newton's steps; the bracket is halved instead where one leads out of it, or is not half as long as the one before.
+    let (mut p, mut last) = (halfway(low, high), high - low);
     for _ in 0..200 {
-        let middle = if high > 4.0 * low {
-            (low * high).sqrt()
+        let at = slope(p);
+        if at > 0.0 {
+            low = p
         } else {
-            0.5 * (low + high)
+            high = p
+        }
+        let steepness = bend(p);
+        let newton = p - at / steepness;
+        let inside = steepness.is_finite() && newton >= low && newton <= high;
+        let next = if inside && 2.0 * (newton - p).abs() <= last {
+            newton
+        } else {
+            halfway(low, high)
         };
-        if middle <= low || middle >= high {
+        last = (next - p).abs();
+        p = next;
+        // The e-value is flat at its root: what is left of an error counts squared.
+        if last <= 1e-12 * p {
             break;
         }
-        if slope(middle) > 0.0 {
-            low = middle
-        } else {
-            high = middle
-        }
     }
-    Some(0.5 * (low + high))
+    Some(p)
+}
+
+/// The middle of a bracket; of a wide one that by ratio.
+fn halfway(low: f64, high: f64) -> f64 {
+    if high > 4.0 * low {
+        (low * high).sqrt()
+    } else {
+        0.5 * (low + high)
+    }
 }
 
 /// Alternatives of a test of harm: factors on the odds of the edge, with weights that sum to 1, and the weight of a
@@ -312,7 +335,28 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn at_the_root_the_edge_explains_the_guess_best(
+            n_c in 1u32..1_000_000, n_b in 1u32..1_000_000, ratio in 0.01f64..10.0, absolute in 0.0f64..0.5,
+            (q_c, q_b) in (-14.0f64..-0.001, -14.0f64..-0.001).prop_map(|(c, b)| (c.exp(), b.exp())),
+        ) {
+            let (n_c, n_b, tolerance) = (f64::from(n_c), f64::from(n_b), Tolerance { ratio, absolute });
+            let half = |n: f64, q: f64, p: f64| n * (q * p.ln() + (1.0 - q) * (-p).ln_1p());
+            let explains = |p: f64| half(n_c, q_c, tolerance.edge(p)) + half(n_b, q_b, p);
+            if let Some(p) = root(n_c, n_b, tolerance, q_c, q_b) {
+                let end = ((1.0 - absolute) / ratio).min(1.0);
+                for i in 1..1000 {
+                    let other = end * (-14.0 * f64::from(i) / 1000.0).exp();
+                    prop_assert!(explains(other) <= explains(p) + 1e-9 * (n_c + n_b), "{other} before {p}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_tolerates_everything_never_shows_harm() {

@@ -8,8 +8,8 @@ use promql_parser::label::{MatchOp, Matcher};
 use super::super::BucketForm;
 use super::super::sample::{Matrix, Series};
 use super::{
-    ArmMatcher, MatcherOp, PromqlError, add_matchers, arm_query, compile, compile_one, histogram_query, name_histogram,
-    plain_selector, ranged,
+    ArmMatcher, MatcherOp, PromqlError, add_matchers, arm_query, compile_one, histogram_query, name_histogram,
+    plain_selector, ranged, unread,
 };
 
 /// Most bytes of matchers in one query: it must stay below what is looked at of an expression.
@@ -118,7 +118,8 @@ impl Batch {
             .into_iter()
             .map(|arm| Ok((arm.matchers.iter().map(Test::of).collect::<Result<_, _>>()?, arm)))
             .collect::<Result<_, PromqlError>>()?;
-        add_matchers(&mut plain, &compile(&united(&arms))?);
+        let united: Vec<_> = united(&arms).iter().map(unread).collect::<Result<_, _>>()?;
+        add_matchers(&mut plain, &united);
         let query = ranged(selector, plain, at.saturating_sub(first).max(1).unsigned_abs())?;
         let starts = Starts::of(&arms);
         Ok(Self { query, arms, starts })
