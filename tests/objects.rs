@@ -51,7 +51,7 @@ fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
         digests: &build::Digests::of(&model.spec),
-        status: &status,
+        record: (&status).into(),
     })
 }
 
@@ -160,7 +160,7 @@ fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
         digests: &build::Digests::of(&model.spec),
-        status: &nothing,
+        record: (&nothing).into(),
     };
     assert_eq!(now, build::deployment(&owner, &int8).expect("a Deployment"));
     // Nor what the spec may change without another identity.

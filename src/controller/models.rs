@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus};
+use crate::build::Digests;
 
 use super::index::ModelName;
 use super::leaves::hash;
@@ -26,6 +27,9 @@ pub(super) struct KeptModel {
     /// Hashes of everything but status and version, and of the status.
     hashes: (u64, u64),
     packed: Packed<(QuantizedModel, Option<QuantizedModelStatus>)>,
+    /// Taken once a version, for every look needs them.
+    #[serde(skip)]
+    digests: Arc<Digests>,
 }
 
 /// What the last look at a model has seen, or written: an event that says the same is no news. Clones share it.
@@ -50,6 +54,7 @@ impl KeptModel {
             metadata,
             hashes: (hash(&rest), hash(&status)),
             packed: Packed::json(&[b"[", &*rest, b",", &*status, b"]"].concat()),
+            digests: Arc::new(Digests::of(&model.spec)),
         }
     }
 
@@ -59,6 +64,11 @@ impl KeptModel {
         model.status = status;
         model.metadata.resource_version = self.metadata.resource_version.clone();
         Ok(model)
+    }
+
+    /// Digests of its spec.
+    pub(super) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Its namespace and name.

@@ -14,7 +14,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::QuantizedModel;
-use crate::build::{self, Owner};
+use crate::build::{Digests, Owner};
 use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
 
@@ -171,7 +171,7 @@ impl FirstLooks {
 async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
     ctx.looked.begin(kept);
     let result = match kept.read() {
-        Ok(model) => reconcile(&ctx.memory.latest(model), ctx).await,
+        Ok(model) => reconcile(&ctx.memory.latest(model), kept.digests(), ctx).await,
         Err(error) => Err(error.into()),
     };
     if result.is_err() {
@@ -195,7 +195,7 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
     result
 }
 
-async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Error> {
+async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> Result<Action, Error> {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
@@ -231,8 +231,8 @@ async fn reconcile(model: &QuantizedModel, ctx: &Context) -> Result<Action, Erro
         name: &name,
         uid: &uid,
         spec: &model.spec,
-        digests: &build::Digests::of(&model.spec),
-        status: &plan.status,
+        digests,
+        record: (&plan.status).into(),
     };
     let apply = Apply {
         ctx,
