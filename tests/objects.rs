@@ -187,7 +187,7 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
             uid: "8d5c1f0e-0000-4000-8000-000000000000",
             spec: &model.spec,
             digests: &build::Digests::of(&model.spec),
-            status,
+            record: status.into(),
         };
         build::model_annotations(&owner)["metadata"]["annotations"].clone()
     };
