@@ -75,7 +75,7 @@ impl Metrics {
         };
         let (query, time) = (field("query").expect("a query"), field("time").expect("a time"));
         let at = (time.parse::<f64>().expect("seconds") * 1000.0) as i64;
-        // http_requests_total{code=~"5..",namespace="…",pod=~"(?:<deployment>-[a-z0-9]+-[a-z0-9]{5})|(?:…)"}[5s]
+        // http_requests_total{code=~"5..",namespace="…",pod=~"(?:<deployment>|<deployment>)-[a-z0-9]+-[a-z0-9]{5}"}[5s]
         let namespace = between(&query, "namespace=\"", "\"").expect("a namespace");
         let window = milliseconds(between(&query, "}[", "]").expect("a range"));
         let bad = query.contains("code=~");
@@ -112,9 +112,11 @@ pub fn served(weights: &[(i64, i64)], at: i64, share: impl Fn(i64) -> f64) -> u6
 
 /// The Deployments whose pods a query asks for.
 fn deployments(query: &str) -> impl Iterator<Item = &str> {
-    let parts = query.split("-[a-z0-9]+-[a-z0-9]{5}");
-    let count = parts.clone().count();
-    parts.take(count - 1).filter_map(|part| part.rsplit(['"', ':']).next())
+    let names = query
+        .split_once("-[a-z0-9]+-[a-z0-9]{5}")
+        .map(|(before, _)| before.trim_end_matches(')'));
+    let names = names.and_then(|names| names.rsplit(['"', ':']).next());
+    names.into_iter().flat_map(|names| names.split('|'))
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
