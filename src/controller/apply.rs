@@ -34,9 +34,6 @@ struct Document {
     gave: u64,
 }
 
-/// Stands for all documents of a model together.
-const EVERYTHING: u64 = 0;
-
 /// Finalizer of a model.
 pub(super) const FINALIZER: &str = "guardbit.dev/route";
 
@@ -51,89 +48,47 @@ pub(super) struct Apply<'a> {
 impl Apply<'_> {
     /// Lowers the candidate: the route alone, or its pods out of the Service. Waits for nothing else.
     pub(super) async fn lower(&self) -> Result<(), Error> {
-        self.ctx.applied.unsettle(self.owner.uid);
         match self.owner.spec.traffic.service {
             Some(_) => self.join().await,
-            None => self.route().await.map(|_| ()),
+            None => self.route().await,
         }
     }
 
-    /// Everything: capacity first, then the route, then what is no longer needed. Nothing is gone through again as long as
-    /// nothing else is wanted and nobody has touched what is there.
+    /// Everything: capacity first, then the route, then what is no longer needed.
     pub(super) async fn all(&self) -> Result<(), Error> {
-        // Pods are nobody's document, and what is to go is looked for until it is gone.
-        let only_documents = self.owner.spec.traffic.service.is_none() && self.plan.delete.is_empty();
-        let (wants, gives) = (self.wants(), self.gives());
-        if only_documents && self.ctx.applied.last(self.owner.uid, EVERYTHING) == Some((wants, gives)) {
-            return Ok(());
-        }
-        self.ctx.applied.unsettle(self.owner.uid);
-        let mut wrote = false;
         for (key, workload) in &self.plan.workloads {
             if workload.template == Template::InSpec {
-                wrote |= self.put(MANAGER_WORKLOAD, build::deployment(&self.owner, key)?).await?;
+                self.put(MANAGER_WORKLOAD, build::deployment(&self.owner, key)?).await?;
             }
             if self.owner.spec.traffic.gateway.is_some() {
-                wrote |= self.put(MANAGER_WORKLOAD, build::service(&self.owner, key)).await?;
+                self.put(MANAGER_WORKLOAD, build::service(&self.owner, key)).await?;
             }
         }
-        wrote |= self.scale(|wanted, now| wanted > now).await?;
+        self.scale(|wanted, now| wanted > now).await?;
         self.join().await?;
-        wrote |= self.route().await?;
-        wrote |= self.scale(|wanted, now| wanted < now).await?;
+        self.route().await?;
+        self.scale(|wanted, now| wanted < now).await?;
         for (key, workload) in &self.plan.workloads {
-            wrote |= self
-                .put(MANAGER_FACTS, build::facts(&self.owner, key, workload))
+            self.put(MANAGER_FACTS, build::facts(&self.owner, key, workload))
                 .await?;
         }
         for key in &self.plan.delete {
             self.delete(key).await?;
         }
-        wrote |= self.put(MANAGER_FACTS, build::model_annotations(&self.owner)).await?;
-        // What was gone through is what was there all the while.
-        if only_documents && !wrote && self.gives() == gives {
-            self.ctx.applied.note(self.owner.uid, EVERYTHING, wants, gives);
-        }
-        Ok(())
+        self.put(MANAGER_FACTS, build::model_annotations(&self.owner)).await
     }
 
-    /// Hash of all that the documents are made of.
-    fn wants(&self) -> u64 {
-        let (owner, plan) = (&self.owner, self.plan);
-        hash(format!(
-            "{:?}{:?}{:?}{:?}",
-            owner.digests, owner.record, plan.workloads, plan.route
-        ))
-    }
-
-    /// Hash of what the objects say that documents are applied to.
-    fn gives(&self) -> u64 {
-        let (stores, namespace, name) = (&self.ctx.stores, self.owner.namespace, self.owner.name);
-        let label = build::model_label(name);
-        let deployments = stores.deployments.of_model(namespace, &label);
-        let services = stores.services.of_model(namespace, &label);
-        let leaves = [leaves_of_model(&self.model.metadata)];
-        let route = stores.routes.get(namespace, name);
-        let all = leaves.iter().chain(route.iter().map(|route| &route.leaves));
-        let all = all.chain(services.iter().map(|(_, service)| &service.leaves));
-        let all = all.chain(deployments.iter().map(|(_, deployment)| &deployment.leaves));
-        hash(all.map(Leaves::digest).collect::<Vec<_>>())
-    }
-
-    /// Whether anything was written.
-    async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<bool, Error> {
-        let mut wrote = false;
+    async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             let Some(replicas) = workload.replicas else { continue };
             let now = self.live_deployment(key).and_then(|d| d.replicas);
             // A Deployment that the watch has not seen yet runs the one pod that the API server fills in.
             if which(replicas, now.unwrap_or(-1)) {
-                wrote |= self
-                    .put(MANAGER_SCALE, build::scale(&self.owner, key, replicas))
+                self.put(MANAGER_SCALE, build::scale(&self.owner, key, replicas))
                     .await?;
             }
         }
-        Ok(wrote)
+        Ok(())
     }
 
     fn live_deployment(&self, key: &WorkloadKey) -> Option<Arc<KeptDeployment>> {
@@ -141,14 +96,13 @@ impl Apply<'_> {
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
-    /// Whether anything was written.
-    async fn route(&self) -> Result<bool, Error> {
+    async fn route(&self) -> Result<(), Error> {
         if self.owner.spec.traffic.service.is_some() {
             return self.put(MANAGER_WORKLOAD, build::shared_service(&self.owner)).await;
         }
         match (&self.plan.route, &self.owner.spec.traffic.gateway) {
             (Some(route), Some(gateway)) => self.put(MANAGER_ROUTE, build::route(&self.owner, gateway, route)).await,
-            _ => Ok(false),
+            _ => Ok(()),
         }
     }
 
@@ -287,8 +241,8 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Applies one document, unless the live object already is what it says. Whether anything was written.
-    async fn put(&self, manager: &'static str, document: Value) -> Result<bool, Error> {
+    /// Applies one document, unless the live object already is what it says.
+    async fn put(&self, manager: &'static str, document: Value) -> Result<(), Error> {
         let (kind, name) = (
             document["kind"].as_str().unwrap_or_default().to_owned(),
             document["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
@@ -300,13 +254,13 @@ impl Apply<'_> {
         let as_before = last.filter(|(last, _)| *last == wants);
         // The API server may have written it differently: nobody has touched it since.
         if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
-            return Ok(false);
+            return Ok(());
         }
         if (as_before.is_some() || last.is_none()) && live.is_some_and(|live| live.hold(&document)) {
             self.ctx
                 .applied
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());
-            return Ok(false);
+            return Ok(());
         }
         let resource = resource(&document);
         let api: Api<DynamicObject> = Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &resource);
@@ -319,7 +273,7 @@ impl Apply<'_> {
         self.ctx
             .applied
             .note(self.owner.uid, of, wants, leaves_of(&applied).digest());
-        Ok(true)
+        Ok(())
     }
 
     fn live(&self, kind: &str, name: &str) -> Option<Leaves> {
@@ -346,14 +300,6 @@ impl Applied {
         let documents = applied.entry(hash(uid)).or_default();
         documents.retain(|document| document.of != of);
         documents.push(Document { of, wants, gave });
-    }
-
-    /// Something may be written of a model: all of it together has to be gone through again.
-    fn unsettle(&self, uid: &str) {
-        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(documents) = applied.get_mut(&hash(uid)) {
-            documents.retain(|document| document.of != EVERYTHING);
-        }
     }
 
     /// Forgets a model that is gone.
