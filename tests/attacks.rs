@@ -411,7 +411,7 @@ fn provenance_shows_no_character_that_is_obeyed() {
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
         digests: &build::Digests::of(&model.spec),
-        record: (&status).into(),
+        status: &status,
     };
     let document = build::model_annotations(&owner);
     let annotations = document

@@ -51,7 +51,7 @@ fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
         digests: &build::Digests::of(&model.spec),
-        record: (&status).into(),
+        status: &status,
     })
 }
 
@@ -160,7 +160,7 @@ fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
         digests: &build::Digests::of(&model.spec),
-        record: (&nothing).into(),
+        status: &nothing,
     };
     assert_eq!(now, build::deployment(&owner, &int8).expect("a Deployment"));
     // Nor what the spec may change without another identity.
@@ -187,7 +187,7 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
             uid: "8d5c1f0e-0000-4000-8000-000000000000",
             spec: &model.spec,
             digests: &build::Digests::of(&model.spec),
-            record: status.into(),
+            status,
         };
         build::model_annotations(&owner)["metadata"]["annotations"].clone()
     };

@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{GROUP, QuantizedModelSpec, Variant};
+use crate::api::{GROUP, QuantizedModelSpec, QuantizedModelStatus, Variant};
 use crate::identity::{self, Purpose};
 use crate::rollout::{Marks, WorkloadKey};
 
 pub use deployment::{deployment, facts, scale};
-pub use provenance::{Digests, Recorded, decision, model_annotations};
+pub use provenance::{Digests, decision, model_annotations};
 pub use route::route;
 pub use service::{joined_pods_selector, service, shared_service};
 
@@ -65,8 +65,8 @@ pub struct Owner<'a> {
     pub spec: &'a QuantizedModelSpec,
     /// Digests of it, which every object bears.
     pub digests: &'a Digests,
-    /// What the next status says.
-    pub record: Recorded<'a>,
+    /// The next status.
+    pub status: &'a QuantizedModelStatus,
 }
 
 /// Why an object cannot be built.

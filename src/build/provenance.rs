@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Variant, visible};
+use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
 use crate::identity;
 use crate::rollout::{RouteDecision, WorkloadKey};
 
@@ -48,7 +48,7 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
     let mut out = of_model(owner);
     put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
     lineage(&mut out, owner, &key.revision);
-    let mut decisions = owner.record.decisions.iter().rev();
+    let mut decisions = owner.status.decisions.iter().rev();
     if let Some(decision) = decisions.find(|d| d.variant == key.revision.variant && d.revision == key.revision.revision)
     {
         put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
@@ -60,14 +60,18 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
 /// What is known of the route, and of the shared Service: stable's lineage and the last decision.
 pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
     let mut out = of_model(owner);
-    if let Some(stable) = owner.record.stable {
+    if let Some(stable) = &owner.status.stable {
         put(&mut out, REVISION_ANNOTATION, &stable.revision);
         lineage(&mut out, owner, stable);
     }
-    if let Some((candidate, _)) = owner.record.rollout {
-        put(&mut out, &format!("{GROUP}/candidate-revision"), &candidate.revision);
+    if let Some(rollout) = &owner.status.rollout {
+        put(
+            &mut out,
+            &format!("{GROUP}/candidate-revision"),
+            &rollout.candidate.revision,
+        );
     }
-    if let Some(decision) = owner.record.decisions.last() {
+    if let Some(decision) = owner.status.decisions.last() {
         put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
         drift(&mut out, &decision.why);
     }
@@ -81,26 +85,6 @@ pub fn model_annotations(owner: &Owner) -> Value {
         "kind": "QuantizedModel",
         "metadata": {"name": owner.name, "namespace": owner.namespace, "annotations": of_route(owner)},
     })
-}
-
-/// What a status says that the objects bear.
-#[derive(Clone, Copy, Debug)]
-pub struct Recorded<'a> {
-    stable: Option<&'a RevisionRef>,
-    /// Of the rollout that goes on: the candidate, and the digest of the plan.
-    rollout: Option<(&'a RevisionRef, &'a str)>,
-    decisions: &'a [Decision],
-}
-
-impl<'a> From<&'a QuantizedModelStatus> for Recorded<'a> {
-    fn from(status: &'a QuantizedModelStatus) -> Self {
-        let rollout = status.rollout.as_ref();
-        Self {
-            stable: status.stable.as_ref(),
-            rollout: rollout.map(|r| (&r.candidate, r.plan_digest.as_str())),
-            decisions: &status.decisions,
-        }
-    }
 }
 
 /// Digests of a spec: taken once, for every object bears some of them.
@@ -136,11 +120,11 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
         );
     }
     put(&mut out, &format!("{GROUP}/spec-digest"), &owner.digests.spec);
-    if let Some((_, plan_digest)) = owner.record.rollout {
+    if let Some(rollout) = &owner.status.rollout {
         put(
             &mut out,
             &format!("{GROUP}/plan-digest"),
-            &format!("sha256:{plan_digest}"),
+            &format!("sha256:{}", rollout.plan_digest),
         );
     }
     if let Some(tier) = owner.spec.model.risk_tier {

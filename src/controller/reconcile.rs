@@ -232,7 +232,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         uid: &uid,
         spec: &model.spec,
         digests,
-        record: (&plan.status).into(),
+        status: &plan.status,
     };
     let apply = Apply {
         ctx,
