@@ -46,7 +46,7 @@ impl Fixture {
         let matrix = self.recording.range(&found, (START - 1) * 1000, (START + 15) * 1000);
         assert!(!matrix.series.is_empty(), "{selection:?} selects nothing");
         for series in &matrix.series {
-            let name = &series.labels["__name__"];
+            let name = series.labels.get("__name__").unwrap();
             let family = name.strip_suffix("_bucket").unwrap_or(name);
             assert_eq!(self.types.get(family).map(String::as_str), Some(kind), "{name}");
         }

@@ -203,7 +203,7 @@ impl Asking<'_> {
             return Ok((ArmSamples::Native(native), matched));
         }
         let plain = self.client.samples(&query, self.now).await.map_err(|e| e.to_string())?;
-        let quantiles = plain.series.iter().any(|s| s.labels.contains_key("quantile"));
+        let quantiles = plain.series.iter().any(|s| s.labels.get("quantile").is_some());
         let kind = match (plain.series.is_empty(), quantiles) {
             (true, _) => MetricKind::AsExpected,
             (false, true) => MetricKind::Summary,
@@ -246,8 +246,9 @@ fn common<'a>(mut labels: impl Iterator<Item = &'a Labels>) -> BTreeSet<String> 
     let Some(first) = labels.next() else {
         return BTreeSet::new();
     };
-    let all = first.keys().cloned().collect();
-    labels.fold(all, |common: BTreeSet<String>, one| {
-        common.into_iter().filter(|label| one.contains_key(label)).collect()
+    let all = first.iter().map(|(label, _)| label.to_owned()).collect();
+    labels.fold(all, |mut common: BTreeSet<String>, one| {
+        common.retain(|label| one.get(label).is_some());
+        common
     })
 }

@@ -195,7 +195,7 @@ async fn query(client: &PrometheusClient, kind: &Kind, waiting: &[Waiting]) -> R
     let at = arms.iter().map(|arm| arm.through).max().unwrap_or_default();
     let batch = Batch::of(kind.ranged, &kind.selector, arms, at).map_err(|_| Failed::ForSome)?;
     match client.samples(batch.query(), at).await {
-        Ok(answer) => Ok(batch.split(&answer)),
+        Ok(answer) => Ok(batch.split(answer)),
         Err(error @ (PrometheusError::Unreachable { .. } | PrometheusError::Unauthorized { .. })) => {
             Err(Failed::ForAll(problem(error)))
         }
@@ -314,7 +314,7 @@ mod tests {
 
     fn models(answer: &Result<Matrix, EvidenceProblem>) -> Result<Vec<&str>, &str> {
         let matrix = answer.as_ref().map_err(|problem| problem.reason.as_str())?;
-        Ok(matrix.series.iter().map(|s| s.labels["model"].as_str()).collect())
+        Ok(matrix.series.iter().filter_map(|s| s.labels.get("model")).collect())
     }
 
     #[tokio::test]

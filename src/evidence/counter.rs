@@ -220,7 +220,6 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
 fn remembered(target: Target<'_>) -> Option<Fingerprint> {
     let [pod, instance, job] = target;
     let labels = [("pod", pod), ("instance", instance), ("job", job)];
-    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
     // No stream has this role.
     is_named(target).then(|| Labels::from(labels).fingerprint(u8::MAX))
 }
@@ -239,7 +238,7 @@ pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
 
 /// The target that a series is scraped from.
 pub(super) fn target(labels: &Labels) -> Target<'_> {
-    ["pod", "instance", "job"].map(|name| labels.get(name).map_or("", String::as_str))
+    ["pod", "instance", "job"].map(|name| labels.get(name).unwrap_or_default())
 }
 
 fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {

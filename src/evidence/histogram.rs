@@ -128,7 +128,7 @@ mod tests {
 
     fn series(pod: &str, le: &str) -> Series {
         Series {
-            labels: [("pod".to_owned(), pod.to_owned()), ("le".to_owned(), le.to_owned())].into(),
+            labels: [("pod", pod), ("le", le)].into(),
             samples: vec![(0, 0.0)],
         }
     }

@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// Identity of a series: 48 bits of a SHA-256. A thousand series collide with a chance of 2 in 10⁹.
@@ -15,9 +14,13 @@ pub(super) type Fingerprint = u64;
 #[derive(Clone, Debug, Default)]
 pub struct Labels(Arc<Shared>);
 
+/// Names and values in one piece: of a thousand models thousands of series are held at once.
 #[derive(Debug, Default)]
 struct Shared {
-    by_name: BTreeMap<String, String>,
+    /// Name, value, name, value and so on, in the order of the names.
+    text: Box<str>,
+    /// Where each of them ends.
+    ends: Box<[usize]>,
     digest: OnceLock<u64>,
     bucket: OnceLock<Option<Bucket>>,
 }
@@ -32,11 +35,31 @@ pub(super) struct Bucket {
 }
 
 impl Labels {
+    /// The value of a label.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(of, _)| *of == name).map(|(_, value)| value)
+    }
+
+    /// Names and values, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let Shared { text, ends, .. } = &*self.0;
+        let begins = [0].into_iter().chain(ends.iter().copied());
+        let mut parts = begins
+            .zip(ends)
+            .map(|(from, to)| text.get(from..*to).unwrap_or_default());
+        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+    }
+
+    /// Values by name.
+    pub fn by_name(&self) -> BTreeMap<String, String> {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        self.iter().map(owned).collect()
+    }
+
     /// Sets a label.
     pub fn set(&mut self, name: &str, value: &str) {
-        let mut by_name = self.0.by_name.clone();
-        by_name.insert(name.to_owned(), value.to_owned());
-        *self = by_name.into();
+        let others = self.iter().filter(|(of, _)| *of != name);
+        *self = others.chain([(name, value)]).collect();
     }
 
     /// Which bucket of which histogram this is; `None` for a series without a bound.
@@ -52,13 +75,13 @@ impl Labels {
     /// Which series this is; `role` sets those of one query apart from those of another with the same labels.
     pub(super) fn fingerprint(&self, role: u8) -> Fingerprint {
         // An odd factor spreads roles over all bits, and no two of them meet.
-        let digest = self.0.digest.get_or_init(|| digest(&self.0.by_name));
+        let digest = self.0.digest.get_or_init(|| digest(self.iter()));
         (digest ^ u64::from(role).wrapping_mul(0x9e37_79b9_7f4b)) & 0xffff_ffff_ffff
     }
 }
 
 /// The first 48 bits of a SHA-256 over names and values.
-fn digest<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64 {
+fn digest<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
     let mut text = Vec::with_capacity(256);
     for (name, value) in labels {
         // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
@@ -67,7 +90,7 @@ fn digest<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64
         } else {
             None
         };
-        for part in [name, bound.as_ref().unwrap_or(value)] {
+        for part in [name, bound.as_deref().unwrap_or(value)] {
             text.extend((part.len() as u64).to_be_bytes());
             text.extend(part.as_bytes());
         }
@@ -76,17 +99,9 @@ fn digest<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> u64
     bytes.iter().take(6).fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-impl Deref for Labels {
-    type Target = BTreeMap<String, String>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0.by_name
-    }
-}
-
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        self.0.by_name == other.0.by_name
+        (&self.0.ends, &self.0.text) == (&other.0.ends, &other.0.text)
     }
 }
 
@@ -100,34 +115,50 @@ impl PartialOrd for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.by_name.cmp(&other.0.by_name)
+        self.iter().cmp(other.iter())
     }
 }
 
-impl From<BTreeMap<String, String>> for Labels {
-    fn from(by_name: BTreeMap<String, String>) -> Self {
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
+    /// Of labels of one name the last counts.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(labels: I) -> Self {
+        let labels: Vec<_> = labels.into_iter().collect();
+        let by_name: BTreeMap<_, _> = labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        let mut text = String::with_capacity(by_name.iter().map(|(n, v)| n.len() + v.len()).sum());
+        let mut ends = Vec::with_capacity(2 * by_name.len());
+        for part in by_name.into_iter().flat_map(|(name, value)| [name, value]) {
+            text.push_str(part);
+            ends.push(text.len());
+        }
         Self(Arc::new(Shared {
-            by_name,
+            text: text.into(),
+            ends: ends.into(),
             ..Shared::default()
         }))
     }
 }
 
-impl<const N: usize> From<[(String, String); N]> for Labels {
-    fn from(labels: [(String, String); N]) -> Self {
-        BTreeMap::from(labels).into()
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(by_name: BTreeMap<String, String>) -> Self {
+        by_name.into_iter().collect()
     }
 }
 
-impl FromIterator<(String, String)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(labels: I) -> Self {
-        BTreeMap::from_iter(labels).into()
+impl<N: AsRef<str>, V: AsRef<str>, const LENGTH: usize> From<[(N, V); LENGTH]> for Labels {
+    fn from(labels: [(N, V); LENGTH]) -> Self {
+        labels.into_iter().collect()
     }
 }
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BTreeMap::deserialize(deserializer).map(Self::from)
+        BTreeMap::<String, String>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
     }
 }
 
@@ -136,7 +167,7 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+        pairs.iter().copied().collect()
     }
 
     #[test]
@@ -167,7 +198,7 @@ mod tests {
         let one = of(&[("a", "1")]);
         let (before, mut other) = (one.fingerprint(0), one.clone());
         other.set("a", "2");
-        assert_eq!((one.fingerprint(0), &one["a"]), (before, &"1".to_owned()));
+        assert_eq!((one.fingerprint(0), one.get("a")), (before, Some("1")));
         assert_ne!(other.fingerprint(0), before);
     }
 }

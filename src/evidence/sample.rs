@@ -279,7 +279,7 @@ pub(super) fn millis(seconds: f64) -> i64 {
 
 fn native(metric: &Labels) -> SampleError {
     SampleError::NativeHistogram {
-        series: metric.get("__name__").cloned().unwrap_or_default(),
+        series: metric.get("__name__").unwrap_or_default().to_owned(),
     }
 }
 
@@ -392,7 +392,7 @@ mod tests {
         let body = matrix(r#"[[1700000000.123,"1"],[1700000015,"NaN"],[1700000030,"+Inf"],[1700000045.5,"2e3"]]"#);
         let read = Matrix::parse(body.as_bytes()).unwrap();
         assert_eq!(read.series.len(), 1);
-        assert_eq!(read.series[0].labels["pod"], "a");
+        assert_eq!(read.series[0].labels.get("pod"), Some("a"));
         assert_eq!(
             read.series[0].samples,
             [(1_700_000_000_123, 1.0), (1_700_000_045_500, 2000.0)]

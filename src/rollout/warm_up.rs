@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{ArmSamples, GuardSamples, Matrix};
+use crate::evidence::{ArmSamples, GuardSamples, Labels, Matrix};
 
 use super::look::{Look, Wait};
 
@@ -91,8 +91,7 @@ impl WarmUp {
     /// not count anyway.
     pub(super) fn leave_out(&self, samples: &GuardSamples, since: i64) -> Option<GuardSamples> {
         let from = self.candidate.filter(|from| *from > since)?;
-        let names_none =
-            |labels: &BTreeMap<String, String>| !labels.get("pod").is_some_and(|pod| self.pods.contains_key(pod));
+        let names_none = |labels: &Labels| !labels.get("pod").is_some_and(|pod| self.pods.contains_key(pod));
         let trim = |matrix: &mut Matrix| {
             for series in matrix.series.iter_mut().filter(|s| names_none(&s.labels)) {
                 series.samples.retain(|(at, _)| *at >= from);

@@ -87,7 +87,7 @@ impl Evaluation<'_> {
         let found = self.find(selector)?;
         let all = self.recording.instant(&found, self.at);
         Ok(Value::Vector(
-            all.map(|(labels, value)| (Labels::clone(labels), value)).collect(),
+            all.map(|(labels, value)| (labels.by_name(), value)).collect(),
         ))
     }
 
@@ -221,7 +221,7 @@ impl Evaluation<'_> {
         };
         let all = matrix.series.into_iter();
         Ok(Value::Vector(
-            all.filter_map(|s| Some((nameless(Labels::clone(&s.labels)), reduce(&s.samples)?)))
+            all.filter_map(|s| Some((nameless(s.labels.by_name()), reduce(&s.samples)?)))
                 .collect(),
         ))
     }

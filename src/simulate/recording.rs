@@ -29,7 +29,7 @@ impl Recording {
                 series.samples.sort_by_key(|(at, _)| *at);
                 series.samples.dedup_by_key(|(at, _)| *at);
             }
-            let name = series.labels.get("__name__").cloned().unwrap_or_default();
+            let name = series.labels.get("__name__").unwrap_or_default().to_owned();
             by_name.entry(name).or_default().push(at);
         }
         Self {

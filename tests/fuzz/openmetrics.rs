@@ -32,7 +32,7 @@ fn recorded_metrics() {
                 let samples: usize = recording.series().iter().map(|s| s.samples.len()).sum();
                 prop_assert!(samples <= text.lines().count(), "more samples than lines");
                 for series in recording.series() {
-                    prop_assert!(series.labels.contains_key("__name__"));
+                    prop_assert!(series.labels.get("__name__").is_some());
                     prop_assert!(series.samples.is_sorted_by(|a, b| a.0 < b.0));
                     prop_assert!(series.samples.iter().all(|(_, value)| value.is_finite()));
                 }

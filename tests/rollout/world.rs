@@ -583,7 +583,7 @@ fn native(classic: &[Series]) -> NativeMatrix {
     let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
         let (mut below, mut lower) = (0.0, "-Inf");
         let buckets = classic.iter().filter_map(|series| {
-            let (upper, up_to) = (series.labels["le"].as_str(), series.samples[i].1);
+            let (upper, up_to) = (series.labels.get("le")?, series.samples[i].1);
             let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
             let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
             (below, lower) = (up_to, upper);
@@ -592,7 +592,7 @@ fn native(classic: &[Series]) -> NativeMatrix {
         let buckets: Vec<_> = buckets.collect();
         json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
     });
-    let metric = json!({"__name__": "h", "pod": first.labels["pod"]});
+    let metric = json!({"__name__": "h", "pod": first.labels.get("pod")});
     let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
     let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
     NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")

@@ -132,7 +132,7 @@ impl Flaky<'_> {
                     .iter()
                     .map(|&(at, v)| json!([at as f64 / 1000.0, value(at, v)]))
                     .collect();
-                json!({"metric": &*s.labels, "values": values})
+                json!({"metric": &s.labels, "values": values})
             })
             .collect();
         let mut body = json!({"status": "success", "data": {"resultType": "matrix", "result": result}});

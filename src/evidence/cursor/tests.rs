@@ -11,10 +11,7 @@ const T0: i64 = 1_790_000_000_000;
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
     Series {
-        labels: labels
-            .iter()
-            .map(|&(name, value)| (name.into(), value.into()))
-            .collect(),
+        labels: labels.iter().copied().collect(),
         samples: samples
             .iter()
             .map(|&(seconds, value)| (T0 + seconds * 1000, value))

@@ -416,7 +416,7 @@ proptest! {
             }
             samples.push((1_000 + (i as i64 + 1) * 15_000, histogram(&written(&alive, schema))));
         }
-        let labels: Labels = [("pod".to_owned(), "a".to_owned())].into();
+        let labels: Labels = [("pod", "a")].into();
         let (mut cursor, mut at) = (Cursor::new(0), 0);
         let mut total = 0;
         let mut sides: Vec<(f64, u64)> = vec![(-65_536.0, 0), (-16.0, 0), (-1.0, 0), (1.0, 0), (16.0, 0), (65_536.0, 0)];
@@ -469,7 +469,7 @@ proptest! {
 fn a_cold_start_is_left_out_and_what_it_counted_is_the_base() {
     let at = |seconds: i64, n: u64| (seconds * 1000, histogram(&[(0, 0.5, 1.0, n)]));
     let series = NativeSeries {
-        labels: [("pod".to_owned(), "a".to_owned())].into(),
+        labels: [("pod", "a")].into(),
         samples: vec![at(15, 10), at(30, 20), at(45, 35)],
     };
     let samples = GuardSamples {

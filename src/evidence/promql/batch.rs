@@ -131,10 +131,11 @@ impl Batch {
     }
 
     /// The answer of each arm, in the order of the arms. A series without samples in the time of an arm is none of its.
-    pub fn split(&self, answer: &Matrix) -> Vec<Matrix> {
+    pub fn split(&self, answer: Matrix) -> Vec<Matrix> {
         let mut answers = vec![Matrix::default(); self.arms.len()];
-        for series in &answer.series {
-            let value = |label: &str| series.labels.get(label).map_or("", String::as_str);
+        // Each is let go before the next one is copied: an answer is not held twice.
+        for series in answer.series {
+            let value = |label: &str| series.labels.get(label).unwrap_or_default();
             for place in self.starts.of_value(value(&self.starts.label)) {
                 let (Some((tests, arm)), Some(answer)) = (self.arms.get(place), answers.get_mut(place)) else {
                     continue;
@@ -144,7 +145,7 @@ impl Batch {
                     .zip(&arm.matchers)
                     .all(|(test, m)| test.holds(value(&m.label)))
                 {
-                    answer.series.extend(within(series, arm));
+                    answer.series.extend(within(&series, arm));
                 }
             }
         }
@@ -372,11 +373,7 @@ mod tests {
                 ];
                 Series {
                     // A label without a value is none.
-                    labels: labels
-                        .into_iter()
-                        .filter(|(_, v)| !v.is_empty())
-                        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                        .collect(),
+                    labels: labels.into_iter().filter(|(_, v)| !v.is_empty()).collect(),
                     samples: times.into_iter().map(|at| (at, at as f64)).collect(),
                 }
             },
@@ -423,7 +420,7 @@ mod tests {
             let batch = Batch::of(Ranged::Counter, r#"requests{code="500"}"#, arms.clone(), at).unwrap();
             let (matchers, window) = read(batch.query());
             let answer = ask(&all, &matchers, at - window, at);
-            for (arm, got) in arms.iter().zip(batch.split(&answer)) {
+            for (arm, got) in arms.iter().zip(batch.split(answer)) {
                 prop_assert_eq!(got, ask(&all, &arm.matchers, arm.after, arm.through), "{:?} of {}", arm, batch.query());
             }
         }
@@ -525,9 +522,7 @@ mod tests {
 
     #[test]
     fn labels_of_the_answer_are_kept_whole() {
-        let labels: Labels = [("pod", "a"), ("x", "y")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .into();
+        let labels: Labels = [("pod", "a"), ("x", "y")].into();
         let series = Series {
             labels: labels.clone(),
             samples: vec![(5, 1.0)],
@@ -538,7 +533,7 @@ mod tests {
             through: 9,
         };
         let batch = Batch::of(Ranged::Counter, "requests", vec![arm], 9).unwrap();
-        let answers = batch.split(&Matrix {
+        let answers = batch.split(Matrix {
             series: vec![series],
             warnings: Vec::new(),
         });

@@ -1,11 +1,9 @@
 //! Selectors held against labels, for samples that were recorded and are not asked of a server.
 
-use std::collections::BTreeMap;
-
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
 
-use super::super::BucketForm;
+use super::super::{BucketForm, Labels};
 use super::{ArmMatcher, MatcherOp, PromqlError, compile, name_histogram, plain_selector};
 
 /// A selector with the matchers of an arm. An arm may be told in more than one way: a series of any of them is one of its.
@@ -61,8 +59,8 @@ impl Selection {
     }
 
     /// Whether a series is meant. A label that it does not have is empty, as in PromQL.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = |name: &str| labels.get(name).map_or("", String::as_str);
+    pub fn matches(&self, labels: &Labels) -> bool {
+        let value = |name: &str| labels.get(name).unwrap_or_default();
         self.name.as_ref().is_none_or(|name| value("__name__") == name)
             && self
                 .alternatives
@@ -95,8 +93,8 @@ pub fn parse_matchers(text: &str) -> Result<Vec<ArmMatcher>, PromqlError> {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().copied().collect()
     }
 
     #[test]
