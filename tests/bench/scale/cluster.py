@@ -7,7 +7,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 NODES = 20
-NAMESPACE = "scale"
+MODELS = "/apis/guardbit.dev/v1alpha1/quantizedmodels"
+
+
+def namespace(i):
+    """A thousand models share one: Kubernetes' own controllers go through all that is in a namespace for each object of it."""
+    return f"scale-{i // 1000}"
+
+
+def of_model(i):
+    return f"/apis/guardbit.dev/v1alpha1/namespaces/{namespace(i)}/quantizedmodels"
 
 
 class Api:
@@ -63,9 +72,10 @@ def each(work, items, threads=16):
         list(pool.map(work, items))
 
 
-def prepare(api, user):
-    """Namespace, fake nodes, and a flow schema for reads and one for writes of `user`, which count its requests."""
-    api.apply(f"/api/v1/namespaces/{NAMESPACE}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+def prepare(api, user, models):
+    """Namespaces, fake nodes, and a flow schema for reads and one for writes of `user`, which count its requests."""
+    for name in sorted({namespace(i) for i in range(models)}):
+        api.apply(f"/api/v1/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     for i in range(NODES):
         size = {"cpu": "10k", "memory": "10Ti", "pods": "5000"}
         api.apply(f"/api/v1/nodes/fake-{i}", {
@@ -100,7 +110,7 @@ def model(i, target, interval="60s"):
     container = {"name": "server", "image": "registry.example/server:1", "args": ["serve"], "ports": [{"containerPort": 8080}]}
     return {
         "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel",
-        "metadata": {"name": f"model-{i:05}", "namespace": NAMESPACE},
+        "metadata": {"name": f"model-{i:05}", "namespace": namespace(i)},
         "spec": {
             "model": {"name": f"model-{i:05}", "version": "1", "riskTier": "Limited"},
             "target": target,

@@ -12,7 +12,7 @@ import sys
 import time
 
 import cluster
-from cluster import NAMESPACE, Api, each
+from cluster import MODELS, Api, each, of_model
 from metrics import Metrics
 
 USER = "guardbit"
@@ -102,25 +102,25 @@ def measure(api, guardbit, metrics, seconds):
 def await_models(api, models, done, what, patience):
     begun = time.time()
     while True:
-        path = f"/apis/guardbit.dev/v1alpha1/namespaces/{NAMESPACE}/quantizedmodels"
-        count = sum(done(m.get("status", {})) for m in api.items(path))
+        asked = time.time()
+        count = sum(done(m.get("status", {})) for m in api.items(MODELS))
         say(f"{what}: {count} of {models}")
         if count >= models:
             return
         if time.time() - begun > patience:
             raise TimeoutError(f"{what}: {count} of {models}")
-        time.sleep(5)
+        # To list ten thousand takes the API server seconds that it would spend on serving them.
+        time.sleep(max(5, 10 * (time.time() - asked)))
 
 
 def main():
     binary, models, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     directory = os.environ["GUARDBIT_CLUSTER_DIR"]
     api = Api(os.environ["KUBECONFIG"])
-    cluster.prepare(api, USER)
+    cluster.prepare(api, USER, models)
     metrics = Metrics(api, PORT)
-    path = f"/apis/guardbit.dev/v1alpha1/namespaces/{NAMESPACE}/quantizedmodels"
     say("creating models")
-    each(lambda i: api.call("POST", path, cluster.model(i, "fp32")), range(models))
+    each(lambda i: api.call("POST", of_model(i), cluster.model(i, "fp32")), range(models))
     guardbit = Guardbit(binary, directory)
     ready = lambda status: any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
     await_models(api, models, ready, "serving", models / 5 + 240)
@@ -136,7 +136,7 @@ def main():
     if what in ("rollouts", "all"):
         say("rolling out")
         patch = {"spec": {"target": "int8"}}
-        each(lambda i: api.call("PATCH", f"{path}/model-{i:05}", patch, "application/merge-patch+json"), range(models))
+        each(lambda i: api.call("PATCH", f"{of_model(i)}/model-{i:05}", patch, "application/merge-patch+json"), range(models))
         weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
         await_models(api, models, weight, "on trial", models / 2 + 240)
         time.sleep(90)

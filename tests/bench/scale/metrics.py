@@ -9,8 +9,6 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from cluster import NAMESPACE
-
 SCRAPE = 15
 PER_SECOND = {"fp32": 9.5, "int8": 0.5}
 BUCKETS = [("0.05", 0.6), ("0.1", 0.97), ("0.25", 0.995), ("1", 1.0), ("+Inf", 1.0)]
@@ -27,22 +25,26 @@ def range_seconds(query):
 class Metrics:
     def __init__(self, api, port):
         self.api, self.pods, self.queries, self.series = api, [], 0, 0
+        self.asked = threading.Event()
         server = ThreadingHTTPServer(("127.0.0.1", port), self.handler())
         threading.Thread(target=server.serve_forever, daemon=True).start()
         threading.Thread(target=self.discover, daemon=True).start()
 
     def discover(self):
+        # Where nobody asks, the API server is spared the lists.
+        self.asked.wait()
         while True:
             pods = []
-            for pod in self.api.items(f"/api/v1/namespaces/{NAMESPACE}/pods"):
+            for pod in self.api.items("/api/v1/pods"):
                 start = pod.get("status", {}).get("startTime")
                 if start:
                     begun = time.mktime(time.strptime(start, "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
-                    pods.append((pod["metadata"]["name"], begun))
+                    pods.append((pod["metadata"]["namespace"], pod["metadata"]["name"], begun))
             self.pods = pods
             time.sleep(20)
 
     def answer(self, query, at):
+        self.asked.set()
         name, matchers, *_ = QUERY.match(query).groups()
         window = range_seconds(query)
         tests = []
@@ -53,9 +55,9 @@ class Metrics:
         holds = lambda labels: all(test(labels.get(label, "")) != negative for label, negative, test in tests)
         times = range(int((at - window) // SCRAPE + 1) * SCRAPE, int(at) + 1, SCRAPE)
         found = []
-        for pod, begun in self.pods:
+        for namespace, pod, begun in self.pods:
             per_second = PER_SECOND[pod.split("-")[2]]
-            base = {"__name__": name, "namespace": NAMESPACE, "pod": pod, "job": "models"}
+            base = {"__name__": name, "namespace": namespace, "pod": pod, "job": "models"}
             if not holds_some(tests, base):
                 continue
             for extra, share in kinds(name):
