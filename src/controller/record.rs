@@ -40,7 +40,7 @@ type Gathered = (Option<String>, Vec<GuardStatus>);
 /// A status as it was written last.
 struct Written {
     version: u64,
-    status: QuantizedModelStatus,
+    status: Packed<QuantizedModelStatus>,
 }
 
 impl Default for Memory {
@@ -76,19 +76,22 @@ impl Memory {
     pub(super) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
         let uid = model.uid().unwrap_or_default();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.get(&uid) {
-            Some(last) if version(&model).is_some_and(|seen| seen < last.version) => {
-                model.status = Some(last.status.clone());
-                model.metadata.resource_version = Some(last.version.to_string());
+        let newer = |last: &&Written| version(&model).is_some_and(|seen| seen < last.version);
+        let last = written.get(&uid).filter(newer);
+        match last.and_then(|last| Some((last.version, last.status.read().ok()?))) {
+            Some((version, status)) => {
+                model.status = Some(status);
+                model.metadata.resource_version = Some(version.to_string());
             }
-            _ => drop(written.remove(&uid)),
+            None => drop(written.remove(&uid)),
         }
         model
     }
 
     fn wrote(&self, model: QuantizedModel) {
         let (uid, version) = (model.uid().unwrap_or_default(), version(&model));
-        if let (Some(version), Some(status)) = (version, model.status) {
+        if let (Some(version), Some(status)) = (version, &model.status) {
+            let status = Packed::of(status);
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             written.insert(uid, Written { version, status });
         }
