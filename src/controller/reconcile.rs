@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
-const WAITING: u16 = 128;
+const WAITING: u16 = 64;
 
 /// Runs the controller until `stop` says so or the lease is lost.
 pub async fn run(

@@ -18,7 +18,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
@@ -29,7 +29,7 @@ use super::index::{Index, ModelName};
 use super::kept::{Kept, KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice};
 use super::models::KeptModel;
 
-/// Objects of a page of a list: what is read of it at once is thrown away at once.
+/// Objects of a page of a list, where lists are not streamed: what is read of it at once is thrown away at once.
 const PAGE: u32 = 100;
 
 /// A burst of events of one model ends in one look, so long after the first of them.
@@ -98,7 +98,9 @@ pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
         wake,
         tasks: JoinSet::new(),
         answers: Vec::new(),
+        in_turn: Arc::new(Semaphore::new(1)),
     };
+    let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
     starting.follow::<KeptDeployment>(scoped::<Deployment>(client, namespace), &stores.deployments);
     starting.follow::<KeptPod>(scoped::<Pod>(client, namespace), &stores.pods);
     starting.follow::<KeptService>(scoped::<Service>(client, namespace), &stores.services);
@@ -109,7 +111,6 @@ pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
         None => Api::all_with(client.clone(), &route),
     };
     starting.follow::<KeptRoute>(routes, &stores.routes);
-    let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
     let Starting { tasks, answers, .. } = starting;
     Watches {
         models,
@@ -156,6 +157,8 @@ struct Starting {
     wake: mpsc::UnboundedSender<ModelName>,
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
+    /// First lists beside that of the models, which takes as long as all others together: one at a time.
+    in_turn: Arc<Semaphore>,
 }
 
 impl Starting {
@@ -166,7 +169,8 @@ impl Starting {
     {
         let (wake, index) = (self.wake.clone(), index.clone());
         let config = watcher::Config::default().labels(MODEL_LABEL).page_size(PAGE);
-        self.run(api, config, move |event| {
+        let turn = Some(Arc::clone(&self.in_turn));
+        self.run(api, config, turn, move |event| {
             for model in index.take(event) {
                 let _ = wake.send(model);
             }
@@ -179,7 +183,7 @@ impl Starting {
         let mut writer = Writer::default();
         let store = writer.as_reader();
         let config = watcher::Config::default().page_size(PAGE);
-        self.run(api, config, move |event: Event<QuantizedModel>| {
+        self.run(api, config, None, move |event: Event<QuantizedModel>| {
             let event = match event {
                 Event::Init => Event::Init,
                 Event::InitDone => Event::InitDone,
@@ -200,27 +204,51 @@ impl Starting {
     }
 
     /// Hands all events of a watch to `take`, for as long as the tasks live.
-    fn run<K>(&mut self, api: Api<K>, config: watcher::Config, mut take: impl FnMut(Event<K>) + Send + 'static)
-    where
+    ///
+    /// The API server streams what there is from its cache, object by object. A list by pages it reads from etcd, at five times
+    /// the price for models, and a page is held as a whole; that is left for servers that do not stream.
+    fn run<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        in_turn: Option<Arc<Semaphore>>,
+        mut take: impl FnMut(Event<K>) + Send + 'static,
+    ) where
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         self.answers.push(answered);
         self.tasks.spawn(async move {
-            let mut answer = Some(answer);
-            let mut events = pin!(watch_events(api, config).default_backoff());
-            while let Some(event) = events.next().await {
-                let whole = matches!(event, Ok(Event::InitDone) | Err(_));
-                // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
-                if let Ok(event) = event {
-                    take(event);
-                }
-                if let Some(answer) = answer.take_if(|_| whole) {
-                    let _ = answer.send(());
+            // Never closed.
+            let turn = match in_turn {
+                Some(in_turn) => in_turn.acquire_owned().await.ok(),
+                None => None,
+            };
+            let mut first = Some((answer, turn));
+            for (config, streams) in [(config.clone().streaming_lists(), true), (config, false)] {
+                let mut events = pin!(watch_events(api.clone(), config).default_backoff());
+                while let Some(event) = events.next().await {
+                    if streams && matches!(&event, Err(error) if is_no_streamed_list(error)) {
+                        break;
+                    }
+                    let whole = matches!(event, Ok(Event::InitDone) | Err(_));
+                    // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
+                    if let Ok(event) = event {
+                        take(event);
+                    }
+                    if let Some((answer, _turn)) = first.take_if(|_| whole) {
+                        let _ = answer.send(());
+                    }
                 }
             }
         });
     }
+}
+
+/// Whether the API server says that it knows no watch that begins with a list: before Kubernetes 1.34 it was a feature that
+/// could be off.
+fn is_no_streamed_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
 #[cfg(test)]
