@@ -253,7 +253,65 @@ fn is_no_streamed_list(error: &watcher::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+
+    /// An API server that holds one pod, and may not know watches that begin with a list.
+    fn server(streams: bool) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let labels = json!({MODEL_LABEL: "m"});
+            let pod = json!({"metadata": {"namespace": "risk", "name": "p", "labels": labels, "resourceVersion": "7"}});
+            let mark = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {
+                "resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"},
+            }});
+            let query = request.uri().query().unwrap_or_default();
+            let (code, answer) = match (query.contains("watch=true"), query.contains("sendInitialEvents=true")) {
+                (true, true) if streams => (
+                    200,
+                    [json!({"type": "ADDED", "object": pod}), json!({"type": "BOOKMARK", "object": mark})]
+                        .map(|event| format!("{event}\n"))
+                        .concat(),
+                ),
+                (true, true) => (
+                    422,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422, "reason": "Invalid",
+                        "message": "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"})
+                    .to_string(),
+                ),
+                (true, false) => std::future::pending().await,
+                (false, _) => (
+                    200,
+                    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [pod]})
+                        .to_string(),
+                ),
+            };
+            let body = Body::from(answer.into_bytes());
+            Response::builder().status(code).body(body)
+        });
+        Client::new(service, "risk")
+    }
+
+    #[tokio::test]
+    async fn what_there_is_comes_also_from_a_server_that_streams_no_lists() {
+        for streams in [true, false] {
+            let (wake, _woken) = mpsc::unbounded_channel();
+            let mut starting = Starting {
+                wake,
+                tasks: JoinSet::new(),
+                answers: Vec::new(),
+                in_turn: Arc::new(Semaphore::new(1)),
+            };
+            let pods = Index::<KeptPod>::default();
+            starting.follow::<KeptPod>(Api::all(server(streams)), &pods);
+            let answered = starting.answers.remove(0);
+            let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
+            answered.expect("an answer in time").expect("of a watch that lives");
+            assert!(pods.has_come() && pods.has("risk", "m", "p"), "streams: {streams}");
+        }
+    }
 
     #[tokio::test]
     async fn a_burst_of_events_of_one_model_is_one_look() {
