@@ -72,11 +72,7 @@ impl<T: Kept> Index<T> {
                 objects.list = objects.list.wrapping_add(1);
                 Vec::new()
             }
-            Event::Apply(mut object) | Event::InitApply(mut object) => {
-                // Half of an object, and of no use here.
-                object.managed_fields_mut().clear();
-                objects.put(&object)
-            }
+            Event::Apply(object) | Event::InitApply(object) => objects.put(&object),
             Event::Delete(object) => objects.remove(&object),
             Event::InitDone => {
                 objects.come = true;

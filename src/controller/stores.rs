@@ -16,7 +16,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -94,12 +94,7 @@ where
 pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
     let (client, stores) = (&ctx.client, &ctx.stores);
     let (wake, woken) = mpsc::unbounded_channel();
-    let mut starting = Starting {
-        wake,
-        tasks: JoinSet::new(),
-        answers: Vec::new(),
-        in_turn: Arc::new(Semaphore::new(1)),
-    };
+    let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
     starting.follow::<KeptDeployment>(scoped::<Deployment>(client, namespace), &stores.deployments);
     starting.follow::<KeptPod>(scoped::<Pod>(client, namespace), &stores.pods);
@@ -162,6 +157,15 @@ struct Starting {
 }
 
 impl Starting {
+    fn new(wake: mpsc::UnboundedSender<ModelName>) -> Self {
+        Self {
+            wake,
+            tasks: JoinSet::new(),
+            answers: Vec::new(),
+            in_turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
     /// Keeps an index; its changes wake models.
     fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>)
     where
@@ -226,7 +230,9 @@ impl Starting {
             };
             let mut first = Some((answer, turn));
             for (config, streams) in [(config.clone().streaming_lists(), true), (config, false)] {
-                let mut events = pin!(watch_events(api.clone(), config).default_backoff());
+                let events = watch_events(api.clone(), config).default_backoff();
+                // Half of an object, and of no use here.
+                let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
                 while let Some(event) = events.next().await {
                     if streams && matches!(&event, Err(error) if is_no_streamed_list(error)) {
                         break;
@@ -298,12 +304,7 @@ mod tests {
     async fn what_there_is_comes_also_from_a_server_that_streams_no_lists() {
         for streams in [true, false] {
             let (wake, _woken) = mpsc::unbounded_channel();
-            let mut starting = Starting {
-                wake,
-                tasks: JoinSet::new(),
-                answers: Vec::new(),
-                in_turn: Arc::new(Semaphore::new(1)),
-            };
+            let mut starting = Starting::new(wake);
             let pods = Index::<KeptPod>::default();
             starting.follow::<KeptPod>(Api::all(server(streams)), &pods);
             let answered = starting.answers.remove(0);
