@@ -13,6 +13,7 @@ mod index;
 mod kept;
 mod leader;
 mod leaves;
+mod lists;
 mod models;
 mod observe;
 mod packed;

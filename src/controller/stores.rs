@@ -27,10 +27,8 @@ use crate::build::MODEL_LABEL;
 use super::Context;
 use super::index::{Index, ModelName};
 use super::kept::{Kept, KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice};
+use super::lists;
 use super::models::KeptModel;
-
-/// Objects of a page of a list, where lists are not streamed: what is read of it at once is thrown away at once.
-const PAGE: u32 = 100;
 
 /// A burst of events of one model ends in one look, so long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
@@ -92,7 +90,7 @@ where
 /// Starts the watches that keep the stores of `ctx`. Models that the last look has seen as they are, or has itself written
 /// so, are not woken.
 pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
-    let (client, stores) = (&ctx.client, &ctx.stores);
+    let (client, stores) = (&lists::listing(&ctx.client), &ctx.stores);
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
@@ -172,7 +170,7 @@ impl Starting {
         T::Of: Resource + Clone + std::fmt::Debug + DeserializeOwned,
     {
         let (wake, index) = (self.wake.clone(), index.clone());
-        let config = watcher::Config::default().labels(MODEL_LABEL).page_size(PAGE);
+        let config = watcher::Config::default().labels(MODEL_LABEL);
         let turn = Some(Arc::clone(&self.in_turn));
         self.run(api, config, turn, move |event| {
             for model in index.take(event) {
@@ -186,31 +184,32 @@ impl Starting {
         let wake = self.wake.clone();
         let mut writer = Writer::default();
         let store = writer.as_reader();
-        let config = watcher::Config::default().page_size(PAGE);
-        self.run(api, config, None, move |event: Event<QuantizedModel>| {
-            let event = match event {
-                Event::Init => Event::Init,
-                Event::InitDone => Event::InitDone,
-                Event::Apply(model) => Event::Apply(KeptModel::of(model)),
-                Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
-                Event::Delete(model) => Event::Delete(KeptModel::of(model)),
-            };
-            writer.apply_watcher_event(&event);
-            match event {
-                Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
-                    let _ = wake.send(model.name());
+        self.run(
+            api,
+            watcher::Config::default(),
+            None,
+            move |event: Event<QuantizedModel>| {
+                let event = match event {
+                    Event::Init => Event::Init,
+                    Event::InitDone => Event::InitDone,
+                    Event::Apply(model) => Event::Apply(KeptModel::of(model)),
+                    Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
+                    Event::Delete(model) => Event::Delete(KeptModel::of(model)),
+                };
+                writer.apply_watcher_event(&event);
+                match event {
+                    Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
+                        let _ = wake.send(model.name());
+                    }
+                    Event::Delete(model) => ctx.forget(&model),
+                    _ => {}
                 }
-                Event::Delete(model) => ctx.forget(&model),
-                _ => {}
-            }
-        });
+            },
+        );
         store
     }
 
     /// Hands all events of a watch to `take`, for as long as the tasks live.
-    ///
-    /// The API server streams what there is from its cache, object by object. A list by pages it reads from etcd, at five times
-    /// the price for models, and a page is held as a whole; that is left for servers that do not stream.
     fn run<K>(
         &mut self,
         api: Api<K>,
@@ -229,32 +228,22 @@ impl Starting {
                 None => None,
             };
             let mut first = Some((answer, turn));
-            for (config, streams) in [(config.clone().streaming_lists(), true), (config, false)] {
-                let events = watch_events(api.clone(), config).default_backoff();
-                // Half of an object, and of no use here.
-                let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
-                while let Some(event) = events.next().await {
-                    if streams && matches!(&event, Err(error) if is_no_streamed_list(error)) {
-                        break;
-                    }
-                    let whole = matches!(event, Ok(Event::InitDone) | Err(_));
-                    // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
-                    if let Ok(event) = event {
-                        take(event);
-                    }
-                    if let Some((answer, _turn)) = first.take_if(|_| whole) {
-                        let _ = answer.send(());
-                    }
+            // What the watch begins with is a list, by the client of `lists`.
+            let events = watch_events(api, config.streaming_lists()).default_backoff();
+            // Half of an object, and of no use here.
+            let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
+            while let Some(event) = events.next().await {
+                let whole = matches!(event, Ok(Event::InitDone) | Err(_));
+                // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
+                if let Ok(event) = event {
+                    take(event);
+                }
+                if let Some((answer, _turn)) = first.take_if(|_| whole) {
+                    let _ = answer.send(());
                 }
             }
         });
     }
-}
-
-/// Whether the API server says that it knows no watch that begins with a list: before Kubernetes 1.34 it was a feature that
-/// could be off.
-fn is_no_streamed_list(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
 #[cfg(test)]
@@ -265,53 +254,41 @@ mod tests {
 
     use super::*;
 
-    /// An API server that holds one pod, and may not know watches that begin with a list.
-    fn server(streams: bool) -> Client {
-        let service = tower::service_fn(move |request: Request<Body>| async move {
+    /// An API server that holds one pod, and tells of another when it is watched from there.
+    fn server() -> Client {
+        let pod = |name: &str, version: &str| {
             let labels = json!({MODEL_LABEL: "m"});
-            let pod = json!({"metadata": {"namespace": "risk", "name": "p", "labels": labels, "resourceVersion": "7"}});
-            let mark = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {
-                "resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"},
-            }});
+            json!({"metadata": {"namespace": "risk", "name": name, "labels": labels, "resourceVersion": version}})
+        };
+        let service = tower::service_fn(move |request: Request<Body>| async move {
             let query = request.uri().query().unwrap_or_default();
-            let (code, answer) = match (query.contains("watch=true"), query.contains("sendInitialEvents=true")) {
-                (true, true) if streams => (
-                    200,
-                    [json!({"type": "ADDED", "object": pod}), json!({"type": "BOOKMARK", "object": mark})]
-                        .map(|event| format!("{event}\n"))
-                        .concat(),
-                ),
-                (true, true) => (
-                    422,
-                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422, "reason": "Invalid",
-                        "message": "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"})
-                    .to_string(),
-                ),
+            let answer = match (query.contains("watch=true"), query.contains("resourceVersion=7")) {
+                (true, true) => json!({"type": "ADDED", "object": pod("q", "8")}),
                 (true, false) => std::future::pending().await,
-                (false, _) => (
-                    200,
-                    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [pod]})
-                        .to_string(),
-                ),
+                (false, _) => json!({
+                    "kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [pod("p", "5")],
+                }),
             };
-            let body = Body::from(answer.into_bytes());
-            Response::builder().status(code).body(body)
+            Ok::<_, kube::Error>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
         });
         Client::new(service, "risk")
     }
 
     #[tokio::test]
-    async fn what_there_is_comes_also_from_a_server_that_streams_no_lists() {
-        for streams in [true, false] {
-            let (wake, _woken) = mpsc::unbounded_channel();
-            let mut starting = Starting::new(wake);
-            let pods = Index::<KeptPod>::default();
-            starting.follow::<KeptPod>(Api::all(server(streams)), &pods);
-            let answered = starting.answers.remove(0);
-            let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
-            answered.expect("an answer in time").expect("of a watch that lives");
-            assert!(pods.has_come() && pods.has("risk", "m", "p"), "streams: {streams}");
-        }
+    async fn what_there_is_comes_first_and_what_comes_later_wakes_its_model() {
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let mut starting = Starting::new(wake);
+        let pods = Index::<KeptPod>::default();
+        starting.follow::<KeptPod>(Api::all(lists::listing(&server())), &pods);
+        let soon = Duration::from_secs(20);
+        let answered = tokio::time::timeout(soon, starting.answers.remove(0)).await;
+        answered.expect("an answer in time").expect("of a watch that lives");
+        assert!(pods.has_come() && pods.has("risk", "m", "p"));
+        let model = tokio::time::timeout(soon, woken.recv())
+            .await
+            .expect("an event in time");
+        assert_eq!(model, Some(("risk".into(), "m".into())));
+        assert!(pods.has("risk", "m", "q"));
     }
 
     #[tokio::test]

@@ -1,0 +1,289 @@
+//! What there is, as a watch begins with it: from a list, cut into events as it comes.
+//!
+//! kube's watcher has two ways to begin. It lists, page by page: of ten thousand models all pages but the first may be read from
+//! etcd, at five times the price, and each is held as a whole. Or it lets the API server begin the watch with all there is
+//! (WatchList), which copies and encodes every object for itself, from any state of the past. A list as a whole comes from the
+//! API server's cache, is the newest state, costs it half as much, and is asked for as long as there are informers. Only its
+//! size speaks against it; so it is never held: its text becomes the text of a watch, item by item.
+
+use axum::body::Body as AnyBody;
+use futures::{Stream, StreamExt, stream};
+use http::{Request, Uri};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// Half of most objects, and of no use here.
+const LEFT_OUT: &[u8] = b"managedFields";
+
+/// Objects and lists that are open around what the list says, around an item, and around what an item's metadata says.
+const LIST: usize = 1;
+const ITEMS: usize = 2;
+const METADATA: usize = 4;
+
+/// The same client, but a watch that is to begin with all there is gets a list for an answer: an event for each item, a mark,
+/// and the end, after which the watcher goes on from the mark.
+pub(super) fn listing(client: &Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let inner = client.clone();
+    let service = tower::service_fn(move |request| {
+        let inner = inner.clone();
+        async move {
+            let list = instead_of(&request);
+            let listed = list.is_some();
+            let answer = inner.send(list.unwrap_or(request)).await?.map(AnyBody::new);
+            // A refusal stays as it is.
+            let cut = listed && answer.status().is_success();
+            Ok::<_, kube::Error>(answer.map(|body| match cut {
+                true => AnyBody::from_stream(events(body)),
+                false => body,
+            }))
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// The list to ask for instead of a watch that is to begin with all there is. It names no version: that is the newest.
+pub(super) fn instead_of(request: &Request<Body>) -> Option<Request<Body>> {
+    let uri = request.uri();
+    let parts = || url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    parts().find(|(key, value)| key == "sendInitialEvents" && value == "true")?;
+    let selectors = parts().filter(|(key, _)| key == "labelSelector" || key == "fieldSelector");
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(selectors)
+        .finish();
+    let mut list = Request::new(Body::empty());
+    let path = format!("{}?{query}", uri.path());
+    // What was a URI is one with another query.
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    *list.uri_mut() = Uri::from_parts(parts).ok()?;
+    *list.headers_mut() = request.headers().clone();
+    Some(list)
+}
+
+fn events(list: AnyBody) -> impl Stream<Item = Result<Vec<u8>, axum::Error>> + Send {
+    let begun = Some((list.into_data_stream(), Cut::default()));
+    stream::unfold(begun, |state| async {
+        let (mut parts, mut cut) = state?;
+        Some(match parts.next().await {
+            Some(Ok(part)) => (Ok(cut.take(&part)), Some((parts, cut))),
+            Some(Err(error)) => (Err(error), None),
+            None => (cut.end().map_err(axum::Error::new), None),
+        })
+    })
+}
+
+/// Cuts the text of a list, as far as it has come.
+#[derive(Default)]
+struct Cut {
+    /// Objects and lists that are open.
+    depth: usize,
+    /// Whether the list of items is one of them.
+    in_items: bool,
+    in_string: bool,
+    /// Behind a backslash.
+    escaped: bool,
+    /// How much of the last string is the name of what is left out, if it is so far. Of all that is listed only metadata has a
+    /// field of this name at its depth.
+    named: Option<usize>,
+    leaving_out: bool,
+    /// Everything but items.
+    list: Vec<u8>,
+}
+
+impl Cut {
+    /// The next part of the text, as lines of a watch; the last of them may go on in the part after it.
+    fn take(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut events = Vec::with_capacity(text.len() + text.len() / 32);
+        let mut left = text;
+        while let Some(&byte) = left.first() {
+            let taken = if self.in_string {
+                let taken = self.end_of_string(left);
+                self.put(&left[..taken], &mut events);
+                taken
+            } else {
+                self.token(byte, &mut events);
+                1
+            };
+            left = &left[taken..];
+        }
+        events
+    }
+
+    /// How many bytes go up to the end of the string, or as far as they are plain.
+    fn end_of_string(&mut self, left: &[u8]) -> usize {
+        if std::mem::take(&mut self.escaped) {
+            return 1;
+        }
+        let special = left.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let text = &left[..special.unwrap_or(left.len())];
+        if self.depth == METADATA {
+            let so_far = self.named.filter(|&at| LEFT_OUT[at..].starts_with(text));
+            self.named = so_far.map(|at| at + text.len());
+        }
+        match special.map(|at| left[at]) {
+            Some(b'"') => self.in_string = false,
+            Some(_) => (self.escaped, self.named) = (true, None),
+            None => {}
+        }
+        text.len() + usize::from(special.is_some())
+    }
+
+    /// A byte outside of strings.
+    fn token(&mut self, byte: u8, events: &mut Vec<u8>) {
+        match byte {
+            // Every event is a line.
+            b'\n' | b'\r' => {}
+            b'[' if self.depth == LIST => {
+                self.list.push(byte);
+                self.depth += 1;
+                self.in_items = true;
+            }
+            b']' if self.in_items && self.depth == ITEMS => {
+                self.in_items = false;
+                self.depth -= 1;
+                self.list.push(byte);
+            }
+            b'{' | b'[' => {
+                if self.in_items && self.depth == ITEMS {
+                    events.extend_from_slice(br#"{"type":"ADDED","object":"#);
+                }
+                if self.in_items && self.depth == METADATA && self.named == Some(LEFT_OUT.len()) {
+                    self.put(b"[]", events);
+                    self.leaving_out = true;
+                }
+                self.depth += 1;
+                self.put(&[byte], events);
+            }
+            b'}' | b']' => {
+                self.put(&[byte], events);
+                self.depth = self.depth.saturating_sub(1);
+                self.leaving_out &= self.depth > METADATA;
+                if self.in_items && self.depth == ITEMS {
+                    events.extend_from_slice(b"}\n");
+                }
+            }
+            _ => {
+                if byte == b'"' {
+                    self.in_string = true;
+                    self.named = Some(0);
+                }
+                self.put(&[byte], events);
+            }
+        }
+    }
+
+    fn put(&mut self, text: &[u8], events: &mut Vec<u8>) {
+        if !self.in_items {
+            self.list.extend_from_slice(text);
+        } else if self.depth > ITEMS && !self.leaving_out {
+            events.extend_from_slice(text);
+        }
+    }
+
+    /// The mark after all items.
+    fn end(self) -> Result<Vec<u8>, serde_json::Error> {
+        let list: Value = serde_json::from_slice(&self.list)?;
+        let mark = json!({"type": "BOOKMARK", "object": {
+            "apiVersion": list["apiVersion"],
+            "kind": list["kind"],
+            "metadata": {
+                "resourceVersion": list["metadata"]["resourceVersion"],
+                "annotations": {"k8s.io/initial-events-end": "true"},
+            },
+        }});
+        Ok(format!("{mark}\n").into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of the watch, of a list whose text comes in parts of this length.
+    fn cut(list: &str, part: usize) -> Result<Vec<Value>, serde_json::Error> {
+        let mut cut = Cut::default();
+        let mut lines: Vec<u8> = list.as_bytes().chunks(part).flat_map(|part| cut.take(part)).collect();
+        lines.extend(cut.end()?);
+        lines
+            .split_inclusive(|&byte| byte == b'\n')
+            .map(serde_json::from_slice)
+            .collect()
+    }
+
+    fn mark(version: &str) -> Value {
+        json!({"type": "BOOKMARK", "object": {"apiVersion": "v1", "kind": "PodList", "metadata": {
+            "resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"},
+        }}})
+    }
+
+    /// An object in which everything is that could be taken for something else, and what is left of it.
+    fn item(managed: &[Value]) -> Value {
+        json!({
+            "metadata": {
+                "name": "managedFields", "labels": {"a": "[{\"\\", "managedFields": "\\\\\"]}"}, "managedFields": managed,
+                "finalizers": ["managedFields", "}"], "managed": [1], "managedFieldsToo": ["x"], "ownerReferences": [],
+            },
+            "spec": {"items": [{"items": [[], {}]}], "deep": {"managedFields": [{"kept": true}]}, "n": [-1.5e3, null, true]},
+            "ü": "\u{1f600}\n",
+        })
+    }
+
+    #[test]
+    fn every_item_is_an_event_wherever_the_text_is_parted() {
+        let full = item(&[json!({"manager": "kubectl", "fieldsV1": {"f:]": [[{}]]}}), json!({})]);
+        let list = json!({
+            "apiVersion": "v1", "items": [full, {}, full], "kind": "PodList", "metadata": {"resourceVersion": "7", "x": {"y": [{"z": []}]}},
+        });
+        let added = |object: Value| json!({"type": "ADDED", "object": object});
+        let expected = [added(item(&[])), added(json!({})), added(item(&[])), mark("7")];
+        for text in [list.to_string(), serde_json::to_string_pretty(&list).unwrap()] {
+            for part in 1..text.len() {
+                assert_eq!(cut(&text, part).unwrap(), expected, "in parts of {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_without_items_is_a_mark_and_one_that_breaks_off_is_none() {
+        for items in ["[]", "[ ]", "null"] {
+            let list = format!(
+                r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":{items}}}"#
+            );
+            assert_eq!(cut(&list, 5).unwrap(), [mark("7")]);
+        }
+        let list = json!({"kind": "PodList", "items": [item(&[]), item(&[])], "metadata": {"resourceVersion": "7"}})
+            .to_string();
+        for length in 0..list.len() {
+            assert!(
+                cut(&list[..list.floor_char_boundary(length)], 64).is_err(),
+                "of {length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_watch_that_is_to_begin_with_all_there_is_is_a_list() {
+        let of = |query: &str| {
+            let uri = format!("https://api.example/api/v1/pods?{query}");
+            let request = Request::get(uri).header("accept-encoding", "identity");
+            let list = instead_of(&request.body(Body::empty()).unwrap())?;
+            assert_eq!(list.headers()["accept-encoding"], "identity");
+            Some(list.uri().to_string())
+        };
+        let begins = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=0&allowWatchBookmarks=true";
+        let list = "https://api.example/api/v1/pods";
+        assert_eq!(of(begins).as_deref(), Some(&*format!("{list}?")));
+        let selected = of(&format!("{begins}&timeoutSeconds=290&labelSelector=a%3Db%2Cc"));
+        assert_eq!(selected, Some(format!("{list}?labelSelector=a%3Db%2Cc")));
+        for other in [
+            "",
+            "watch=true&resourceVersion=7",
+            "limit=500",
+            "labelSelector=sendInitialEvents%3Dtrue",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}
