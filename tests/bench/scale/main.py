@@ -18,6 +18,8 @@ from metrics import Metrics
 USER = "guardbit"
 PORT = 9191
 WINDOW = int(os.environ.get("WINDOW", "120"))
+# The API server collects its garbage in some of them, which takes as long again.
+RESTARTS = 5
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -126,12 +128,16 @@ def main():
     await_models(api, models, ready, "serving", models / 5 + 240)
     figures = {"models": models}
     if what in ("idle", "all"):
-        time.sleep(20)
-        say("restart")
-        guardbit.restart()
-        first = round(guardbit.all_looked_at(models), 1)
+        first = []
+        for _ in range(RESTARTS):
+            time.sleep(20)
+            say("restart")
+            guardbit.restart()
+            first.append(round(guardbit.all_looked_at(models), 1))
         time.sleep(15)
-        figures["idle"] = {**measure(api, guardbit, metrics, WINDOW), "first_look_s": first}
+        figures["idle"] = {
+            **measure(api, guardbit, metrics, WINDOW), "first_look_s": statistics.median(first), "longest_first_look_s": max(first), "first_looks_s": first,
+        }
         say(json.dumps(figures))
     if what in ("rollouts", "all"):
         say("rolling out")
