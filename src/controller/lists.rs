@@ -1,10 +1,10 @@
 //! What there is, as a watch begins with it: from a list, cut into events as it comes.
 //!
-//! kube's watcher has two ways to begin. It lists, page by page: of ten thousand models all pages but the first may be read from
-//! etcd, at five times the price, and each is held as a whole. Or it lets the API server begin the watch with all there is
-//! (WatchList), which copies and encodes every object for itself, from any state of the past. A list as a whole comes from the
-//! API server's cache, is the newest state, costs it half as much, and is asked for as long as there are informers. Only its
-//! size speaks against it; so it is never held: its text becomes the text of a watch, item by item.
+//! kube's watcher can begin in two ways. It lists by pages: of ten thousand models the API server may read all pages but the first
+//! from etcd, at five times the price. Or the API server begins the watch with all there is (WatchList), from any state of the past,
+//! and copies and encodes each object for itself. A list as a whole comes from its cache, is the newest state, and costs half as
+//! much; the informers of client-go have always asked for it. Only its size speaks against it, so it is never held: its text becomes
+//! the text of a watch, item by item.
 
 use axum::body::Body as AnyBody;
 use futures::{Stream, StreamExt, stream};
@@ -44,7 +44,7 @@ pub(super) fn listing(client: &Client) -> Client {
 }
 
 /// The list to ask for instead of a watch that is to begin with all there is. It names no version: that is the newest.
-pub(super) fn instead_of(request: &Request<Body>) -> Option<Request<Body>> {
+fn instead_of(request: &Request<Body>) -> Option<Request<Body>> {
     let uri = request.uri();
     let parts = || url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     parts().find(|(key, value)| key == "sendInitialEvents" && value == "true")?;
