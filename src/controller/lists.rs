@@ -26,12 +26,11 @@ const METADATA: usize = 4;
 pub(super) fn listing(client: &Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let inner = client.clone();
-    let service = tower::service_fn(move |request| {
+    let service = tower::service_fn(move |mut request| {
         let inner = inner.clone();
         async move {
-            let list = instead_of(&request);
-            let listed = list.is_some();
-            let answer = inner.send(list.unwrap_or(request)).await?.map(AnyBody::new);
+            let listed = to_list(&mut request);
+            let answer = inner.send(request).await?.map(AnyBody::new);
             // A refusal stays as it is.
             let cut = listed && answer.status().is_success();
             Ok::<_, kube::Error>(answer.map(|body| match cut {
@@ -43,23 +42,24 @@ pub(super) fn listing(client: &Client) -> Client {
     Client::new(service, namespace)
 }
 
-/// The list to ask for instead of a watch that is to begin with all there is. It names no version: that is the newest.
-fn instead_of(request: &Request<Body>) -> Option<Request<Body>> {
-    let uri = request.uri();
-    let parts = || url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    parts().find(|(key, value)| key == "sendInitialEvents" && value == "true")?;
-    let selectors = parts().filter(|(key, _)| key == "labelSelector" || key == "fieldSelector");
+/// Asks for a list instead of a watch that is to begin with all there is, and tells whether it was one. The list names no version:
+/// that is the newest.
+fn to_list(request: &mut Request<Body>) -> bool {
+    let list = list_of(request.uri());
+    list.map(|uri| *request.uri_mut() = uri).is_some()
+}
+
+fn list_of(watch: &Uri) -> Option<Uri> {
+    let pairs = || url::form_urlencoded::parse(watch.query().unwrap_or_default().as_bytes());
+    pairs().find(|(key, value)| key == "sendInitialEvents" && value == "true")?;
+    let selectors = pairs().filter(|(key, _)| key == "labelSelector" || key == "fieldSelector");
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(selectors)
         .finish();
-    let mut list = Request::new(Body::empty());
-    let path = format!("{}?{query}", uri.path());
+    let mut parts = watch.clone().into_parts();
     // What was a URI is one with another query.
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path.parse().ok()?);
-    *list.uri_mut() = Uri::from_parts(parts).ok()?;
-    *list.headers_mut() = request.headers().clone();
-    Some(list)
+    parts.path_and_query = Some(format!("{}?{query}", watch.path()).parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 fn events(list: AnyBody) -> impl Stream<Item = Result<Vec<u8>, axum::Error>> + Send {
@@ -268,9 +268,10 @@ mod tests {
         let of = |query: &str| {
             let uri = format!("https://api.example/api/v1/pods?{query}");
             let request = Request::get(uri).header("accept-encoding", "identity");
-            let list = instead_of(&request.body(Body::empty()).unwrap())?;
-            assert_eq!(list.headers()["accept-encoding"], "identity");
-            Some(list.uri().to_string())
+            let mut request = request.body(Body::empty()).unwrap();
+            let listed = to_list(&mut request);
+            assert_eq!(request.headers()["accept-encoding"], "identity");
+            listed.then(|| request.uri().to_string())
         };
         let begins = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=0&allowWatchBookmarks=true";
         let list = "https://api.example/api/v1/pods";

@@ -184,28 +184,24 @@ impl Starting {
         let wake = self.wake.clone();
         let mut writer = Writer::default();
         let store = writer.as_reader();
-        self.run(
-            api,
-            watcher::Config::default(),
-            None,
-            move |event: Event<QuantizedModel>| {
-                let event = match event {
-                    Event::Init => Event::Init,
-                    Event::InitDone => Event::InitDone,
-                    Event::Apply(model) => Event::Apply(KeptModel::of(model)),
-                    Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
-                    Event::Delete(model) => Event::Delete(KeptModel::of(model)),
-                };
-                writer.apply_watcher_event(&event);
-                match event {
-                    Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
-                        let _ = wake.send(model.name());
-                    }
-                    Event::Delete(model) => ctx.forget(&model),
-                    _ => {}
+        let config = watcher::Config::default();
+        self.run(api, config, None, move |event: Event<QuantizedModel>| {
+            let event = match event {
+                Event::Init => Event::Init,
+                Event::InitDone => Event::InitDone,
+                Event::Apply(model) => Event::Apply(KeptModel::of(model)),
+                Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
+                Event::Delete(model) => Event::Delete(KeptModel::of(model)),
+            };
+            writer.apply_watcher_event(&event);
+            match event {
+                Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
+                    let _ = wake.send(model.name());
                 }
-            },
-        );
+                Event::Delete(model) => ctx.forget(&model),
+                _ => {}
+            }
+        });
         store
     }
 
@@ -230,7 +226,7 @@ impl Starting {
             let mut first = Some((answer, turn));
             // What the watch begins with is a list, by the client of `lists`.
             let events = watch_events(api, config.streaming_lists()).default_backoff();
-            // Half of an object, and of no use here.
+            // Of no use here; the list came without them, what follows does not.
             let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
             while let Some(event) = events.next().await {
                 let whole = matches!(event, Ok(Event::InitDone) | Err(_));
