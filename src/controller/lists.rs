@@ -96,18 +96,25 @@ impl Cut {
     /// The next part of the text, as lines of a watch; the last of them may go on in the part after it.
     fn take(&mut self, text: &[u8]) -> Vec<u8> {
         let mut events = Vec::with_capacity(text.len() + text.len() / 32);
-        let mut left = text;
-        while let Some(&byte) = left.first() {
-            let taken = if self.in_string {
-                let taken = self.end_of_string(left);
-                self.put(&left[..taken], &mut events);
-                taken
-            } else {
-                self.token(byte, &mut events);
-                1
-            };
-            left = &left[taken..];
+        // What lies between two tokens goes the same way.
+        let (mut begun, mut at) = (0, 0);
+        while let Some(&byte) = text.get(at) {
+            if self.in_string {
+                at += self.end_of_string(&text[at..]);
+                continue;
+            }
+            match byte {
+                b'"' => (self.in_string, self.named) = (true, Some(0)),
+                b'{' | b'[' | b'}' | b']' | b'\n' | b'\r' => {
+                    self.put(&text[begun..at], &mut events);
+                    self.token(byte, &mut events);
+                    begun = at + 1;
+                }
+                _ => {}
+            }
+            at += 1;
         }
+        self.put(&text[begun..], &mut events);
         events
     }
 
@@ -116,7 +123,7 @@ impl Cut {
         if std::mem::take(&mut self.escaped) {
             return 1;
         }
-        let special = left.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let special = memchr::memchr2(b'"', b'\\', left);
         let text = &left[..special.unwrap_or(left.len())];
         if self.depth == METADATA {
             let so_far = self.named.filter(|&at| LEFT_OUT[at..].starts_with(text));
@@ -130,7 +137,7 @@ impl Cut {
         text.len() + usize::from(special.is_some())
     }
 
-    /// A byte outside of strings.
+    /// A byte that opens or closes something, or ends a line.
     fn token(&mut self, byte: u8, events: &mut Vec<u8>) {
         match byte {
             // Every event is a line.
@@ -156,20 +163,13 @@ impl Cut {
                 self.depth += 1;
                 self.put(&[byte], events);
             }
-            b'}' | b']' => {
+            _ => {
                 self.put(&[byte], events);
                 self.depth = self.depth.saturating_sub(1);
                 self.leaving_out &= self.depth > METADATA;
                 if self.in_items && self.depth == ITEMS {
                     events.extend_from_slice(b"}\n");
                 }
-            }
-            _ => {
-                if byte == b'"' {
-                    self.in_string = true;
-                    self.named = Some(0);
-                }
-                self.put(&[byte], events);
             }
         }
     }
