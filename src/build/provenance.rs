@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
@@ -15,6 +16,10 @@ const LONGEST: usize = 1024;
 
 /// Cuts a sentence at a character, and takes out what is obeyed and not shown.
 pub(super) fn cut(text: &str) -> String {
+    // Nearly always there is nothing to do.
+    if text.len() <= LONGEST && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::new();
     for c in text.chars().map(visible) {
         if out.len() + c.len_utf8() > LONGEST {
@@ -162,7 +167,8 @@ fn sentence(decision: &Decision) -> String {
         revision: _,
         why,
     } = decision;
-    format!("{} {action:?} {variant}: {why}", time.0.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    let time = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
+    format!("{time} {action:?} {variant}: {why}")
 }
 
 /// The decision that a route was written with; the inverse of how it is written.
@@ -187,5 +193,5 @@ fn drift(out: &mut Map<String, Value>, why: &str) {
 }
 
 fn put(out: &mut Map<String, Value>, key: &str, value: &str) {
-    out.insert(key.to_owned(), json!(cut(value)));
+    out.insert(key.to_owned(), Value::String(cut(value)));
 }

@@ -17,6 +17,7 @@ use crate::rollout::{Plan, Template, WorkloadKey};
 
 use super::kept::{KeptDeployment, leaves_of, leaves_of_model};
 use super::leaves::{Leaves, hash};
+use super::packed;
 use super::stores::http_route;
 use super::{Context, Error, call, call_opt};
 
@@ -247,7 +248,7 @@ impl Apply<'_> {
             document["kind"].as_str().unwrap_or_default().to_owned(),
             document["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         );
-        let (of, wants) = (hash((&kind, &name, manager)), hash(document.to_string()));
+        let (of, wants) = (hash((&kind, &name, manager)), hash(packed::json(&document)));
         let live = self.live(&kind, &name);
         let gives = live.as_ref().map(Leaves::digest);
         let last = self.ctx.applied.last(self.owner.uid, of);

@@ -11,7 +11,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::api::Action;
 use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
@@ -115,22 +114,28 @@ pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
 /// Leaves of an object of a kind that guardbit applies, as its watch would give them.
 pub(super) fn leaves_of(object: &DynamicObject) -> Leaves {
     match object.types.as_ref().map(|types| types.kind.as_str()) {
-        Some("Deployment") => object.clone().try_parse::<Deployment>().map(|d| leaves(&d)),
+        Some("Deployment") => object
+            .clone()
+            .try_parse()
+            .map(|d: Deployment| leaves(&d.metadata, &d.spec)),
         Some("QuantizedModel") => Ok(leaves_of_model(&object.metadata)),
-        Some("Service") => object.clone().try_parse::<Service>().map(|s| leaves(&s)),
-        _ => Ok(leaves(object)),
+        Some("Service") => object
+            .clone()
+            .try_parse()
+            .map(|s: Service| leaves(&s.metadata, &s.spec)),
+        _ => Ok(Leaves::of(&object.metadata, object.data.get("spec"))),
     }
     .unwrap_or_default()
 }
 
 /// Of a model only annotations are applied.
 pub(super) fn leaves_of_model(metadata: &ObjectMeta) -> Leaves {
-    leaves(&json!({"metadata": metadata}))
+    Leaves::of(metadata, None)
 }
 
 /// Leaves of what a watch gives.
-fn leaves(object: &impl Serialize) -> Leaves {
-    Leaves::of(&serde_json::to_value(object).unwrap_or_default())
+fn leaves(metadata: &ObjectMeta, spec: &impl Serialize) -> Leaves {
+    Leaves::of(metadata, serde_json::to_value(spec).ok().as_ref())
 }
 
 impl Kept for KeptDeployment {
@@ -153,7 +158,7 @@ impl Kept for KeptDeployment {
             never_ready: condition("Progressing")
                 .filter(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
                 .and_then(|c| c.message.clone()),
-            leaves: leaves(object),
+            leaves: leaves(&object.metadata, &object.spec),
         }
     }
 }
@@ -193,7 +198,7 @@ impl Kept for KeptService {
     fn of(object: &Service) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
-            leaves: leaves(object),
+            leaves: leaves(&object.metadata, &object.spec),
         }
     }
 }
@@ -228,7 +233,7 @@ impl Kept for KeptRoute {
             refused: refused(route),
             decision: build::decision(route.annotations())
                 .filter(|d| matches!(d.action, Action::RolledBack | Action::FellBack)),
-            leaves: leaves(route),
+            leaves: Leaves::of(&route.metadata, route.data.get("spec")),
         }
     }
 }
