@@ -12,6 +12,7 @@ use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::{Client, ResourceExt};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
 use crate::build::{Digests, Owner};
@@ -114,11 +115,11 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch:
         .run(
             move |model, ctx| {
                 let (failures, first) = (Arc::clone(&failures), Arc::clone(&first));
-                async move {
+                aside(async move {
                     let result = timed(&model, &ctx, &failures).await;
                     first.came(ctx.looked.len());
                     result
-                }
+                })
             },
             move |model, error, _| {
                 let wait = policy.wait(&model, error);
@@ -164,6 +165,20 @@ impl FirstLooks {
     fn came(&self, looked: usize) {
         if looked >= self.models && !self.told.swap(true, Ordering::Relaxed) {
             tracing::info!(models = self.models, took = ?self.begun.elapsed(), "all models have been looked at");
+        }
+    }
+}
+
+/// Runs a look beside the loop and other looks, on any thread. It ends when nobody waits for it any more.
+fn aside<T: Send + 'static>(look: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> {
+    let mut one = JoinSet::new();
+    one.spawn(look);
+    async move {
+        match one.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is about to end.
+            _ => std::future::pending().await,
         }
     }
 }
