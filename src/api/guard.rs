@@ -1,4 +1,6 @@
 //! Guards: the questions asked of the metrics.
+//!
+//! A question is one piece to server-side apply: half of it from another hand would be another question.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -89,6 +91,7 @@ pub struct ArmLabel {
 /// A share of bad events.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.bad) != has(self.good)").message("set exactly one of bad and good"))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Proportion {
     /// Counter of bad events: a selector without arm labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +141,7 @@ impl ToleranceSpec {
 /// How slow requests are, against the baseline and, if a budget is set, against a fixed bound.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Latency {
     /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
@@ -184,6 +188,7 @@ pub struct Budget {
 /// How far the distribution of outputs may drift from that of the reference.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Fidelity {
     /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
@@ -202,6 +207,7 @@ fn five_percent() -> Fraction {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
     .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Ratio {
     /// Counter of what is spent, such as joules: a selector without arm labels. It may come from another exporter than `denominator`.
     #[schemars(length(min = 1, max = 512))]
@@ -226,6 +232,7 @@ pub struct Ratio {
 #[x_kube(validation = Rule::new("has(self.min) || has(self.max)").message("set min, max or both"))]
 #[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
     .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Query {
     /// Expression with one value; the arm's matchers are added to every selector in it.
     #[schemars(length(min = 1, max = 1024))]

@@ -1,4 +1,7 @@
 //! The precision ladder: variants, how they were quantized, calibrated and validated.
+//!
+//! Weights, quantization, calibration and validation are one piece each to server-side apply: weights with the digest of others, or
+//! half of a recipe from another hand, would be a claim that nobody made.
 
 use std::borrow::Cow;
 
@@ -62,6 +65,7 @@ pub enum Precision {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!self.uri.contains('@sha256:') || self.uri.endsWith('@' + self.digest)")
     .message(says("'the digest in weights.uri and weights.digest ' + self.digest + ' must be the same: correct one of them'")))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Weights {
     /// Where the weights are; handed to the pods as `GUARDBIT_WEIGHTS_URI`.
     #[schemars(length(min = 1, max = 512))]
@@ -85,6 +89,7 @@ pub struct Dataset {
 /// How a variant was quantized.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Quantization {
     /// Family of the method.
     pub method: QuantizationMethod,
@@ -175,6 +180,7 @@ pub struct LayerException {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.maxAge) || has(self.completedAt)")
     .message("maxAge needs completedAt: the age of a calibration counts from its completion"))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Calibration {
     /// The calibration set.
     pub dataset: Dataset,
@@ -213,6 +219,7 @@ pub struct TimeWindow {
 
 /// Offline quality on held-out data.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Validation {
     /// The held-out data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
