@@ -18,7 +18,7 @@ const SCHEME: &str = "v1";
 const LONGEST_NAME: usize = 46;
 
 /// Integers up to here are written alike by everybody; RFC 8785 writes all numbers as those of JavaScript.
-const LONGEST_INTEGER: u64 = 1 << 53;
+const LARGEST_INTEGER: u64 = 1 << 53;
 
 /// SHA-256 over canonical JSON (RFC 8785), as 64 hexadecimal digits.
 pub fn digest(value: &impl Serialize) -> String {
@@ -39,7 +39,7 @@ fn is_canonical(value: &Value) -> bool {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(number) => number
             .as_i64()
-            .is_some_and(|integer| integer.unsigned_abs() <= LONGEST_INTEGER),
+            .is_some_and(|integer| integer.unsigned_abs() <= LARGEST_INTEGER),
         Value::Array(items) => items.iter().all(is_canonical),
         // The order of keys is that of UTF-16, which only among ASCII is that of bytes for sure.
         Value::Object(fields) => fields.iter().all(|(key, value)| key.is_ascii() && is_canonical(value)),

@@ -90,6 +90,55 @@ async fn the_samples_are_taken() {
     assert!(taken > 0);
 }
 
+/// Git owns the model, and a pipeline a part of it.
+#[tokio::test]
+async fn a_claim_about_a_variant_is_of_one_hand() {
+    let api = untyped(client().await);
+    let by = |manager: &str| PatchParams::apply(manager);
+    let mut model = good();
+    model["metadata"]["name"] = json!("hands");
+    let validation = model["spec"]["variants"][1]
+        .as_object_mut()
+        .unwrap()
+        .remove("validation");
+    api.patch("hands", &by("git"), &Patch::Apply(&model))
+        .await
+        .expect("taken");
+    let part = |claim: Value| {
+        let mut int8 = json!({"name": "int8"});
+        int8.as_object_mut().unwrap().extend(claim.as_object().unwrap().clone());
+        json!({"apiVersion": model["apiVersion"], "kind": model["kind"], "metadata": {"name": "hands"}, "spec": {"variants": [int8]}})
+    };
+    let says = |error: kube::Error| match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => panic!("{other}"),
+    };
+
+    // What git does not speak of may be anybody's.
+    let measured = part(json!({"validation": validation}));
+    let both = api.patch("hands", &by("pipeline"), &Patch::Apply(&measured)).await;
+    let both = both.expect("taken");
+    assert_eq!(both.data["spec"]["variants"][1]["validation"], validation.unwrap());
+    assert_eq!(
+        both.data["spec"]["variants"][1]["weights"],
+        model["spec"]["variants"][1]["weights"]
+    );
+
+    // A digest never comes to stand beside the URI of somebody else, nor one number into the recipe of somebody else.
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let half =
+        part(json!({"weights": {"digest": digest}, "validation": measured["spec"]["variants"][0]["validation"]}));
+    let refused = api.patch("hands", &by("pipeline"), &Patch::Apply(&half)).await;
+    let refused = says(refused.expect_err("weights are git's"));
+    assert!(
+        refused.contains("conflict") && refused.contains(r#".spec.variants[name="int8"].weights"#),
+        "{refused}"
+    );
+    let forced = api.patch("hands", &by("pipeline").force(), &Patch::Apply(&half)).await;
+    let forced = says(forced.expect_err("half of the weights"));
+    assert!(forced.contains("weights.uri: Required value"), "{forced}");
+}
+
 #[tokio::test]
 async fn a_good_model_is_taken_and_its_defaults_are_filled_in() {
     let client = client().await;
