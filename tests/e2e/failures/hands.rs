@@ -1,7 +1,5 @@
 //! Hands in the works: edited objects are put right, a lost status is recovered, a second replica takes over.
 
-use std::time::{Duration, Instant};
-
 use guardbit::api::{Action, Phase, QuantizedModelStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -112,23 +110,20 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
         .await;
     until("the selector is right", || async { selector().await == right }).await;
     stage.patch(json!({"paused": false})).await;
-    // The person did that. How long the gateway takes to be over it is not guardbit's (docs/operations.md, "Behind Envoy Gateway"):
-    // a second, or the 15 that Envoy waits for endpoints. After it nothing fails.
-    let right_again = Instant::now();
-    until("nothing fails any more", || async {
-        let failed = stage.load.counts().failed;
-        stage.answered("fp32", 200).await;
-        stage.load.counts().failed == failed
-    })
-    .await;
-    assert!(right_again.elapsed() < Duration::from_secs(30), "{}", stage.story());
-    let lost = stage.load.counts().failed;
     stage.decided(Action::Promoted, "int8").await;
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     stage.answered("int8", 400).await;
     stage.ledger.end();
     let counts = stage.load.finish().await;
-    assert_eq!(counts.failed, lost, "{:?}\n{}", counts.failures, stage.story());
+    // The person did that, in the second before it was put right.
+    let lost = counts.failures.iter().map(|(at, _)| *at);
+    let (first, last) = (lost.clone().fold(f64::MAX, f64::min), lost.fold(0.0, f64::max));
+    assert!(
+        counts.failed < 200 && (counts.failed == 0 || last - first < 3.0),
+        "{:?}\n{}",
+        counts.failures,
+        stage.story()
+    );
     stage.delete_model().await;
     stage.leave().await;
 }
