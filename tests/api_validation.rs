@@ -124,7 +124,7 @@ async fn a_claim_about_a_variant_is_of_one_hand() {
         model["spec"]["variants"][1]["weights"]
     );
 
-    // A digest never comes to stand beside the URI of somebody else, nor one number into the recipe of somebody else.
+    // A digest never comes to stand beside the URI of somebody else.
     let digest = format!("sha256:{}", "0".repeat(64));
     let half =
         part(json!({"weights": {"digest": digest}, "validation": measured["spec"]["variants"][0]["validation"]}));
