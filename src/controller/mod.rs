@@ -66,6 +66,7 @@ struct Context {
     /// Looks that may go on at once, in all namespaces together.
     turns: Arc<Semaphore>,
     looked: models::Looked,
+    first_looks: models::FirstLooks,
     memory: record::Memory,
     applied: apply::Applied,
     asker: query::Asker,
@@ -102,6 +103,7 @@ impl Context {
             metrics,
             turns: shared.turns,
             looked: models::Looked::default(),
+            first_looks: models::FirstLooks::new(),
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
             forecasts: shared.forecasts,

@@ -1,11 +1,15 @@
 //! The models themselves: kept packed, for of ten thousand a few are looked at in any second.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
@@ -30,6 +34,22 @@ pub(super) struct KeptModel {
     /// Taken once a version, for every look needs them.
     #[serde(skip)]
     digests: Arc<Digests>,
+}
+
+/// The models of one watch. Each is there as soon as it has come, also while a list goes on; what a whole list does not have is
+/// gone.
+pub(super) struct Models {
+    writer: Writer<KeptModel>,
+    store: Store<KeptModel>,
+    /// Keys of what the list that goes on has had.
+    listed: HashSet<u64>,
+}
+
+/// What an event has changed.
+#[derive(Debug)]
+pub(super) enum Change {
+    Came(Arc<KeptModel>),
+    Gone(Arc<KeptModel>),
 }
 
 /// What the last look at a model has seen, or written: an event that says the same is no news. Clones share it.
@@ -81,6 +101,64 @@ impl KeptModel {
     }
 }
 
+impl Models {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        let mut writer = Writer::default();
+        // Looks need not wait for a whole list, as they would for a store that has not had its first.
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        Self {
+            store: writer.as_reader(),
+            writer,
+            listed: HashSet::new(),
+        }
+    }
+
+    /// For those who read.
+    pub(super) fn store(&self) -> Store<KeptModel> {
+        self.store.clone()
+    }
+
+    /// Takes in an event of the watch.
+    pub(super) fn take(&mut self, event: Event<QuantizedModel>) -> Vec<Change> {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(model) => {
+                let model = KeptModel::of(model);
+                self.listed.insert(model.key());
+                self.put(model)
+            }
+            Event::Apply(model) => self.put(KeptModel::of(model)),
+            Event::Delete(model) => vec![self.remove(KeptModel::of(model).into())],
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let all = self.store.state().into_iter();
+                let gone = all.filter(|model| !listed.contains(&model.key()));
+                gone.map(|model| self.remove(model)).collect()
+            }
+        }
+    }
+
+    /// Another one of the same name is gone.
+    fn put(&mut self, model: KeptModel) -> Vec<Change> {
+        let (name, key) = (ObjectRef::from_obj(&model), model.key());
+        let another = self.store.get(&name).filter(|held| held.key() != key);
+        self.writer.apply_watcher_event(&Event::Apply(model));
+        let gone = another.map(Change::Gone).into_iter();
+        gone.chain(self.store.get(&name).map(Change::Came)).collect()
+    }
+
+    fn remove(&mut self, model: Arc<KeptModel>) -> Change {
+        self.writer
+            .apply_watcher_event(&Event::Delete(KeptModel::clone(&model)));
+        Change::Gone(model)
+    }
+}
+
 impl Looked {
     /// Whether the last look has been at this very state.
     pub(super) fn at(&self, model: &KeptModel) -> bool {
@@ -111,6 +189,39 @@ impl Looked {
     pub(super) fn forget(&self, model: &KeptModel) {
         let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         looked.remove(&model.key());
+    }
+}
+
+/// Tells once when every model that was there at the start has been looked at.
+pub(super) struct FirstLooks {
+    begun: Instant,
+    /// How many there were, once all have come.
+    models: OnceLock<usize>,
+    told: AtomicBool,
+}
+
+impl FirstLooks {
+    /// The watches are about to begin.
+    pub(super) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            models: OnceLock::new(),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// The first list of the models is whole, and so many have been looked at meanwhile.
+    pub(super) fn all_come(&self, models: usize, looked: usize) {
+        self.models.get_or_init(|| models);
+        self.came(looked);
+    }
+
+    /// So many have been looked at.
+    pub(super) fn came(&self, looked: usize) {
+        let all = self.models.get().filter(|&&models| looked >= models);
+        if let Some(models) = all.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
+            tracing::info!(models, took = ?self.begun.elapsed(), "all models have been looked at");
+        }
     }
 }
 
@@ -174,6 +285,53 @@ mod tests {
             serde_json::to_value(read).unwrap(),
             serde_json::to_value(model()).unwrap()
         );
+    }
+
+    #[test]
+    fn models_are_there_as_they_come_and_gone_once_a_whole_list_is_without_them() {
+        let of = |name: &str, uid: &str| {
+            let mut model = model();
+            (model.metadata.name, model.metadata.uid) = (Some(name.into()), Some(format!("{name}{uid}")));
+            model
+        };
+        let told = |changes: Vec<Change>| {
+            let tell = |change| match change {
+                Change::Came(model) => format!("+{}", model.uid().unwrap()),
+                Change::Gone(model) => format!("-{}", model.uid().unwrap()),
+            };
+            changes.into_iter().map(tell).collect::<Vec<_>>()
+        };
+        let mut models = Models::new();
+        let store = models.store();
+        let there = || {
+            let mut names: Vec<_> = store.state().iter().map(|model| model.name_any()).collect();
+            names.sort();
+            names.concat()
+        };
+        assert!(told(models.take(Event::Init)).is_empty());
+        for (name, so_far) in [("a", "a"), ("b", "ab"), ("c", "abc")] {
+            assert_eq!(
+                told(models.take(Event::InitApply(of(name, "1")))),
+                [format!("+{name}1")]
+            );
+            assert_eq!(there(), so_far, "before the list is whole");
+        }
+        assert!(told(models.take(Event::InitDone)).is_empty());
+        assert_eq!(told(models.take(Event::Delete(of("c", "1")))), ["-c1"]);
+        assert_eq!(told(models.take(Event::Apply(of("d", "1")))), ["+d1"]);
+        // The watch was away: a list that breaks off, and one that does not.
+        for whole in [false, true] {
+            assert!(told(models.take(Event::Init)).is_empty());
+            let again = told(models.take(Event::InitApply(of("a", "2"))));
+            let first = if whole { &["+a2"][..] } else { &["-a1", "+a2"] };
+            assert_eq!(again, first, "another of its name, and the old one is gone");
+            assert_eq!(there(), "abd");
+        }
+        assert_eq!(told(models.take(Event::InitApply(of("e", "1")))), ["+e1"]);
+        let mut gone = told(models.take(Event::InitDone));
+        gone.sort();
+        assert_eq!(gone, ["-b1", "-d1"]);
+        assert_eq!(there(), "ae");
     }
 
     #[test]

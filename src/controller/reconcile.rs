@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -94,15 +93,14 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
 
 /// The loop over the models of one watch.
 async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch::Receiver<bool>) {
-    let begun = Instant::now();
     let mut watches = stores::watch(&ctx, namespace);
-    // Nothing can be decided before: a look would only find out that it came too early.
+    // Nothing can be decided before: a look would only find out that it came too early. Models are looked at as they come: their
+    // list takes as long as all others together.
     tokio::select! {
         () = watches.answered() => {}
         _ = stop.wait_for(|stop| *stop) => return,
     }
     let models = watches.models.clone();
-    let first = Arc::new(FirstLooks::of(models.len(), begun));
     let controller = Controller::for_stream(stream::pending(), models)
         .with_config(Config::default().concurrency(WAITING.max(ctx.settings.concurrency)))
         .reconcile_on(watches.woken());
@@ -114,10 +112,10 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch:
         })
         .run(
             move |model, ctx| {
-                let (failures, first) = (Arc::clone(&failures), Arc::clone(&first));
+                let failures = Arc::clone(&failures);
                 aside(async move {
                     let result = timed(&model, &ctx, &failures).await;
-                    first.came(ctx.looked.len());
+                    ctx.first_looks.came(ctx.looked.len());
                     result
                 })
             },
@@ -142,29 +140,6 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return false,
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
-        }
-    }
-}
-
-/// Tells once when every model that was there at the start has been looked at.
-struct FirstLooks {
-    models: usize,
-    begun: Instant,
-    told: AtomicBool,
-}
-
-impl FirstLooks {
-    fn of(models: usize, begun: Instant) -> Self {
-        Self {
-            models,
-            begun,
-            told: AtomicBool::new(false),
-        }
-    }
-
-    fn came(&self, looked: usize) {
-        if looked >= self.models && !self.told.swap(true, Ordering::Relaxed) {
-            tracing::info!(models = self.models, took = ?self.begun.elapsed(), "all models have been looked at");
         }
     }
 }

@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
@@ -28,7 +27,7 @@ use super::Context;
 use super::index::{Index, ModelName};
 use super::kept::{Kept, KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice};
 use super::lists;
-use super::models::KeptModel;
+use super::models::{Change, KeptModel, Models};
 
 /// A burst of events of one model ends in one look, so long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
@@ -114,7 +113,7 @@ pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
 }
 
 impl Watches {
-    /// Waits until every kind has been listed, or has been refused once: the Gateway API need not be installed.
+    /// Waits until every kind beside the models has been listed, or has been refused once: the Gateway API need not be installed.
     pub(super) async fn answered(&mut self) {
         for answer in self.answers.drain(..) {
             // A watch ends only with all of them.
@@ -171,8 +170,10 @@ impl Starting {
     {
         let (wake, index) = (self.wake.clone(), index.clone());
         let config = watcher::Config::default().labels(MODEL_LABEL);
-        let turn = Some(Arc::clone(&self.in_turn));
-        self.run(api, config, turn, move |event| {
+        let (answer, answered) = oneshot::channel();
+        self.answers.push(answered);
+        let first = Some((answer, Arc::clone(&self.in_turn)));
+        self.run(api, config, first, move |event| {
             for model in index.take(event) {
                 let _ = wake.send(model);
             }
@@ -182,48 +183,44 @@ impl Starting {
     /// Keeps the models themselves.
     fn follow_models(&mut self, api: Api<QuantizedModel>, ctx: Arc<Context>) -> Store<KeptModel> {
         let wake = self.wake.clone();
-        let mut writer = Writer::default();
-        let store = writer.as_reader();
-        let config = watcher::Config::default();
-        self.run(api, config, None, move |event: Event<QuantizedModel>| {
-            let event = match event {
-                Event::Init => Event::Init,
-                Event::InitDone => Event::InitDone,
-                Event::Apply(model) => Event::Apply(KeptModel::of(model)),
-                Event::InitApply(model) => Event::InitApply(KeptModel::of(model)),
-                Event::Delete(model) => Event::Delete(KeptModel::of(model)),
-            };
-            writer.apply_watcher_event(&event);
-            match event {
-                Event::Apply(model) | Event::InitApply(model) if !ctx.looked.at(&model) => {
-                    let _ = wake.send(model.name());
+        let mut models = Models::new();
+        let store = models.store();
+        let held = models.store();
+        self.run(api, watcher::Config::default(), None, move |event| {
+            let whole = matches!(event, Event::InitDone);
+            for change in models.take(event) {
+                match change {
+                    Change::Came(model) if !ctx.looked.at(&model) => {
+                        let _ = wake.send(model.name());
+                    }
+                    Change::Came(_) => {}
+                    Change::Gone(model) => ctx.forget(&model),
                 }
-                Event::Delete(model) => ctx.forget(&model),
-                _ => {}
+            }
+            if whole {
+                ctx.first_looks.all_come(held.len(), ctx.looked.len());
             }
         });
         store
     }
 
-    /// Hands all events of a watch to `take`, for as long as the tasks live.
+    /// Hands all events of a watch to `take`, for as long as the tasks live. Where its first list waits for its turn, what came of
+    /// it is answered.
     fn run<K>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
-        in_turn: Option<Arc<Semaphore>>,
+        first: Option<(oneshot::Sender<()>, Arc<Semaphore>)>,
         mut take: impl FnMut(Event<K>) + Send + 'static,
     ) where
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        self.answers.push(answered);
         self.tasks.spawn(async move {
-            // Never closed.
-            let turn = match in_turn {
-                Some(in_turn) => in_turn.acquire_owned().await.ok(),
+            let mut first = match first {
+                // Never closed.
+                Some((answer, in_turn)) => Some((answer, in_turn.acquire_owned().await.ok())),
                 None => None,
             };
-            let mut first = Some((answer, turn));
             // What the watch begins with is a list, by the client of `lists`.
             let events = watch_events(api, config.streaming_lists()).default_backoff();
             // Of no use here; the list came without them, what follows does not.
