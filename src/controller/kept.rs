@@ -4,19 +4,25 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, Service};
+use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::api::Action;
 use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
 use crate::rollout::{Marks, RouteDecision, WorkloadKey};
 
 use super::leaves::Leaves;
+use super::seen::Seen;
+
+type SeenPod = Seen<Pod, IgnoredAny, PodStatus>;
+type SeenRoute = Seen<DynamicObject, Value, Value>;
 
 /// Waiting reasons after which a container will not start by itself.
 const CANNOT_RUN: [&str; 8] = [
@@ -113,19 +119,11 @@ pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
 
 /// Leaves of an object of a kind that guardbit applies, as its watch would give them.
 pub(super) fn leaves_of(object: &DynamicObject) -> Leaves {
-    match object.types.as_ref().map(|types| types.kind.as_str()) {
-        Some("Deployment") => object
-            .clone()
-            .try_parse()
-            .map(|d: Deployment| leaves(&d.metadata, &d.spec)),
-        Some("QuantizedModel") => Ok(leaves_of_model(&object.metadata)),
-        Some("Service") => object
-            .clone()
-            .try_parse()
-            .map(|s: Service| leaves(&s.metadata, &s.spec)),
-        _ => Ok(Leaves::of(&object.metadata, object.data.get("spec"))),
-    }
-    .unwrap_or_default()
+    let is_model = object
+        .types
+        .as_ref()
+        .is_some_and(|types| types.kind == "QuantizedModel");
+    Leaves::of(&object.metadata, object.data.get("spec").filter(|_| !is_model))
 }
 
 /// Of a model only annotations are applied.
@@ -133,15 +131,10 @@ pub(super) fn leaves_of_model(metadata: &ObjectMeta) -> Leaves {
     Leaves::of(metadata, None)
 }
 
-/// Leaves of what a watch gives.
-fn leaves(metadata: &ObjectMeta, spec: &impl Serialize) -> Leaves {
-    Leaves::of(metadata, serde_json::to_value(spec).ok().as_ref())
-}
-
 impl Kept for KeptDeployment {
-    type Of = Deployment;
+    type Of = Seen<Deployment, Value, DeploymentStatus>;
 
-    fn of(object: &Deployment) -> Self {
+    fn of(object: &Self::Of) -> Self {
         let condition = |kind: &str| {
             let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
             conditions.into_iter().flatten().find(|c| c.type_ == kind)
@@ -151,22 +144,25 @@ impl Kept for KeptDeployment {
             owned: !object.owner_references().is_empty(),
             key: build::key_of(object.labels(), object.annotations()),
             marks: build::marks(object.annotations()),
-            replicas: object.spec.as_ref().and_then(|s| s.replicas),
+            replicas: object
+                .spec
+                .as_ref()
+                .and_then(|s| s["replicas"].as_i64()?.try_into().ok()),
             refused: condition("ReplicaFailure")
                 .filter(|c| c.status == "True")
                 .and_then(|c| c.message.clone()),
             never_ready: condition("Progressing")
                 .filter(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
                 .and_then(|c| c.message.clone()),
-            leaves: leaves(&object.metadata, &object.spec),
+            leaves: Leaves::of(&object.metadata, object.spec.as_ref()),
         }
     }
 }
 
 impl Kept for KeptPod {
-    type Of = Pod;
+    type Of = SeenPod;
 
-    fn of(pod: &Pod) -> Self {
+    fn of(pod: &SeenPod) -> Self {
         let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
         let ready = condition(pod, "Ready").filter(|c| c.status == "True");
         let deleted = pod.metadata.deletion_timestamp.is_some();
@@ -193,12 +189,12 @@ impl Kept for KeptPod {
 }
 
 impl Kept for KeptService {
-    type Of = Service;
+    type Of = Seen<Service, Value, IgnoredAny>;
 
-    fn of(object: &Service) -> Self {
+    fn of(object: &Self::Of) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
-            leaves: leaves(&object.metadata, &object.spec),
+            leaves: Leaves::of(&object.metadata, object.spec.as_ref()),
         }
     }
 }
@@ -218,10 +214,11 @@ impl Kept for KeptSlice {
 }
 
 impl Kept for KeptRoute {
-    type Of = DynamicObject;
+    type Of = SeenRoute;
 
-    fn of(route: &DynamicObject) -> Self {
-        let split = route.data["spec"]["rules"].as_array().and_then(|rules| rules.last());
+    fn of(route: &SeenRoute) -> Self {
+        let rules = route.spec.as_ref().and_then(|spec| spec["rules"].as_array());
+        let split = rules.and_then(|rules| rules.last());
         let backends = split.and_then(|rule| rule["backendRefs"].as_array());
         let weights = backends.into_iter().flatten().filter_map(|b| {
             let weight = i32::try_from(b["weight"].as_i64().unwrap_or(1)).ok()?;
@@ -233,21 +230,21 @@ impl Kept for KeptRoute {
             refused: refused(route),
             decision: build::decision(route.annotations())
                 .filter(|d| matches!(d.action, Action::RolledBack | Action::FellBack)),
-            leaves: Leaves::of(&route.metadata, route.data.get("spec")),
+            leaves: Leaves::of(&route.metadata, route.spec.as_ref()),
         }
     }
 }
 
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+fn statuses(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten())
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+fn condition<'a>(pod: &'a SeenPod, kind: &str) -> Option<&'a PodCondition> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|c| c.type_ == kind)
 }
 
-fn cannot_run(pod: &Pod) -> Option<String> {
+fn cannot_run(pod: &SeenPod) -> Option<String> {
     let init = pod
         .status
         .iter()
@@ -263,7 +260,7 @@ fn cannot_run(pod: &Pod) -> Option<String> {
     })
 }
 
-fn disruption(pod: &Pod) -> Option<String> {
+fn disruption(pod: &SeenPod) -> Option<String> {
     if let Some(target) = condition(pod, "DisruptionTarget").filter(|c| c.status == "True") {
         let reason = target.reason.as_deref().unwrap_or("DisruptionTarget");
         return Some(format!("{}: {reason}", pod.name_any()));
@@ -272,9 +269,9 @@ fn disruption(pod: &Pod) -> Option<String> {
     (status.reason.as_deref() == Some("NodeLost")).then(|| format!("{}: its node is lost", pod.name_any()))
 }
 
-fn refused(route: &DynamicObject) -> Option<String> {
+fn refused(route: &SeenRoute) -> Option<String> {
     let generation = route.metadata.generation;
-    let parents = route.data["status"]["parents"].as_array()?;
+    let parents = route.status.as_ref()?["parents"].as_array()?;
     parents.iter().find_map(|parent| {
         let conditions = parent["conditions"].as_array()?;
         conditions.iter().find_map(|c| {

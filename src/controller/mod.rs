@@ -21,6 +21,7 @@ pub mod prometheus;
 mod query;
 mod reconcile;
 mod record;
+mod seen;
 mod stores;
 
 use std::sync::Arc;

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -93,12 +90,12 @@ pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
-    starting.follow::<KeptDeployment>(scoped::<Deployment>(client, namespace), &stores.deployments);
-    starting.follow::<KeptPod>(scoped::<Pod>(client, namespace), &stores.pods);
-    starting.follow::<KeptService>(scoped::<Service>(client, namespace), &stores.services);
-    starting.follow::<KeptSlice>(scoped::<EndpointSlice>(client, namespace), &stores.slices);
+    starting.follow::<KeptDeployment>(scoped(client, namespace), &stores.deployments);
+    starting.follow::<KeptPod>(scoped(client, namespace), &stores.pods);
+    starting.follow::<KeptService>(scoped(client, namespace), &stores.services);
+    starting.follow::<KeptSlice>(scoped(client, namespace), &stores.slices);
     let route = http_route();
-    let routes: Api<DynamicObject> = match namespace {
+    let routes = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &route),
         None => Api::all_with(client.clone(), &route),
     };
