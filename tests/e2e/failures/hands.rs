@@ -133,6 +133,7 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
             lost.failures,
             stage.story()
         );
+        eprintln!("Envoy waited for endpoints; {} requests lost", lost.failed);
     }
     stage.patch(json!({"paused": false})).await;
     stage.decided(Action::Promoted, "int8").await;
