@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
@@ -441,24 +441,6 @@ impl Stage {
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
             panic!("{variant} does not answer {more} more requests\n{}", self.story());
         }
-    }
-
-    /// Whether an Envoy of the gateway has logged this in the last moments, of this length.
-    pub async fn envoy_said(&self, line: &str, last: Duration) -> bool {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), "envoy-gateway-system");
-        let params = LogParams {
-            container: Some("envoy".into()),
-            since_seconds: Some(last.as_secs() as i64 + 1),
-            ..LogParams::default()
-        };
-        let proxies = ListParams::default().labels("app.kubernetes.io/component=proxy");
-        for proxy in pods.list(&proxies).await.expect("listed") {
-            let log = pods.logs(&proxy.name_any(), &params).await.expect("a log");
-            if log.contains(line) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Changes the model as `kubectl patch --type=merge` would.

@@ -1,7 +1,5 @@
 //! Hands in the works: edited objects are put right, a lost status is recovered, a second replica takes over.
 
-use std::time::{Duration, Instant};
-
 use guardbit::api::{Action, Phase, QuantizedModelStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -103,7 +101,6 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
             .unwrap_or_default()
     };
     let right = selector().await;
-    let edited = Instant::now();
     stage
         .edit(
             &services,
@@ -112,36 +109,21 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
         )
         .await;
     until("the selector is right", || async { selector().await == right }).await;
-    let put_right = edited.elapsed();
-    assert!(put_right < Duration::from_secs(3), "{put_right:?}");
-    until("nothing fails any more", || async {
-        let failed = stage.load.counts().failed;
-        stage.answered("fp32", 200).await;
-        stage.load.counts().failed == failed
-    })
-    .await;
-    // The person did that, in the second before it was put right. Where it lasted longer it was the gateway, which says so:
-    // docs/operations.md, "Behind Envoy Gateway".
-    let lost = stage.load.counts();
-    let lasted = edited.elapsed();
-    if lost.failed >= 200 || lasted > Duration::from_secs(6) {
-        let waited = "initial fetch timed out for type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-        assert!(lasted < Duration::from_secs(20), "{lasted:?}");
-        assert!(
-            stage.envoy_said(waited, lasted).await,
-            "{:?}\n{}",
-            lost.failures,
-            stage.story()
-        );
-        eprintln!("Envoy waited for endpoints; {} requests lost", lost.failed);
-    }
     stage.patch(json!({"paused": false})).await;
     stage.decided(Action::Promoted, "int8").await;
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     stage.answered("int8", 400).await;
     stage.ledger.end();
     let counts = stage.load.finish().await;
-    assert_eq!(counts.failed, lost.failed, "{:?}\n{}", counts.failures, stage.story());
+    // The person did that, in the second before it was put right.
+    let lost = counts.failures.iter().map(|(at, _)| *at);
+    let (first, last) = (lost.clone().fold(f64::MAX, f64::min), lost.fold(0.0, f64::max));
+    assert!(
+        counts.failed < 200 && (counts.failed == 0 || last - first < 3.0),
+        "{:?}\n{}",
+        counts.failures,
+        stage.story()
+    );
     stage.delete_model().await;
     stage.leave().await;
 }
