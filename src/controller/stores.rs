@@ -182,7 +182,7 @@ impl Starting {
         let wake = self.wake.clone();
         let mut models = Models::new();
         let store = models.store();
-        let held = models.store();
+        let held = store.clone();
         self.run(api, watcher::Config::default(), None, move |event| {
             let whole = matches!(event, Event::InitDone);
             for change in models.take(event) {
