@@ -296,6 +296,12 @@ impl Applied {
         Some((document.wants, document.gave))
     }
 
+    /// Whether an object is not what it was when `manager` applied it last; `live` is the digest of what it says now.
+    pub(super) fn is_touched(&self, uid: &str, manager: &str, kind: &str, name: &str, live: Option<u64>) -> bool {
+        let last = self.last(uid, hash((kind, name, manager)));
+        last.is_some_and(|(_, gave)| Some(gave) != live)
+    }
+
     fn note(&self, uid: &str, of: u64, wants: u64, gave: u64) {
         let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let documents = applied.entry(hash(uid)).or_default();

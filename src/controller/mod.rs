@@ -7,6 +7,7 @@ mod apply;
 mod backoff;
 mod batch;
 mod connection;
+mod disturbance;
 mod events;
 mod forecast;
 mod index;
@@ -70,6 +71,7 @@ struct Context {
     first_looks: models::FirstLooks,
     memory: record::Memory,
     applied: apply::Applied,
+    disturbances: disturbance::Disturbances,
     asker: query::Asker,
     /// Shared by all namespaces, as are the events.
     forecasts: Arc<forecast::Forecasts>,
@@ -107,6 +109,7 @@ impl Context {
             first_looks: models::FirstLooks::new(),
             memory: record::Memory::default(),
             applied: apply::Applied::default(),
+            disturbances: disturbance::Disturbances::default(),
             forecasts: shared.forecasts,
             events: shared.events,
         }
@@ -119,6 +122,7 @@ impl Context {
         self.memory.forget(&uid);
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);
+        self.disturbances.forget(&uid);
         self.metrics.forget(&namespace, &name);
     }
 }

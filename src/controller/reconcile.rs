@@ -20,6 +20,7 @@ use crate::telemetry::Metrics;
 
 use super::apply::{Apply, FINALIZER};
 use super::backoff::Failures;
+use super::disturbance::is_disturbed;
 use super::models::{KeptModel, interval};
 use super::{
     CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, events, leader, observe, record,
@@ -194,9 +195,13 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     let mut turn = ctx.turns.acquire().await;
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
+    let (begun, uid) = (Instant::now(), model.uid().unwrap_or_default());
+    let disturbed = is_disturbed(ctx, model, &cluster);
+    if let Some(rest) = ctx.disturbances.rest(&uid, disturbed, begun) {
+        return Ok(Action::requeue(rest));
+    }
     let seen = observe::model_seen(model, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
-    let begun = Instant::now();
     let evidence = if queries.is_empty() {
         BTreeMap::new()
     } else {
@@ -214,7 +219,6 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         evidence,
     };
     let mut plan = rollout::decide(&observation);
-    let uid = model.uid().unwrap_or_default();
     ctx.forecasts.tell(&uid, &observation, &mut plan.status);
     let owner = Owner {
         namespace: &namespace,
