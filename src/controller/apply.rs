@@ -257,7 +257,10 @@ impl Apply<'_> {
         if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
             return Ok(());
         }
-        if (as_before.is_some() || last.is_none()) && live.is_some_and(|live| live.hold(&document)) {
+        // What another hand adds to what traffic follows (a key of a selector, a filter of a rule) changes its meaning, though all
+        // that is wanted may still be there: only the API server knows whose it is.
+        let may_grow = as_before.is_some() && !matches!(kind.as_str(), "Service" | "HTTPRoute");
+        if (may_grow || last.is_none()) && live.is_some_and(|live| live.hold(&document)) {
             self.ctx
                 .applied
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());

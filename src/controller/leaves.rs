@@ -79,12 +79,20 @@ fn below(path: u64, key: &str) -> u64 {
     hash((path, key))
 }
 
-/// Tells every leaf below. An object is a leaf as well, for a document may want an empty one; so is the length of a list.
+/// Maps that are one piece to server-side apply: a key that another hand adds is as wrong as one that it takes away.
+const WHOLE: [&str; 2] = ["selector", "nodeSelector"];
+
+/// Tells every leaf below. An object is a leaf as well, for a document may want an empty one; so is the length of a list, and of a
+/// map that is one piece.
 fn walk(path: u64, value: &Value, tell: &mut impl FnMut(u64)) {
     match value {
         Value::Object(fields) => {
             tell(hash((path, "object")));
             for (key, value) in fields {
+                let whole = value.as_object().filter(|_| WHOLE.contains(&key.as_str()));
+                if let Some(fields) = whole {
+                    tell(hash((path, key, fields.len())));
+                }
                 walk(below(path, key), value, tell);
             }
         }
@@ -166,6 +174,21 @@ mod tests {
 
     fn object_wanted(spec: &Value) -> Value {
         json!({"apiVersion": "other/v1", "kind": "Any", "metadata": {"name": "a"}, "spec": spec})
+    }
+
+    #[test]
+    fn a_selector_is_held_only_as_a_whole() {
+        let wanted = object_wanted(&json!({"selector": {"a": "b"}}));
+        let holds = |spec| {
+            let metadata = ObjectMeta {
+                name: Some("a".into()),
+                ..ObjectMeta::default()
+            };
+            Leaves::of(&metadata, Some(&spec)).hold(&wanted)
+        };
+        assert!(holds(json!({"selector": {"a": "b"}, "more": {"c": "d"}})));
+        assert!(!holds(json!({"selector": {"a": "b", "c": "d"}})));
+        assert!(!holds(json!({"selector": {"c": "d"}})));
     }
 
     #[test]

@@ -114,8 +114,45 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     stage.answered("int8", 400).await;
     stage.ledger.end();
-    let counts = stage.load.finish().await;
     // The person did that, in the second before it was put right.
+    lost_a_moment_of_the_candidate(&stage).await;
+    stage.delete_model().await;
+    stage.leave().await;
+}
+
+/// What is added changes what the rest means, though nothing that guardbit wants is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "make failures"]
+async fn additions_to_route_and_service_are_taken_away() {
+    let stage = paused_at_25(setting("additions")).await;
+    let rules = || async { stage.routes().get(MODEL).await.expect("the route").data["spec"]["rules"].clone() };
+    let right = rules().await;
+    let mut filtered = right.clone();
+    let split = filtered.as_array_mut().and_then(|r| r.last_mut()).expect("a rule");
+    split["filters"] = json!([{"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [{"name": "x-hand", "value": "1"}]}}]);
+    stage
+        .edit(&stage.routes(), MODEL, json!({"spec": {"rules": filtered}}))
+        .await;
+    until("the filter is gone", || async { rules().await == right }).await;
+    let (services, int8) = (stage.api::<Service>(), stage.deployment_of("int8"));
+    let selector = || async { services.get(&int8).await.expect("there").spec.and_then(|s| s.selector) };
+    let right = selector().await;
+    assert_eq!(stage.load.counts().failed, 0, "{}", stage.story());
+    stage
+        .edit(&services, &int8, json!({"spec": {"selector": {"by": "hand"}}}))
+        .await;
+    until("the selector is right", || async { selector().await == right }).await;
+    stage.patch(json!({"paused": false})).await;
+    stage.decided(Action::Promoted, "int8").await;
+    stage.ledger.end();
+    lost_a_moment_of_the_candidate(&stage).await;
+    stage.delete_model().await;
+    stage.leave().await;
+}
+
+/// Ends the load. Requests failed for as long as the candidate had no endpoints, and no others.
+async fn lost_a_moment_of_the_candidate(stage: &Stage) {
+    let counts = stage.load.finish().await;
     let lost = counts.failures.iter().map(|(at, _)| *at);
     let (first, last) = (lost.clone().fold(f64::MAX, f64::min), lost.fold(0.0, f64::max));
     assert!(
@@ -124,8 +161,6 @@ async fn edits_of_route_service_and_deployments_are_put_right() {
         counts.failures,
         stage.story()
     );
-    stage.delete_model().await;
-    stage.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
