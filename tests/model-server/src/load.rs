@@ -67,6 +67,8 @@ pub struct Counts {
     pub pinned_by_variant: BTreeMap<String, u64>,
     /// The first failures: when (seconds after the start) and what.
     pub failures: Vec<(f64, String)>,
+    /// When the last one failed, in seconds after the start.
+    pub last_failure: Option<f64>,
 }
 
 /// A load that runs, and can be asked and ended.
@@ -220,9 +222,11 @@ impl Worker {
             Err(why) => Some(why.clone()),
         };
         if let Some(why) = failure {
+            let at = self.begun.elapsed().as_secs_f64();
             counts.failed += 1;
+            counts.last_failure = Some(at);
             if counts.failures.len() < 20 {
-                counts.failures.push((self.begun.elapsed().as_secs_f64(), why));
+                counts.failures.push((at, why));
             }
         }
         let Ok(response) = answer else { return };
