@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -266,6 +267,10 @@ impl Apply<'_> {
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());
             return Ok(());
         }
+        // Another hand may have been at it since this look began.
+        if as_before.is_some() && kind == "Service" && self.carries(&name) {
+            self.ctx.disturbances.wait(self.owner.uid, Instant::now())?;
+        }
         let resource = resource(&document);
         let api: Api<DynamicObject> = Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &resource);
         let params = PatchParams::apply(manager).force();
@@ -278,6 +283,12 @@ impl Apply<'_> {
             .applied
             .note(self.owner.uid, of, wants, leaves_of(&applied).digest());
         Ok(())
+    }
+
+    /// Whether the route gives weight to a Service.
+    fn carries(&self, service: &str) -> bool {
+        let route = self.ctx.stores.routes.get(self.owner.namespace, self.owner.name);
+        route.is_some_and(|route| route.carrying().any(|carrying| carrying == service))
     }
 
     fn live(&self, kind: &str, name: &str) -> Option<Leaves> {
@@ -299,8 +310,9 @@ impl Applied {
         Some((document.wants, document.gave))
     }
 
-    /// Whether an object is not what it was when `manager` applied it last; `live` is the digest of what it says now.
-    pub(super) fn is_touched(&self, uid: &str, manager: &str, kind: &str, name: &str, live: Option<u64>) -> bool {
+    /// Whether an object is not what it was when it was applied last, told by field manager, kind and name; `live` is the digest
+    /// of what it says now.
+    pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, &str, &str), live: Option<u64>) -> bool {
         let last = self.last(uid, hash((kind, name, manager)));
         last.is_some_and(|(_, gave)| Some(gave) != live)
     }

@@ -13,12 +13,12 @@ use kube::ResourceExt;
 
 use crate::api::QuantizedModel;
 use crate::build::MANAGER_WORKLOAD;
-use crate::identity::{Purpose, object_name};
+use crate::identity::Purpose;
 use crate::rollout::WorkloadKey;
 
-use super::Context;
 use super::leaves::{Leaves, hash};
 use super::observe::Cluster;
+use super::{Context, Error};
 
 /// Time for the gateway and its controller. The share of the variant fails meanwhile, so that it is short.
 const TAKEN_IN: Duration = Duration::from_millis(500);
@@ -28,20 +28,20 @@ const TAKEN_IN: Duration = Duration::from_millis(500);
 pub(super) struct Disturbances(Mutex<HashMap<u64, Instant>>);
 
 impl Disturbances {
-    /// How long a look at a model must wait, if at all. Each disturbance is waited for once.
-    pub(super) fn rest(&self, uid: &str, disturbed: bool, now: Instant) -> Option<Duration> {
+    /// Fails for as long as whoever looks at a disturbed model must wait. Each disturbance is waited for once.
+    pub(super) fn wait(&self, uid: &str, now: Instant) -> Result<(), Error> {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !disturbed {
-            since.remove(&hash(uid));
-            return None;
-        }
         let since = *since.entry(hash(uid)).or_insert(now);
         let rest = TAKEN_IN.saturating_sub(now.saturating_duration_since(since));
-        (!rest.is_zero()).then_some(rest)
+        if rest.is_zero() {
+            Ok(())
+        } else {
+            Err(Error::Disturbed(rest))
+        }
     }
 
-    /// Forgets a model that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    /// It is over, or the model is gone.
+    pub(super) fn end(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(uid));
     }
 }
@@ -51,19 +51,21 @@ pub(super) fn is_disturbed(ctx: &Context, model: &QuantizedModel, cluster: &Clus
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let uid = model.uid().unwrap_or_default();
     let mut carrying = cluster.route.weights.iter().filter(|(_, weight)| **weight > 0);
-    carrying.any(|(revision, _)| {
+    let unserved = carrying.any(|(revision, _)| {
         let key = WorkloadKey {
             revision: revision.clone(),
             purpose: Purpose::Serving,
         };
-        let service = object_name(&namespace, &name, &revision.variant, &revision.revision, key.purpose);
-        let live = ctx.stores.services.get(&namespace, &service);
-        let live = live.map(|service| Leaves::digest(&service.leaves));
         cluster.workloads.get(&key).is_none_or(|workload| workload.ready == 0)
-            || ctx
-                .applied
-                .is_touched(&uid, MANAGER_WORKLOAD, "Service", &service, live)
-    })
+    });
+    let touched = |service: &str| {
+        let live = ctx.stores.services.get(&namespace, service);
+        let live = live.map(|service| Leaves::digest(&service.leaves));
+        let of = (MANAGER_WORKLOAD, "Service", service);
+        ctx.applied.is_touched(&uid, of, live)
+    };
+    let route = ctx.stores.routes.get(&namespace, &name);
+    unserved || route.is_some_and(|route| route.carrying().any(touched))
 }
 
 #[cfg(test)]
@@ -73,22 +75,18 @@ mod tests {
     #[test]
     fn each_disturbance_is_waited_for_once_and_no_longer_than_it_takes_to_be_taken_in() {
         let (disturbances, begun) = (Disturbances::default(), Instant::now());
-        let rest = |disturbed, after: u64| {
-            let rest = disturbances.rest("u", disturbed, begun + Duration::from_millis(after));
-            rest.map(|rest| rest.as_millis())
+        let rest = |after: u64| match disturbances.wait("u", begun + Duration::from_millis(after)) {
+            Err(Error::Disturbed(rest)) => rest.as_millis(),
+            other => {
+                other.unwrap();
+                0
+            }
         };
-        assert_eq!(rest(false, 0), None);
-        assert_eq!(rest(true, 1_000), Some(500));
-        assert_eq!(
-            rest(true, 1_499),
-            Some(1),
-            "a look that came early waits no longer for it"
-        );
-        assert_eq!(rest(true, 1_500), None);
-        assert_eq!(rest(true, 60_000), None, "it goes on: every look is at once");
-        assert_eq!(rest(false, 61_000), None);
-        assert_eq!(rest(true, 62_000), Some(500), "another one");
-        disturbances.forget("u");
-        assert_eq!(rest(true, 62_400), Some(500), "another model of the name");
+        assert_eq!(rest(1_000), 500);
+        assert_eq!(rest(1_499), 1, "a look that came early waits no longer for it");
+        assert_eq!(rest(1_500), 0);
+        assert_eq!(rest(60_000), 0, "it goes on: every look is at once");
+        disturbances.end("u");
+        assert_eq!(rest(62_000), 500, "another one");
     }
 }

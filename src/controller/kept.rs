@@ -108,6 +108,16 @@ pub(super) struct KeptRoute {
     pub(super) leaves: Leaves,
 }
 
+impl KeptRoute {
+    /// Names of the Services that it gives weight to.
+    pub(super) fn carrying(&self) -> impl Iterator<Item = &str> {
+        self.weights
+            .iter()
+            .filter(|(_, weight)| *weight > 0)
+            .map(|(name, _)| &**name)
+    }
+}
+
 /// The model that an object belongs to: by its owner, or by its label.
 pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
     let owner = object.owner_references().iter().find(|o| o.kind == "QuantizedModel");

@@ -122,7 +122,7 @@ impl Context {
         self.memory.forget(&uid);
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);
-        self.disturbances.forget(&uid);
+        self.disturbances.end(&uid);
         self.metrics.forget(&namespace, &name);
     }
 }
@@ -150,6 +150,9 @@ pub enum Error {
     /// A model cannot be read back.
     #[error("the model cannot be read: {0}; this is a fault of guardbit, please report it")]
     Unreadable(#[from] serde_json::Error),
+    /// The gateway is taking in that a variant lost its endpoints; nothing was applied.
+    #[error("a variant with weight has lost its endpoints: the gateway has another {0:?} to take that in")]
+    Disturbed(Duration),
     /// A watch has not delivered its first list yet.
     #[error("the watch of {0} has not delivered yet")]
     NotYet(&'static str),

@@ -179,6 +179,10 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             tracing::debug!(what, "conflict");
             return Ok(Action::requeue(Duration::from_millis(200)));
         }
+        Err(Error::Disturbed(rest)) => {
+            ctx.metrics.reconciled("waiting");
+            return Ok(Action::requeue(*rest));
+        }
         // After a start: no error of anything.
         Err(Error::NotYet(_)) => ctx.metrics.reconciled("waiting"),
         Err(_) => ctx.metrics.reconciled("error"),
@@ -196,9 +200,10 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
     let (begun, uid) = (Instant::now(), model.uid().unwrap_or_default());
-    let disturbed = is_disturbed(ctx, model, &cluster);
-    if let Some(rest) = ctx.disturbances.rest(&uid, disturbed, begun) {
-        return Ok(Action::requeue(rest));
+    if is_disturbed(ctx, model, &cluster) {
+        ctx.disturbances.wait(&uid, begun)?;
+    } else {
+        ctx.disturbances.end(&uid);
     }
     let seen = observe::model_seen(model, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
