@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
-use super::paused_at_25;
+use super::{lost_a_moment_of_the_candidate, paused_at_25};
 use crate::acts::{condition, until};
 use crate::service::plain;
 use crate::stage::{MODEL, Stage, setting};
@@ -148,20 +148,6 @@ async fn additions_to_route_and_service_are_taken_away() {
     lost_a_moment_of_the_candidate(&stage).await;
     stage.delete_model().await;
     stage.leave().await;
-}
-
-/// Ends the load. Requests failed for as long as the candidate had no endpoints, and no others.
-async fn lost_a_moment_of_the_candidate(stage: &Stage) {
-    let counts = stage.load.finish().await;
-    let first = counts.failures.first().map(|(at, _)| *at);
-    let lasted = counts.last_failure.zip(first).map_or(0.0, |(last, first)| last - first);
-    assert!(
-        counts.failed < 200 && lasted < 3.0,
-        "{} failed in {lasted} s: {:?}\n{}",
-        counts.failed,
-        counts.failures,
-        stage.story()
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

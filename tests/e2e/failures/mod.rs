@@ -12,6 +12,7 @@ mod hands;
 mod kills;
 mod kinds;
 mod metrics;
+mod pods;
 mod starts;
 mod versions;
 
@@ -22,4 +23,18 @@ async fn paused_at_25(setting: Setting) -> Stage {
     stage.patch(serde_json::json!({"paused": true})).await;
     stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
     stage
+}
+
+/// Ends the load. Requests failed for as long as the candidate had no endpoints, and no others.
+async fn lost_a_moment_of_the_candidate(stage: &Stage) {
+    let counts = stage.load.finish().await;
+    let first = counts.failures.first().map(|(at, _)| *at);
+    let lasted = counts.last_failure.zip(first).map_or(0.0, |(last, first)| last - first);
+    assert!(
+        counts.failed < 200 && lasted < 3.0,
+        "{} failed in {lasted} s: {:?}\n{}",
+        counts.failed,
+        counts.failures,
+        stage.story()
+    );
 }
