@@ -3,7 +3,7 @@
 //! While a backend with weight has no endpoint, Envoy Gateway (1.9) gives the rule another set of Envoy clusters, and the old set
 //! back once the backend has endpoints again or no weight any more. If that is published before Envoy has asked for the endpoints
 //! of the set in between, nobody answers its question: Envoy waits for 15 s, and has no cluster for any request of the split. The
-//! second change within 60 ms of the first did so in 15 of 30 tries, at 100 ms or more in none of 68.
+//! second change within 60 ms of the first did so in 52 of 102 tries, at 100 ms or more in none of 68.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
