@@ -150,7 +150,7 @@ pub enum Error {
     /// A model cannot be read back.
     #[error("the model cannot be read: {0}; this is a fault of guardbit, please report it")]
     Unreadable(#[from] serde_json::Error),
-    /// The gateway is taking in that a variant lost its endpoints; nothing was applied.
+    /// The gateway is taking in that a variant lost its endpoints; nothing more was applied.
     #[error("a variant with weight has lost its endpoints: the gateway has another {0:?} to take that in")]
     Disturbed(Duration),
     /// A watch has not delivered its first list yet.
