@@ -6,14 +6,17 @@
 //! same core, on recorded data.
 
 pub mod api;
-pub mod build;
+mod apiserver;
 pub mod cli;
 pub mod controller;
 pub mod evidence;
 pub mod foresight;
-pub mod identity;
 pub mod judge;
 pub mod lint;
+pub mod manifests;
+pub mod model;
+pub mod prometheus;
 pub mod rollout;
 pub mod simulate;
 pub mod telemetry;
+mod watch;

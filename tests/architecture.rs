@@ -4,27 +4,36 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("api", &[]),
-    ("identity", &["api"]),
+    ("apiserver", &[]),
+    ("model", &["api"]),
     ("evidence", &["api"]),
     ("judge", &["api", "evidence"]),
-    ("rollout", &["api", "identity", "evidence", "judge"]),
-    ("build", &["api", "identity", "rollout"]),
-    ("simulate", &["api", "evidence", "judge", "rollout"]),
-    ("foresight", &["api", "evidence", "judge", "rollout"]),
-    ("lint", &["api", "evidence", "judge", "rollout", "foresight"]),
+    ("rollout", &["api", "model", "evidence", "judge"]),
+    ("manifests", &["api", "model", "rollout"]),
+    ("simulate", &["api", "model", "evidence", "judge", "rollout"]),
+    ("foresight", &["api", "model", "evidence", "judge", "rollout"]),
+    ("lint", &["api", "model", "evidence", "judge", "rollout", "foresight"]),
     ("telemetry", &["api"]),
+    ("watch", &["api", "manifests", "rollout"]),
+    (
+        "prometheus",
+        &["api", "apiserver", "model", "evidence", "rollout", "telemetry"],
+    ),
     (
         "controller",
         &[
             "api",
-            "identity",
+            "apiserver",
+            "model",
             "evidence",
             "rollout",
             "foresight",
-            "build",
+            "manifests",
+            "prometheus",
             "telemetry",
+            "watch",
         ],
     ),
     (
@@ -35,6 +44,8 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
             "evidence",
             "foresight",
             "lint",
+            "model",
+            "prometheus",
             "rollout",
             "simulate",
             "telemetry",
@@ -45,13 +56,13 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
 /// Modules that may not know what time it is, wait for anything, or reach anything.
 const PURE: [&str; 9] = [
     "api",
-    "identity",
+    "model",
     "evidence",
     "judge",
     "rollout",
     "foresight",
     "lint",
-    "build",
+    "manifests",
     "simulate",
 ];
 

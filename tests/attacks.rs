@@ -6,12 +6,12 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use guardbit::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SecretRef, plain, plain_lines, visible};
-use guardbit::build::{self, Owner};
-use guardbit::controller::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient, PrometheusError};
 use guardbit::evidence::{
     ArmMatcher, MatcherOp, Matrix, NativeMatrix, arm_query, expression_query, histogram_query, native_histogram_query,
 };
-use guardbit::identity;
+use guardbit::manifests::{self, Owner};
+use guardbit::model::identity;
+use guardbit::prometheus::{AllowedUrls, Credentials, Limits, PrometheusClient, PrometheusError};
 use serde_json::{Value, json};
 
 fn tenant() -> Vec<ArmMatcher> {
@@ -410,10 +410,10 @@ fn provenance_shows_no_character_that_is_obeyed() {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &build::Digests::of(&model.spec),
+        digests: &manifests::Digests::of(&model.spec),
         status: &status,
     };
-    let document = build::model_annotations(&owner);
+    let document = manifests::model_annotations(&owner);
     let annotations = document
         .pointer("/metadata/annotations")
         .and_then(Value::as_object)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use guardbit::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, Role};
-use guardbit::build::{self, Owner};
-use guardbit::identity::{self, Purpose};
+use guardbit::manifests::{self, Owner};
+use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{Joined, Marks, RoutePlan, Template, WorkloadKey, WorkloadPlan};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &build::Digests::of(&model.spec),
+        digests: &manifests::Digests::of(&model.spec),
         status: &status,
     })
 }
@@ -85,13 +85,13 @@ fn objects_of_the_sample() {
     let gateway = model.spec.traffic.gateway.as_ref().expect("a gateway");
     let documents = with_owner(&model, |owner| {
         [
-            build::deployment(owner, &int8).expect("a Deployment"),
-            build::scale(owner, &int8, 1),
-            build::facts(owner, &int8, &plan),
-            build::service(owner, &int8),
-            build::service(owner, &pinned),
-            build::route(owner, gateway, &route),
-            build::model_annotations(owner),
+            manifests::deployment(owner, &int8).expect("a Deployment"),
+            manifests::scale(owner, &int8, 1),
+            manifests::facts(owner, &int8, &plan),
+            manifests::service(owner, &int8),
+            manifests::service(owner, &pinned),
+            manifests::route(owner, gateway, &route),
+            manifests::model_annotations(owner),
         ]
     });
     insta::assert_snapshot!(yaml(&documents));
@@ -107,7 +107,9 @@ fn a_variants_template_is_merged_by_the_names_of_containers_and_variables() {
     let Value::Object(own) = own else { unreachable!() };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(own));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let deployment = with_owner(&model, |owner| build::deployment(owner, &int8).expect("a Deployment"));
+    let deployment = with_owner(&model, |owner| {
+        manifests::deployment(owner, &int8).expect("a Deployment")
+    });
     let containers = deployment["spec"]["template"]["spec"]["containers"]
         .as_array()
         .expect("containers");
@@ -138,7 +140,7 @@ fn a_template_that_is_none_is_named() {
     };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(wrong));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let error = with_owner(&model, |owner| build::deployment(owner, &int8)).expect_err("containers is a list");
+    let error = with_owner(&model, |owner| manifests::deployment(owner, &int8)).expect_err("containers is a list");
     assert!(
         error
             .to_string()
@@ -152,24 +154,24 @@ fn a_template_that_is_none_is_named() {
 fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
     let model = sample();
     let int8 = key(&model, "int8", Purpose::Serving);
-    let now = with_owner(&model, |owner| build::deployment(owner, &int8)).expect("a Deployment");
+    let now = with_owner(&model, |owner| manifests::deployment(owner, &int8)).expect("a Deployment");
     let nothing = QuantizedModelStatus::default();
     let owner = Owner {
         namespace: "risk",
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &build::Digests::of(&model.spec),
+        digests: &manifests::Digests::of(&model.spec),
         status: &nothing,
     };
-    assert_eq!(now, build::deployment(&owner, &int8).expect("a Deployment"));
+    assert_eq!(now, manifests::deployment(&owner, &int8).expect("a Deployment"));
     // Nor what the spec may change without another identity.
     let mut edited = model.clone();
     edited.spec.rollout.holdout = 20;
     edited.spec.guards.pop();
     edited.spec.paused = true;
     edited.spec.attempt = 7;
-    let edited = with_owner(&edited, |owner| build::deployment(owner, &int8)).expect("a Deployment");
+    let edited = with_owner(&edited, |owner| manifests::deployment(owner, &int8)).expect("a Deployment");
     assert_eq!(now["spec"]["template"], edited["spec"]["template"]);
 }
 
@@ -186,13 +188,13 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
             name: "fraud-scorer",
             uid: "8d5c1f0e-0000-4000-8000-000000000000",
             spec: &model.spec,
-            digests: &build::Digests::of(&model.spec),
+            digests: &manifests::Digests::of(&model.spec),
             status,
         };
-        build::model_annotations(&owner)["metadata"]["annotations"].clone()
+        manifests::model_annotations(&owner)["metadata"]["annotations"].clone()
     };
     assert_eq!(annotations(&fresh), annotations(&stored));
-    let read = build::decision(&serde_json::from_value(annotations(&fresh)).expect("texts")).expect("a decision");
+    let read = manifests::decision(&serde_json::from_value(annotations(&fresh)).expect("texts")).expect("a decision");
     let kept = &stored.decisions[0];
     assert_eq!((read.time, read.action), (kept.time.0, kept.action));
     assert_eq!((&read.variant, &read.why), (&kept.variant, &kept.why));
@@ -203,7 +205,7 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
         "2026-11-23T10:00:00Z Raised",
     ] {
         let annotations = [("guardbit.dev/decision".to_owned(), text.to_owned())].into();
-        assert_eq!(build::decision(&annotations), None, "{text}");
+        assert_eq!(manifests::decision(&annotations), None, "{text}");
     }
 }
 
@@ -227,15 +229,15 @@ fn what_is_written_on_a_deployment_can_be_read_back() {
         };
         let (deployment, facts) = with_owner(&model, |owner| {
             (
-                build::deployment(owner, &key).expect("a Deployment"),
-                build::facts(owner, &key, &plan),
+                manifests::deployment(owner, &key).expect("a Deployment"),
+                manifests::facts(owner, &key, &plan),
             )
         });
         let texts = |value: &Value| serde_json::from_value::<BTreeMap<String, String>>(value.clone()).expect("texts");
         let labels = texts(&deployment["metadata"]["labels"]);
         let annotations = texts(&facts["metadata"]["annotations"]);
-        assert_eq!(build::key_of(&labels, &annotations).as_ref(), Some(&key));
-        assert_eq!(build::marks(&annotations), marks);
+        assert_eq!(manifests::key_of(&labels, &annotations).as_ref(), Some(&key));
+        assert_eq!(manifests::marks(&annotations), marks);
     }
 }
 

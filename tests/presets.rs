@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use guardbit::api::{Guard, Preset, QuantizedModelSpec};
-use guardbit::evidence::presets::{guards, of};
 use guardbit::evidence::{
     Amounts, ArmSamples, Counts, Cursor, GuardSamples, Matrix, Observed, PartKind, Selection, arm_query,
     histogram_query,
 };
+use guardbit::model::presets::{guards, of};
 use guardbit::simulate::openmetrics;
 use guardbit::simulate::recording::Recording;
 

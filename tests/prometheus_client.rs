@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use guardbit::controller::prometheus::{
-    AllowedUrls, Authorization, Credentials, Limits, PrometheusClient, PrometheusError,
-};
 use guardbit::evidence::Matrix;
+use guardbit::prometheus::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient, PrometheusError};
 
 const GOOD: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1,"1"],[2,"NaN"],[3,"4"]]}]}}"#;
 

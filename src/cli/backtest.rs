@@ -12,9 +12,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Duration, Guard, QuantizedModelSpec};
-use crate::controller::prometheus::{PrometheusClient, PrometheusError};
-use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, Labels, Matrix, Series, arm_query, expression_query, histogram_query};
+use crate::model::presets::guards;
+use crate::prometheus::{PrometheusClient, PrometheusError};
 use crate::simulate::Arms;
 use crate::simulate::recording::Recording;
 

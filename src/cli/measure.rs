@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::{Guard, QuantizedModelSpec};
-use crate::controller::prometheus::PrometheusClient;
-use crate::evidence::presets;
 use crate::evidence::{
     ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Labels, Matrix, Observed, PartKind, arm_query,
     expression_query, histogram_query, native_histogram_query,
 };
 use crate::lint::{Matched, MetricKind, Seen};
+use crate::model::presets;
+use crate::prometheus::PrometheusClient;
 
 /// Range that is asked for, in milliseconds.
 const WINDOW: u64 = HISTORY_MS.unsigned_abs();

@@ -9,8 +9,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::controller::prometheus::{AllowedUrls, Limits};
 use crate::controller::{Election, Settings, run};
+use crate::prometheus::{AllowedUrls, Limits, Servers};
 use crate::telemetry::{Health, LogFormat, Metrics, log, serve};
 
 /// Longest time that running looks get to end after a signal.
@@ -127,9 +127,11 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         ..Limits::default()
     };
     Ok(Settings {
-        prometheus_url: args.prometheus_url.clone(),
-        allowed: AllowedUrls::parse(prefixes).map_err(|e| e.to_string())?,
-        limits,
+        servers: Servers {
+            usual: args.prometheus_url.clone(),
+            allowed: AllowedUrls::parse(prefixes).map_err(|e| e.to_string())?,
+            limits,
+        },
         exempt_namespace: args.exempt_namespace_matcher,
         namespaces: args.namespaces.clone(),
         concurrency: args.concurrency,

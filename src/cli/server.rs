@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::controller::prometheus::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
+use crate::prometheus::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
 
 /// How to ask.
 #[derive(Debug, Args)]

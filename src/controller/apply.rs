@@ -1,8 +1,10 @@
 //! Carries out a plan by server-side apply. Applying twice is the same as once, and what is already so is not written.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -12,15 +14,13 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::api::QuantizedModel;
-use crate::build::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_WORKLOAD, Owner};
-use crate::identity::Purpose;
+use crate::apiserver::{call, call_opt};
+use crate::manifests::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_WORKLOAD, Owner};
+use crate::model::identity::Purpose;
 use crate::rollout::{Plan, Template, WorkloadKey};
+use crate::watch::{self, FieldHashes, KeptDeployment, hash, hashes_of, hashes_of_model, http_route};
 
-use super::kept::{KeptDeployment, leaves_of, leaves_of_model};
-use super::leaves::{Leaves, hash};
-use super::packed;
-use super::stores::http_route;
-use super::{Context, Error, call, call_opt};
+use super::{Context, Error};
 
 /// What was applied last, by model.
 #[derive(Default)]
@@ -60,10 +60,11 @@ impl Apply<'_> {
     pub(super) async fn all(&self) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             if workload.template == Template::InSpec {
-                self.put(MANAGER_WORKLOAD, build::deployment(&self.owner, key)?).await?;
+                self.put(MANAGER_WORKLOAD, manifests::deployment(&self.owner, key)?)
+                    .await?;
             }
             if self.owner.spec.traffic.gateway.is_some() {
-                self.put(MANAGER_WORKLOAD, build::service(&self.owner, key)).await?;
+                self.put(MANAGER_WORKLOAD, manifests::service(&self.owner, key)).await?;
             }
         }
         self.scale(|wanted, now| wanted > now).await?;
@@ -71,13 +72,13 @@ impl Apply<'_> {
         self.route().await?;
         self.scale(|wanted, now| wanted < now).await?;
         for (key, workload) in &self.plan.workloads {
-            self.put(MANAGER_FACTS, build::facts(&self.owner, key, workload))
+            self.put(MANAGER_FACTS, manifests::facts(&self.owner, key, workload))
                 .await?;
         }
         for key in &self.plan.delete {
             self.delete(key).await?;
         }
-        self.put(MANAGER_FACTS, build::model_annotations(&self.owner)).await
+        self.put(MANAGER_FACTS, manifests::model_annotations(&self.owner)).await
     }
 
     async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<(), Error> {
@@ -86,7 +87,7 @@ impl Apply<'_> {
             let now = self.live_deployment(key).and_then(|d| d.replicas);
             // A Deployment that the watch has not seen yet runs the one pod that the API server fills in.
             if which(replicas, now.unwrap_or(-1)) {
-                self.put(MANAGER_SCALE, build::scale(&self.owner, key, replicas))
+                self.put(MANAGER_SCALE, manifests::scale(&self.owner, key, replicas))
                     .await?;
             }
         }
@@ -94,16 +95,19 @@ impl Apply<'_> {
     }
 
     fn live_deployment(&self, key: &WorkloadKey) -> Option<Arc<KeptDeployment>> {
-        let name = build::name(&self.owner, key);
+        let name = manifests::name(&self.owner, key);
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
     async fn route(&self) -> Result<(), Error> {
         if self.owner.spec.traffic.service.is_some() {
-            return self.put(MANAGER_WORKLOAD, build::shared_service(&self.owner)).await;
+            return self.put(MANAGER_WORKLOAD, manifests::shared_service(&self.owner)).await;
         }
         match (&self.plan.route, &self.owner.spec.traffic.gateway) {
-            (Some(route), Some(gateway)) => self.put(MANAGER_ROUTE, build::route(&self.owner, gateway, route)).await,
+            (Some(route), Some(gateway)) => {
+                self.put(MANAGER_ROUTE, manifests::route(&self.owner, gateway, route))
+                    .await
+            }
             _ => Ok(()),
         }
     }
@@ -113,7 +117,7 @@ impl Apply<'_> {
         if self.owner.spec.traffic.service.is_none() {
             return Ok(());
         }
-        let label = build::model_label(self.owner.name);
+        let label = manifests::model_label(self.owner.name);
         let pods = self.ctx.stores.pods.of_model(self.owner.namespace, &label);
         let api: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
         for (key, workload) in self
@@ -122,7 +126,7 @@ impl Apply<'_> {
             .iter()
             .filter(|(key, _)| key.purpose == Purpose::Serving)
         {
-            let label = build::revision_label(key);
+            let label = manifests::revision_label(key);
             let pods = pods.iter().map(|(_, pod)| pod);
             let mut own: Vec<_> = pods
                 .filter(|pod| pod.revision.as_deref() == Some(label.as_str()) && !pod.deleted)
@@ -148,7 +152,7 @@ impl Apply<'_> {
     }
 
     async fn delete(&self, key: &WorkloadKey) -> Result<(), Error> {
-        let name = build::name(&self.owner, key);
+        let name = manifests::name(&self.owner, key);
         if let Some(live) = self.live_deployment(key) {
             let preconditions = Preconditions {
                 uid: live.uid.clone(),
@@ -175,7 +179,7 @@ impl Apply<'_> {
     /// The route goes; pods stay until connections have drained.
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
         let name = self.owner.name;
-        let label = build::model_label(name);
+        let label = manifests::model_label(name);
         if self.ctx.stores.routes.has(self.owner.namespace, &label, name) {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &http_route());
@@ -198,7 +202,7 @@ impl Apply<'_> {
 
     /// Takes the owner references off all objects, so that they outlive the model.
     pub(super) async fn orphan(&self) -> Result<(), Error> {
-        let label = build::model_label(self.owner.name);
+        let label = manifests::model_label(self.owner.name);
         let stores = &self.ctx.stores;
         let mut objects = Vec::new();
         for (name, deployment) in stores.deployments.of_model(self.owner.namespace, &label) {
@@ -249,9 +253,9 @@ impl Apply<'_> {
             document["kind"].as_str().unwrap_or_default().to_owned(),
             document["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         );
-        let (of, wants) = (hash((&kind, &name, manager)), hash(packed::json(&document)));
+        let (of, wants) = (hash((&kind, &name, manager)), hash(watch::json(&document)));
         let live = self.live(&kind, &name);
-        let gives = live.as_ref().map(Leaves::digest);
+        let gives = live.as_ref().map(FieldHashes::digest);
         let last = self.ctx.applied.last(self.owner.uid, of);
         let as_before = last.filter(|(last, _)| *last == wants);
         // The API server may have written it differently: nobody has touched it since.
@@ -281,7 +285,7 @@ impl Apply<'_> {
         .await?;
         self.ctx
             .applied
-            .note(self.owner.uid, of, wants, leaves_of(&applied).digest());
+            .note(self.owner.uid, of, wants, hashes_of(&applied).digest());
         Ok(())
     }
 
@@ -291,13 +295,13 @@ impl Apply<'_> {
         route.is_some_and(|route| route.carrying().any(|carrying| carrying == service))
     }
 
-    fn live(&self, kind: &str, name: &str) -> Option<Leaves> {
+    fn live(&self, kind: &str, name: &str) -> Option<FieldHashes> {
         let (namespace, stores) = (self.owner.namespace, &self.ctx.stores);
         match kind {
-            "Deployment" => Some(stores.deployments.get(namespace, name)?.leaves.clone()),
-            "Service" => Some(stores.services.get(namespace, name)?.leaves.clone()),
-            "HTTPRoute" => Some(stores.routes.get(namespace, name)?.leaves.clone()),
-            _ => Some(leaves_of_model(&self.model.metadata)),
+            "Deployment" => Some(stores.deployments.get(namespace, name)?.hashes.clone()),
+            "Service" => Some(stores.services.get(namespace, name)?.hashes.clone()),
+            "HTTPRoute" => Some(stores.routes.get(namespace, name)?.hashes.clone()),
+            _ => Some(hashes_of_model(&self.model.metadata)),
         }
     }
 }
@@ -305,7 +309,7 @@ impl Apply<'_> {
 impl Applied {
     /// What was wanted of an object, and what it said then.
     fn last(&self, uid: &str, of: u64) -> Option<(u64, u64)> {
-        let applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = self.0.lock();
         let document = applied.get(&hash(uid))?.iter().find(|document| document.of == of)?;
         Some((document.wants, document.gave))
     }
@@ -318,7 +322,7 @@ impl Applied {
     }
 
     fn note(&self, uid: &str, of: u64, wants: u64, gave: u64) {
-        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.0.lock();
         let documents = applied.entry(hash(uid)).or_default();
         documents.retain(|document| document.of != of);
         documents.push(Document { of, wants, gave });
@@ -326,7 +330,7 @@ impl Applied {
 
     /// Forgets a model that is gone.
     pub(super) fn forget(&self, uid: &str) {
-        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.0.lock();
         applied.remove(&hash(uid));
     }
 }

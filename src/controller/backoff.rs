@@ -1,13 +1,15 @@
 //! How long to wait after a look that failed. Each model has a back-off of its own.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
 
+use crate::model::interval;
+use crate::watch::KeptModel;
+
 use super::Error;
-use super::models::{KeptModel, interval};
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -50,8 +52,8 @@ impl Row {
 impl Failures {
     /// Counts a failure; returns how long to wait after it.
     pub(super) fn wait(&self, kept: &KeptModel, error: &Error) -> Duration {
-        let interval = || kept.read().map_or(BACKOFF.1, |model| interval(&model));
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = || kept.read().map_or(BACKOFF.1, |model| interval(&model.spec));
+        let mut failures = self.0.lock();
         failures
             .entry(kept.uid().unwrap_or_default())
             .or_default()
@@ -60,22 +62,20 @@ impl Failures {
 
     /// A look ended well.
     pub(super) fn clear(&self, model: &KeptModel) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&model.uid().unwrap_or_default());
+        self.0.lock().remove(&model.uid().unwrap_or_default());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::CallError;
 
     fn api(source: kube::Error) -> Error {
-        Error::Api {
+        Error::Call(CallError::Api {
             what: "write status".to_owned(),
             source: Box::new(source),
-        }
+        })
     }
 
     fn refused(code: u16) -> Error {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_api_server_that_is_back_is_noticed_soon_however_long_it_was_away() {
-        let late = Error::Timeout("write status".to_owned());
+        let late = Error::Call(CallError::Timeout("write status".to_owned()));
         assert_eq!(
             waits(3_600, &[away(), refused(503), late, away()]),
             [500, 1_000, 2_000, 2_000]

@@ -5,18 +5,18 @@
 //! of the set in between, nobody answers its question: Envoy waits for 15 s, and has no cluster for any request of the split. The
 //! second change within 60 ms of the first did so in 52 of 102 tries, at 100 ms or more in none of 68.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
 use crate::api::QuantizedModel;
-use crate::build::MANAGER_WORKLOAD;
-use crate::identity::Purpose;
+use crate::manifests::MANAGER_WORKLOAD;
+use crate::model::identity::Purpose;
 use crate::rollout::WorkloadKey;
+use crate::watch::{FieldHashes, hash};
 
-use super::leaves::{Leaves, hash};
 use super::observe::Cluster;
 use super::{Context, Error};
 
@@ -30,7 +30,7 @@ pub(super) struct Disturbances(Mutex<HashMap<u64, Instant>>);
 impl Disturbances {
     /// Fails for as long as whoever looks at a disturbed model must wait. Each disturbance is waited for once.
     pub(super) fn wait(&self, uid: &str, now: Instant) -> Result<(), Error> {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.0.lock();
         let since = *since.entry(hash(uid)).or_insert(now);
         let rest = TAKEN_IN.saturating_sub(now.saturating_duration_since(since));
         if rest.is_zero() {
@@ -42,7 +42,7 @@ impl Disturbances {
 
     /// It is over, or the model is gone.
     pub(super) fn end(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(uid));
+        self.0.lock().remove(&hash(uid));
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn is_disturbed(ctx: &Context, model: &QuantizedModel, cluster: &Clus
     });
     let touched = |service: &str| {
         let live = ctx.stores.services.get(&namespace, service);
-        let live = live.map(|service| Leaves::digest(&service.leaves));
+        let live = live.map(|service| FieldHashes::digest(&service.hashes));
         let of = (MANAGER_WORKLOAD, "Service", service);
         ctx.applied.is_touched(&uid, of, live)
     };

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::api::{QuantizedModel, plain};
 use crate::rollout;
 
-use super::call;
+use crate::apiserver::call;
 
 /// Events that wait at once. Beyond it they are dropped: an API server that is so far behind has more than them to do.
 const WAITING: usize = 1_024;

@@ -5,8 +5,10 @@
 //! for the turn holds no samples, but what was made of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -84,7 +86,7 @@ impl Forecasts {
         }
         let of = Which::of(rollout);
         {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.lock();
             if let Some(foreseen) = known.get(uid).filter(|f| f.of == of) {
                 rollout.forecast.clone_from(&foreseen.sentence);
                 return;
@@ -99,7 +101,7 @@ impl Forecasts {
     }
 
     pub(super) fn forget(&self, uid: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.known.lock().remove(uid);
     }
 
     /// Waits for its turn, foresees, keeps the sentence, and rests.
@@ -108,10 +110,7 @@ impl Forecasts {
             of: of.clone(),
             sentence: None,
         };
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.clone(), foreseen);
+        self.known.lock().insert(uid.clone(), foreseen);
         let this = Arc::clone(self);
         tokio::spawn(async move {
             // Never closed.
@@ -130,12 +129,12 @@ impl Forecasts {
 
     /// Whether the rollout still goes on as it was begun.
     fn waits(&self, uid: &str, of: &Which) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.get(uid).is_some_and(|f| f.of == *of)
     }
 
     fn keep(&self, uid: &str, of: &Which, sentence: Option<String>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some(foreseen) = known.get_mut(uid).filter(|f| f.of == *of) {
             foreseen.sentence = sentence.map(|s| s.chars().take(LONGEST).collect());
         }
@@ -192,12 +191,7 @@ mod tests {
     }
 
     fn sentence(forecasts: &Forecasts, uid: &str) -> Option<String> {
-        forecasts
-            .known
-            .lock()
-            .unwrap()
-            .get(uid)
-            .and_then(|f| f.sentence.clone())
+        forecasts.known.lock().get(uid).and_then(|f| f.sentence.clone())
     }
 
     #[tokio::test]

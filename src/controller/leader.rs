@@ -7,7 +7,7 @@ use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{CALL_TIMEOUT, connection};
+use crate::apiserver::{CALL_TIMEOUT, limited};
 
 /// Who stands for election, and where.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Candidacy {
 
 /// Stands for election.
 pub(super) async fn elect(client: Client, election: &Election) -> Result<Candidacy, LeaseManagerError> {
-    let manager = LeaseManagerBuilder::new(connection::limited(&client, PATIENCE), election.name.clone())
+    let manager = LeaseManagerBuilder::new(limited(&client, PATIENCE), election.name.clone())
         .with_namespace(election.namespace.clone())
         .with_identity(election.identity.clone())
         .with_duration(HOLDS)

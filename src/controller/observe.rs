@@ -6,13 +6,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef};
-use crate::build::{self, revision_label};
-use crate::identity::Purpose;
+use crate::manifests::{self, revision_label};
+use crate::model::identity::Purpose;
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
+use crate::watch::{KeptDeployment, KeptPod, Stores};
 
 use super::Error;
-use super::kept::{KeptDeployment, KeptPod};
-use super::stores::Stores;
 
 /// How long a pod must have been ready before traffic may follow. Gateways learn of endpoints by watches of their own: weight
 /// that arrives there before the endpoints is answered with 503.
@@ -41,7 +40,7 @@ pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -
 /// Looks at the stores.
 pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -> Result<Cluster, Error> {
     let namespace = model.namespace().unwrap_or_default();
-    let label = build::model_label(&model.name_any());
+    let label = manifests::model_label(&model.name_any());
     if let Some(kind) = stores.lacking(model.spec.traffic.gateway.is_some()) {
         return Err(Error::NotYet(kind));
     }
@@ -142,7 +141,7 @@ fn route(
         .map(|key| {
             let RevisionRef { variant, revision } = &key.revision;
             (
-                crate::identity::object_name(namespace, &model.name_any(), variant, revision, key.purpose),
+                crate::model::identity::object_name(namespace, &model.name_any(), variant, revision, key.purpose),
                 key.revision.clone(),
             )
         })

@@ -10,22 +10,21 @@ use kube::api::{Api, ListParams};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::{Client, ResourceExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
-use crate::build::{Digests, Owner};
+use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
+use crate::manifests::{Digests, Owner};
+use crate::model::interval;
 use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;
+use crate::watch::{self, KeptModel, scoped};
 
 use super::apply::{Apply, FINALIZER};
 use super::backoff::Failures;
 use super::disturbance::is_disturbed;
-use super::models::{KeptModel, interval};
-use super::{
-    CALL_TIMEOUT, Context, Error, Settings, Shared, SharedHealth, call, connection, events, leader, observe, record,
-    stores,
-};
+use super::{Context, Error, Settings, Shared, SharedHealth, events, leader, observe, record};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
 const WAITING: u16 = 64;
@@ -36,11 +35,11 @@ pub async fn run(
     settings: Settings,
     metrics: Arc<Metrics>,
     health: SharedHealth,
-    mut stop: watch::Receiver<bool>,
+    mut stop: signal::Receiver<bool>,
 ) -> Result<(), Error> {
-    let client = connection::limited(&client, CALL_TIMEOUT);
+    let client = limited(&client, CALL_TIMEOUT);
     for namespace in settings.scopes() {
-        if !await_crd(&stores::scoped(&client, namespace), &mut stop).await {
+        if !await_crd(&scoped(&client, namespace), &mut stop).await {
             return Ok(());
         }
     }
@@ -75,7 +74,7 @@ pub async fn run(
 }
 
 /// Looks after all models that are to be watched, until `stop` says so.
-async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &watch::Receiver<bool>) {
+async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &signal::Receiver<bool>) {
     let instance = settings.election.as_ref().map(|e| e.identity.clone());
     let (events, publisher) = events::publisher(client.clone(), instance);
     let shared = Shared {
@@ -93,8 +92,8 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
 }
 
 /// The loop over the models of one watch.
-async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch::Receiver<bool>) {
-    let mut watches = stores::watch(&ctx, namespace);
+async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal::Receiver<bool>) {
+    let mut watches = watch::watch(&ctx.client, &ctx.stores, namespace, Arc::clone(&ctx));
     // Nothing can be decided before: a look would only find out that it came too early. Models are looked at as they come: their
     // list takes as long as all others together.
     tokio::select! {
@@ -132,7 +131,7 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: watch:
 }
 
 /// Waits for the CRD; false if told to stop meanwhile.
-async fn await_crd(models: &Api<QuantizedModel>, stop: &mut watch::Receiver<bool>) -> bool {
+async fn await_crd(models: &Api<QuantizedModel>, stop: &mut signal::Receiver<bool>) -> bool {
     loop {
         match call("list QuantizedModels", models.list(&ListParams::default().limit(1))).await {
             Ok(_) => return true,
@@ -174,7 +173,7 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             ctx.metrics.reconciled("ok");
         }
         // A conflict is the ordinary way to learn of a newer state: look again soon, without back-off.
-        Err(Error::Conflict(what)) => {
+        Err(Error::Call(CallError::Conflict(what))) => {
             ctx.metrics.reconciled("conflict");
             tracing::debug!(what, "conflict");
             return Ok(Action::requeue(Duration::from_millis(200)));
@@ -252,7 +251,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     if cluster.settling {
         return Ok(Action::requeue(again.min(soon)));
     }
-    let interval = interval(model);
+    let interval = interval(&model.spec);
     let since_look = begun.elapsed();
     let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
     Ok(Action::requeue(if again == interval {

@@ -1,19 +1,19 @@
 //! Records: status, and running evidence between checkpoints.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 
 use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::apiserver::call;
+use crate::model::interval;
 use crate::rollout::{Plan, Record};
+use crate::watch::{Packed, hash};
 
-use super::leaves::hash;
-use super::models::interval;
-use super::packed::Packed;
-use super::{Context, Error, call};
+use super::{Context, Error};
 
 /// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has shown.
 /// Nothing is lost with it: Prometheus keeps the samples.
@@ -75,7 +75,7 @@ impl Memory {
     /// that would carry out once more what has been overruled.
     pub(super) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
         let uid = model.uid().unwrap_or_default();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         let newer = |last: &&Written| version(&model).is_some_and(|seen| seen < last.version);
         let last = written.get(&uid).filter(newer);
         match last.and_then(|last| Some((last.version, last.status.read().ok()?))) {
@@ -92,7 +92,7 @@ impl Memory {
         let (uid, version) = (model.uid().unwrap_or_default(), version(&model));
         if let (Some(version), Some(status)) = (version, &model.status) {
             let status = Packed::of(status);
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut written = self.written.lock();
             written.insert(uid, Written { version, status });
         }
     }
@@ -100,7 +100,7 @@ impl Memory {
     /// The newest status: the API server's, with the evidence that was gathered since it was written.
     pub(super) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
         let mut status = model.status.clone().unwrap_or_default();
-        let memory = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.running.lock();
         let running = model.uid().and_then(|uid| memory.get(&uid));
         let gathered = running.filter(|r| r.base == hash(&status.evidence));
         if let Some(gathered) = gathered.and_then(|r| r.gathered.read().ok()) {
@@ -113,7 +113,7 @@ impl Memory {
     fn due(&self, uid: &str, interval: Duration) -> bool {
         let age = checkpoint_age(interval);
         let at = |when: Instant| checkpoint(uid, when.duration_since(self.since), age);
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         running
             .get(uid)
             .is_some_and(|r| r.evidence != r.base && at(r.written) != at(Instant::now()))
@@ -121,7 +121,7 @@ impl Memory {
 
     fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
         let base = hash(base);
-        let mut memory = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.running.lock();
         let written = memory
             .get(uid)
             .filter(|r| r.base == base)
@@ -136,8 +136,8 @@ impl Memory {
     }
 
     pub(super) fn forget(&self, uid: &str) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.written.lock().remove(uid);
+        self.running.lock().remove(uid);
     }
 }
 
@@ -145,7 +145,7 @@ impl Memory {
 pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> Result<(), Error> {
     let uid = model.uid().unwrap_or_default();
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
-    if plan.record == Record::Later && !ctx.memory.due(&uid, interval(model)) {
+    if plan.record == Record::Later && !ctx.memory.due(&uid, interval(&model.spec)) {
         ctx.memory.keep(&uid, &held, &plan.status);
         return Ok(());
     }
@@ -157,7 +157,7 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     // The resourceVersion that was read goes along: who reads an old state writes nothing.
     let name = model.name_any();
     let params = PostParams {
-        field_manager: Some(crate::build::MANAGER_STATUS.to_owned()),
+        field_manager: Some(crate::manifests::MANAGER_STATUS.to_owned()),
         ..PostParams::default()
     };
     let written = call(

@@ -10,7 +10,6 @@ mod cursor;
 mod histogram;
 mod labels;
 mod native;
-pub mod presets;
 pub mod promql;
 mod ratio;
 pub mod sample;

@@ -3,7 +3,7 @@
 //! Runs of a scene have the seeds 0, 1, 2 … without a gap, so that the result depends on their number alone. Work is shared
 //! out evenly: the scene with the least of it comes next. How time passes is the caller's to know.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::judge::GuardConfig;
 
@@ -47,14 +47,14 @@ impl Budget<'_> {
                 scope.spawn(|| {
                     while let Some((at, seed)) = self.next(&progress, until) {
                         let run = scenes[at].run(seed);
-                        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut progress = progress.lock();
                         progress[at].work += work(&scenes[at], &run) - guess(&progress[at]);
                         progress[at].runs.push((seed, run));
                     }
                 });
             }
         });
-        let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let progress = progress.into_inner();
         progress
             .into_iter()
             .map(|mut scene| {
@@ -79,7 +79,7 @@ impl Budget<'_> {
         } else {
             AT_ALL.min(self.runs)
         };
-        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = progress.lock();
         let open = progress.iter_mut().enumerate().filter(|(_, scene)| scene.taken < limit);
         let (at, scene) = open.min_by(|(_, a), (_, b)| {
             let first = |scene: &Progress| scene.taken >= LEAST;

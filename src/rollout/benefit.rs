@@ -2,8 +2,8 @@
 
 use crate::api::validate::SpecProblem;
 use crate::api::{QuantizedModelSpec, RolloutKind, RolloutStatus};
-use crate::evidence::presets::guards;
 use crate::judge::{BenefitConfig, GuardConfig};
+use crate::model::presets::guards;
 
 use super::listen::Listened;
 use super::look::{Look, Wait};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind};
-use crate::identity::{self, Purpose};
+use crate::model::identity::{self, Purpose};
 
 use super::ladder::is;
 use super::look::Look;

@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::api::{
     Action, Phase, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
-use crate::evidence::presets::guards;
-use crate::identity;
+use crate::model::identity;
+use crate::model::presets::guards;
 
 use super::ladder::{Goal, is};
 use super::look::{DRAIN, Look, Wait};

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind, Variant};
-use crate::identity;
+use crate::model::identity;
 
 /// One variant of the spec with its identity.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use crate::api::validate::SpecProblem;
 use crate::api::{
     Action, DeletionPolicy, Phase, ProvenBy, Rejected, RevisionRef, RolloutKind, RolloutStatus, condition,
 };
-use crate::identity::Purpose;
+use crate::model::identity::Purpose;
 
 use super::climb::plan_digest;
 use super::conditions::{Truth, set};

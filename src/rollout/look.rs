@@ -13,7 +13,7 @@ use crate::judge::GuardReport;
 use super::ladder::{Ladder, is};
 use super::observation::{Observation, Workload, WorkloadKey};
 use super::plan::{Event, Order, Reason};
-use crate::identity::Purpose;
+use crate::model::identity::Purpose;
 
 /// Decisions that status keeps.
 const KEPT_DECISIONS: usize = 10;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
-use crate::identity::Purpose;
+use crate::model::identity::Purpose;
 
 /// One look at a model and its world.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 //! guards say can be trusted to raise a candidate, and the weights hold.
 
 use crate::evidence::Poll;
-use crate::evidence::presets::guards;
-use crate::identity::Purpose;
 use crate::judge::{GuardConfig, SplitTest, SuiteConfig};
+use crate::model::identity::Purpose;
+use crate::model::presets::guards;
 
 use super::listen::Listened;
 use super::look::{DRAIN, Look, Wait};

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
 };
-use crate::evidence::presets::guards;
 use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
-use crate::identity::{self, Purpose};
 use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
+use crate::model::identity::{self, Purpose};
+use crate::model::presets::guards;
 
 use super::observation::ModelSeen;
 

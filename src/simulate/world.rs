@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
-use crate::evidence::presets::guards;
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
+use crate::model::presets::guards;
 use crate::rollout::{
     Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
     watch,

@@ -1,8 +1,10 @@
 //! What is told of every model: kept small, for there may be ten thousand, and spelled out only when somebody asks.
 
+use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -111,7 +113,7 @@ impl Models {
     }
 
     fn lock(&self) -> MutexGuard<'_, Namespaces> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use guardbit::identity::{Purpose, object_name};
+use guardbit::model::identity::{Purpose, object_name};
 use serde_json::{Value, json};
 
 use crate::history::{Deployment, Entry, Route, Seen};

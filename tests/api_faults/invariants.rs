@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use guardbit::api::{Action, Decision, QuantizedModelStatus, RevisionRef, Verdict};
-use guardbit::identity::{Purpose, object_name};
+use guardbit::model::identity::{Purpose, object_name};
 
 use crate::history::{Entry, Route, Seen, State, weights_of};
 use crate::metrics::served;

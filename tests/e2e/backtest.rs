@@ -6,7 +6,7 @@ use std::process::Command;
 use guardbit::api::{Action, Decision, QuantizedModelSpec};
 use guardbit::evidence::ArmMatcher;
 use guardbit::evidence::promql::parse_matchers;
-use guardbit::identity::{self, Purpose};
+use guardbit::model::identity::{self, Purpose};
 use guardbit::simulate::{Arms, Outcome, Replay, Step, openmetrics, simulate};
 use serde_json::{Value, json};
 

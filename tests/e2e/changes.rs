@@ -29,7 +29,10 @@ async fn a_newer_candidate_supersedes_and_climbs_from_the_start() {
     let promoted = stage.climbed(&[0, 5, 25, 0, 5, 25, 50, 90]).await;
     assert_eq!(promoted.revision, new);
     let by_revision = stage.load.counts().by_revision;
-    assert!(by_revision[guardbit::identity::short(&old)] > 0 && by_revision[guardbit::identity::short(&new)] > 0);
+    assert!(
+        by_revision[guardbit::model::identity::short(&old)] > 0
+            && by_revision[guardbit::model::identity::short(&new)] > 0
+    );
     stage.answered("int8", 800).await;
     stage.finish(2).await;
 }

@@ -3,7 +3,7 @@
 
 use guardbit::api::{Action, RevisionRef, Verdict};
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix};
-use guardbit::identity::Purpose;
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{GuardQuery, Marks, Observation, Order, Plan, WorkloadKey, decide};
 
 use crate::invariants::Invariant::{self, *};

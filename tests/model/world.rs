@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use guardbit::evidence::GuardSamples;
-use guardbit::identity::{self, Purpose};
+use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
     EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope, Workload, WorkloadKey,
     watch,

@@ -4,7 +4,7 @@
 use crate::golden::{at_25_percent, bad, full_ladder_at_int4, story};
 use crate::world::{World, spec};
 use guardbit::api::{Action, Duration, OnHarm, Phase};
-use guardbit::identity::Purpose;
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{Plan, WorkloadKey};
 
 fn key(world: &World, variant: &str) -> WorkloadKey {

@@ -6,7 +6,7 @@ use crate::world::{Behaviour, World, spec};
 use guardbit::api::{
     Action, Benefit, Duration, OnUndecided, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, Verdict,
 };
-use guardbit::identity::{self, Purpose};
+use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
 use proptest::prelude::*;
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
 use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
-use guardbit::identity::Purpose;
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{
     Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
     WorkloadKey, decide, watch,
@@ -563,7 +563,7 @@ impl World {
             .spec
             .variants
             .iter()
-            .map(|v| (v.name.clone(), guardbit::identity::revision(&self.spec, v)))
+            .map(|v| (v.name.clone(), guardbit::model::identity::revision(&self.spec, v)))
             .collect();
         move |r: &RevisionRef| {
             if current.get(&r.variant) == Some(&r.revision) {
@@ -599,7 +599,7 @@ fn native(classic: &[Series]) -> NativeMatrix {
 }
 
 fn deployment(revision: &RevisionRef) -> String {
-    guardbit::identity::object_name("risk", "fraud", &revision.variant, &revision.revision, Purpose::Serving)
+    guardbit::model::identity::object_name("risk", "fraud", &revision.variant, &revision.revision, Purpose::Serving)
 }
 
 /// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, looks every 5 s.

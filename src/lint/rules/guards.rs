@@ -2,7 +2,8 @@
 
 use crate::api::{ArmLabel, ArmMatchers, Decimal, Guard, Latency, LatencyUnit, QuantizedModelSpec, ToleranceSpec};
 use crate::evidence::promql::{PromqlError, Written, written};
-use crate::evidence::{arm_query, expression_query, histogram_query, presets};
+use crate::evidence::{arm_query, expression_query, histogram_query};
+use crate::model::presets;
 
 use super::super::document::Model;
 use super::super::rule::{

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::Precision;
 use crate::api::variant::{NumberType, QuantizationMethod};
 use crate::api::{Calibration, QuantizedModelSpec, Variant};
-use crate::evidence::presets;
+use crate::model::presets;
 use crate::rollout::{calibration_gate, validation_gate};
 
 use super::super::document::Model;

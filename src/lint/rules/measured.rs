@@ -1,6 +1,6 @@
 //! Rules on what Prometheus has of the selectors.
 
-use crate::evidence::presets;
+use crate::model::presets;
 
 use super::super::document::Model;
 use super::super::rule::{ARM_LABEL_MISSING, Finding, LOOKS_WITHOUT_SCRAPES, NO_SERIES, Severity, WRONG_METRIC_TYPE};

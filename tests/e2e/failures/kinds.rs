@@ -30,7 +30,7 @@ async fn a_new_revision_of_the_same_rung_is_tried_against_it() {
     stage.answered("int8", 800).await;
     let counts = stage.load.counts().by_revision;
     for revision in [&old, &promoted.revision] {
-        assert!(counts[guardbit::identity::short(revision)] > 0, "{counts:?}");
+        assert!(counts[guardbit::model::identity::short(revision)] > 0, "{counts:?}");
     }
     stage.finish(2).await;
 }

@@ -112,6 +112,6 @@ impl Step<'_> {
     pub(super) fn in_spec(&self, of: &RevisionRef) -> bool {
         let spec = &self.seen.model.spec;
         let variant = spec.variants.iter().find(|v| v.name == of.variant);
-        variant.is_some_and(|v| guardbit::identity::revision(spec, v) == of.revision)
+        variant.is_some_and(|v| guardbit::model::identity::revision(spec, v) == of.revision)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guardbit::api::{Action, RetiringReason, RevisionRef, Role};
-use guardbit::identity::Purpose;
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{GuardQuery, Scope, problems};
 
 use super::{Broken, DRAIN, History, Invariant, Step, is_proven, revision};

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{EnvVar, PodTemplateSpec};
 use serde_json::{Map, Value, json};
 
 use crate::api::PodTemplate;
-use crate::identity;
+use crate::model::identity;
 use crate::rollout::{WorkloadKey, WorkloadPlan};
 
 use super::{

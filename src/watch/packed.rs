@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 /// A `T`, packed.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Packed<T> {
+pub struct Packed<T> {
     bytes: Box<[u8]>,
     of: PhantomData<T>,
 }
 
 impl<T: DeserializeOwned> Packed<T> {
     /// Packs what has a JSON form that reads back as a `T`.
-    pub(super) fn of(value: &impl Serialize) -> Self {
+    pub fn of(value: &impl Serialize) -> Self {
         Self::json(&json(value))
     }
 
     /// Packs the JSON form of a `T`.
-    pub(super) fn json(text: &[u8]) -> Self {
+    pub fn json(text: &[u8]) -> Self {
         Self {
             bytes: lz4_flex::compress_prepend_size(text).into(),
             of: PhantomData,
@@ -27,13 +27,13 @@ impl<T: DeserializeOwned> Packed<T> {
     }
 
     /// The value.
-    pub(super) fn read(&self) -> Result<T, serde_json::Error> {
+    pub fn read(&self) -> Result<T, serde_json::Error> {
         let text = lz4_flex::decompress_size_prepended(&self.bytes).map_err(serde_json::Error::custom)?;
         serde_json::from_slice(&text)
     }
 }
 
 /// Types of the API always have a JSON form.
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+pub fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

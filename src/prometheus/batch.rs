@@ -4,9 +4,11 @@
 //! cannot answer for all is asked in halves, and at last one by one: a model never suffers from another's question.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use futures::future::{BoxFuture, join, join_all};
 use futures::{FutureExt, StreamExt, stream};
@@ -15,8 +17,8 @@ use tokio::sync::oneshot;
 use crate::evidence::{Batch, BatchedArm, Matrix, Ranged, fitting, shape};
 use crate::rollout::EvidenceProblem;
 
-use super::prometheus::{PrometheusClient, PrometheusError};
-use super::query::{bad_query, problem};
+use super::ask::{bad_query, problem};
+use super::{PrometheusClient, PrometheusError};
 
 /// Queries of one batch that are on their way at once.
 const AT_ONCE: usize = 4;
@@ -97,7 +99,7 @@ impl Batcher {
     }
 
     fn is_first(&self, kind: &Kind, waiting: Waiting) -> bool {
-        let mut gathered = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gathered = self.waiting.lock();
         let others = gathered.entry(kind.clone()).or_default();
         others.push(waiting);
         others.len() == 1
@@ -105,13 +107,8 @@ impl Batcher {
 
     /// Answers all that were gathered of a kind, in as many queries as it takes.
     async fn answer(&self, client: &PrometheusClient, kind: &Kind) {
-        let gathered = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(kind);
-        let cap = self
-            .caps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(kind)
-            .copied();
+        let gathered = self.waiting.lock().remove(kind);
+        let cap = self.caps.lock().get(kind).copied();
         let (mut waiting, mut parts) = (gathered.unwrap_or_default(), Vec::new());
         while !waiting.is_empty() {
             let arms: Vec<_> = waiting.iter().map(|w| w.arm.clone()).collect();
@@ -129,7 +126,7 @@ impl Batcher {
 
     /// What was too much is not tried again at once; what went well may be a little more next time.
     fn learn(&self, kind: &Kind, most: usize, failed: usize) {
-        let mut caps = self.caps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut caps = self.caps.lock();
         match caps.get(kind).copied() {
             _ if failed <= most => drop(caps.insert(kind.clone(), (failed / 2).max(1))),
             Some(cap) if cap >= FORGET_CAP => drop(caps.remove(kind)),
@@ -226,7 +223,7 @@ fn dropped() -> EvidenceProblem {
 pub(super) fn mock(answer: impl Fn(&str) -> Result<Vec<String>, &'static str> + Send + 'static) -> PrometheusClient {
     use std::io::{Read as _, Write as _};
 
-    use super::prometheus::{AllowedUrls, Credentials, Limits};
+    use super::{AllowedUrls, Credentials, Limits};
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -14,11 +14,11 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::api::Action;
-use crate::build::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
+use crate::manifests::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
 use crate::rollout::{Marks, RouteDecision, WorkloadKey};
 
-use super::leaves::Leaves;
-use super::seen::Seen;
+use super::field_hashes::FieldHashes;
+use super::partial::Seen;
 
 type SeenPod = Seen<Pod, IgnoredAny, PodStatus>;
 type SeenRoute = Seen<DynamicObject, Value, Value>;
@@ -36,7 +36,7 @@ const CANNOT_RUN: [&str; 8] = [
 ];
 
 /// What is kept of one kind of objects. Two that are equal are worth no look.
-pub(super) trait Kept: Debug + PartialEq + Send + Sync + 'static {
+pub trait Kept: Debug + PartialEq + Send + Sync + 'static {
     /// The kind.
     type Of: ResourceExt + Send + 'static;
 
@@ -46,71 +46,71 @@ pub(super) trait Kept: Debug + PartialEq + Send + Sync + 'static {
 
 /// Of a Deployment.
 #[derive(Debug, PartialEq)]
-pub(super) struct KeptDeployment {
-    pub(super) uid: Option<String>,
+pub struct KeptDeployment {
+    pub uid: Option<String>,
     /// Whether it has an owner.
-    pub(super) owned: bool,
+    pub owned: bool,
     /// Which workload it is; `None` if guardbit did not make it.
-    pub(super) key: Option<WorkloadKey>,
-    pub(super) marks: Marks,
-    pub(super) replicas: Option<i32>,
+    pub key: Option<WorkloadKey>,
+    pub marks: Marks,
+    pub replicas: Option<i32>,
     /// Why pods cannot be made, and why they do not get ready.
-    pub(super) refused: Option<String>,
-    pub(super) never_ready: Option<String>,
-    pub(super) leaves: Leaves,
+    pub refused: Option<String>,
+    pub never_ready: Option<String>,
+    pub hashes: FieldHashes,
 }
 
 /// Of a Pod.
 #[derive(Debug, PartialEq)]
-pub(super) struct KeptPod {
-    pub(super) name: Box<str>,
-    pub(super) revision: Option<Box<str>>,
-    pub(super) purpose: Option<Box<str>>,
+pub struct KeptPod {
+    pub name: Box<str>,
+    pub revision: Option<Box<str>>,
+    pub purpose: Option<Box<str>>,
     /// Whether it belongs to the Service of plain Service mode.
-    pub(super) joined: bool,
-    pub(super) deleted: bool,
-    pub(super) ready: bool,
+    pub joined: bool,
+    pub deleted: bool,
+    pub ready: bool,
     /// Since when its containers have been ready, if they are.
-    pub(super) ready_since: Option<Timestamp>,
-    pub(super) started: Option<Timestamp>,
-    pub(super) image: Option<Box<str>>,
+    pub ready_since: Option<Timestamp>,
+    pub started: Option<Timestamp>,
+    pub image: Option<Box<str>>,
     /// The scheduler's message.
-    pub(super) unschedulable: Option<Box<str>>,
+    pub unschedulable: Option<Box<str>>,
     /// Why a container will not start.
-    pub(super) failure: Option<Box<str>>,
+    pub failure: Option<Box<str>>,
     /// Evicted, drained, or on a node that is lost: no judgement of the variant.
-    pub(super) disruption: Option<Box<str>>,
+    pub disruption: Option<Box<str>>,
 }
 
 /// Of a Service.
 #[derive(Debug, PartialEq)]
-pub(super) struct KeptService {
-    pub(super) owned: bool,
-    pub(super) leaves: Leaves,
+pub struct KeptService {
+    pub owned: bool,
+    pub hashes: FieldHashes,
 }
 
 /// Of an EndpointSlice: names of the pods that are ready in it.
 #[derive(Debug, PartialEq)]
-pub(super) struct KeptSlice {
-    pub(super) ready: Box<[Box<str>]>,
+pub struct KeptSlice {
+    pub ready: Box<[Box<str>]>,
 }
 
 /// Of an HTTPRoute.
 #[derive(Debug, PartialEq)]
-pub(super) struct KeptRoute {
-    pub(super) owned: bool,
+pub struct KeptRoute {
+    pub owned: bool,
     /// Names and weights of the backends of its last rule.
-    pub(super) weights: Box<[(Box<str>, i32)]>,
+    pub weights: Box<[(Box<str>, i32)]>,
     /// What a gateway says against it, of the generation that it has seen last.
-    pub(super) refused: Option<String>,
+    pub refused: Option<String>,
     /// The last decision when it was written, if it was one of harm: no other is asked for.
-    pub(super) decision: Option<RouteDecision>,
-    pub(super) leaves: Leaves,
+    pub decision: Option<RouteDecision>,
+    pub hashes: FieldHashes,
 }
 
 impl KeptRoute {
     /// Names of the Services that it gives weight to.
-    pub(super) fn carrying(&self) -> impl Iterator<Item = &str> {
+    pub fn carrying(&self) -> impl Iterator<Item = &str> {
         self.weights
             .iter()
             .filter(|(_, weight)| *weight > 0)
@@ -119,25 +119,25 @@ impl KeptRoute {
 }
 
 /// The model that an object belongs to: by its owner, or by its label.
-pub(super) fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
+pub fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
     let owner = object.owner_references().iter().find(|o| o.kind == "QuantizedModel");
     let name = owner.map(|o| o.name.as_str());
     name.or_else(|| object.labels().get(MODEL_LABEL).map(String::as_str))
         .map(Arc::from)
 }
 
-/// Leaves of an object of a kind that guardbit applies, as its watch would give them.
-pub(super) fn leaves_of(object: &DynamicObject) -> Leaves {
+/// FieldHashes of an object of a kind that guardbit applies, as its watch would give them.
+pub fn hashes_of(object: &DynamicObject) -> FieldHashes {
     let is_model = object
         .types
         .as_ref()
         .is_some_and(|types| types.kind == "QuantizedModel");
-    Leaves::of(&object.metadata, object.data.get("spec").filter(|_| !is_model))
+    FieldHashes::of(&object.metadata, object.data.get("spec").filter(|_| !is_model))
 }
 
 /// Of a model only annotations are applied.
-pub(super) fn leaves_of_model(metadata: &ObjectMeta) -> Leaves {
-    Leaves::of(metadata, None)
+pub fn hashes_of_model(metadata: &ObjectMeta) -> FieldHashes {
+    FieldHashes::of(metadata, None)
 }
 
 impl Kept for KeptDeployment {
@@ -151,8 +151,8 @@ impl Kept for KeptDeployment {
         Self {
             uid: object.uid(),
             owned: !object.owner_references().is_empty(),
-            key: build::key_of(object.labels(), object.annotations()),
-            marks: build::marks(object.annotations()),
+            key: manifests::key_of(object.labels(), object.annotations()),
+            marks: manifests::marks(object.annotations()),
             replicas: object
                 .spec
                 .as_ref()
@@ -163,7 +163,7 @@ impl Kept for KeptDeployment {
             never_ready: condition("Progressing")
                 .filter(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
                 .and_then(|c| c.message.clone()),
-            leaves: Leaves::of(&object.metadata, object.spec.as_ref()),
+            hashes: FieldHashes::of(&object.metadata, object.spec.as_ref()),
         }
     }
 }
@@ -203,7 +203,7 @@ impl Kept for KeptService {
     fn of(object: &Self::Of) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
-            leaves: Leaves::of(&object.metadata, object.spec.as_ref()),
+            hashes: FieldHashes::of(&object.metadata, object.spec.as_ref()),
         }
     }
 }
@@ -237,9 +237,9 @@ impl Kept for KeptRoute {
             owned: !route.owner_references().is_empty(),
             weights: weights.collect(),
             refused: refused(route),
-            decision: build::decision(route.annotations())
+            decision: manifests::decision(route.annotations())
                 .filter(|d| matches!(d.action, Action::RolledBack | Action::FellBack)),
-            leaves: Leaves::of(&route.metadata, route.spec.as_ref()),
+            hashes: FieldHashes::of(&route.metadata, route.spec.as_ref()),
         }
     }
 }

@@ -11,10 +11,10 @@ use serde::Deserialize;
 /// An object of kind `K`, with its spec as an `S` and its status as a `T`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound = "S: Deserialize<'de>, T: Deserialize<'de>")]
-pub(super) struct Seen<K, S, T> {
-    pub(super) metadata: ObjectMeta,
-    pub(super) spec: Option<S>,
-    pub(super) status: Option<T>,
+pub struct Seen<K, S, T> {
+    pub metadata: ObjectMeta,
+    pub spec: Option<S>,
+    pub status: Option<T>,
     #[serde(skip)]
     of: PhantomData<K>,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::api::{GROUP, QuantizedModelSpec, QuantizedModelStatus, Variant};
-use crate::identity::{self, Purpose};
+use crate::model::identity::{self, Purpose};
 use crate::rollout::{Marks, WorkloadKey};
 
 pub use deployment::{deployment, facts, scale};

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::store::Writer;
@@ -14,10 +16,10 @@ use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus};
-use crate::build::Digests;
+use crate::manifests::Digests;
 
+use super::field_hashes::hash;
 use super::index::ModelName;
-use super::leaves::hash;
 use super::packed::{Packed, json};
 
 /// Annotation in which `kubectl apply` keeps the whole object once more.
@@ -25,7 +27,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A model as a watch gave it, for the queue of looks.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct KeptModel {
+pub struct KeptModel {
     /// Name, namespace, UID and version.
     metadata: ObjectMeta,
     /// Hashes of everything but status and version, and of the status.
@@ -38,7 +40,7 @@ pub(super) struct KeptModel {
 
 /// The models of one watch. Each is there as soon as it has come, also while a list goes on; what a whole list does not have is
 /// gone.
-pub(super) struct Models {
+pub struct Models {
     writer: Writer<KeptModel>,
     store: Store<KeptModel>,
     /// Keys of what the list that goes on has had.
@@ -47,18 +49,18 @@ pub(super) struct Models {
 
 /// What an event has changed.
 #[derive(Debug)]
-pub(super) enum Change {
+pub enum Change {
     Came(Arc<KeptModel>),
     Gone(Arc<KeptModel>),
 }
 
 /// What the last look at a model has seen, or written: an event that says the same is no news. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Looked(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
+pub struct Looked(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
 
 impl KeptModel {
     /// What is kept of a model.
-    pub(super) fn of(mut model: QuantizedModel) -> Self {
+    pub fn of(mut model: QuantizedModel) -> Self {
         let metadata = ObjectMeta {
             name: model.metadata.name.clone(),
             namespace: model.metadata.namespace.clone(),
@@ -79,7 +81,7 @@ impl KeptModel {
     }
 
     /// The model, read again.
-    pub(super) fn read(&self) -> Result<QuantizedModel, serde_json::Error> {
+    pub fn read(&self) -> Result<QuantizedModel, serde_json::Error> {
         let (mut model, status) = self.packed.read()?;
         model.status = status;
         model.metadata.resource_version = self.metadata.resource_version.clone();
@@ -87,12 +89,12 @@ impl KeptModel {
     }
 
     /// Digests of its spec.
-    pub(super) fn digests(&self) -> &Digests {
+    pub fn digests(&self) -> &Digests {
         &self.digests
     }
 
     /// Its namespace and name.
-    pub(super) fn name(&self) -> ModelName {
+    pub fn name(&self) -> ModelName {
         (self.namespace().unwrap_or_default().into(), self.name_any().into())
     }
 
@@ -103,7 +105,7 @@ impl KeptModel {
 
 impl Models {
     /// None yet.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let mut writer = Writer::default();
         // Looks need not wait for a whole list, as they would for a store that has not had its first.
         writer.apply_watcher_event(&Event::Init);
@@ -116,12 +118,12 @@ impl Models {
     }
 
     /// For those who read.
-    pub(super) fn store(&self) -> Store<KeptModel> {
+    pub fn store(&self) -> Store<KeptModel> {
         self.store.clone()
     }
 
     /// Takes in an event of the watch.
-    pub(super) fn take(&mut self, event: Event<QuantizedModel>) -> Vec<Change> {
+    pub fn take(&mut self, event: Event<QuantizedModel>) -> Vec<Change> {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -161,39 +163,39 @@ impl Models {
 
 impl Looked {
     /// Whether the last look has been at this very state.
-    pub(super) fn at(&self, model: &KeptModel) -> bool {
-        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn at(&self, model: &KeptModel) -> bool {
+        let looked = self.0.lock();
         looked.get(&model.key()) == Some(&model.hashes)
     }
 
     /// How many models have been looked at.
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
     }
 
     /// A look at this state begins.
-    pub(super) fn begin(&self, model: &KeptModel) {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn begin(&self, model: &KeptModel) {
+        let mut looked = self.0.lock();
         looked.insert(model.key(), model.hashes);
     }
 
     /// The look is about to write this status.
-    pub(super) fn will_write(&self, uid: &str, status: &QuantizedModelStatus) {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn will_write(&self, uid: &str, status: &QuantizedModelStatus) {
+        let mut looked = self.0.lock();
         if let Some((_, seen)) = looked.get_mut(&hash(Some(uid))) {
             *seen = hash(json(&Some(status)));
         }
     }
 
     /// The look has failed: whatever comes next is news. Or the model is gone.
-    pub(super) fn forget(&self, model: &KeptModel) {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn forget(&self, model: &KeptModel) {
+        let mut looked = self.0.lock();
         looked.remove(&model.key());
     }
 }
 
 /// Tells once when every model that was there at the start has been looked at.
-pub(super) struct FirstLooks {
+pub struct FirstLooks {
     begun: Instant,
     /// How many there were, once all have come.
     models: OnceLock<usize>,
@@ -202,7 +204,7 @@ pub(super) struct FirstLooks {
 
 impl FirstLooks {
     /// The watches are about to begin.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             begun: Instant::now(),
             models: OnceLock::new(),
@@ -211,23 +213,18 @@ impl FirstLooks {
     }
 
     /// The first list of the models is whole, and so many have been looked at meanwhile.
-    pub(super) fn all_come(&self, models: usize, looked: usize) {
+    pub fn all_come(&self, models: usize, looked: usize) {
         self.models.get_or_init(|| models);
         self.came(looked);
     }
 
     /// So many have been looked at.
-    pub(super) fn came(&self, looked: usize) {
+    pub fn came(&self, looked: usize) {
         let all = self.models.get().filter(|&&models| looked >= models);
         if let Some(models) = all.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
             tracing::info!(models, took = ?self.begun.elapsed(), "all models have been looked at");
         }
     }
-}
-
-/// Time between two looks at the metrics.
-pub(super) fn interval(model: &QuantizedModel) -> Duration {
-    Duration::from_millis(model.spec.rollout.interval.millis().unwrap_or_default().unsigned_abs())
 }
 
 impl Resource for KeptModel {

@@ -23,7 +23,7 @@ const METADATA: usize = 4;
 
 /// The same client, but a watch that is to begin with all there is gets a list for an answer: an event for each item, a mark,
 /// and the end, after which the watcher goes on from the mark.
-pub(super) fn listing(client: &Client) -> Client {
+pub fn listing(client: &Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let inner = client.clone();
     let service = tower::service_fn(move |mut request| {

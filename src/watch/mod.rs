@@ -1,5 +1,13 @@
 //! Watches of all that belongs to models, with local stores, so that a look costs no call.
 
+mod field_hashes;
+mod index;
+mod lists;
+mod models;
+mod packed;
+mod partial;
+mod projections;
+
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,30 +26,34 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
-use crate::build::MODEL_LABEL;
+use crate::manifests::MODEL_LABEL;
 
-use super::Context;
-use super::index::{Index, ModelName};
-use super::kept::{Kept, KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice};
-use super::lists;
-use super::models::{Change, KeptModel, Models};
+use index::Index;
+use models::{Change, Models};
+use projections::{Kept, KeptRoute, KeptService, KeptSlice};
+
+pub use field_hashes::{FieldHashes, hash};
+pub use index::ModelName;
+pub use models::{FirstLooks, KeptModel, Looked};
+pub use packed::{Packed, json};
+pub use projections::{KeptDeployment, KeptPod, hashes_of, hashes_of_model};
 
 /// A burst of events of one model ends in one look, so long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
 
 /// Local copies of what belongs to models, as far as looks need it.
 #[derive(Clone, Default)]
-pub(super) struct Stores {
-    pub(super) deployments: Index<KeptDeployment>,
-    pub(super) pods: Index<KeptPod>,
-    pub(super) services: Index<KeptService>,
-    pub(super) slices: Index<KeptSlice>,
-    pub(super) routes: Index<KeptRoute>,
+pub struct Stores {
+    pub deployments: Index<KeptDeployment>,
+    pub pods: Index<KeptPod>,
+    pub services: Index<KeptService>,
+    pub slices: Index<KeptSlice>,
+    pub routes: Index<KeptRoute>,
 }
 
 impl Stores {
     /// A kind whose first list has not come yet. What is not seen then may well be there: nothing may be decided on it.
-    pub(super) fn lacking(&self, with_routes: bool) -> Option<&'static str> {
+    pub fn lacking(&self, with_routes: bool) -> Option<&'static str> {
         let come = [
             ("Deployments", self.deployments.has_come()),
             ("Pods", self.pods.has_come()),
@@ -57,15 +69,15 @@ impl Stores {
 }
 
 /// The watches of one namespace, or of all. They end when this is dropped.
-pub(super) struct Watches {
-    pub(super) models: Store<KeptModel>,
+pub struct Watches {
+    pub models: Store<KeptModel>,
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
     woken: mpsc::UnboundedReceiver<ModelName>,
 }
 
 /// The kind HTTPRoute.
-pub(super) fn http_route() -> ApiResource {
+pub fn http_route() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
         "httproutes",
@@ -73,7 +85,7 @@ pub(super) fn http_route() -> ApiResource {
 }
 
 /// An `Api` in one namespace, or in all.
-pub(super) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
 {
@@ -83,13 +95,25 @@ where
     }
 }
 
-/// Starts the watches that keep the stores of `ctx`. Models that the last look has seen as they are, or has itself written
-/// so, are not woken.
-pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
-    let (client, stores) = (&lists::listing(&ctx.client), &ctx.stores);
+/// Whoever follows the models of a watch.
+pub trait Followed: Send + Sync + 'static {
+    /// Whether a model that has come, or has changed, is to be looked at. One that the last look has seen as it is, or has
+    /// itself written so, is not.
+    fn needs_look(&self, model: &KeptModel) -> bool;
+
+    /// A list is whole: there are so many models.
+    fn all_come(&self, models: usize);
+
+    /// A model is gone.
+    fn gone(&self, model: &KeptModel);
+}
+
+/// Starts the watches that keep `stores`, in one namespace or in all.
+pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower: Arc<impl Followed>) -> Watches {
+    let client = &lists::listing(client);
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
-    let models = starting.follow_models(scoped(client, namespace), Arc::clone(ctx));
+    let models = starting.follow_models(scoped(client, namespace), follower);
     starting.follow::<KeptDeployment>(scoped(client, namespace), &stores.deployments);
     starting.follow::<KeptPod>(scoped(client, namespace), &stores.pods);
     starting.follow::<KeptService>(scoped(client, namespace), &stores.services);
@@ -111,7 +135,7 @@ pub(super) fn watch(ctx: &Arc<Context>, namespace: Option<&str>) -> Watches {
 
 impl Watches {
     /// Waits until every kind beside the models has been listed, or has been refused once: the Gateway API need not be installed.
-    pub(super) async fn answered(&mut self) {
+    pub async fn answered(&mut self) {
         for answer in self.answers.drain(..) {
             // A watch ends only with all of them.
             let _ = answer.await;
@@ -119,7 +143,7 @@ impl Watches {
     }
 
     /// Models to look at. A burst of events of one model comes out as one.
-    pub(super) fn woken(self) -> BoxStream<'static, ObjectRef<KeptModel>> {
+    pub fn woken(self) -> BoxStream<'static, ObjectRef<KeptModel>> {
         let Self { tasks, woken, .. } = self;
         bursts(woken)
             .map(move |(namespace, name)| {
@@ -178,7 +202,7 @@ impl Starting {
     }
 
     /// Keeps the models themselves.
-    fn follow_models(&mut self, api: Api<QuantizedModel>, ctx: Arc<Context>) -> Store<KeptModel> {
+    fn follow_models(&mut self, api: Api<QuantizedModel>, follower: Arc<impl Followed>) -> Store<KeptModel> {
         let wake = self.wake.clone();
         let mut models = Models::new();
         let store = models.store();
@@ -187,15 +211,15 @@ impl Starting {
             let whole = matches!(event, Event::InitDone);
             for change in models.take(event) {
                 match change {
-                    Change::Came(model) if !ctx.looked.at(&model) => {
+                    Change::Came(model) if follower.needs_look(&model) => {
                         let _ = wake.send(model.name());
                     }
                     Change::Came(_) => {}
-                    Change::Gone(model) => ctx.forget(&model),
+                    Change::Gone(model) => follower.gone(&model),
                 }
             }
             if whole {
-                ctx.first_looks.all_come(held.len(), ctx.looked.len());
+                follower.all_come(held.len());
             }
         });
         store

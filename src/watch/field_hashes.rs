@@ -1,4 +1,4 @@
-//! What an object says, as the hashes of its leaves: enough to tell whether it holds a document, at a tenth of its size.
+//! What an object says, as the hashes of its hashes: enough to tell whether it holds a document, at a tenth of its size.
 //!
 //! A leaf is a value with the path to it. Hashes are keyed afresh in every process, so nobody can write two objects that
 //! look alike.
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 
 /// Labels, annotations, owner references and spec of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Leaves(Arc<[u64]>);
+pub struct FieldHashes(Arc<[u64]>);
 
 /// Hash of anything, with the key of this process.
-pub(super) fn hash(value: impl Hash) -> u64 {
+pub fn hash(value: impl Hash) -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     KEY.get_or_init(RandomState::new).hash_one(value)
 }
 
-impl Leaves {
+impl FieldHashes {
     /// Of an object as the API server holds it, if it has a spec. Of the metadata only what documents speak of; status, versions
     /// and who wrote what change by themselves.
-    pub(super) fn of(metadata: &ObjectMeta, spec: Option<&Value>) -> Self {
+    pub fn of(metadata: &ObjectMeta, spec: Option<&Value>) -> Self {
         let parts = [
             ("name", json!(metadata.name)),
             ("namespace", json!(metadata.namespace)),
@@ -45,7 +45,7 @@ impl Leaves {
     }
 
     /// Whether the object holds everything that `wanted` says; what others added does not matter, but for lists.
-    pub(super) fn hold(&self, wanted: &Value) -> bool {
+    pub fn hold(&self, wanted: &Value) -> bool {
         let mut all = true;
         for (part, value) in wanted.as_object().into_iter().flatten() {
             // Not held by typed stores.
@@ -66,7 +66,7 @@ impl Leaves {
     }
 
     /// Of all that it says.
-    pub(super) fn digest(&self) -> u64 {
+    pub fn digest(&self) -> u64 {
         hash(&self.0)
     }
 
@@ -163,12 +163,12 @@ mod tests {
         #[test]
         fn leaves_tell_what_the_objects_tell(live in value(), other in value(), keep in prop::collection::vec(any::<bool>(), 20)) {
             let metadata = ObjectMeta { name: Some("a".into()), resource_version: Some("7".into()), ..ObjectMeta::default() };
-            let leaves = Leaves::of(&metadata, Some(&live));
+            let leaves = FieldHashes::of(&metadata, Some(&live));
             let some = part(&live, &mut keep.into_iter());
             for wanted in [&live, &some, &other] {
                 prop_assert_eq!(leaves.hold(&object_wanted(wanted)), contains(&live, wanted), "{} in {}", wanted, live);
             }
-            prop_assert_eq!(leaves.digest(), Leaves::of(&metadata, Some(&live)).digest());
+            prop_assert_eq!(leaves.digest(), FieldHashes::of(&metadata, Some(&live)).digest());
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
                 name: Some("a".into()),
                 ..ObjectMeta::default()
             };
-            Leaves::of(&metadata, Some(&spec)).hold(&wanted)
+            FieldHashes::of(&metadata, Some(&spec)).hold(&wanted)
         };
         assert!(holds(json!({"selector": {"a": "b"}, "more": {"c": "d"}})));
         assert!(!holds(json!({"selector": {"a": "b", "c": "d"}})));
@@ -195,7 +195,7 @@ mod tests {
     fn versions_do_not_count_and_labels_do() {
         let of = |version: &str, label: &str| {
             let metadata = json!({"name": "a", "resourceVersion": version, "labels": {"l": label}});
-            Leaves::of(&serde_json::from_value(metadata).unwrap(), Some(&json!({})))
+            FieldHashes::of(&serde_json::from_value(metadata).unwrap(), Some(&json!({})))
         };
         assert_eq!(of("1", "x"), of("2", "x"));
         assert_ne!(of("1", "x"), of("1", "y"));

@@ -2,20 +2,22 @@
 //! however many models there are.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
-use crate::build::MODEL_LABEL;
+use crate::manifests::MODEL_LABEL;
 
-use super::kept::{Kept, owner_of};
+use super::projections::{Kept, owner_of};
 
 /// Namespace and name of a model.
-pub(super) type ModelName = (Arc<str>, Arc<str>);
+pub type ModelName = (Arc<str>, Arc<str>);
 
 /// The objects of one kind. Clones share them.
-pub(super) struct Index<T>(Arc<RwLock<Objects<T>>>);
+pub struct Index<T>(Arc<RwLock<Objects<T>>>);
 
 struct Objects<T> {
     namespaces: HashMap<Arc<str>, Namespace<T>>,
@@ -65,7 +67,7 @@ impl<T> Default for Namespace<T> {
 
 impl<T: Kept> Index<T> {
     /// Takes in an event. Returns the models for which something has changed that a look would see.
-    pub(super) fn take(&self, event: Event<T::Of>) -> Vec<ModelName> {
+    pub fn take(&self, event: Event<T::Of>) -> Vec<ModelName> {
         let mut objects = self.write();
         match event {
             Event::Init => {
@@ -82,12 +84,12 @@ impl<T: Kept> Index<T> {
     }
 
     /// Whether the first list has come. What is not seen before may well be there: nothing may be decided on it.
-    pub(super) fn has_come(&self) -> bool {
+    pub fn has_come(&self) -> bool {
         self.read().come
     }
 
     /// The objects of one model, by the value of its label; in the order of their names.
-    pub(super) fn of_model(&self, namespace: &str, label: &str) -> Vec<(Arc<str>, Arc<T>)> {
+    pub fn of_model(&self, namespace: &str, label: &str) -> Vec<(Arc<str>, Arc<T>)> {
         let objects = self.read();
         let Some(within) = objects.namespaces.get(namespace) else {
             return Vec::new();
@@ -101,25 +103,25 @@ impl<T: Kept> Index<T> {
     }
 
     /// One object, by its name.
-    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
         let objects = self.read();
         let held = objects.namespaces.get(namespace)?.objects.get(name)?;
         Some(Arc::clone(&held.kept))
     }
 
     /// Whether a model has an object of this name.
-    pub(super) fn has(&self, namespace: &str, label: &str, name: &str) -> bool {
+    pub fn has(&self, namespace: &str, label: &str, name: &str) -> bool {
         let objects = self.read();
         let held = objects.namespaces.get(namespace).and_then(|n| n.objects.get(name));
         held.is_some_and(|held| *held.label == *label)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Objects<T>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Objects<T>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 }
 

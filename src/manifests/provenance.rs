@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
-use crate::identity;
+use crate::model::identity;
 use crate::rollout::{RouteDecision, WorkloadKey};
 
 use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};

@@ -6,7 +6,7 @@ use crate::api::{Gateway, RouteMatch};
 use crate::rollout::{RoutePlan, WorkloadKey};
 
 use super::{MODEL_LABEL, Owner, model_label, name, owner_reference, provenance};
-use crate::identity::Purpose;
+use crate::model::identity::Purpose;
 
 /// The whole route of a model: pinned rules first, then the split.
 pub fn route(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Value {

@@ -13,9 +13,12 @@ use reqwest::{Certificate, Response, StatusCode, redirect};
 use crate::evidence::{Matrix, NativeMatrix, SampleError};
 
 mod access;
+mod ask;
+mod batch;
 
 use access::shown;
 pub use access::{AllowedUrls, Authorization, Credentials};
+pub use ask::{Asker, Servers};
 
 /// Header in which Mimir and Cortex expect the tenant.
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");

@@ -1,8 +1,10 @@
 //! Asks Prometheus what the guards want to know, all at one instant.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use futures::future::join_all;
 use k8s_openapi::ByteString;
@@ -12,17 +14,17 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 
 use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
+use crate::apiserver::call_opt;
 use crate::evidence::{
     ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
     native_histogram_query,
 };
+use crate::model::interval;
 use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
-use super::models::interval;
-use super::prometheus::{Authorization, Credentials, PrometheusClient, PrometheusError};
-use super::{Settings, call_opt};
+use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient, PrometheusError};
 
 /// Longest time that a question waits for those of other models.
 const GATHER: Duration = Duration::from_millis(100);
@@ -30,10 +32,21 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// Which servers may be asked, and how.
+#[derive(Clone, Debug)]
+pub struct Servers {
+    /// The one of models that name none.
+    pub usual: Option<String>,
+    /// Those that models may name.
+    pub allowed: AllowedUrls,
+    /// Limits of one question.
+    pub limits: Limits,
+}
+
 /// Keeps one client for each server and set of credentials.
-pub(super) struct Asker {
+pub struct Asker {
     client: Client,
-    settings: Settings,
+    servers: Servers,
     metrics: Arc<Metrics>,
     clients: Mutex<HashMap<Server, (Instant, PrometheusClient)>>,
     batcher: Batcher,
@@ -49,10 +62,11 @@ struct Asking<'a> {
 }
 
 impl Asker {
-    pub(super) fn new(client: Client, settings: Settings, metrics: Arc<Metrics>) -> Self {
+    /// Asks these servers; Secrets are read with `client`.
+    pub fn new(client: Client, servers: Servers, metrics: Arc<Metrics>) -> Self {
         Self {
             client,
-            settings,
+            servers,
             metrics,
             clients: Mutex::default(),
             batcher: Batcher::default(),
@@ -60,7 +74,7 @@ impl Asker {
     }
 
     /// The answers, by guard.
-    pub(super) async fn ask(
+    pub async fn ask(
         &self,
         model: &QuantizedModel,
         queries: &[GuardQuery],
@@ -74,7 +88,7 @@ impl Asker {
                 server,
                 client,
                 batcher: &self.batcher,
-                gather: (interval(model) / 50).min(GATHER),
+                gather: (interval(&model.spec) / 50).min(GATHER),
             },
             Err(problem) => {
                 return queries
@@ -96,7 +110,7 @@ impl Asker {
         let spec = model.spec.prometheus.as_ref();
         let url = spec
             .and_then(|p| p.url.clone())
-            .or_else(|| self.settings.prometheus_url.clone())
+            .or_else(|| self.servers.usual.clone())
             .ok_or_else(|| EvidenceProblem {
                 reason: "UrlNotAllowed".to_owned(),
                 message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url"
@@ -108,7 +122,7 @@ impl Asker {
             url: url.clone(),
             secret: secret.clone().map(|name| (namespace.clone(), name)),
         };
-        if let Some((read, client)) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&server)
+        if let Some((read, client)) = self.clients.lock().get(&server)
             && (secret.is_none() || read.elapsed() < FRESH)
         {
             return Ok((server, client.clone()));
@@ -130,10 +144,9 @@ impl Asker {
             None => Credentials::default(),
         };
         let client =
-            PrometheusClient::new(&url, &self.settings.allowed, &credentials, self.settings.limits).map_err(problem)?;
+            PrometheusClient::new(&url, &self.servers.allowed, &credentials, self.servers.limits).map_err(problem)?;
         self.clients
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .insert(server.clone(), (Instant::now(), client.clone()));
         Ok((server, client))
     }

@@ -1,0 +1,126 @@
+//! Calls to the API server, none of which waits for ever.
+//!
+//! Owns the timeout of a call and what a failed one means. Watches list, and the lease is renewed, by libraries that wait as
+//! long as the connection stands; behind a load balancer, or after a node was lost, a connection can stand for hours without
+//! an answer. Must not know what is asked for.
+
+use std::time::Duration;
+
+use kube::Client;
+
+/// Longest time of one call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The API server refused.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The call took too long.
+    #[error("{0}: no answer from the API server within {CALL_TIMEOUT:?}")]
+    Timeout(String),
+    /// Somebody else wrote the object since it was read.
+    #[error("{0} was written by somebody else since it was read; looking again")]
+    Conflict(String),
+}
+
+impl CallError {
+    /// Whether the API server was away, or as good as: the next try may well succeed, whatever came before.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code >= 500,
+                source => matches!(source, kube::Error::Service(_) | kube::Error::HyperError(_)),
+            },
+            Self::Conflict(_) => false,
+        }
+    }
+}
+
+/// Runs one call to the API server under its timeout.
+pub async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    let what = what.into();
+    match tokio::time::timeout(CALL_TIMEOUT, future).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(CallError::Conflict(what)),
+        Ok(Err(source)) => Err(CallError::Api {
+            what,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(CallError::Timeout(what)),
+    }
+}
+
+/// The same, where an object that is not there is no error.
+pub async fn call_opt<T>(
+    what: impl Into<String>,
+    future: impl Future<Output = kube::Result<T>>,
+) -> Result<Option<T>, CallError> {
+    match call(what, future).await {
+        Ok(value) => Ok(Some(value)),
+        Err(CallError::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The same client, but whoever asks hears within `limit`: an answer has begun, or there is an error to be tried again. What
+/// follows of a watch is not limited by it; the watcher itself leaves one that has fallen silent.
+pub fn limited(client: &Client, limit: Duration) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let inner = client.clone();
+    let service = tower::service_fn(move |request| {
+        let inner = inner.clone();
+        async move {
+            let answer = tokio::time::timeout(limit, inner.send(request)).await;
+            answer
+                .map_err(|_| format!("no answer from the API server within {limit:?}"))?
+                .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        }
+    });
+    Client::new(service, namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::{Api, ListParams};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An API server that answers lists and never anything else.
+    fn server() -> Client {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            if request.uri().path().ends_with("/pods") {
+                let list = r#"{"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": []}"#;
+                return Ok::<_, kube::Error>(Response::new(Body::from(list.as_bytes().to_vec())));
+            }
+            std::future::pending().await
+        });
+        Client::new(service, "risk")
+    }
+
+    #[tokio::test]
+    async fn who_asks_hears_within_the_limit() {
+        let limited = limited(&server(), Duration::from_millis(20));
+        assert_eq!(limited.default_namespace(), "risk");
+        let pods: Api<Pod> = Api::default_namespaced(limited);
+        assert_eq!(pods.list(&ListParams::default()).await.unwrap().items.len(), 0);
+        let hangs = tokio::time::timeout(Duration::from_secs(10), pods.get("p")).await;
+        let error = hangs.expect("an answer or an error").unwrap_err();
+        assert!(
+            format!("{error:?}").contains("no answer from the API server within 20ms"),
+            "{error:?}"
+        );
+    }
+}
