@@ -9,9 +9,10 @@ use crate::api::{Action, ArmCounts, GuardStatus, RevisionRef};
 use crate::evidence::{Cursor, Observed, Pods, Poll};
 use crate::judge::{BenefitConfig, BenefitTest, GuardConfig, GuardReport, SuiteConfig};
 
+use super::ask::suite_config;
 use super::benefit::benefit;
 use super::look::{Look, Wait};
-use super::trial::{Found, Match, Running, on_trial, suite_config};
+use super::trial::{Found, Match, Running, on_trial};
 use super::warm_up::WarmUp;
 
 /// The running evidence of the trial that goes on.

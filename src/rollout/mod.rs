@@ -4,6 +4,7 @@
 //! (that is `judge`). Status is the state: a controller killed at any point goes on from the API objects alone. Whole
 //! rollouts run to the end are the golden files of the tests, after Cluster API's rollout planner.
 
+mod ask;
 mod benefit;
 mod capacity;
 mod climb;
@@ -22,6 +23,7 @@ mod trial;
 mod unrecorded;
 mod warm_up;
 
+pub use ask::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 pub use capacity::control_weight;
 pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
@@ -29,7 +31,6 @@ pub use observation::{
     EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
-pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
 use crate::api::QuantizedModelSpec;
 use crate::api::validate::{self, SpecProblem};
