@@ -2,7 +2,7 @@
 //!
 //! The rollout itself is a pure function, so the same code runs in the controller and in the tests:
 //! observe (IO) → `Observation` → `decide` (pure, total) → `Plan` → apply (IO) → record (IO).
-//! Arrows point inward only: `controller → build, rollout → judge → evidence → api`; `simulate` is another shell around the
+//! Arrows point inward only: `controller → manifests, rollout → guards → judge → evidence → api`; `simulate` is another shell around the
 //! same core, on recorded data.
 
 pub mod api;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod controller;
 pub mod evidence;
 pub mod foresight;
+pub mod guards;
 pub mod judge;
 pub mod lint;
 pub mod manifests;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use guardbit::evidence::{Buckets, Counts, Observed, Poll};
-use guardbit::judge::{Budget, GuardConfig, Regime, Suite, SuiteConfig, Tolerance};
+use guardbit::guards::{Fidelity, Kind, Latency, Proportion, Suite, SuiteConfig};
+use guardbit::judge::{Budget, Regime, Tolerance};
 
 #[path = "support/random.rs"]
 mod random;
@@ -41,7 +42,7 @@ struct Outcome {
     healthy_minutes: f64,
 }
 
-fn simulate(guard: GuardConfig, mut poll: impl FnMut(&mut Random, i64) -> Observed) -> Outcome {
+fn simulate(guard: Kind, mut poll: impl FnMut(&mut Random, i64) -> Observed) -> Outcome {
     let config = SuiteConfig {
         guards: BTreeMap::from([("guard".to_owned(), guard)]),
         regime: Regime::Rollout {
@@ -88,12 +89,12 @@ fn simulate(guard: GuardConfig, mut poll: impl FnMut(&mut Random, i64) -> Observ
 }
 
 fn errors(stable: impl Fn(i64) -> f64, candidate: impl Fn(i64) -> f64) -> Outcome {
-    let guard = GuardConfig::Proportion {
+    let guard = Kind::Proportion(Proportion {
         tolerance: Tolerance {
             ratio: 1.0,
             absolute: 0.005,
         },
-    };
+    });
     simulate(guard, |random, t| Observed::Proportion {
         candidate: counts(random, 2.0, candidate(t)),
         baseline: counts(random, 18.0, stable(t)),
@@ -173,9 +174,9 @@ fn scores(shift: f64) -> Vec<f64> {
 
 fn fidelity(shift: f64) -> Outcome {
     simulate(
-        GuardConfig::Fidelity {
+        Kind::Fidelity(Fidelity {
             max_total_variation: 0.05,
-        },
+        }),
         |random, _| Observed::Histogram {
             candidate: buckets(random, 15.0, &scores(shift)),
             baseline: buckets(random, 15.0, &scores(0.0)),
@@ -212,7 +213,7 @@ fn latencies(mean: f64) -> Vec<f64> {
 }
 
 fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
-    let guard = GuardConfig::Latency {
+    let guard = Kind::Latency(Latency {
         tolerance: Tolerance {
             ratio: 1.5,
             absolute: 0.005,
@@ -220,7 +221,7 @@ fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
         budget,
         at_load: None,
         per_second: 1.0,
-    };
+    });
     simulate(guard, |random, _| Observed::Histogram {
         candidate: buckets(random, 2.0, &latencies(3.0 * slowdown)),
         baseline: buckets(random, 18.0, &latencies(3.0)),

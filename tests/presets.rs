@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use guardbit::api::{Guard, Preset, QuantizedModelSpec};
-use guardbit::evidence::{
-    Amounts, ArmSamples, Counts, Cursor, GuardSamples, Matrix, Observed, PartKind, Selection, arm_query,
-    histogram_query,
-};
+use guardbit::evidence::{Amounts, ArmSamples, Counts, Cursor, Form, GuardSamples, Matrix, Observed, Selection};
+use guardbit::guards::asks;
 use guardbit::model::presets::{guards, of};
 use guardbit::simulate::openmetrics;
 use guardbit::simulate::recording::Recording;
@@ -53,36 +51,19 @@ impl Fixture {
         matrix
     }
 
-    fn counter(&self, selector: &str) -> Matrix {
-        arm_query(selector, &[], 60_000).expect("PromQL can say it");
-        self.find(&Selection::counter(selector, &[vec![]]).expect("a selector"), "counter")
-    }
-
-    fn histogram(&self, selector: &str) -> Matrix {
-        histogram_query(selector, &[], 60_000).expect("PromQL can say it");
-        self.find(
-            &Selection::histogram(selector, &[vec![]]).expect("a selector"),
-            "histogram",
-        )
-    }
-
     /// What is counted between the two scrapes, on either arm.
     fn counted(&self, guard: &Guard) -> Observed {
-        let arm = if let Some(p) = &guard.proportion {
-            ArmSamples::Proportion {
-                part: self.counter(p.bad.as_ref().expect("presets count bad events")),
-                total: self.counter(&p.total),
-                kind: PartKind::Bad,
-            }
-        } else if let Some(l) = &guard.latency {
-            ArmSamples::Histogram(self.histogram(&l.histogram))
-        } else {
-            let r = guard.ratio.as_ref().expect("of a kind that presets have");
-            ArmSamples::Ratio {
-                numerator: self.counter(&r.numerator),
-                denominator: self.counter(&r.denominator),
-            }
-        };
+        let mut arm = ArmSamples::default();
+        for asked in asks(guard) {
+            let kind = if asked.form() == Form::Histogram {
+                "histogram"
+            } else {
+                "counter"
+            };
+            let selection = Selection::plain(asked.form(), &asked.text, &[vec![]]).expect("a selector");
+            asked.usable().expect("PromQL can say it");
+            arm.insert(asked.role, self.find(&selection, kind));
+        }
         let samples = GuardSamples {
             candidate: arm.clone(),
             baseline: arm,

@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Duration, Guard, QuantizedModelSpec};
-use crate::evidence::{ArmMatcher, Labels, Matrix, Series, arm_query, expression_query, histogram_query};
+use crate::evidence::{ArmMatcher, Form, Labels, Matrix, Series};
+use crate::guards::{Selector, asks};
 use crate::model::presets::guards;
 use crate::prometheus::{PrometheusClient, PrometheusError};
 use crate::simulate::Arms;
@@ -35,20 +36,10 @@ pub(super) struct Stretch {
 /// What is asked of the server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Question {
-    /// Raw samples of the counters of a guard, or of its histogram.
-    Samples {
-        guard: String,
-        selector: Selector,
-        arm: usize,
-    },
+    /// Raw samples of the series of a guard.
+    Samples { guard: String, asked: Selector, arm: usize },
     /// The value of a free expression, at one time (Unix ms).
-    Value { guard: String, promql: String, at: i64 },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Selector {
-    Counter(String),
-    Histogram(String),
+    Value { guard: String, asked: Selector, at: i64 },
 }
 
 /// What came back.
@@ -120,45 +111,25 @@ pub(super) async fn fetch(
 
 /// What a guard asks of every arm.
 fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -> Vec<Question> {
-    let samples = |selectors: Vec<Selector>| {
-        let of = |selector: &Selector| {
-            let each = |arm| Question::Samples {
-                guard: guard.name.clone(),
-                selector: selector.clone(),
-                arm,
+    let of = |asked: Selector| -> Vec<Question> {
+        let guard = &guard.name;
+        if asked.form() == Form::Expression {
+            let step = usize::try_from(interval).unwrap_or(usize::MAX);
+            let at = |at| Question::Value {
+                guard: guard.clone(),
+                asked: asked.clone(),
+                at,
             };
-            (0..3).map(each).collect::<Vec<_>>()
+            return (from..=through).step_by(step).map(at).collect();
+        }
+        let each = |arm| Question::Samples {
+            guard: guard.clone(),
+            asked: asked.clone(),
+            arm,
         };
-        selectors.iter().flat_map(of).collect::<Vec<_>>()
+        (0..3).map(each).collect()
     };
-    let counter = |text: &String| Selector::Counter(text.clone());
-    let histogram = |text: &String| vec![Selector::Histogram(text.clone())];
-    if let Some(p) = &guard.proportion {
-        samples(
-            [&p.bad, &p.good]
-                .into_iter()
-                .flatten()
-                .chain([&p.total])
-                .map(counter)
-                .collect(),
-        )
-    } else if let Some(l) = &guard.latency {
-        samples(histogram(&l.histogram))
-    } else if let Some(f) = &guard.fidelity {
-        samples(histogram(&f.histogram))
-    } else if let Some(r) = &guard.ratio {
-        samples(vec![counter(&r.numerator), counter(&r.denominator)])
-    } else if let Some(q) = &guard.query {
-        let step = usize::try_from(interval).unwrap_or(usize::MAX);
-        let at = |at| Question::Value {
-            guard: guard.name.clone(),
-            promql: q.promql.clone(),
-            at,
-        };
-        (from..=through).step_by(step).map(at).collect()
-    } else {
-        Vec::new()
-    }
+    asks(guard).into_iter().flat_map(of).collect()
 }
 
 async fn ask(
@@ -168,19 +139,16 @@ async fn ask(
     stretch: Stretch,
 ) -> Result<Answer, String> {
     match question {
-        Question::Value { guard, promql, at } => {
+        Question::Value { guard, asked, at } => {
             let told = |e: &dyn std::fmt::Display| format!("guard {guard}: {e}");
             // Only what the candidate shows is looked at.
-            let query = expression_query(&promql, ways[1]).map_err(|e| told(&e))?;
+            let query = asked.form().query(&asked.text, ways[1], 0).map_err(|e| told(&e))?;
             let matrix = client.value(&query, at).await.map_err(|e| told(&e))?;
             Ok(Answer::Value { guard, at, matrix })
         }
-        Question::Samples { guard, selector, arm } => {
+        Question::Samples { guard, asked, arm } => {
             let told = |e: &dyn std::fmt::Display| format!("guard {guard}: {e}");
-            let query = |window: u64| match &selector {
-                Selector::Counter(text) => arm_query(text, ways[arm], window),
-                Selector::Histogram(text) => histogram_query(text, ways[arm], window),
-            };
+            let query = |window: u64| asked.form().query(&asked.text, ways[arm], window);
             let mut all = Vec::new();
             let (mut from, mut piece) = (stretch.from, PIECE_MS);
             while from <= stretch.through {

@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::{Guard, QuantizedModelSpec};
 use crate::evidence::{
-    ArmMatcher, ArmSamples, Cursor, GuardSamples, HISTORY_MS, Labels, Matrix, Observed, PartKind, arm_query,
-    expression_query, histogram_query, native_histogram_query,
+    ArmMatcher, ArmSamples, Cursor, Form, GuardSamples, HISTORY_MS, Labels, Matrix, Observed, native_histogram_query,
 };
+use crate::guards::{Selector, asks, written};
 use crate::lint::{Matched, MetricKind, Seen};
 use crate::model::presets;
 use crate::prometheus::PrometheusClient;
@@ -50,7 +50,8 @@ impl Measure {
             let asked = runtime.block_on(asking.guard(guard));
             let (samples, matched) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))?;
             measure.matched.insert(guard.name.clone(), matched);
-            if let Some(samples) = samples {
+            // Without a sampling model nothing rests on them.
+            if written(guard).is_some_and(|kind| !kind.is_plain_rule()) {
                 measure.note(guard, samples, now, interval);
             }
         }
@@ -67,7 +68,7 @@ impl Measure {
 
     fn note(&mut self, guard: &Guard, samples: ArmSamples, now: i64, interval: i64) {
         let mut first = i64::MAX;
-        for times in scrapes(&samples) {
+        for (_, times) in samples.counted() {
             first = first.min(times.first().copied().unwrap_or(i64::MAX));
             // The median gap, so that a missed scrape does not count.
             let mut gaps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).collect();
@@ -100,24 +101,6 @@ impl Measure {
     }
 }
 
-/// When each series was scraped.
-fn scrapes(samples: &ArmSamples) -> Vec<Vec<i64>> {
-    let of = |matrix: &Matrix| -> Vec<Vec<i64>> {
-        let series = matrix.series.iter();
-        series.map(|s| s.samples.iter().map(|(at, _)| *at).collect()).collect()
-    };
-    match samples {
-        ArmSamples::Proportion { part, total, .. } => [of(part), of(total)].concat(),
-        ArmSamples::Histogram(matrix) => of(matrix),
-        ArmSamples::Native(matrix) => {
-            let series = matrix.series.iter();
-            series.map(|s| s.samples.iter().map(|(at, _)| *at).collect()).collect()
-        }
-        // Without a sampling model of them nothing rests on their times.
-        ArmSamples::Ratio { .. } | ArmSamples::Value(_) => Vec::new(),
-    }
-}
-
 /// By field.
 type Fields = BTreeMap<String, Matched>;
 
@@ -129,57 +112,46 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// The samples of a guard, if there is a sampling model of it, and what its selectors matched.
-    async fn guard(&self, guard: &Guard) -> Result<(Option<ArmSamples>, Fields), String> {
-        let mut fields = Fields::new();
-        let mut note = |field: &str, matched: Matched| fields.insert(field.to_owned(), matched);
-        let samples = if let Some(p) = &guard.proportion {
-            let (selector, kind, field) = match (&p.bad, &p.good) {
-                (Some(bad), _) => (bad, PartKind::Bad, "proportion.bad"),
-                (None, Some(good)) => (good, PartKind::Good, "proportion.good"),
-                (None, None) => return Ok((None, fields)),
+    /// The samples of a guard, and what its selectors matched.
+    async fn guard(&self, guard: &Guard) -> Result<(ArmSamples, Fields), String> {
+        let (mut samples, mut fields) = (ArmSamples::default(), Fields::new());
+        for asked in asks(guard) {
+            let matched = match asked.form() {
+                Form::Counter => {
+                    let counter = self.series(&asked).await?;
+                    let matched = of_counter(&counter);
+                    samples.insert(asked.role, counter);
+                    matched
+                }
+                Form::Histogram => self.histogram(&asked, &mut samples).await?,
+                Form::Expression => {
+                    let query = self.query(&asked)?;
+                    let answer = self.client.value(&query, self.now).await.map_err(|e| e.to_string())?;
+                    Matched {
+                        series: answer.series.len(),
+                        ..Matched::default()
+                    }
+                }
             };
-            let total = self.counter(&p.total).await?;
-            let part = self.counter(selector).await?;
-            note("proportion.total", of_counter(&total));
-            note(field, of_counter(&part));
-            Some(ArmSamples::Proportion { part, total, kind })
-        } else if let Some(l) = &guard.latency {
-            let (samples, matched) = self.histogram(&l.histogram).await?;
-            note("latency.histogram", matched);
-            Some(samples)
-        } else if let Some(f) = &guard.fidelity {
-            let (samples, matched) = self.histogram(&f.histogram).await?;
-            note("fidelity.histogram", matched);
-            Some(samples)
-        } else if let Some(r) = &guard.ratio {
-            note("ratio.numerator", of_counter(&self.counter(&r.numerator).await?));
-            note("ratio.denominator", of_counter(&self.counter(&r.denominator).await?));
-            None
-        } else if let Some(q) = &guard.query {
-            let query = expression_query(&q.promql, self.arm).map_err(|e| e.to_string())?;
-            let answer = self.client.value(&query, self.now).await.map_err(|e| e.to_string())?;
-            let matched = Matched {
-                series: answer.series.len(),
-                ..Matched::default()
-            };
-            note("query.promql", matched);
-            None
-        } else {
-            None
-        };
+            fields.insert(asked.field.to_owned(), matched);
+        }
         Ok((samples, fields))
     }
 
-    async fn counter(&self, selector: &str) -> Result<Matrix, String> {
-        let query = arm_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
+    fn query(&self, asked: &Selector) -> Result<String, String> {
+        let query = asked.form().query(&asked.text, self.arm, WINDOW);
+        query.map_err(|e| e.to_string())
+    }
+
+    /// Raw samples of a counter, or of the buckets of a classic histogram.
+    async fn series(&self, asked: &Selector) -> Result<Matrix, String> {
+        let query = self.query(asked)?;
         self.client.samples(&query, self.now).await.map_err(|e| e.to_string())
     }
 
     /// Classic buckets; where there are none, a native histogram; where there is none either, whatever bears the name.
-    async fn histogram(&self, selector: &str) -> Result<(ArmSamples, Matched), String> {
-        let query = histogram_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
-        let classic = self.client.samples(&query, self.now).await.map_err(|e| e.to_string())?;
+    async fn histogram(&self, asked: &Selector, samples: &mut ArmSamples) -> Result<Matched, String> {
+        let classic = self.series(asked).await?;
         if !classic.series.is_empty() {
             let mut matched = of_counter(&classic);
             matched.kind = MetricKind::AsExpected;
@@ -190,9 +162,10 @@ impl Asking<'_> {
             matched.bounds = bounds.filter(|b| b.is_finite()).collect();
             matched.bounds.sort_by(f64::total_cmp);
             matched.bounds.dedup();
-            return Ok((ArmSamples::Histogram(classic), matched));
+            samples.insert(asked.role, classic);
+            return Ok(matched);
         }
-        let query = native_histogram_query(selector, self.arm, WINDOW).map_err(|e| e.to_string())?;
+        let query = native_histogram_query(&asked.text, self.arm, WINDOW).map_err(|e| e.to_string())?;
         let native = self.client.natives(&query, self.now).await.map_err(|e| e.to_string())?;
         if !native.series.is_empty() {
             let matched = Matched {
@@ -200,7 +173,8 @@ impl Asking<'_> {
                 labels: common(native.series.iter().map(|s| &s.labels)),
                 ..Matched::default()
             };
-            return Ok((ArmSamples::Native(native), matched));
+            samples.insert_native(native);
+            return Ok(matched);
         }
         let plain = self.client.samples(&query, self.now).await.map_err(|e| e.to_string())?;
         let quantiles = plain.series.iter().any(|s| s.labels.get("quantile").is_some());
@@ -209,13 +183,12 @@ impl Asking<'_> {
             (false, true) => MetricKind::Summary,
             (false, false) => MetricKind::Plain,
         };
-        let matched = Matched {
+        Ok(Matched {
             series: plain.series.len(),
             labels: common(plain.series.iter().map(|s| &s.labels)),
             kind,
             ..Matched::default()
-        };
-        Ok((ArmSamples::default(), matched))
+        })
     }
 }
 

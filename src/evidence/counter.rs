@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 pub(super) use super::labels::Fingerprint;
 use super::labels::Labels;
+use super::role::{Arm, OF_TARGET, Role};
 use super::sample::{Matrix, Series};
 
 /// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
@@ -64,8 +65,10 @@ impl Limits<'_> {
 
 /// One query result of an arm. The first of several is the one whose scrapes rule the others.
 pub(super) struct Stream<'a> {
-    /// Sets the series of this stream apart from those of another with the same labels.
-    pub role: u8,
+    /// What the series are to the guard.
+    pub role: Role,
+    /// Whose they are.
+    pub arm: Arm,
     /// What its counters count.
     pub measure: Measure,
     /// The series.
@@ -220,8 +223,7 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
 fn remembered(target: Target<'_>) -> Option<Fingerprint> {
     let [pod, instance, job] = target;
     let labels = [("pod", pod), ("instance", instance), ("job", job)];
-    // No stream has this role.
-    is_named(target).then(|| Labels::from(labels).fingerprint(u8::MAX))
+    is_named(target).then(|| Labels::from(labels).fingerprint(OF_TARGET))
 }
 
 fn is_named([pod, instance, _]: Target<'_>) -> bool {
@@ -243,9 +245,18 @@ pub(super) fn target(labels: &Labels) -> Target<'_> {
 
 fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
-    for (stream, &Stream { role, measure, matrix }) in streams.iter().enumerate() {
+    for (
+        stream,
+        &Stream {
+            role,
+            arm,
+            measure,
+            matrix,
+        },
+    ) in streams.iter().enumerate()
+    {
         for series in &matrix.series {
-            let fingerprint = series.labels.fingerprint(role);
+            let fingerprint = series.labels.fingerprint(role.mark(arm));
             let line = targets
                 .entry(target(&series.labels))
                 .or_default()

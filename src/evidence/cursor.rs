@@ -6,17 +6,25 @@
 //! Polls lie on a grid, so that replaying an outage from stored samples gives the very polls that polling in time would
 //! have given; only samples that arrived late are found in an earlier poll than they would have been.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::counter::{Fingerprint, Increment, Ledger, Limits, Measure, Stream, count_increments, pod, target};
-use super::histogram::{Agreement, Cumulative, common_bounds};
-use super::native::{self, Bins, NativeLedger, NativeMatrix, count_natives};
+use super::answer::{ArmSamples, BucketForm, GuardSamples};
+use super::counter::{Fingerprint, Ledger, Limits};
+use super::counts::{Observed, Poll};
+use super::native::{Bins, NativeLedger, NativeMatrix};
 use super::ratio::{self, Waiting};
-use super::{ArmSamples, Buckets, Counts, GuardSamples, Matrix, Observed, PartKind, Poll};
+use super::role::Role;
+use super::sample::Matrix;
+
+use bytes::Bytes;
+use grid::Grid;
+use polls::Counted;
+
+mod bytes;
+mod grid;
+mod polls;
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
 const MEMORY_MS: i64 = 3_600_000;
@@ -50,31 +58,6 @@ struct Encoded {
     series: Vec<(i64, u64)>,
     natives: Vec<([u8; 6], i64, Bins)>,
     waiting: Option<Waiting>,
-}
-
-/// Bytes that are read and written as one piece: one by one they take most of the time of a look.
-struct Bytes(Vec<u8>);
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Piece;
-        impl Visitor<'_> for Piece {
-            type Value = Bytes;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_vec()))
-            }
-        }
-        deserializer.deserialize_bytes(Piece)
-    }
 }
 
 impl From<Cursor> for Encoded {
@@ -157,41 +140,6 @@ pub struct Advance {
     pub problem: Option<String>,
 }
 
-/// Increments of one poll, summed over the series of the arms.
-#[derive(Default)]
-struct Cell<'a> {
-    /// Of the candidate and the baseline.
-    arms: [Sums<'a>; 2],
-}
-
-#[derive(Default)]
-struct Sums<'a> {
-    total: u64,
-    part: u64,
-    cumulative: Cumulative,
-    bins: Bins,
-    pods: BTreeSet<&'a str>,
-}
-
-impl Sums<'_> {
-    /// The buckets, with the number of pods that they are of.
-    fn of_pods(&self, buckets: Buckets) -> Buckets {
-        Buckets {
-            pods: u32::try_from(self.pods.len()).unwrap_or(u32::MAX),
-            ..buckets
-        }
-    }
-}
-
-/// Boundaries of polls between two times.
-struct Grid {
-    through: i64,
-    interval: i64,
-    /// Cells of full length; one more follows, which ends now.
-    full: i128,
-    now: i64,
-}
-
 impl Cursor {
     /// A cursor that counts what happens after the first sample at or after `since` (Unix ms).
     pub fn new(since: i64) -> Self {
@@ -250,7 +198,7 @@ impl Cursor {
 
     /// The same, without what pods did before they were warm.
     pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
-        let newest_sample = newest(samples, now);
+        let newest_sample = samples.candidate.newest(now).max(samples.baseline.newest(now));
         if now <= self.through {
             return Advance {
                 newest_sample,
@@ -265,34 +213,7 @@ impl Cursor {
             pod_started: pods.started,
             pod_warm: pods.warm,
         };
-        let (polls, problem) = match (&samples.candidate, &samples.baseline) {
-            (ArmSamples::Proportion { .. }, ArmSamples::Proportion { .. }) => self.proportion(samples, &grid, &limits),
-            (ArmSamples::Histogram(candidate), ArmSamples::Histogram(baseline)) => {
-                self.histogram([candidate, baseline], &grid, &limits)
-            }
-            (ArmSamples::Native(candidate), ArmSamples::Native(baseline)) => {
-                self.native([candidate, baseline], &grid, &limits)
-            }
-            // No series at all: neither form.
-            (ArmSamples::Native(candidate), ArmSamples::Histogram(matrix)) if matrix.series.is_empty() => {
-                self.native([candidate, &NativeMatrix::default()], &grid, &limits)
-            }
-            (ArmSamples::Histogram(matrix), ArmSamples::Native(baseline)) if matrix.series.is_empty() => {
-                self.native([&NativeMatrix::default(), baseline], &grid, &limits)
-            }
-            (ArmSamples::Ratio { .. }, ArmSamples::Ratio { .. }) => {
-                let arms = [&samples.candidate, &samples.baseline];
-                let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, &limits);
-                let poll = amounts.map(|[candidate, baseline]| Poll {
-                    from: self.through,
-                    through: now,
-                    observed: Observed::Ratio { candidate, baseline },
-                });
-                (poll.into_iter().collect(), None)
-            }
-            (ArmSamples::Value(matrix), _) => self.value(matrix, now),
-            _ => (Vec::new(), Some("the two arms were asked different questions".into())),
-        };
+        let (polls, problem) = self.count([&samples.candidate, &samples.baseline], &grid, &limits);
         // An answer without anything new, be it empty, NaN or that of a server that stands still, is as none at all: what it
         // lacks may yet come, and is then counted in the polls to which it belongs.
         let seen = newest_sample
@@ -325,137 +246,43 @@ impl Cursor {
             .polls
     }
 
-    fn proportion(&mut self, samples: &GuardSamples, grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
-        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
-        let mut kinds = [PartKind::Bad; 2];
-        for (arm, samples) in [&samples.candidate, &samples.baseline].into_iter().enumerate() {
-            let ArmSamples::Proportion { part, total, kind } = samples else {
-                continue;
-            };
-            kinds[arm] = *kind;
-            let role = 2 * arm as u8;
-            let streams = [
-                Stream {
-                    role,
-                    measure: Measure::Events,
-                    matrix: total,
-                },
-                Stream {
-                    role: role + 1,
-                    measure: Measure::Events,
-                    matrix: part,
-                },
-            ];
-            count_increments(
-                &streams,
-                &mut self.ledger,
-                limits,
-                &mut |Increment { stream, at, by, .. }| {
-                    let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
-                    let sum = if stream == 0 { &mut sums.total } else { &mut sums.part };
-                    *sum = sum.saturating_add(by);
-                },
-            );
+    /// Counts as the roles of the answers say.
+    fn count(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
+        let [candidate, baseline] = arms;
+        if let Some(value) = candidate.get(Role::Value) {
+            return polls::value(value, self.through, limits.now);
         }
-        let mut excess: u64 = 0;
-        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline] = std::array::from_fn(|arm| {
-                let Sums { total: n, part, .. } = arms[arm];
-                excess = excess.saturating_add(part.saturating_sub(n));
-                let part = part.min(n);
-                Counts {
-                    n,
-                    x: if kinds[arm] == PartKind::Bad { part } else { n - part },
-                }
-            });
-            grid.poll(cell, Observed::Proportion { candidate, baseline })
+        if candidate.is_histogram() && baseline.is_histogram() {
+            return self.histograms(arms, grid, limits);
+        }
+        if !candidate.roles().eq(baseline.roles()) {
+            return (Vec::new(), Some("the two arms were asked different questions".into()));
+        }
+        if candidate.get(Role::Total).is_some() {
+            return polls::share(arms, &mut self.ledger, grid, limits);
+        }
+        let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, limits);
+        let poll = amounts.map(|[candidate, baseline]| Poll {
+            from: self.through,
+            through: limits.now,
+            observed: Observed::Ratio { candidate, baseline },
         });
-        let polls = polls.collect();
-        let problem = (excess > 0).then(|| {
-            format!(
-                "{excess} more events were counted by the first counter than by total: every event it counts must also \
-                 be counted by total, and both must come from the same scrape"
-            )
-        });
-        (polls, problem)
+        (poll.into_iter().collect(), None)
     }
 
-    fn histogram(&mut self, arms: [&Matrix; 2], grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
-        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
-        for (arm, &matrix) in arms.iter().enumerate() {
-            let streams = [Stream {
-                role: 4 + arm as u8,
-                measure: Measure::Events,
-                matrix,
-            }];
-            count_increments(
-                &streams,
-                &mut self.ledger,
-                limits,
-                &mut |Increment { series, at, by, .. }| {
-                    let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
-                    sums.cumulative.add(series, by);
-                    sums.pods.insert(pod(target(&series.labels)));
-                },
-            );
-        }
-        let (bounds, agreement) = common_bounds(arms);
-        let has_series = arms.iter().any(|matrix| !matrix.series.is_empty());
-        let problem = (has_series && bounds.is_empty())
-            .then(no_common_bounds)
-            .or_else(|| agreement.problem(bounds.len()));
-        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.cumulative.buckets(&bounds)));
-            grid.poll(cell, Observed::Histogram { candidate, baseline })
-        });
-        (polls.collect(), problem)
-    }
-
-    fn native(&mut self, arms: [&NativeMatrix; 2], grid: &Grid, limits: &Limits<'_>) -> (Vec<Poll>, Option<String>) {
-        let mut cells: BTreeMap<i128, Cell> = BTreeMap::new();
-        for (arm, &matrix) in arms.iter().enumerate() {
-            let role = 6 + arm as u8;
-            count_natives(role, matrix, &mut self.natives, limits, &mut |target, at, bins| {
-                let sums = &mut cells.entry(grid.cell(at)).or_default().arms[arm];
-                sums.bins.add(&bins);
-                sums.pods.insert(pod(target));
-            });
-        }
-        let (bounds, agreement) = native::common_bounds(arms);
-        let problem = match agreement {
-            Agreement::Differ if bounds.is_empty() => Some(no_common_bounds()),
-            _ => agreement.problem(bounds.len()),
-        };
-        let polls = cells.into_iter().map(|(cell, Cell { arms })| {
-            let [candidate, baseline] = arms.map(|sums| sums.of_pods(sums.bins.buckets(&bounds)));
-            grid.poll(cell, Observed::Histogram { candidate, baseline })
-        });
-        (polls.collect(), problem)
-    }
-
-    fn value(&self, matrix: &Matrix, now: i64) -> (Vec<Poll>, Option<String>) {
-        let mut values = matrix
-            .series
-            .iter()
-            .filter_map(|series| series.samples.iter().max_by_key(|(at, _)| *at));
-        match (values.next(), values.count()) {
-            (None, _) => (Vec::new(), None),
-            (Some(&(at, value)), 0) if at > self.through && at <= now && value.is_finite() => (
-                vec![Poll {
-                    from: self.through,
-                    through: now,
-                    observed: Observed::Value(value),
-                }],
-                None,
-            ),
-            (Some(_), 0) => (Vec::new(), None),
-            (Some(_), more) => {
-                let problem = format!(
-                    "the query gave {} values: wrap it in max(…), min(…) or avg(…)",
-                    more + 1
-                );
-                (Vec::new(), Some(problem))
+    /// Counts histograms that come in one form; an arm without any series is of either.
+    fn histograms(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
+        let (no_classic, no_native) = (Matrix::default(), NativeMatrix::default());
+        let classic = arms.map(|arm| arm.get(Role::Buckets).unwrap_or(&no_classic));
+        let native = arms.map(|arm| arm.natives().unwrap_or(&no_native));
+        match arms.map(ArmSamples::form) {
+            [Some(one), Some(other)] if one != other => {
+                (Vec::new(), Some("the two arms were asked different questions".into()))
             }
+            [Some(BucketForm::Native), _] | [_, Some(BucketForm::Native)] => {
+                polls::natives(native, &mut self.natives, grid, limits)
+            }
+            _ => polls::buckets(classic, &mut self.ledger, grid, limits),
         }
     }
 
@@ -465,69 +292,6 @@ impl Cursor {
         self.ledger.retain(|_, &mut (at, _)| at >= until);
         self.natives.retain(|_, (at, _)| *at >= until);
     }
-}
-
-impl Grid {
-    /// The last cell ends at `now` and is up to one and a half intervals long, so that polling in time, with its jitter,
-    /// makes one poll of one call.
-    fn new(through: i64, now: i64, interval_ms: i64) -> Self {
-        let interval = interval_ms.max(1);
-        let gap = i128::from(now) - i128::from(through);
-        let step = i128::from(interval);
-        let full = ((2 * gap - 3 * step).max(0) + 2 * step - 1) / (2 * step);
-        Self {
-            through,
-            interval,
-            full,
-            now,
-        }
-    }
-
-    /// The cell that a sample belongs to; a late one belongs to the first that is still open.
-    fn cell(&self, at: i64) -> i128 {
-        let since = i128::from(at) - i128::from(self.through);
-        ((since - 1).div_euclid(i128::from(self.interval)) + 1).clamp(1, self.full + 1)
-    }
-
-    /// The last moment of a cell.
-    fn end(&self, cell: i128) -> i64 {
-        let end = i128::from(self.through) + cell * i128::from(self.interval);
-        if cell > self.full {
-            self.now
-        } else {
-            i64::try_from(end).unwrap_or(self.now)
-        }
-    }
-
-    fn poll(&self, cell: i128, observed: Observed) -> Poll {
-        Poll {
-            from: self.end(cell - 1),
-            through: self.end(cell),
-            observed,
-        }
-    }
-}
-
-fn no_common_bounds() -> String {
-    "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods".to_owned()
-}
-
-fn newest(samples: &GuardSamples, now: i64) -> Option<i64> {
-    let newest = |matrices: &[&Matrix]| {
-        let series = matrices.iter().flat_map(|matrix| &matrix.series);
-        let times = series.flat_map(|series| &series.samples).map(|&(at, _)| at);
-        times.filter(|&at| at <= now).max()
-    };
-    let of_arm = |arm: &ArmSamples| match arm {
-        ArmSamples::Proportion { part, total, .. } => newest(&[total, part]),
-        ArmSamples::Ratio { numerator, denominator } => newest(&[numerator, denominator]),
-        ArmSamples::Histogram(matrix) | ArmSamples::Value(matrix) => newest(&[matrix]),
-        ArmSamples::Native(matrix) => {
-            let samples = matrix.series.iter().flat_map(|series| &series.samples);
-            samples.map(|(at, _)| *at).filter(|at| *at <= now).max()
-        }
-    };
-    of_arm(&samples.candidate).max(of_arm(&samples.baseline))
 }
 
 #[cfg(test)]

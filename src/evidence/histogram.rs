@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Buckets;
+use super::counts::Buckets;
 use super::labels::Bucket;
 use super::sample::{Matrix, Series};
 
@@ -134,10 +134,7 @@ mod tests {
     }
 
     fn matrix(series: Vec<Series>) -> Matrix {
-        Matrix {
-            series,
-            warnings: vec![],
-        }
+        Matrix { series }
     }
 
     #[test]

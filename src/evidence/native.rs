@@ -10,10 +10,11 @@ use std::ops::Bound::Excluded;
 
 use serde::{Deserialize, Serialize};
 
-use super::Buckets;
-use super::Labels;
 use super::counter::{Fingerprint, Limits, Standing, Target, target};
+use super::counts::Buckets;
 use super::histogram::{Agreement, key, unkey};
+use super::labels::Labels;
+use super::role::{Arm, Role};
 
 mod grid;
 mod wire;
@@ -144,13 +145,13 @@ impl Bins {
 /// Hands what every series counted since the ledger was written to `count`, with its target and time (Unix ms), and enters
 /// it there.
 pub(super) fn count_natives<'a>(
-    role: u8,
+    arm: Arm,
     matrix: &'a NativeMatrix,
     ledger: &mut NativeLedger,
     limits: &Limits<'_>,
     count: &mut dyn FnMut(Target<'a>, i64, Bins),
 ) {
-    for (target, mut lines) in by_target(role, matrix, limits) {
+    for (target, mut lines) in by_target(arm, matrix, limits) {
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
             Standing::Known
         } else {
@@ -186,11 +187,13 @@ pub(super) fn count_natives<'a>(
 
 type Lines<'a> = BTreeMap<Fingerprint, BTreeMap<i64, &'a Bins>>;
 
-fn by_target<'a>(role: u8, matrix: &'a NativeMatrix, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Lines<'a>> {
+fn by_target<'a>(arm: Arm, matrix: &'a NativeMatrix, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Lines<'a>> {
     let mut targets: BTreeMap<Target<'a>, Lines<'a>> = BTreeMap::new();
     for series in &matrix.series {
         let lines = targets.entry(target(&series.labels)).or_default();
-        let line = lines.entry(series.labels.fingerprint(role)).or_default();
+        let line = lines
+            .entry(series.labels.fingerprint(Role::Native.mark(arm)))
+            .or_default();
         for (at, histogram) in &series.samples {
             if (limits.since..=limits.now).contains(at) {
                 line.entry(*at).or_insert(&histogram.bins);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::BucketForm;
+use super::answer::BucketForm;
 
 use promql_parser::label::{MatchOp, Matcher, Matchers};
 use promql_parser::parser::token::{T_EQL, T_EQL_REGEX, T_NEQ, T_NEQ_REGEX};
@@ -16,7 +16,7 @@ use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSel
 mod batch;
 mod selection;
 
-pub use batch::{Batch, BatchedArm, POD_OF_DEPLOYMENT, Ranged, fitting, shape};
+pub use batch::{Batch, BatchedArm, POD_OF_DEPLOYMENT, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
 /// Longest expression that is looked at, in bytes: as long as the API allows. Trees are walked and dropped recursively, and a

@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::ArmSamples;
 use super::counter::{Increment, Ledger, Limits, Measure, Stream, count_increments};
-use super::{Amounts, ArmSamples, Matrix};
-
-/// First role of the streams of a ratio: numerator and denominator of the candidate, then of the baseline.
-const ROLE: u8 = 8;
+use super::counts::Amounts;
+use super::role::{Arm, Role};
+use super::sample::Matrix;
 
 /// What was counted and is in no poll yet, on the candidate and the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +27,9 @@ pub(super) fn count(
     limits: &Limits<'_>,
 ) -> Option<[Amounts; 2]> {
     let mut held = waiting.take().unwrap_or_default();
-    for (arm, samples) in arms.into_iter().enumerate() {
-        let ArmSamples::Ratio { numerator, denominator } = samples else {
+    for (arm, samples) in Arm::BOTH.into_iter().zip(arms) {
+        let (Some(numerator), Some(denominator)) = (samples.get(Role::Numerator), samples.get(Role::Denominator))
+        else {
             continue;
         };
         let Some(now) = seen_by_both(numerator, denominator, limits.now) else {
@@ -36,12 +37,15 @@ pub(super) fn count(
         };
         let stream = |role, matrix| Stream {
             role,
+            arm,
             measure: Measure::Amounts,
             matrix,
         };
-        let role = ROLE + 2 * arm as u8;
-        let streams = [stream(role, numerator), stream(role + 1, denominator)];
-        let (amounts, news) = (&mut held.amounts[arm], &mut held.news[arm]);
+        let streams = [
+            stream(Role::Numerator, numerator),
+            stream(Role::Denominator, denominator),
+        ];
+        let (amounts, news) = (&mut held.amounts[arm as usize], &mut held.news[arm as usize]);
         count_increments(
             &streams,
             ledger,
@@ -65,9 +69,5 @@ pub(super) fn count(
 
 /// The newest time that both counters have samples up to.
 fn seen_by_both(numerator: &Matrix, denominator: &Matrix, now: i64) -> Option<i64> {
-    let newest = |matrix: &Matrix| {
-        let samples = matrix.series.iter().flat_map(|series| &series.samples);
-        samples.map(|&(at, _)| at).filter(|&at| at <= now).max()
-    };
-    Some(newest(numerator)?.min(newest(denominator)?))
+    Some(numerator.newest(now)?.min(denominator.newest(now)?))
 }

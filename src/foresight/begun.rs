@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{ArmStatus, QuantizedModelSpec, Role, RolloutKind, RolloutStatus};
 use crate::evidence::{Cursor, Observed};
-use crate::judge::GuardConfig;
+use crate::guards::{Compared, Kind};
 use crate::rollout::{Observation, Stage, guards_of};
 
 use super::forecast::Question;
@@ -54,9 +54,9 @@ impl Begun {
         let arm = |role: Role| arms.iter().find(|arm| arm.role == role);
         let share = |role: Role| arm(role).map(|arm| f64::from(arm.weight) / 100.0);
         let (stable, control) = (share(Role::Stable).unwrap_or(1.0), share(Role::Reference));
-        let of_baseline = |guard: &GuardConfig| match guard {
-            GuardConfig::Fidelity { .. } => control.unwrap_or(stable),
-            _ => stable,
+        let of_baseline = |guard: &Kind| match guard.compared_with() {
+            Compared::Reference => control.unwrap_or(stable),
+            Compared::Baseline | Compared::Bounds => stable,
         };
         let guards = guards_of(spec, Stage::Rollout);
         let traffic = Traffic::measured(&guards, &past.history, past.seconds, ERROR_RATE, of_baseline);

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::api::QuantizedModelSpec;
-use crate::judge::{GuardConfig, SuiteConfig};
+use crate::guards::traffic::{Effect, Worse};
+use crate::guards::{Kind, SuiteConfig, compare_outputs};
 use crate::rollout::{Stage, control_weight, guards_of};
 
 use super::pool::Budget;
@@ -11,7 +12,7 @@ use super::remedy;
 use super::scales::{LatencyScale, latency_scales};
 use super::scene::{End, Goal, Held, Run, Scene, Split};
 use super::times::{Times, share_error};
-use super::traffic::{Effect, Shape, Traffic, percent};
+use super::traffic::Traffic;
 
 /// What is to be foreseen.
 #[derive(Clone, Debug)]
@@ -217,7 +218,7 @@ impl<'a> Stagecraft<'a> {
                 reference: stable,
             };
         }
-        let compared = self.spec.guards.iter().any(|g| g.fidelity.is_some());
+        let compared = compare_outputs(&self.spec.guards);
         let declared = self.spec.rollout.holdout;
         let reference = if compared {
             control_weight(declared, weight)
@@ -277,9 +278,9 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
         for step in &stage.spec.rollout.steps {
             scenes.push(stage.at(step.weight, *control_arm, Goal::Health, stage.deadline));
             for (guard, config) in &stage.guards.guards {
-                for (effect, ..) in effects(config, guard, stage.traffic) {
+                for worse in worse(config, guard, stage.traffic) {
                     scenes.push(Scene {
-                        effect: Some((guard, effect)),
+                        effect: Some((guard, worse.effect)),
                         only: Some(guard),
                         ..stage.at(step.weight, *control_arm, Goal::Harm, stage.deadline)
                     });
@@ -306,11 +307,11 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
                 .map(|(i, (guard, config))| GuardOutlook {
                     guard: guard.clone(),
                     health: Times::of(health.iter().map(|run| run.healthy[i]), stage.deadline),
-                    harm: effects(config, guard, stage.traffic)
+                    harm: worse(config, guard, stage.traffic)
                         .into_iter()
-                        .map(|(_, size, effect)| Harm {
-                            effect,
-                            size,
+                        .map(|worse| Harm {
+                            effect: worse.told,
+                            size: worse.size,
                             found: Times::of(next().iter().map(|run| at(run, End::Harmful)), stage.deadline),
                         })
                         .collect(),
@@ -409,34 +410,9 @@ fn kinds(spec: &QuantizedModelSpec) -> Vec<(bool, Vec<String>)> {
         .collect()
 }
 
-/// Candidates that are worse: by how much, as a number, for people.
-fn effects(guard: &GuardConfig, name: &str, traffic: &Traffic) -> Vec<(Effect, f64, String)> {
-    let shape = traffic.streams.get(name).map(|stream| &stream.shape);
-    match (guard, shape) {
-        (GuardConfig::Proportion { tolerance }, Some(Shape::Share(bad))) => [1.5, 2.0, 5.0, 10.0]
-            .map(|times| times * tolerance.edge(*bad))
-            .into_iter()
-            .filter(|share| *share < 0.95)
-            .map(|share| (Effect::Share(share), share, format!("{} bad", percent(share))))
-            .collect(),
-        (GuardConfig::Latency { .. }, _) => [1.2, 1.4, 2.0]
-            .map(|scale| (Effect::Slower(scale), scale, format!("{scale} × as slow")))
-            .into(),
-        (GuardConfig::Fidelity { max_total_variation }, _) => [1.5, 2.0, 4.0]
-            .map(|times| times * max_total_variation)
-            .into_iter()
-            .filter(|distance| *distance <= 0.5)
-            .map(|distance| (Effect::Drift(distance), distance, format!("TV {}", trimmed(distance))))
-            .collect(),
-        (GuardConfig::Proportion { .. } | GuardConfig::Ratio { .. } | GuardConfig::Query { .. }, _) => Vec::new(),
-    }
-}
-
-fn trimmed(value: f64) -> String {
-    format!("{value:.3}")
-        .trim_end_matches('0')
-        .trim_end_matches('.')
-        .to_owned()
+/// Candidates that are worse than the baseline of a guard.
+fn worse(guard: &Kind, name: &str, traffic: &Traffic) -> Vec<Worse> {
+    guard.worse(traffic.streams.get(name).map(|stream| &stream.shape))
 }
 
 /// The watch after promotion, at the holdout of the spec and at larger ones: scene, guard, percent, drift.
@@ -449,10 +425,10 @@ fn holdouts<'a>(stage: &'a Stagecraft<'_>, guarding: &'a SuiteConfig) -> Vec<(Sc
     sizes.dedup();
     let mut scenes = Vec::new();
     for (name, guard) in &guarding.guards {
-        let GuardConfig::Fidelity { max_total_variation } = guard else {
+        let Some(fidelity) = guard.as_fidelity() else {
             continue;
         };
-        let drift = (2.0 * max_total_variation).min(0.5);
+        let drift = (2.0 * fidelity.max_total_variation).min(0.5);
         for percent in &sizes {
             let reference = f64::from(*percent) / 100.0;
             let split = Split {

@@ -5,8 +5,7 @@ use super::pool::Budget;
 use super::remedy::figure;
 use super::scene::{End, Goal, Scene};
 use super::times::{Times, clock};
-use super::traffic::{Effect, Shape, percent};
-use crate::judge::GuardConfig;
+use crate::guards::traffic::{Effect, Shape, percent};
 
 /// "at 120 rps: health in about 12 min, 2% errors found in 3 min; deadline 4h". `control_arm` says whether outputs are compared
 /// with an arm beside stable. `None` without traffic.
@@ -19,12 +18,11 @@ pub fn headline(question: &Question<'_>, budget: &Budget<'_>, control_arm: bool)
     let first = stage.spec.rollout.steps.first()?.weight;
     // Twice what is tolerated of the first share of bad events that is watched.
     let worse = stage.guards.guards.iter().find_map(|(name, guard)| {
-        let (GuardConfig::Proportion { tolerance }, Shape::Share(bad)) =
-            (guard, &stage.traffic.streams.get(name)?.shape)
-        else {
+        let errors = guard.as_proportion()?;
+        let Shape::Share(bad) = &stage.traffic.streams.get(name)?.shape else {
             return None;
         };
-        let share = 2.0 * tolerance.edge(*bad);
+        let share = 2.0 * errors.tolerance.edge(*bad);
         (share < 0.95).then_some((name, share))
     });
     let mut scenes = vec![stage.climb(control_arm, stage.deadline)];

@@ -7,9 +7,7 @@
 mod begun;
 mod forecast;
 mod headline;
-mod normal;
 mod pool;
-mod random;
 mod remedy;
 pub mod report;
 mod scales;
@@ -27,4 +25,6 @@ pub use pool::Budget;
 pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};
 pub use times::{Times, clock};
-pub use traffic::{Effect, Shape, Stream, Tail, Traffic, percent};
+pub use traffic::Traffic;
+
+pub use crate::guards::traffic::{Effect, Shape, Stream, Tail, percent};

@@ -5,8 +5,6 @@
 
 use parking_lot::Mutex;
 
-use crate::judge::GuardConfig;
-
 use super::scene::{Run, Scene};
 
 /// How much may be spent.
@@ -104,14 +102,7 @@ fn work(scene: &Scene<'_>, run: &Run) -> f64 {
         .guards
         .iter()
         .filter(|(name, _)| scene.only.is_none_or(|only| only == *name));
-    let cost: f64 = guards
-        .map(|(_, guard)| match guard {
-            GuardConfig::Ratio { .. } | GuardConfig::Query { .. } => 0.1,
-            GuardConfig::Proportion { .. } => 1.0,
-            GuardConfig::Latency { .. } => 4.0,
-            GuardConfig::Fidelity { .. } => 20.0,
-        })
-        .sum();
+    let cost: f64 = guards.map(|(_, guard)| guard.work()).sum();
     cost * (1.0 + run.at / scene.poll)
 }
 

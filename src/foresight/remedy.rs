@@ -1,6 +1,7 @@
 //! What would make a rollout decide in time: found by search, and each value tried by running the rollout with it.
 
-use crate::api::{Guard, QuantizedModelSpec};
+use crate::api::QuantizedModelSpec;
+use crate::guards::{set_margin, written};
 use crate::rollout::{Stage, guards_of};
 
 use super::forecast::{Missed, Problem, Question, Remedy, Stagecraft, TOO_MANY, share};
@@ -182,14 +183,14 @@ fn by_weight(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, ste
 fn by_tolerance(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, guard: &str) -> Option<Remedy> {
     let of = |spec: &QuantizedModelSpec| spec.guards.iter().position(|g| g.name == guard);
     let at = of(stage.spec)?;
-    let (field, now) = tolerance(&stage.spec.guards[at])?;
+    let (field, now) = written(&stage.spec.guards[at])?.margin()?;
     let value_of = |text: &str| crate::api::Fraction::from(text).value().unwrap_or(0.0);
     let values: Vec<&str> = SHARES
         .into_iter()
         .filter(|text| value_of(text) > now * (1.0 + 1e-9))
         .collect();
     let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, value| {
-        loosen(&mut spec.guards[at], value);
+        set_margin(&mut spec.guards[at], value);
     })?;
     Some(Remedy {
         field: format!("spec.guards[{at}].{field}"),
@@ -197,29 +198,6 @@ fn by_tolerance(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, 
         missed,
         runs,
     })
-}
-
-/// The field that is loosened, and its share now.
-fn tolerance(guard: &Guard) -> Option<(&'static str, f64)> {
-    let absolute = |t: &crate::api::ToleranceSpec| t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0);
-    if let Some(p) = &guard.proportion {
-        Some(("proportion.tolerance.absolute", absolute(&p.tolerance)))
-    } else if let Some(l) = &guard.latency {
-        Some(("latency.tolerance.absolute", absolute(&l.tolerance)))
-    } else {
-        let f = guard.fidelity.as_ref()?;
-        Some(("fidelity.maxTotalVariation", f.max_total_variation.value().ok()?))
-    }
-}
-
-fn loosen(guard: &mut Guard, value: &str) {
-    if let Some(p) = &mut guard.proportion {
-        p.tolerance.absolute = Some(value.into());
-    } else if let Some(l) = &mut guard.latency {
-        l.tolerance.absolute = Some(value.into());
-    } else if let Some(f) = &mut guard.fidelity {
-        f.max_total_variation = value.into();
-    }
 }
 
 /// The deadline by which nine of ten are decided, as the runs that were followed on show it.

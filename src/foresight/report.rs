@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::forecast::{Climb, Forecast, Missed, StepOutlook};
 use super::remedy::figure;
 use super::times::{Times, clock};
-use super::traffic::percent;
+use crate::guards::traffic::percent;
 
 /// The forecast as a table. `model` is its name.
 pub fn table(model: &str, forecast: &Forecast) -> String {

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::judge::{GuardConfig, SuiteConfig};
+use crate::guards::SuiteConfig;
+use crate::guards::traffic::{Shape, Tail};
 
-use super::traffic::{Shape, Tail, Traffic};
+use super::traffic::Traffic;
 
 /// How much slower a candidate may be before it is beyond a latency guard's tolerance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +25,7 @@ pub struct LatencyScale {
 pub fn latency_scales(guards: &SuiteConfig, traffic: &Traffic) -> Vec<LatencyScale> {
     let mut scales = Vec::new();
     for (name, guard) in &guards.guards {
-        let GuardConfig::Latency { tolerance, .. } = guard else {
+        let Some(latency) = guard.as_latency() else {
             continue;
         };
         let Some(Shape::Latency { tail, .. }) = traffic.streams.get(name).map(|s| &s.shape) else {
@@ -32,7 +33,7 @@ pub fn latency_scales(guards: &SuiteConfig, traffic: &Traffic) -> Vec<LatencySca
         };
         for p in [0.5, 0.95, 0.99] {
             let edge = tail.quantile(p);
-            if let Some(scale) = scale(tail, edge, tolerance.edge(tail.slower(edge, 1.0))) {
+            if let Some(scale) = scale(tail, edge, latency.tolerance.edge(tail.slower(edge, 1.0))) {
                 scales.push(LatencyScale {
                     guard: name.clone(),
                     percentile: 100.0 * p,

@@ -1,16 +1,16 @@
 //! One imagined rollout: the real guards on drawn traffic.
 //!
-//! The judge is the real one (`judge::Suite`): it finds harm and health, and says what a step waits for. Of the rollout core
+//! The judge is the real one (`guards::Suite`): it finds harm and health, and says what a step waits for. Of the rollout core
 //! only the clock is left where capacity is always ready: a hold, then the next weight, and a deadline. That part is
 //! repeated here, because a rollout through `decide` writes and reads its whole state at every look, and a forecast takes
 //! hundreds of thousands of looks; a test holds the two against each other on the same traffic.
 
 use crate::api::Verdict;
 use crate::evidence::Poll;
-use crate::judge::{GuardConfig, Suite, SuiteConfig};
+use crate::guards::traffic::{Effect, Random};
+use crate::guards::{Compared, Kind, Suite, SuiteConfig};
 
-use super::random::Random;
-use super::traffic::{Effect, Traffic};
+use super::traffic::Traffic;
 
 /// Shares of the traffic, each in `[0, 1]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,10 +196,10 @@ impl Scene<'_> {
 }
 
 /// Share of the traffic that a guard compares with.
-pub(super) fn of_baseline(guard: &GuardConfig, split: Split) -> f64 {
-    match guard {
-        GuardConfig::Fidelity { .. } => split.reference,
-        GuardConfig::Proportion { .. } | GuardConfig::Latency { .. } | GuardConfig::Ratio { .. } => split.baseline,
-        GuardConfig::Query { .. } => 0.0,
+pub(super) fn of_baseline(guard: &Kind, split: Split) -> f64 {
+    match guard.compared_with() {
+        Compared::Reference => split.reference,
+        Compared::Baseline => split.baseline,
+        Compared::Bounds => 0.0,
     }
 }

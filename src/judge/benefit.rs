@@ -1,6 +1,7 @@
 //! Benefit: is a candidate that is safe also better than stable, by the share that was asked for?
 //!
-//! A ratio has no sampling model, so its plain rule decides: each of the last polls must show it. Else compares the means of what an event counts, between 0 and 1: bad or not, or how much of the largest edge a latency takes.
+//! Compares the means of what an event counts, between 0 and 1: bad or not, or how much of the largest edge a latency takes. A
+//! ratio has no sampling model, so its plain rule decides: each of the last polls must show it.
 //! The null is `μ_c ≥ r·μ_b` with r = 1 − `at_least`. Evidence is won by betting (Waudby-Smith & Ramdas, *Estimating means of
 //! bounded random variables by betting*, 2024): each event of the candidate multiplies it by 1 + λ(r·p − v), each of the
 //! baseline by 1 + λ'(v − p), with λ' = λ·r·n_c/n_b and a guess p of μ_b from past polls. On the edge of the null the
@@ -9,11 +10,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Buckets, Counts, Observed};
+use crate::evidence::Buckets;
 
 use super::dispersion::Spread;
-use super::guard::{GuardConfig, RatioTest, in_seconds};
-use super::latency::Load;
 use super::margin::ln_sum;
 use super::text;
 
@@ -37,19 +36,8 @@ pub struct BenefitConfig {
     pub false_promotion: f64,
 }
 
-impl BenefitConfig {
-    /// What is wanted, in words that follow "shown to be".
-    pub fn wanted(&self, guard: &GuardConfig) -> String {
-        let share = text::whole_percent(self.at_least);
-        match guard {
-            GuardConfig::Latency { .. } => format!("{share} faster"),
-            _ => format!("{share} lower in {}", self.guard),
-        }
-    }
-}
-
 /// Events of one arm in one poll: what each counts, and how many there are of it.
-type Values = Vec<(f64, u64)>;
+pub type Values = Vec<(f64, u64)>;
 
 /// All events of one arm, and the sum of what they count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,86 +52,8 @@ impl Total {
     }
 }
 
-/// Running test of a benefit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BenefitTest(Kind);
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Kind {
-    Means(Means),
-    Ratio(RatioTest),
-}
-
-impl BenefitTest {
-    /// A test of what a guard counts.
-    pub fn new(guard: &GuardConfig) -> Self {
-        Self(match guard {
-            GuardConfig::Ratio { .. } => Kind::Ratio(RatioTest::default()),
-            _ => Kind::Means(Means::default()),
-        })
-    }
-
-    /// Takes what the baseline did before the trial, oldest first: the guess of its mean, and how bursty it is.
-    ///
-    /// `slowest` is the largest edge that a latency guard watches, in seconds; `None` while it has none.
-    pub fn recall(&mut self, guard: &GuardConfig, slowest: Option<f64>, history: &[Observed]) {
-        if let Kind::Means(means) = &mut self.0 {
-            for past in history {
-                if let Some((_, baseline)) = means.values(guard, slowest, past) {
-                    means.learn(&baseline);
-                }
-            }
-        }
-    }
-
-    /// Takes one poll. `slowest` must be what was known before it.
-    pub fn observe(&mut self, config: &BenefitConfig, guard: &GuardConfig, slowest: Option<f64>, observed: &Observed) {
-        match (&mut self.0, observed) {
-            (Kind::Ratio(test), Observed::Ratio { candidate, baseline }) => {
-                test.observe(1.0 - config.at_least, *candidate, *baseline);
-            }
-            (Kind::Means(means), _) => {
-                if let Some((candidate, baseline)) = means.values(guard, slowest, observed) {
-                    means.observe(config, &candidate, &baseline);
-                }
-            }
-            (Kind::Ratio(_), _) => {}
-        }
-    }
-
-    /// Whether the candidate has been shown to be so much better.
-    pub fn is_shown(&self, config: &BenefitConfig, guard: &GuardConfig) -> bool {
-        match &self.0 {
-            Kind::Means(means) => means.ln_evidence() >= -config.false_promotion.ln(),
-            Kind::Ratio(test) => guard.rule().is_some_and(|(_, of)| test.rule.within(of) >= of),
-        }
-    }
-
-    /// How much better the candidate is, in a sentence with the evidence.
-    pub fn message(&self, config: &BenefitConfig, guard: &GuardConfig) -> String {
-        let found = match &self.0 {
-            Kind::Means(means) => means.message(config),
-            Kind::Ratio(test) => guard.rule().map(|(_, of)| {
-                format!(
-                    "{} against {}, {} (wanted: {} lower) in {} of the last {of} polls, and needed in all of them (plain rule)",
-                    text::figure(test.candidate),
-                    text::figure(test.baseline),
-                    lower(test.candidate, test.baseline),
-                    text::whole_percent(config.at_least),
-                    test.rule.within(of)
-                )
-            }),
-        };
-        format!(
-            "{}: {}",
-            config.guard,
-            found.as_deref().unwrap_or("nothing to compare yet")
-        )
-    }
-}
-
 /// How much lower the candidate's mean is, as a part of the baseline's.
-fn lower(candidate: f64, baseline: f64) -> String {
+pub(crate) fn lower(candidate: f64, baseline: f64) -> String {
     let lower = if baseline > 0.0 {
         1.0 - candidate / baseline
     } else {
@@ -155,9 +65,9 @@ fn lower(candidate: f64, baseline: f64) -> String {
 
 /// Running test of two means.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Means {
+pub(crate) struct Means {
     /// What a value of 1 stands for, in seconds; `None` for a share.
-    scale: Option<f64>,
+    pub(crate) scale: Option<f64>,
     candidate: Total,
     baseline: Total,
     /// The baseline's past, fading: events, and the sum of what they count.
@@ -169,7 +79,7 @@ struct Means {
 }
 
 impl Means {
-    fn observe(&mut self, config: &BenefitConfig, candidate: &Values, baseline: &Values) {
+    pub(crate) fn observe(&mut self, config: &BenefitConfig, candidate: &Values, baseline: &Values) {
         let ratio = 1.0 - config.at_least;
         let (n, sum) = self.past;
         if n > 0.0 {
@@ -186,7 +96,7 @@ impl Means {
         add(&mut self.baseline, baseline);
     }
 
-    fn learn(&mut self, baseline: &Values) {
+    pub(crate) fn learn(&mut self, baseline: &Values) {
         let mut more = Total::default();
         add(&mut more, baseline);
         let (n, sum) = self.past;
@@ -194,37 +104,11 @@ impl Means {
         self.baseline_spread.observe(classes(baseline));
     }
 
-    /// What the events of both arms count; `None` where the guard cannot tell, or where the candidate was too lightly loaded
-    /// to be compared.
-    fn values(&mut self, guard: &GuardConfig, slowest: Option<f64>, observed: &Observed) -> Option<(Values, Values)> {
-        match (guard, observed) {
-            (GuardConfig::Proportion { .. }, Observed::Proportion { candidate, baseline }) => {
-                let of = |counts: &Counts| vec![(1.0, counts.x), (0.0, counts.n.saturating_sub(counts.x))];
-                Some((of(candidate), of(baseline)))
-            }
-            (
-                GuardConfig::Latency {
-                    at_load, per_second, ..
-                },
-                Observed::Histogram { candidate, baseline },
-            ) => {
-                let past = candidate.counts.iter().all(|n| *n == 0);
-                if !past && Load::of(*at_load, candidate, baseline) == Load::Light {
-                    return None;
-                }
-                let scale = *self.scale.get_or_insert(slowest.filter(|edge| *edge > 0.0)?);
-                let of = |buckets| latencies(&in_seconds(buckets, *per_second), scale);
-                Some((of(candidate), of(baseline)))
-            }
-            _ => None,
-        }
-    }
-
-    fn ln_evidence(&self) -> f64 {
+    pub(crate) fn ln_evidence(&self) -> f64 {
         ln_sum(self.processes) - (BETS.len() as f64).ln()
     }
 
-    fn message(&self, config: &BenefitConfig) -> Option<String> {
+    pub(crate) fn message(&self, config: &BenefitConfig) -> Option<String> {
         let means =
             (self.candidate.n > 0 && self.baseline.n > 0).then(|| (self.candidate.mean(), self.baseline.mean()));
         let (candidate, baseline) = means?;
@@ -248,7 +132,7 @@ impl Means {
 }
 
 /// The middle of each bucket as a part of `scale`; what is beyond counts as all of it.
-fn latencies(buckets: &Buckets, scale: f64) -> Values {
+pub(crate) fn latencies(buckets: &Buckets, scale: f64) -> Values {
     let mut lower = 0.0;
     let middle = |bound: Option<&f64>| {
         let upper = bound.copied().unwrap_or(f64::INFINITY);

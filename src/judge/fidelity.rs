@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Buckets, Counts};
 
-use super::Regime;
 use super::dispersion::Spread;
 use super::margin::{Harm, Health, Past, Tolerance, WITNESS};
+use super::regime::Regime;
 
 /// Reference outputs that the bins are cut from.
 const WARM_UP: u64 = 200;
@@ -20,15 +20,15 @@ const BINS: usize = 10;
 
 /// State of a fidelity guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct FidelityTest {
+pub(crate) struct FidelityTest {
     /// The reference's first outputs: (bound, outputs in its bucket), and those above all bounds.
     warm_up: Vec<(f64, u64)>,
     warm_up_above: u64,
     /// Upper bounds of all bins but the last.
-    pub(super) cuts: Vec<f64>,
+    pub(crate) cuts: Vec<f64>,
     /// Outputs by bin since the cuts are frozen.
-    pub(super) candidate: Vec<u64>,
-    pub(super) reference: Vec<u64>,
+    pub(crate) candidate: Vec<u64>,
+    pub(crate) reference: Vec<u64>,
     harm: Harm,
     witness_health: Health,
     family_health: Vec<Health>,
@@ -36,12 +36,12 @@ pub(super) struct FidelityTest {
     candidate_spread: Spread,
     reference_spread: Spread,
     /// Why a poll could not be counted.
-    pub(super) problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 impl FidelityTest {
     /// Takes what the reference answered before the trial: its deciles cut the bins.
-    pub(super) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
+    pub(crate) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
         history.clone().for_each(|buckets| self.count(buckets));
         self.freeze();
         if !self.cuts.is_empty() {
@@ -51,7 +51,7 @@ impl FidelityTest {
         }
     }
 
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         regime: Regime,
         max_total_variation: f64,
@@ -75,21 +75,27 @@ impl FidelityTest {
         let usual = self.reference_spread.phi(1.0);
         let dispersion = usual.max(self.candidate_spread.phi(usual)).max(1.0);
         let past = |set: u16| Past {
-            candidate: count(&self.candidate, set),
-            baseline: count(&self.reference, set),
+            candidate: count_in(&self.candidate, set),
+            baseline: count_in(&self.reference, set),
             prior: set.count_ones() as f64 / c.len() as f64,
             dispersion,
         };
         let witness = self.witness();
         if let Some(set) = witness {
-            self.harm
-                .observe(regime, WITNESS, tolerance, past(set), count(&c, set), count(&r, set));
+            self.harm.observe(
+                regime,
+                WITNESS,
+                tolerance,
+                past(set),
+                count_in(&c, set),
+                count_in(&r, set),
+            );
             self.witness_health.observe(
                 regime.false_promotion(),
                 tolerance,
                 past(set),
-                count(&c, set),
-                count(&r, set),
+                count_in(&c, set),
+                count_in(&r, set),
             );
         }
         let sets = family(c.len());
@@ -100,8 +106,8 @@ impl FidelityTest {
                 regime.false_promotion(),
                 tolerance,
                 past(set),
-                count(&c, set),
-                count(&r, set),
+                count_in(&c, set),
+                count_in(&r, set),
             );
         }
         self.family_health = health;
@@ -168,7 +174,7 @@ impl FidelityTest {
     }
 
     /// Bins where the candidate was above the reference in the polls before.
-    pub(super) fn witness(&self) -> Option<u16> {
+    pub(crate) fn witness(&self) -> Option<u16> {
         let (c, r) = (self.candidate.iter().sum::<u64>(), self.reference.iter().sum::<u64>());
         if c == 0 || r == 0 {
             return None;
@@ -178,11 +184,11 @@ impl FidelityTest {
         (set != 0).then_some(set)
     }
 
-    pub(super) fn ln_harm(&self, regime: Regime) -> f64 {
+    pub(crate) fn ln_harm(&self, regime: Regime) -> f64 {
         self.harm.ln_evidence(regime, WITNESS)
     }
 
-    pub(super) fn ln_health(&self) -> f64 {
+    pub(crate) fn ln_health(&self) -> f64 {
         if self.family_health.is_empty() {
             return 0.0;
         }
@@ -200,7 +206,7 @@ impl FidelityTest {
     }
 
     /// Total variation, population stability index and Jensen–Shannon divergence, for people; they are not tested.
-    pub(super) fn distances(&self) -> Option<(f64, f64, f64)> {
+    pub(crate) fn distances(&self) -> Option<(f64, f64, f64)> {
         let (c, r) = (self.candidate.iter().sum::<u64>(), self.reference.iter().sum::<u64>());
         if c == 0 || r == 0 {
             return None;
@@ -235,7 +241,7 @@ fn family(bins: usize) -> Vec<u16> {
     sets
 }
 
-pub(super) fn count(bins: &[u64], set: u16) -> Counts {
+pub(crate) fn count_in(bins: &[u64], set: u16) -> Counts {
     let inside = bins.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1);
     Counts {
         n: bins.iter().sum(),

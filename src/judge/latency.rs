@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Buckets, Counts};
 
-use super::Regime;
-use super::guard::Budget;
 use super::margin::{SHARES, Tolerance, ln_sum};
+use super::regime::Regime;
 use super::share::ShareTest;
 
 /// Baseline requests that the edges are taken from.
@@ -18,33 +17,42 @@ const WARM_UP: u64 = 200;
 /// Baseline quantiles whose edges are watched, with weights.
 const QUANTILES: [(f64, f64); 3] = [(0.50, 0.2), (0.95, 0.3), (0.99, 0.5)];
 
+/// An absolute latency budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Share of requests that may be slower, in `(0, 1)`: 0.05 for a 95th percentile.
+    pub slower: f64,
+    /// The bound, in seconds.
+    pub within: f64,
+}
+
 /// The running test of one edge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct EdgeTest {
+pub(crate) struct EdgeTest {
     /// Requests above are slow, in seconds.
-    pub(super) edge: f64,
+    pub(crate) edge: f64,
     weight: f64,
     prior: f64,
-    pub(super) share: ShareTest,
+    pub(crate) share: ShareTest,
 }
 
 /// State of a latency guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct LatencyTest {
+pub(crate) struct LatencyTest {
     /// The baseline's first requests: (bound, requests in its bucket), and all of them. Gone once the edges are frozen.
     warm_up: Vec<(f64, u64)>,
     warmed: u64,
-    pub(super) edges: Vec<EdgeTest>,
-    pub(super) budget: Option<EdgeTest>,
+    pub(crate) edges: Vec<EdgeTest>,
+    pub(crate) budget: Option<EdgeTest>,
     /// Why the budget cannot be tested.
-    pub(super) problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// How many polls could show health.
-    pub(super) load: Loads,
+    pub(crate) load: Loads,
 }
 
 /// What a candidate pod had to carry in a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Load {
+pub(crate) enum Load {
     /// As much as is asked for: the poll counts for harm and for health.
     Enough,
     /// Less, and a lightly loaded pod is always fast: the poll counts for harm alone.
@@ -53,7 +61,7 @@ pub(super) enum Load {
 
 impl Load {
     /// Of a poll. Where a number of pods is not known, nothing shows that the load was enough.
-    pub(super) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
+    pub(crate) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
         let enough = at_load.is_none_or(|share| {
             let loads = candidate.per_pod().zip(baseline.per_pod());
             loads.is_some_and(|(candidate, baseline)| candidate >= share * baseline)
@@ -64,7 +72,7 @@ impl Load {
 
 /// Polls by load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Loads {
+pub(crate) struct Loads {
     enough: u32,
     all: u32,
 }
@@ -76,7 +84,7 @@ impl Loads {
     }
 
     /// For people: how many polls could show health at this share of the baseline's load.
-    pub(super) fn text(self, share: f64) -> String {
+    pub(crate) fn text(self, share: f64) -> String {
         format!(
             ", {} of {} polls at {} or more of the baseline's load per pod",
             self.enough,
@@ -88,7 +96,7 @@ impl Loads {
 
 impl LatencyTest {
     /// Takes what the baseline did before the trial: its quantiles set the edges.
-    pub(super) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
+    pub(crate) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
         history.clone().for_each(|buckets| self.count(buckets));
         self.freeze();
         for test in &mut self.edges {
@@ -98,7 +106,7 @@ impl LatencyTest {
         }
     }
 
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         regime: Regime,
         tolerance: Tolerance,
@@ -193,7 +201,7 @@ impl LatencyTest {
     }
 
     /// Logarithm of the evidence of harm: half on the edges and half on the budget, where both are tested.
-    pub(super) fn ln_harm(&self, regime: Regime) -> f64 {
+    pub(crate) fn ln_harm(&self, regime: Regime) -> f64 {
         let edges = ln_sum(
             self.edges
                 .iter()
@@ -208,7 +216,7 @@ impl LatencyTest {
     }
 
     /// Logarithm of the evidence of health: that of the edge with the least.
-    pub(super) fn ln_health(&self) -> f64 {
+    pub(crate) fn ln_health(&self) -> f64 {
         if self.edges.is_empty() {
             return 0.0;
         }
@@ -220,7 +228,7 @@ impl LatencyTest {
     }
 
     /// The test that tells most of harm, and what it holds the candidate against.
-    pub(super) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
+    pub(crate) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
         let evidence = |(test, _): &(&EdgeTest, Watched)| test.share.ln_harm(regime, SHARES);
         let edges = self.edges.iter().map(|test| (test, Watched::Baseline));
         edges
@@ -231,7 +239,7 @@ impl LatencyTest {
 
 /// What an edge holds the candidate against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watched {
+pub(crate) enum Watched {
     /// The baseline's share of slow requests.
     Baseline,
     /// A fixed share.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Counts;
 
-use super::Regime;
+use super::regime::Regime;
 
 /// A candidate's share may be as large as `ratio` × the baseline's + `absolute`.
 #[derive(Clone, Copy, Debug, PartialEq)]

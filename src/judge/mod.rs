@@ -1,69 +1,35 @@
 //! The judge: integer counts → verdicts. Pure; no clock, no IO.
 //!
-//! Owns the tests and their running state; must not know what is done with a verdict (that is `rollout`). Every guard
-//! tests a *tolerance*, because quantized variants always differ a little, and every test is anytime-valid: one may look
+//! Owns the tests and their running state; must not know which guard asks for them (that is `guards`) nor what is done with a
+//! verdict (that is `rollout`). Every guard tests a *tolerance*, because quantized variants always differ a little, and every test is anytime-valid: one may look
 //! after every poll and stop at any time (Ville's inequality).
 
 mod benefit;
 mod dispersion;
 mod fidelity;
-mod guard;
 mod latency;
 mod margin;
-mod report;
+mod regime;
+mod rule;
 mod share;
 mod split;
-mod suite;
-mod text;
+pub(crate) mod text;
 
-pub use benefit::{BenefitConfig, BenefitTest};
-pub use guard::{Budget, GuardConfig};
+pub use benefit::{BenefitConfig, Values};
+pub(crate) use benefit::{Means, latencies, lower};
+pub(crate) use fidelity::{FidelityTest, count_in};
+pub use latency::Budget;
+pub(crate) use latency::{LatencyTest, Load, Watched};
+pub(crate) use margin::ln_sum;
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
-pub use report::GuardReport;
+pub use regime::Regime;
+pub(crate) use rule::{QueryTest, RatioTest, Rule};
+pub(crate) use share::ShareTest;
 pub use split::SplitTest;
-pub use suite::{Suite, SuiteConfig};
 
 pub use crate::api::Verdict;
-
-/// Which error rate a suite of guards keeps.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Regime {
-    /// One rollout: probabilities that a tolerable candidate is ever found harmful, and that a guard finds a candidate
-    /// healthy that is beyond its tolerance in every poll. Both in `(0, 1)`.
-    Rollout {
-        /// For all guards, steps and looks together.
-        false_rollback: f64,
-        /// For one guard.
-        false_promotion: f64,
-    },
-    /// The watch after promotion: polls between two false alarms, on average at least.
-    Guarding {
-        /// More than 1.
-        polls_between_false_alarms: f64,
-    },
-}
-
-impl Regime {
-    /// Evidence of harm at which a candidate is harmful.
-    pub fn threshold(self) -> f64 {
-        match self {
-            Self::Rollout { false_rollback, .. } => 1.0 / false_rollback,
-            Self::Guarding {
-                polls_between_false_alarms,
-            } => polls_between_false_alarms,
-        }
-    }
-
-    /// Probability of a false finding of health; health decides nothing after promotion, so 5% does there.
-    fn false_promotion(self) -> f64 {
-        match self {
-            Self::Rollout { false_promotion, .. } => false_promotion,
-            Self::Guarding { .. } => 0.05,
-        }
-    }
-}
 
 /// Random numbers of the tests.
 #[cfg(test)]
 #[path = "../../tests/support/random.rs"]
-mod random;
+pub(crate) mod random;

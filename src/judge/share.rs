@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Counts;
 
-use super::Regime;
 use super::dispersion::Dispersion;
 use super::margin::{Alternatives, Harm, Health, Past, Tolerance};
+use super::regime::Regime;
 
 /// Tests of harm and of health of one share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct ShareTest {
-    pub(super) candidate: Counts,
-    pub(super) baseline: Counts,
+pub(crate) struct ShareTest {
+    pub(crate) candidate: Counts,
+    pub(crate) baseline: Counts,
     /// The baseline before the trial.
     history: Counts,
     dispersion: Dispersion,
@@ -22,13 +22,13 @@ pub(super) struct ShareTest {
 
 impl ShareTest {
     /// Takes what the baseline did before the trial: the guess of its share, and how bursty it is.
-    pub(super) fn recall(&mut self, baseline: Counts) {
+    pub(crate) fn recall(&mut self, baseline: Counts) {
         self.history.add(baseline);
         self.dispersion.recall(baseline);
     }
 
     /// Takes one poll. `prior` is the guess of the baseline's share where nothing is known of it.
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         regime: Regime,
         alternatives: Alternatives,
@@ -44,7 +44,7 @@ impl ShareTest {
     }
 
     /// Takes one poll that can show harm and not health.
-    pub(super) fn observe_for_harm(
+    pub(crate) fn observe_for_harm(
         &mut self,
         regime: Regime,
         alternatives: Alternatives,
@@ -75,12 +75,12 @@ impl ShareTest {
     }
 
     /// Logarithm of the evidence of harm.
-    pub(super) fn ln_harm(&self, regime: Regime, alternatives: Alternatives) -> f64 {
+    pub(crate) fn ln_harm(&self, regime: Regime, alternatives: Alternatives) -> f64 {
         self.harm.ln_evidence(regime, alternatives)
     }
 
     /// Logarithm of the evidence of health.
-    pub(super) fn ln_health(&self) -> f64 {
+    pub(crate) fn ln_health(&self) -> f64 {
         self.health.ln_evidence()
     }
 }

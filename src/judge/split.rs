@@ -15,7 +15,6 @@ use crate::evidence::{Counts, Observed};
 
 use super::dispersion::Spread;
 use super::margin::{Tolerance, ln_e, ln_sum};
-use super::suite::requests;
 use super::text;
 
 /// Probability that a split within the band is ever found broken, at one weight.
@@ -66,7 +65,7 @@ impl SplitTest {
 
     /// Takes one poll of a guard that counts requests.
     pub fn observe(&mut self, observed: &Observed) {
-        let (candidate, baseline) = requests(observed);
+        let (candidate, baseline) = observed.requests();
         if candidate + baseline == 0 {
             return;
         }

@@ -3,7 +3,7 @@
 use crate::evidence::Counts;
 
 /// 12,345.
-pub(super) fn number(n: u64) -> String {
+pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -16,7 +16,7 @@ pub(super) fn number(n: u64) -> String {
 }
 
 /// A share in percent, with the digits that matter.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent >= 10.0 {
         format!("{percent:.0}%")
@@ -28,12 +28,12 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A share that a person wrote, in percent as one writes it: 5%, 2.5%.
-pub(super) fn whole_percent(share: f64) -> String {
+pub(crate) fn whole_percent(share: f64) -> String {
     format!("{}%", (share * 10_000.0).round() / 100.0)
 }
 
 /// A length of time with three digits that matter.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let (value, unit) = if seconds >= 1.0 {
         (seconds, "s")
     } else {
@@ -50,7 +50,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// The share of bad events.
-pub(super) fn share(counts: Counts) -> String {
+pub(crate) fn share(counts: Counts) -> String {
     if counts.n == 0 {
         "none".to_owned()
     } else {
@@ -59,12 +59,12 @@ pub(super) fn share(counts: Counts) -> String {
 }
 
 /// "41 of 2,310 (1.8%)".
-pub(super) fn of(counts: Counts) -> String {
+pub(crate) fn of(counts: Counts) -> String {
     format!("{} of {} ({})", number(counts.x), number(counts.n), share(counts))
 }
 
 /// A quantity of any size, in about three digits.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

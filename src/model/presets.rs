@@ -5,6 +5,7 @@
 //! hold every rollout, and one that guesses would be worse. Must not ask anything.
 
 use crate::api::{Guard, Latency, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio, ToleranceSpec};
+use crate::guards;
 
 /// The guards of a model: those that it lists, and those of its preset that it does not list under the same name.
 pub fn guards(spec: &QuantizedModelSpec) -> Vec<Guard> {
@@ -15,6 +16,14 @@ pub fn guards(spec: &QuantizedModelSpec) -> Vec<Guard> {
         }
     }
     all
+}
+
+/// The same guards, their strings read; without those that cannot be used.
+pub fn resolved(spec: &QuantizedModelSpec) -> Vec<guards::Guard> {
+    guards(spec)
+        .iter()
+        .filter_map(|guard| guards::resolve(guard).ok())
+        .collect()
 }
 
 /// The guards of a preset.

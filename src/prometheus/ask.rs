@@ -16,11 +16,11 @@ use kube::{Client, ResourceExt};
 use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
 use crate::apiserver::call_opt;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, BatchedArm, BucketForm, GuardSamples, Matrix, PromqlError, Ranged, expression_query,
-    native_histogram_query,
+    ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, PromqlError, native_histogram_query,
 };
+use crate::guards::Selector;
 use crate::model::interval;
-use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
+use crate::rollout::{AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
@@ -199,8 +199,7 @@ impl Asking<'_> {
     /// Raw samples of a counter or a classic histogram of one arm.
     async fn samples(
         &self,
-        ranged: Ranged,
-        selector: &str,
+        asked: &Selector,
         matchers: &[ArmMatcher],
         window_ms: u64,
         at: i64,
@@ -210,8 +209,11 @@ impl Asking<'_> {
             after: at.saturating_sub_unsigned(window_ms),
             through: at,
         };
-        let selector = selector.to_owned();
-        let question = Question { ranged, selector, arm };
+        let question = Question {
+            form: asked.form(),
+            selector: asked.text.clone(),
+            arm,
+        };
         self.batcher
             .ask(&self.server, &self.client, question, self.gather)
             .await
@@ -242,7 +244,8 @@ async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<Guard
         arms.into_iter().filter(|arm| arm.form().is_some()).count()
     };
     let asked = 1 + usize::from(query.baseline.is_some());
-    if !matches!(query.ask, Ask::Histogram { .. }) || have_series(&samples) == asked {
+    let is_histogram = query.asks.iter().any(|asked| asked.form() == Form::Histogram);
+    if !is_histogram || have_series(&samples) == asked {
         return Ok(samples);
     }
     match arms(asking, query, form.other(), at).await {
@@ -291,43 +294,26 @@ async fn arm(
     window: u64,
     at: i64,
 ) -> Result<ArmSamples, EvidenceProblem> {
-    match &query.ask {
-        Ask::Proportion { part, kind, total } => {
-            // The whole first: a scrape that comes in between then has more of the part, which is cut off, and never less.
-            let total = asking.samples(Ranged::Counter, total, matchers, window, at).await?;
-            let part = asking.samples(Ranged::Counter, part, matchers, window, at).await?;
-            Ok(ArmSamples::Proportion {
-                part,
-                total,
-                kind: *kind,
-            })
-        }
-        Ask::Histogram { selector } => {
-            if form == BucketForm::Native {
-                let query = native_histogram_query(selector, matchers, window).map_err(bad_query)?;
-                let natives = asking.client.natives(&query, at).await;
-                return Ok(ArmSamples::Native(natives.map_err(problem)?));
+    let mut answers = ArmSamples::default();
+    // One after the other: a kind of guard puts first what must be asked for first.
+    for asked in &query.asks {
+        match (asked.form(), form) {
+            (Form::Histogram, BucketForm::Native) => {
+                let query = native_histogram_query(&asked.text, matchers, window).map_err(bad_query)?;
+                answers.insert_native(asking.client.natives(&query, at).await.map_err(problem)?);
             }
-            let buckets = asking.samples(Ranged::Histogram, selector, matchers, window, at);
-            Ok(ArmSamples::Histogram(buckets.await?))
-        }
-        Ask::Ratio { numerator, denominator } => {
-            let (numerator, denominator) = tokio::join!(
-                asking.samples(Ranged::Counter, numerator, matchers, window, at),
-                asking.samples(Ranged::Counter, denominator, matchers, window, at)
-            );
-            Ok(ArmSamples::Ratio {
-                numerator: numerator?,
-                denominator: denominator?,
-            })
-        }
-        Ask::Expression { promql } => {
-            let query = expression_query(promql, matchers).map_err(bad_query)?;
-            Ok(ArmSamples::Value(
-                asking.client.value(&query, at).await.map_err(problem)?,
-            ))
+            (Form::Expression, _) => {
+                let query = asked.form().query(&asked.text, matchers, window).map_err(bad_query)?;
+                let value = asking.client.value(&query, at).await.map_err(problem)?;
+                answers.insert(asked.role, value);
+            }
+            (Form::Counter | Form::Histogram, _) => {
+                let samples = asking.samples(asked, matchers, window, at).await?;
+                answers.insert(asked.role, samples);
+            }
         }
     }
+    Ok(answers)
 }
 
 #[cfg(test)]
@@ -336,7 +322,7 @@ mod tests {
 
     use super::*;
     use crate::api::RevisionRef;
-    use crate::evidence::MatcherOp;
+    use crate::evidence::{MatcherOp, Role};
 
     /// A server that has these series: `(arm, form)`. Gives its client, and in which form it was asked.
     fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<&'static str>) {
@@ -375,9 +361,11 @@ mod tests {
         };
         GuardQuery {
             guard: "latency".to_owned(),
-            ask: Ask::Histogram {
-                selector: "d".to_owned(),
-            },
+            asks: vec![Selector {
+                role: Role::Buckets,
+                field: "latency.histogram",
+                text: "d".to_owned(),
+            }],
             form,
             candidate: arm("candidate"),
             baseline: Some(arm("baseline")),

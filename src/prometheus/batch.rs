@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, join, join_all};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::oneshot;
 
-use crate::evidence::{Batch, BatchedArm, Matrix, Ranged, fitting, shape};
+use crate::evidence::{Batch, BatchedArm, Form, Matrix, fitting, shape};
 use crate::rollout::EvidenceProblem;
 
 use super::ask::{bad_query, problem};
@@ -37,7 +37,7 @@ pub(super) struct Server {
 /// What a model wants to know of one arm.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
-    pub(super) ranged: Ranged,
+    pub(super) form: Form,
     pub(super) selector: String,
     pub(super) arm: BatchedArm,
 }
@@ -46,7 +46,7 @@ pub(super) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     server: Server,
-    ranged: Ranged,
+    form: Form,
     selector: String,
     labels: Vec<String>,
     /// Power of two of the window: an hour of history is not asked for all because one needs it.
@@ -75,13 +75,13 @@ impl Batcher {
         question: Question,
         gather: Duration,
     ) -> Result<Matrix, EvidenceProblem> {
-        let Question { ranged, selector, arm } = question;
+        let Question { form, selector, arm } = question;
         let Some(labels) = shape(&arm.matchers) else {
-            return alone(client, ranged, &selector, &arm).await;
+            return alone(client, form, &selector, &arm).await;
         };
         let kind = Kind {
             server: server.clone(),
-            ranged,
+            form,
             selector,
             labels,
             window: arm.through.abs_diff(arm.after).max(1).ilog2(),
@@ -148,7 +148,7 @@ fn together<'a>(
         if waiting.len() <= 1 {
             join_all(waiting.into_iter().map(|Waiting { arm, answer }| async move {
                 // Nobody listens any more when the process ends.
-                let _ = answer.send(alone(client, kind.ranged, &kind.selector, &arm).await);
+                let _ = answer.send(alone(client, kind.form, &kind.selector, &arm).await);
             }))
             .await;
             return;
@@ -190,7 +190,7 @@ enum Failed {
 async fn query(client: &PrometheusClient, kind: &Kind, waiting: &[Waiting]) -> Result<Vec<Matrix>, Failed> {
     let arms: Vec<_> = waiting.iter().map(|w| w.arm.clone()).collect();
     let at = arms.iter().map(|arm| arm.through).max().unwrap_or_default();
-    let batch = Batch::of(kind.ranged, &kind.selector, arms, at).map_err(|_| Failed::ForSome)?;
+    let batch = Batch::of(kind.form, &kind.selector, arms, at).map_err(|_| Failed::ForSome)?;
     match client.samples(batch.query(), at).await {
         Ok(answer) => Ok(batch.split(answer)),
         Err(error @ (PrometheusError::Unreachable { .. } | PrometheusError::Unauthorized { .. })) => {
@@ -202,12 +202,12 @@ async fn query(client: &PrometheusClient, kind: &Kind, waiting: &[Waiting]) -> R
 
 async fn alone(
     client: &PrometheusClient,
-    ranged: Ranged,
+    form: Form,
     selector: &str,
     arm: &BatchedArm,
 ) -> Result<Matrix, EvidenceProblem> {
     let window = arm.through.abs_diff(arm.after);
-    let query = ranged.query(selector, &arm.matchers, window).map_err(bad_query)?;
+    let query = form.query(selector, &arm.matchers, window).map_err(bad_query)?;
     client.samples(&query, arm.through).await.map_err(problem)
 }
 
@@ -276,7 +276,7 @@ mod tests {
 
     fn question(model: &str) -> Question {
         Question {
-            ranged: Ranged::Counter,
+            form: Form::Counter,
             selector: "requests".to_owned(),
             arm: BatchedArm {
                 matchers: vec![ArmMatcher {

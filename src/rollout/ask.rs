@@ -2,11 +2,11 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, RevisionRef};
+use crate::api::{self, ArmLabel, ArmMatchers, QuantizedModelSpec, RevisionRef};
 use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
-use crate::judge::{Budget, GuardConfig, SuiteConfig, Tolerance};
+use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
-use crate::model::presets::guards;
+use crate::model::presets::{guards, resolved};
 
 use super::observation::ModelSeen;
 use super::trial::{Match, Running, guarding_regime, on_trial, rollout_regime};
@@ -16,8 +16,8 @@ use super::trial::{Match, Running, guarding_regime, on_trial, rollout_regime};
 pub struct GuardQuery {
     /// Name of the guard.
     pub guard: String,
-    /// What is asked.
-    pub ask: Ask,
+    /// What is asked of each arm, in this order.
+    pub asks: Vec<Selector>,
     /// In which form its histogram has come so far: the one to ask for first.
     pub form: Option<BucketForm>,
     /// The arm on trial.
@@ -37,37 +37,6 @@ pub struct AskedArm {
     pub revision: RevisionRef,
     /// How its series are told from those of others.
     pub matchers: Vec<ArmMatcher>,
-}
-
-/// What is asked for a guard.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
-    /// Two counters.
-    Proportion {
-        /// Selector of the part.
-        part: String,
-        /// Whether the part is the bad or the good events.
-        kind: crate::evidence::PartKind,
-        /// Selector of the whole.
-        total: String,
-    },
-    /// A histogram, classic or native.
-    Histogram {
-        /// Selector.
-        selector: String,
-    },
-    /// Two counters of which one is spent on the other.
-    Ratio {
-        /// Selector of what is spent.
-        numerator: String,
-        /// Selector of what it is spent on.
-        denominator: String,
-    },
-    /// A free expression.
-    Expression {
-        /// PromQL.
-        promql: String,
-    },
 }
 
 /// When guards are asked.
@@ -112,68 +81,23 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
     }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
     let interval = spec.rollout.interval.millis().unwrap_or(15_000);
-    let asked = |guard: &Guard, arm: &RevisionRef| AskedArm {
+    let asked = |guard: &api::Guard, arm: &RevisionRef| AskedArm {
         revision: arm.clone(),
         matchers: arm_matchers(model, guard, arm, exempt),
     };
     guards(spec)
         .iter()
         .filter_map(|guard| {
-            let (ask, baseline) = if let Some(p) = &guard.proportion {
-                let (part, kind) = match (&p.bad, &p.good) {
-                    (Some(bad), _) => (bad, crate::evidence::PartKind::Bad),
-                    (None, good) => (good.as_ref()?, crate::evidence::PartKind::Good),
-                };
-                (
-                    Ask::Proportion {
-                        part: part.clone(),
-                        kind,
-                        total: p.total.clone(),
-                    },
-                    &trial.baseline,
-                )
-            } else if let Some(l) = &guard.latency {
-                (
-                    Ask::Histogram {
-                        selector: l.histogram.clone(),
-                    },
-                    &trial.baseline,
-                )
-            } else if let Some(f) = &guard.fidelity {
-                // A new reference may answer differently: that is what it is for.
-                trial.reference.as_ref()?;
-                (
-                    Ask::Histogram {
-                        selector: f.histogram.clone(),
-                    },
-                    &trial.reference,
-                )
-            } else if let Some(r) = &guard.ratio {
-                (
-                    Ask::Ratio {
-                        numerator: r.numerator.clone(),
-                        denominator: r.denominator.clone(),
-                    },
-                    &trial.baseline,
-                )
-            } else {
-                (
-                    Ask::Expression {
-                        promql: guard.query.as_ref()?.promql.clone(),
-                    },
-                    &None,
-                )
-            };
-            let window_ms = running
-                .cursor(&guard.name, now)
-                .window_ms(now.as_millisecond(), interval);
-            let known = running.suite.listens(&guard.name);
+            let Guard { name, asks, kind } = resolve(guard).ok()?;
+            let baseline = trial.compared_with(&kind)?;
+            let window_ms = running.cursor(&name, now).window_ms(now.as_millisecond(), interval);
+            let known = running.suite.listens(&name);
             Some(GuardQuery {
-                guard: guard.name.clone(),
-                ask,
-                form: running.suite.form(&guard.name),
+                form: running.suite.form(&name),
+                guard: name,
+                asks,
                 candidate: asked(guard, &trial.candidate),
-                baseline: baseline.as_ref().map(|arm| asked(guard, arm)),
+                baseline: baseline.map(|arm| asked(guard, arm)),
                 window_ms,
                 // However long the first answer has been waited for, it reaches back an hour before the trial.
                 baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
@@ -182,7 +106,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         .collect()
 }
 
-fn arm_matchers(model: &ModelSeen, guard: &Guard, arm: &RevisionRef, exempt: bool) -> Vec<ArmMatcher> {
+fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, exempt: bool) -> Vec<ArmMatcher> {
     let shared = model.spec.prometheus.as_ref();
     let how = guard
         .arm_matchers
@@ -230,66 +154,24 @@ fn arm_matchers(model: &ModelSeen, guard: &Guard, arm: &RevisionRef, exempt: boo
     matchers
 }
 
-/// The guards of a trial as the judge knows them.
+/// The guards of a trial as they are judged.
 pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteConfig {
-    let tolerance = |t: &crate::api::ToleranceSpec, ratio: f64| Tolerance {
-        ratio: t.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(ratio),
-        absolute: t.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
-    };
-    let rule = |consecutive: i32, of: Option<i32>| {
-        let consecutive = consecutive.clamp(1, 60).unsigned_abs();
-        (consecutive, of.map_or(consecutive, |of| of.clamp(1, 60).unsigned_abs()))
-    };
-    let guard = |g: &Guard| {
-        if let Some(p) = &g.proportion {
-            Some(GuardConfig::Proportion {
-                tolerance: tolerance(&p.tolerance, 1.0),
-            })
-        } else if let Some(l) = &g.latency {
-            let budget = l.budget.as_ref().and_then(|b| {
-                Some(Budget {
-                    slower: 1.0 - b.percentile.value().ok()? / 100.0,
-                    within: b.within.millis().ok()? as f64 / 1000.0,
-                })
-            });
-            Some(GuardConfig::Latency {
-                tolerance: tolerance(&l.tolerance, 1.0),
-                budget,
-                at_load: l.at_load.as_ref().and_then(|share| share.value().ok()),
-                per_second: match l.unit {
-                    LatencyUnit::Seconds => 1.0,
-                    LatencyUnit::Milliseconds => 1000.0,
-                },
-            })
-        } else if let Some(f) = &g.fidelity {
-            trial.reference.as_ref()?;
-            Some(GuardConfig::Fidelity {
-                max_total_variation: f.max_total_variation.value().unwrap_or(0.05),
-            })
-        } else if let Some(r) = &g.ratio {
-            let (consecutive, of) = rule(r.consecutive, r.of);
-            Some(GuardConfig::Ratio {
-                max: r.max.value().ok()?,
-                consecutive,
-                of,
-            })
-        } else {
-            let q = g.query.as_ref()?;
-            let bound = |b: &Option<crate::api::Decimal>| b.as_ref().and_then(|b| b.value().ok());
-            let (consecutive, of) = rule(q.consecutive, q.of);
-            Some(GuardConfig::Query {
-                min: bound(&q.min),
-                max: bound(&q.max),
-                consecutive,
-                of,
-            })
-        }
-    };
+    let guards = resolved(spec).into_iter();
+    let compared = guards.filter(|guard| trial.compared_with(&guard.kind).is_some());
     SuiteConfig {
-        guards: guards(spec)
-            .iter()
-            .filter_map(|g| Some((g.name.clone(), guard(g)?)))
-            .collect(),
+        guards: compared.map(|guard| (guard.name, guard.kind)).collect(),
         regime: trial.regime,
+    }
+}
+
+impl Match {
+    /// The arm that a guard compares the candidate with, where there is one; `None` for a guard that compares it with one that
+    /// this trial has not got, and is not asked in it.
+    fn compared_with(&self, guard: &Kind) -> Option<Option<&RevisionRef>> {
+        match guard.compared_with() {
+            Compared::Baseline => Some(self.baseline.as_ref()),
+            Compared::Reference => self.reference.as_ref().map(Some),
+            Compared::Bounds => Some(None),
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::api::validate::SpecProblem;
 use crate::api::{QuantizedModelSpec, RolloutKind, RolloutStatus};
-use crate::judge::{BenefitConfig, GuardConfig};
+use crate::guards::Kind;
+use crate::judge::BenefitConfig;
 use crate::model::presets::guards;
 
 use super::listen::Listened;
@@ -39,7 +40,7 @@ pub(super) fn problem(spec: &QuantizedModelSpec) -> Option<SpecProblem> {
 
 impl Listened {
     /// The benefit that is asked for, with the guard that it is asked of.
-    fn benefit_of(&self) -> Option<(&BenefitConfig, &GuardConfig)> {
+    fn benefit_of(&self) -> Option<(&BenefitConfig, &Kind)> {
         let wanted = self.benefit.as_ref()?;
         Some((wanted, self.config.guards.get(&wanted.guard)?))
     }
@@ -48,7 +49,7 @@ impl Listened {
     fn lacking_benefit(&self) -> Option<String> {
         let (wanted, guard) = self.benefit_of()?;
         let test = self.running.benefit.as_ref();
-        (!test.is_some_and(|test| test.is_shown(wanted, guard))).then(|| wanted.wanted(guard))
+        (!test.is_some_and(|test| test.is_shown(wanted, guard))).then(|| guard.better(wanted))
     }
 
     /// What was found of the benefit, in a sentence with counts; with the name of the guard.

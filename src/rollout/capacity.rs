@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind};
+use crate::guards::compare_outputs;
 use crate::model::identity::{self, Purpose};
 
 use super::ladder::is;
@@ -70,7 +71,7 @@ impl Look<'_> {
         }
         let compared = match self.status.rollout.as_ref().map(|r| r.kind) {
             Some(RolloutKind::NewReference) => true,
-            Some(_) => self.spec.guards.iter().any(|g| g.fidelity.is_some()),
+            Some(_) => compare_outputs(&self.spec.guards),
             None => false,
         };
         let declared = self.spec.rollout.holdout;

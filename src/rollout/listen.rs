@@ -7,7 +7,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, ArmCounts, GuardStatus, RevisionRef};
 use crate::evidence::{Cursor, Observed, Pods, Poll};
-use crate::judge::{BenefitConfig, BenefitTest, GuardConfig, GuardReport, SuiteConfig};
+use crate::guards::{BenefitTest, Compared, GuardReport, SuiteConfig};
+use crate::judge::BenefitConfig;
 
 use super::ask::suite_config;
 use super::benefit::benefit;
@@ -27,7 +28,7 @@ impl Listened {
     /// A guard begins to listen: takes what its baseline did before.
     fn recall(&mut self, guard: &str, history: &[Observed]) {
         self.running.suite.recall(&self.config, guard, history);
-        let slowest = self.running.suite.slowest_edge(guard);
+        let slowest = self.running.suite.slowest_edge(&self.config, guard);
         if let Some(config) = self.config.guards.get(guard)
             && self.benefit.as_ref().is_some_and(|wanted| wanted.guard == guard)
         {
@@ -38,7 +39,7 @@ impl Listened {
 
     /// Takes one poll of a guard.
     fn observe(&mut self, guard: &str, poll: &Poll) {
-        let slowest = self.running.suite.slowest_edge(guard);
+        let slowest = self.running.suite.slowest_edge(&self.config, guard);
         if let (Some(wanted), Some(config)) = (&self.benefit, self.config.guards.get(guard))
             && wanted.guard == guard
         {
@@ -50,7 +51,8 @@ impl Listened {
 
     /// Whether a guard asks for one value of all pods together.
     fn asks_for_a_value(&self, guard: &str) -> bool {
-        matches!(self.config.guards.get(guard), Some(GuardConfig::Query { .. }))
+        let guard = self.config.guards.get(guard);
+        guard.is_some_and(|guard| guard.compared_with() == Compared::Bounds)
     }
 }
 

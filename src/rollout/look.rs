@@ -8,7 +8,7 @@ use crate::api::{
     RetiringReason, RevisionRef, plain,
 };
 
-use crate::judge::GuardReport;
+use crate::guards::GuardReport;
 
 use super::ladder::{Ladder, is};
 use super::observation::{Observation, Workload, WorkloadKey};

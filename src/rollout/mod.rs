@@ -23,7 +23,7 @@ mod trial;
 mod unrecorded;
 mod warm_up;
 
-pub use ask::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
+pub use ask::{AskedArm, GuardQuery, Stage, guards_of, watch};
 pub use capacity::control_weight;
 pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
@@ -33,14 +33,15 @@ pub use observation::{
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 
 use crate::api::QuantizedModelSpec;
-use crate::api::validate::{self, SpecProblem};
+use crate::api::validate::SpecProblem;
+use crate::model;
 
 use ladder::Ladder;
 use look::Look;
 
 /// All problems of a spec that the API server let through, those with the guards of its preset as well.
 pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
-    let mut found = validate::problems(spec);
+    let mut found = model::problems(spec);
     found.extend(benefit::problem(spec));
     found
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
-use crate::judge::GuardReport;
+use crate::guards::GuardReport;
 
 use super::observation::{Marks, WorkloadKey};
 

@@ -2,7 +2,8 @@
 //! guards say can be trusted to raise a candidate, and the weights hold.
 
 use crate::evidence::Poll;
-use crate::judge::{GuardConfig, SplitTest, SuiteConfig};
+use crate::guards::SuiteConfig;
+use crate::judge::SplitTest;
 use crate::model::identity::Purpose;
 use crate::model::presets::guards;
 
@@ -97,11 +98,6 @@ impl Split {
 
 /// The first guard of the spec that counts requests of both arms.
 fn counting_guard(look: &Look<'_>, config: &SuiteConfig) -> Option<String> {
-    let counts = |name: &String| {
-        matches!(
-            config.guards.get(name),
-            Some(GuardConfig::Proportion { .. } | GuardConfig::Latency { .. })
-        )
-    };
+    let counts = |name: &String| config.guards.get(name).is_some_and(|guard| guard.counts_requests());
     guards(look.spec).into_iter().map(|guard| guard.name).find(counts)
 }

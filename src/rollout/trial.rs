@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
 use crate::evidence::Cursor;
-use crate::judge::{BenefitTest, Regime, SplitTest, Suite};
+use crate::guards::{BenefitTest, Suite};
+use crate::judge::{Regime, SplitTest};
 use crate::model::identity;
 use crate::model::presets::guards;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{ArmSamples, GuardSamples, Labels, Matrix};
+use crate::evidence::{GuardSamples, Labels};
 
 use super::look::{Look, Wait};
 
@@ -92,24 +92,8 @@ impl WarmUp {
     pub(super) fn leave_out(&self, samples: &GuardSamples, since: i64) -> Option<GuardSamples> {
         let from = self.candidate.filter(|from| *from > since)?;
         let names_none = |labels: &Labels| !labels.get("pod").is_some_and(|pod| self.pods.contains_key(pod));
-        let trim = |matrix: &mut Matrix| {
-            for series in matrix.series.iter_mut().filter(|s| names_none(&s.labels)) {
-                series.samples.retain(|(at, _)| *at >= from);
-            }
-        };
         let mut samples = samples.clone();
-        match &mut samples.candidate {
-            ArmSamples::Proportion { part, total, .. } => [part, total].into_iter().for_each(trim),
-            ArmSamples::Ratio { numerator, denominator } => [numerator, denominator].into_iter().for_each(trim),
-            ArmSamples::Histogram(matrix) => trim(matrix),
-            ArmSamples::Native(matrix) => {
-                for series in matrix.series.iter_mut().filter(|s| names_none(&s.labels)) {
-                    series.samples.retain(|(at, _)| *at >= from);
-                }
-            }
-            // Asked for at one instant; see `is_over`.
-            ArmSamples::Value(_) => {}
-        }
+        samples.candidate.leave_out(from, names_none);
         Some(samples)
     }
 }

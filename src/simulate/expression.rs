@@ -53,10 +53,7 @@ impl Evaluation<'_> {
             Value::Scalar(value) => vec![one(Labels::new(), value)],
             Value::Vector(all) => all.into_iter().map(|(labels, value)| one(labels, value)).collect(),
         };
-        Ok(Matrix {
-            series,
-            warnings: Vec::new(),
-        })
+        Ok(Matrix { series })
     }
 
     fn value(&self, expr: &Expr) -> Result<Value, String> {

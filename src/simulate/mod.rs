@@ -14,7 +14,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::validate::SpecProblem;
 use crate::api::{Action, QuantizedModelSpec};
 use crate::evidence::{ArmMatcher, Selection};
-use crate::judge::GuardReport;
+use crate::guards::GuardReport;
 use crate::rollout::problems;
 
 use recording::Recording;

@@ -131,7 +131,6 @@ impl Recording {
         });
         Matrix {
             series: series.collect(),
-            warnings: Vec::new(),
         }
     }
 

@@ -96,7 +96,7 @@ pub fn table(trace: &str, replay: &Replay) -> String {
     let guards = guards(replay);
     let width = guards.iter().map(|g| g.name.len()).max().unwrap_or_default();
     for (i, guard) in guards.iter().enumerate() {
-        let over_time = |of: fn(&crate::judge::GuardReport) -> f64| {
+        let over_time = |of: fn(&crate::guards::GuardReport) -> f64| {
             let values = replay
                 .frames
                 .iter()

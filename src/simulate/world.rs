@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
+use promql_parser::parser::Expr;
 
-use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
+use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
 use crate::evidence::promql::expression;
-use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
+use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, PromqlError, Role, Selection};
+use crate::guards::{Selector, asks};
 use crate::model::presets::guards;
 use crate::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
+    AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
     watch,
 };
 
@@ -36,21 +38,24 @@ impl Side {
     }
 }
 
-/// What a guard asks, found in the recording once.
+/// What a guard asks for, found in the recording once.
 enum Source {
-    Proportion { part: Found, kind: PartKind, total: Found },
-    Histogram(Found),
-    Ratio { numerator: Found, denominator: Found },
-    Expression(Box<promql_parser::parser::Expr>),
+    Series(Found),
+    Expression(Box<Expr>),
 }
 
 impl Source {
-    fn found(&self) -> Vec<&Found> {
+    fn of(asked: &Selector, recording: &Recording, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
+        Ok(match asked.form() {
+            Form::Expression => Self::Expression(Box::new(expression(&asked.text)?)),
+            form => Self::Series(recording.find(&Selection::plain(form, &asked.text, arm)?)),
+        })
+    }
+
+    fn found(&self) -> Option<&Found> {
         match self {
-            Self::Proportion { part, total, .. } => vec![part, total],
-            Self::Ratio { numerator, denominator } => vec![numerator, denominator],
-            Self::Histogram(found) => vec![found],
-            Self::Expression(_) => Vec::new(),
+            Self::Series(found) => Some(found),
+            Self::Expression(_) => None,
         }
     }
 }
@@ -58,7 +63,8 @@ impl Source {
 pub(super) struct World<'a> {
     recording: &'a Recording,
     arms: BTreeMap<Side, Vec<Vec<ArmMatcher>>>,
-    sources: BTreeMap<(String, Side), Source>,
+    /// By guard and arm, in the order in which the guard asks.
+    sources: BTreeMap<(String, Side), Vec<(Role, Source)>>,
     model: ModelSeen,
     workloads: BTreeMap<WorkloadKey, Workload>,
     route: RouteSeen,
@@ -90,19 +96,19 @@ impl<'a> World<'a> {
         let mut sources = BTreeMap::new();
         for guard in &guards(&spec) {
             for (side, arm) in &arms {
-                let source = source(guard, recording, arm).map_err(|problem| SimulateError::Guard {
+                let found = asks(guard)
+                    .iter()
+                    .map(|asked| Ok((asked.role, Source::of(asked, recording, arm)?)))
+                    .collect::<Result<Vec<_>, PromqlError>>();
+                let found = found.map_err(|problem| SimulateError::Guard {
                     guard: guard.name.clone(),
-                    problem,
+                    problem: problem.to_string(),
                 })?;
-                if let Some(source) = source {
-                    sources.insert((guard.name.clone(), *side), source);
-                }
+                sources.insert((guard.name.clone(), *side), found);
             }
             let found = |side| {
-                sources
-                    .get(&(guard.name.clone(), side))
-                    .map(Source::found)
-                    .unwrap_or_default()
+                let sources = sources.get(&(guard.name.clone(), side));
+                sources.into_iter().flatten().filter_map(|(_, source)| source.found())
             };
             for (one, other) in [
                 (Side::Stable, Side::Candidate),
@@ -110,7 +116,7 @@ impl<'a> World<'a> {
                 (Side::Stable, Side::Reference),
             ] {
                 let same_arm = stable_is_reference && (one, other) == (Side::Stable, Side::Reference);
-                let mut pairs = found(one).into_iter().zip(found(other));
+                let mut pairs = found(one).zip(found(other));
                 if !same_arm && let Some(labels) = pairs.find_map(|(a, b)| recording.shared(a, b)) {
                     return Err(SimulateError::Overlap {
                         series: format!("{labels:?}"),
@@ -139,9 +145,8 @@ impl<'a> World<'a> {
 
     /// First and last sample that any guard asks for (Unix ms).
     pub(super) fn span(&self) -> Option<(i64, i64)> {
-        let only_expressions = self.sources.values().all(|s| matches!(s, Source::Expression(_)));
         // Free expressions are answered by whatever was recorded.
-        if only_expressions {
+        if self.found(|_| true).next().is_none() {
             self.recording.whole()
         } else {
             self.spans(|_| true)
@@ -163,7 +168,9 @@ impl<'a> World<'a> {
     /// What the guards ask for of some arms.
     fn found(&self, of: impl Fn(Side) -> bool) -> impl Iterator<Item = &Found> {
         let sources = self.sources.iter().filter(move |((_, side), _)| of(*side));
-        sources.flat_map(|(_, source)| source.found())
+        sources
+            .flat_map(|(_, all)| all)
+            .filter_map(|(_, source)| source.found())
     }
 
     /// One look, and what follows from it at once.
@@ -260,7 +267,7 @@ impl<'a> World<'a> {
     fn answer(&self, query: &GuardQuery, now: i64) -> Result<GuardSamples, EvidenceProblem> {
         let arm = |arm: &AskedArm, window: u64| {
             let from = now.saturating_sub(i64::try_from(window).unwrap_or(i64::MAX));
-            self.samples(&query.guard, self.side(&arm.revision), &query.ask, from, now)
+            self.samples(&query.guard, self.side(&arm.revision), from, now)
         };
         let baseline = |asked| arm(asked, query.baseline_window_ms);
         Ok(GuardSamples {
@@ -269,78 +276,31 @@ impl<'a> World<'a> {
         })
     }
 
-    fn samples(&self, guard: &str, side: Side, ask: &Ask, from: i64, now: i64) -> Result<ArmSamples, EvidenceProblem> {
-        let range = |found: &Found| self.recording.range(found, from, now);
-        match (ask, self.sources.get(&(guard.to_owned(), side))) {
-            (Ask::Proportion { .. }, Some(Source::Proportion { part, kind, total })) => Ok(ArmSamples::Proportion {
-                part: range(part),
-                total: range(total),
-                kind: *kind,
-            }),
-            (Ask::Histogram { .. }, Some(Source::Histogram(found))) => Ok(ArmSamples::Histogram(range(found))),
-            (Ask::Ratio { .. }, Some(Source::Ratio { numerator, denominator })) => Ok(ArmSamples::Ratio {
-                numerator: range(numerator),
-                denominator: range(denominator),
-            }),
-            (Ask::Expression { .. }, Some(Source::Expression(expr))) => {
+    fn samples(&self, guard: &str, side: Side, from: i64, now: i64) -> Result<ArmSamples, EvidenceProblem> {
+        let mut samples = ArmSamples::default();
+        for (role, source) in self.sources.get(&(guard.to_owned(), side)).into_iter().flatten() {
+            let matrix = match source {
+                Source::Series(found) => self.recording.range(found, from, now),
                 // A server was asked at times of its own: the answer of this look is the newest since the last.
-                if let Some(answer) = self.recording.value(guard, now - self.interval(), now) {
-                    return Ok(ArmSamples::Value(answer));
-                }
-                let evaluation = Evaluation {
-                    recording: self.recording,
-                    arm: &self.arms[&side],
-                    at: now,
-                };
-                evaluation
-                    .instant(expr)
-                    .map(ArmSamples::Value)
-                    .map_err(|message| EvidenceProblem {
-                        reason: "BadQuery".to_owned(),
-                        message,
-                    })
-            }
-            _ => Ok(ArmSamples::default()),
+                Source::Expression(expr) => match self.recording.value(guard, now - self.interval(), now) {
+                    Some(answer) => answer,
+                    None => self.evaluate(expr, side, now)?,
+                },
+            };
+            samples.insert(*role, matrix);
         }
+        Ok(samples)
     }
-}
 
-/// What a guard asks of an arm; `None` for a guard of no kind, which validation has refused.
-fn source(guard: &Guard, recording: &Recording, arm: &[Vec<ArmMatcher>]) -> Result<Option<Source>, String> {
-    let counter = |selector: &str| {
-        Selection::counter(selector, arm)
-            .map(|selection| recording.find(&selection))
-            .map_err(|e| e.to_string())
-    };
-    let histogram = |selector: &str| {
-        Selection::histogram(selector, arm)
-            .map(|selection| Source::Histogram(recording.find(&selection)))
-            .map_err(|e| e.to_string())
-    };
-    if let Some(p) = &guard.proportion {
-        let (part, kind) = match (&p.bad, &p.good) {
-            (Some(bad), _) => (bad, PartKind::Bad),
-            (None, Some(good)) => (good, PartKind::Good),
-            (None, None) => return Ok(None),
+    fn evaluate(&self, expr: &Expr, side: Side, at: i64) -> Result<Matrix, EvidenceProblem> {
+        let evaluation = Evaluation {
+            recording: self.recording,
+            arm: &self.arms[&side],
+            at,
         };
-        Ok(Some(Source::Proportion {
-            part: counter(part)?,
-            kind,
-            total: counter(&p.total)?,
-        }))
-    } else if let Some(l) = &guard.latency {
-        histogram(&l.histogram).map(Some)
-    } else if let Some(f) = &guard.fidelity {
-        histogram(&f.histogram).map(Some)
-    } else if let Some(r) = &guard.ratio {
-        Ok(Some(Source::Ratio {
-            numerator: counter(&r.numerator)?,
-            denominator: counter(&r.denominator)?,
-        }))
-    } else if let Some(q) = &guard.query {
-        let parsed = expression(&q.promql).map_err(|e| e.to_string())?;
-        Ok(Some(Source::Expression(Box::new(parsed))))
-    } else {
-        Ok(None)
+        evaluation.instant(expr).map_err(|message| EvidenceProblem {
+            reason: "BadQuery".to_owned(),
+            message,
+        })
     }
 }

@@ -2,7 +2,7 @@
 //! finds nothing in the real code may only have looked away.
 
 use guardbit::api::{Action, RevisionRef, Verdict};
-use guardbit::evidence::{ArmSamples, GuardSamples, Matrix};
+use guardbit::evidence::{GuardSamples, Matrix, Role};
 use guardbit::model::identity::Purpose;
 use guardbit::rollout::{GuardQuery, Marks, Observation, Order, Plan, WorkloadKey, decide};
 
@@ -382,10 +382,8 @@ fn double(samples: &mut GuardSamples) {
         matrix.series.append(&mut more);
     };
     for arm in [&mut samples.candidate, &mut samples.baseline] {
-        match arm {
-            ArmSamples::Proportion { part, total, .. } => [part, total].into_iter().for_each(again),
-            ArmSamples::Histogram(matrix) => again(matrix),
-            _ => {}
+        for role in [Role::Total, Role::Bad, Role::Good, Role::Buckets] {
+            arm.get_mut(role).into_iter().for_each(again);
         }
     }
 }

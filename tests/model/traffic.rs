@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use guardbit::api::RevisionRef;
-use guardbit::evidence::{ArmSamples, Matrix, Series};
-use guardbit::rollout::Ask;
+use guardbit::evidence::{ArmSamples, Matrix, Role, Series};
+use guardbit::guards::Selector;
 
 use crate::world::{millis, pod};
 
@@ -69,7 +69,7 @@ impl Traffic {
     }
 
     /// What Prometheus shows of a revision in a range of times (milliseconds).
-    pub fn samples(&self, ask: &Ask, revision: &RevisionRef, range: RangeInclusive<i64>) -> ArmSamples {
+    pub fn samples(&self, asks: &[Selector], revision: &RevisionRef, range: RangeInclusive<i64>) -> ArmSamples {
         let history = self.0.get(revision).map_or(&[][..], |scrapes| scrapes.as_slice());
         let series = |label: &str, value: &str, of: fn(&Scrape) -> u64| {
             let samples: Vec<_> = history
@@ -85,23 +85,19 @@ impl Traffic {
         };
         let matrix = |series: Vec<Option<Series>>| Matrix {
             series: series.into_iter().flatten().collect(),
-            warnings: Vec::new(),
         };
-        match ask {
-            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
-                part: matrix(vec![series("code", "500", |s| s.bad)]),
-                total: matrix(vec![
+        let of_role = |role: Role| {
+            matrix(match role {
+                Role::Total => vec![
                     series("code", "200", |s| s.total - s.bad),
                     series("code", "500", |s| s.bad),
-                ]),
-                kind: *kind,
-            },
-            Ask::Histogram { .. } => ArmSamples::Histogram(matrix(vec![
-                series("le", "0.5", |s| s.low),
-                series("le", "+Inf", |s| s.total),
-            ])),
-            Ask::Ratio { .. } | Ask::Expression { .. } => ArmSamples::Value(matrix(Vec::new())),
-        }
+                ],
+                Role::Bad | Role::Good => vec![series("code", "500", |s| s.bad)],
+                Role::Buckets | Role::Native => vec![series("le", "0.5", |s| s.low), series("le", "+Inf", |s| s.total)],
+                Role::Numerator | Role::Denominator | Role::Value => Vec::new(),
+            })
+        };
+        ArmSamples::of(asks.iter().map(|asked| (asked.role, of_role(asked.role))))
     }
 
     /// Requests that a revision has answered since a time (seconds).

@@ -192,7 +192,7 @@ impl World {
                 Metrics::Answers => &self.traffic,
                 Metrics::Away | Metrics::Empty => &nothing,
             };
-            shown.samples(&query.ask, revision, from + 1..=until)
+            shown.samples(&query.asks, revision, from + 1..=until)
         };
         Ok(GuardSamples {
             candidate: arm(&query.candidate.revision, query.window_ms),

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Role, Series};
+use guardbit::guards::Selector;
 use guardbit::model::identity::Purpose;
 use guardbit::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
+    AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
     WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -203,50 +204,45 @@ impl World {
                 }]
             }
         };
-        let matrix = |series: Vec<Series>| Matrix {
-            series,
-            warnings: Vec::new(),
-        };
-        match &query.ask {
-            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
-                part: matrix(series(&[("code", "500".into())], &|h| h.bad)),
-                total: matrix(
-                    series(&[("code", "200".into())], &|h| h.total - h.bad)
-                        .into_iter()
-                        .chain(series(&[("code", "500".into())], &|h| h.bad))
-                        .collect(),
-                ),
-                kind: *kind,
-            },
-            Ask::Histogram { selector } => {
-                let scores = selector.contains("score");
-                let bounds: Vec<f64> = if scores {
-                    (1..20).map(|i| f64::from(i) / 20.0).collect()
-                } else {
-                    LATENCY_BOUNDS.to_vec()
-                };
-                let mut all = Vec::new();
-                for i in 0..=bounds.len() {
-                    let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
-                    all.extend(series(&[("le", le)], &|h| {
-                        if scores {
-                            h.score[..=i].iter().sum()
-                        } else {
-                            h.latency[..=i].iter().sum()
-                        }
-                    }));
+        let mut samples = ArmSamples::default();
+        for Selector { role, text, .. } in &query.asks {
+            let found = match role {
+                Role::Total => series(&[("code", "200".into())], &|h| h.total - h.bad)
+                    .into_iter()
+                    .chain(series(&[("code", "500".into())], &|h| h.bad))
+                    .collect(),
+                Role::Bad | Role::Good => series(&[("code", "500".into())], &|h| h.bad),
+                Role::Numerator => series(&[("gpu", "0".into())], &|h| h.joules),
+                Role::Denominator => series(&[], &|h| h.total),
+                Role::Value => series(&[], &|_| 0.5),
+                Role::Buckets | Role::Native => {
+                    let scores = text.contains("score");
+                    let bounds: Vec<f64> = if scores {
+                        (1..20).map(|i| f64::from(i) / 20.0).collect()
+                    } else {
+                        LATENCY_BOUNDS.to_vec()
+                    };
+                    let mut all = Vec::new();
+                    for i in 0..=bounds.len() {
+                        let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
+                        all.extend(series(&[("le", le)], &|h| {
+                            if scores {
+                                h.score[..=i].iter().sum()
+                            } else {
+                                h.latency[..=i].iter().sum()
+                            }
+                        }));
+                    }
+                    all
                 }
-                match self.buckets {
-                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
-                    BucketForm::Native => ArmSamples::Native(native(&all)),
-                }
+            };
+            if *role == Role::Buckets && self.buckets == BucketForm::Native {
+                samples.insert_native(native(&found));
+            } else {
+                samples.insert(*role, Matrix { series: found });
             }
-            Ask::Ratio { .. } => ArmSamples::Ratio {
-                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
-                denominator: matrix(series(&[], &|h| h.total)),
-            },
-            Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
         }
+        samples
     }
 
     /// One look, and all that follows from it.

@@ -6,7 +6,7 @@ use guardbit::api::{Action, Decision, QuantizedModelSpec, QuantizedModelStatus};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Selection};
 use guardbit::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
+    AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
 };
 use guardbit::simulate::recording::Recording;
 use k8s_openapi::jiff::Timestamp;
@@ -80,17 +80,12 @@ impl Flaky<'_> {
     fn arm(&self, query: &GuardQuery, arm: &str, window: u64, at: i64) -> Result<ArmSamples, EvidenceProblem> {
         let arm = [parse_matchers(&format!("{{arm=\"{arm}\"}}")).unwrap()];
         let samples = |selection: Selection| self.matrix(&query.guard, &selection, window as i64, at);
-        Ok(match &query.ask {
-            Ask::Proportion { part, kind, total } => ArmSamples::Proportion {
-                total: samples(Selection::counter(total, &arm).unwrap())?,
-                part: samples(Selection::counter(part, &arm).unwrap())?,
-                kind: *kind,
-            },
-            Ask::Histogram { selector } => {
-                ArmSamples::Histogram(samples(Selection::histogram(selector, &arm).unwrap())?)
-            }
-            Ask::Ratio { .. } | Ask::Expression { .. } => panic!("not of these guards"),
-        })
+        let mut answers = ArmSamples::default();
+        for asked in &query.asks {
+            let selection = Selection::plain(asked.form(), &asked.text, &arm).unwrap();
+            answers.insert(asked.role, samples(selection)?);
+        }
+        Ok(answers)
     }
 
     /// The answer as it comes over the wire, read as the controller reads it.

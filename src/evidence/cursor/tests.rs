@@ -1,5 +1,5 @@
 use super::*;
-use crate::evidence::Series;
+use crate::evidence::{Buckets, Counts, Series};
 
 mod properties;
 mod ratios;
@@ -35,16 +35,11 @@ fn of(pod: &str, code: &str, samples: &[(i64, f64)]) -> Series {
 fn matrix(series: &[Series]) -> Matrix {
     Matrix {
         series: series.to_vec(),
-        warnings: vec![],
     }
 }
 
 fn errors(total: &[Series], bad: &[Series]) -> GuardSamples {
-    let arm = |part, total| ArmSamples::Proportion {
-        part,
-        total,
-        kind: PartKind::Bad,
-    };
+    let arm = |part, total| ArmSamples::of([(Role::Total, total), (Role::Bad, part)]);
     GuardSamples {
         candidate: arm(matrix(bad), matrix(total)),
         baseline: arm(Matrix::default(), Matrix::default()),
@@ -308,10 +303,11 @@ fn more_bad_events_than_events_is_clamped_and_told() {
 
 #[test]
 fn good_events_are_turned_into_bad_ones() {
-    let arm = |good: f64| ArmSamples::Proportion {
-        total: matrix(&[of("a", "", &[(0, 0.0), (15, 10.0)])]),
-        part: matrix(&[of("a", "good", &[(0, 0.0), (15, good)])]),
-        kind: PartKind::Good,
+    let arm = |good: f64| {
+        ArmSamples::of([
+            (Role::Total, matrix(&[of("a", "", &[(0, 0.0), (15, 10.0)])])),
+            (Role::Good, matrix(&[of("a", "good", &[(0, 0.0), (15, good)])])),
+        ])
     };
     let samples = GuardSamples {
         candidate: arm(7.0),
@@ -419,8 +415,8 @@ fn histograms_are_counted_per_bucket_and_a_renamed_bound_is_the_same_bucket() {
         bucket("+Inf", &[(0, 2.0), (15, 8.0)]),
     ]);
     let samples = GuardSamples {
-        candidate: ArmSamples::Histogram(candidate),
-        baseline: ArmSamples::Histogram(Matrix::default()),
+        candidate: ArmSamples::of([(Role::Buckets, candidate)]),
+        baseline: ArmSamples::of([(Role::Buckets, Matrix::default())]),
     };
     let advance = Cursor::new(at(0)).advance(&samples, at(15), INTERVAL, &no_pods());
     let expected = Observed::Histogram {
@@ -449,8 +445,8 @@ fn histograms_are_counted_per_bucket_and_a_renamed_bound_is_the_same_bucket() {
 #[test]
 fn a_free_query_must_have_one_value() {
     let samples = |values: &[Series]| GuardSamples {
-        candidate: ArmSamples::Value(matrix(values)),
-        baseline: ArmSamples::Value(Matrix::default()),
+        candidate: ArmSamples::of([(Role::Value, matrix(values))]),
+        baseline: ArmSamples::of([(Role::Value, Matrix::default())]),
     };
     let mut cursor = Cursor::new(at(0));
     let one = cursor.advance(&samples(&[series(&[], &[(15, 0.7)])]), at(15), INTERVAL, &no_pods());
@@ -472,25 +468,6 @@ fn a_free_query_must_have_one_value() {
         advance.problem.as_deref(),
         Some("the query gave 2 values: wrap it in max(…), min(…) or avg(…)")
     );
-}
-
-#[test]
-fn jitter_makes_one_poll_and_an_outage_those_that_were_missed() {
-    let grid = |now: i64| {
-        let grid = Grid::new(at(0), at(now), INTERVAL);
-        let polls: Vec<_> = (1..=grid.full + 1)
-            .map(|cell| grid.poll(cell, Observed::Value(0.0)))
-            .collect();
-        polls
-            .iter()
-            .map(|poll| ((poll.from - T0) / 1000, (poll.through - T0) / 1000))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(grid(14), [(0, 14)]);
-    assert_eq!(grid(22), [(0, 22)]);
-    assert_eq!(grid(23), [(0, 15), (15, 23)]);
-    assert_eq!(grid(45), [(0, 15), (15, 30), (30, 45)]);
-    assert_eq!(grid(52), [(0, 15), (15, 30), (30, 52)]);
 }
 
 #[test]

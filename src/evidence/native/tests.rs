@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed, Pods};
+use crate::evidence::{ArmSamples, Cursor, GuardSamples, Matrix, Observed, Pods, Role};
 
 /// What Prometheus 3.16 answered that scraped itself every 2 s: its buckets were made coarser at the third sample
 /// (`native_histogram_min_bucket_factor`), and it was restarted before the eighth.
@@ -91,7 +91,7 @@ fn truth(series: &Value, bound: f64) -> u64 {
 
 #[test]
 fn a_real_answer_is_counted_through_a_change_of_schema_and_a_restart() {
-    let (bounds, up_to) = counted(ArmSamples::Native(NativeMatrix::parse(NATIVE.as_bytes()).unwrap()));
+    let (bounds, up_to) = counted(ArmSamples::from(NativeMatrix::parse(NATIVE.as_bytes()).unwrap()));
     let json: Value = serde_json::from_str(NATIVE).unwrap();
     let series = &json["data"]["result"][0];
     // Powers of two are bounds of both schemas.
@@ -111,14 +111,17 @@ fn a_real_answer_is_counted_through_a_change_of_schema_and_a_restart() {
 
 #[test]
 fn classic_and_native_buckets_of_the_same_requests_count_the_same() {
-    let (_, native) = counted(ArmSamples::Native(NativeMatrix::parse(NATIVE.as_bytes()).unwrap()));
-    let (_, classic) = counted(ArmSamples::Histogram(Matrix::parse(CLASSIC.as_bytes()).unwrap()));
+    let (_, native) = counted(ArmSamples::from(NativeMatrix::parse(NATIVE.as_bytes()).unwrap()));
+    let (_, classic) = counted(ArmSamples::of([(
+        Role::Buckets,
+        Matrix::parse(CLASSIC.as_bytes()).unwrap(),
+    )]));
     assert_eq!(native.last(), classic.last());
 }
 
 #[test]
 fn custom_buckets_are_counted_on_the_bounds_that_they_show() {
-    let (bounds, up_to) = counted(ArmSamples::Native(NativeMatrix::parse(CUSTOM.as_bytes()).unwrap()));
+    let (bounds, up_to) = counted(ArmSamples::from(NativeMatrix::parse(CUSTOM.as_bytes()).unwrap()));
     assert_eq!(bounds, [100.0, 1000.0, 10_000.0, 100_000.0]);
     let json: Value = serde_json::from_str(CUSTOM).unwrap();
     let series = json["data"]["result"].as_array().unwrap();
@@ -427,7 +430,7 @@ proptest! {
             let shown = samples[..at].iter().filter(|(t, _)| *t > now - window).cloned().collect();
             let series = vec![NativeSeries { labels: labels.clone(), samples: shown }];
             let answer = GuardSamples {
-                candidate: ArmSamples::Native(NativeMatrix { series }),
+                candidate: ArmSamples::from(NativeMatrix { series }),
                 baseline: ArmSamples::default(),
             };
             let advance = cursor.advance(&answer, now, 15_000, &BTreeMap::new());
@@ -473,8 +476,8 @@ fn a_cold_start_is_left_out_and_what_it_counted_is_the_base() {
         samples: vec![at(15, 10), at(30, 20), at(45, 35)],
     };
     let samples = GuardSamples {
-        candidate: ArmSamples::Native(NativeMatrix { series: vec![series] }),
-        baseline: ArmSamples::Native(NativeMatrix::default()),
+        candidate: ArmSamples::from(NativeMatrix { series: vec![series] }),
+        baseline: ArmSamples::from(NativeMatrix::default()),
     };
     let started = BTreeMap::from([("a".to_owned(), 0)]);
     for (warm, expected) in [(0, 25), (16, 15), (31, 0)] {

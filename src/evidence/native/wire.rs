@@ -46,7 +46,7 @@ impl NativeMatrix {
     /// Parses the response to an instant query of a range selector (`histogram[90s]`). Series without native histograms
     /// are left out.
     pub fn parse(body: &[u8]) -> Result<Self, SampleError> {
-        let (Few(series), _) = read::<Few<WireSeries>>(body, "matrix", "append a range such as [90s] to the selector")?;
+        let Few(series) = read::<Few<WireSeries>>(body, "matrix", "append a range such as [90s] to the selector")?;
         let series = series.into_iter().filter(|series| !series.histograms.is_empty());
         let series = series.map(|WireSeries { metric, histograms }| {
             let samples = histograms.into_iter().map(|(at, histogram)| {

@@ -5,24 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use promql_parser::label::{MatchOp, Matcher};
 
-use super::super::BucketForm;
+use super::super::answer::BucketForm;
+use super::super::role::Form;
 use super::super::sample::{Matrix, Series};
 use super::{
-    ArmMatcher, MatcherOp, PromqlError, add_matchers, arm_query, compile_one, histogram_query, name_histogram,
-    plain_selector, ranged, unread,
+    ArmMatcher, MatcherOp, PromqlError, add_matchers, arm_query, compile_one, expression_query, histogram_query,
+    name_histogram, plain_selector, ranged, unread,
 };
 
 /// Most bytes of matchers in one query: it must stay below what is looked at of an expression.
 const MOST_BYTES: usize = 7 * 1024;
-
-/// What is asked of every arm of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ranged {
-    /// Raw samples of a counter.
-    Counter,
-    /// Raw samples of the buckets of a classic histogram.
-    Histogram,
-}
 
 /// One arm of a batch: its matchers, and the samples that are its.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,22 +86,24 @@ fn written(matcher: &ArmMatcher) -> usize {
     matcher.value.len() + 8 + 5 * matcher.value.chars().filter(|c| twice(*c)).count()
 }
 
-impl Ranged {
-    /// The query for one arm alone.
-    pub fn query(self, selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
+impl Form {
+    /// The query for one arm alone. Raw samples are asked for the window before the time of the query, an expression's value
+    /// for that time; a histogram is asked for in its classic form.
+    pub fn query(self, text: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
         match self {
-            Self::Counter => arm_query(selector, matchers, window_ms),
-            Self::Histogram => histogram_query(selector, matchers, window_ms),
+            Self::Counter => arm_query(text, matchers, window_ms),
+            Self::Histogram => histogram_query(text, matchers, window_ms),
+            Self::Expression => expression_query(text, matchers),
         }
     }
 }
 
 impl Batch {
-    /// The query for all `arms`, which have one [`shape`], as of `at` (Unix ms). Fails for the first selector or matcher that
-    /// cannot be used.
-    pub fn of(ranged_as: Ranged, selector: &str, arms: Vec<BatchedArm>, at: i64) -> Result<Self, PromqlError> {
+    /// The query for the raw samples of all `arms`, which have one [`shape`], as of `at` (Unix ms). Fails for the first selector
+    /// or matcher that cannot be used.
+    pub fn of(form: Form, selector: &str, arms: Vec<BatchedArm>, at: i64) -> Result<Self, PromqlError> {
         let mut plain = plain_selector(selector)?;
-        if ranged_as == Ranged::Histogram {
+        if form == Form::Histogram {
             name_histogram(&mut plain, BucketForm::Classic)
                 .ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
         }
@@ -304,239 +298,4 @@ fn prefix(expression: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::Selection;
-    use super::*;
-    use crate::evidence::Labels;
-
-    /// Labels and expressions that are apt to be confused.
-    const VALUES: [&str; 9] = ["a", "b", "a.b", "aXb", "a|b", "", "a\"b", "a\\b", "é\n(x"];
-    const PODS: [&str; 6] = [
-        "a-[a-z0-9]+-[a-z0-9]{5}",
-        "b-[a-z0-9]+-[a-z0-9]{5}",
-        "a.*",
-        "(?i)A.B",
-        "a|b",
-        "a?b",
-    ];
-
-    fn arm() -> impl Strategy<Value = BatchedArm> {
-        let namespace = prop_oneof![
-            prop::sample::select(&VALUES[..]).prop_map(|value| (MatcherOp::Equal, value)),
-            prop::sample::select(&PODS[..]).prop_map(|value| (MatcherOp::Regex, value)),
-        ];
-        let pod = prop_oneof![
-            prop::sample::select(&VALUES[..]).prop_map(|value| (MatcherOp::Equal, value)),
-            prop::sample::select(&PODS[..]).prop_map(|value| (MatcherOp::Regex, value)),
-        ];
-        (namespace, pod, 0..50i64, 1..50i64).prop_map(|(namespace, pod, after, window)| BatchedArm {
-            matchers: [("namespace", namespace), ("pod", pod)]
-                .map(|(label, (op, value))| ArmMatcher {
-                    label: label.into(),
-                    op,
-                    value: value.into(),
-                })
-                .into(),
-            after,
-            through: after + window,
-        })
-    }
-
-    fn series() -> impl Strategy<Value = Series> {
-        let pods = [
-            "a-x1-abcde",
-            "b-x1-abcde",
-            "a-x1-abcdef",
-            "a",
-            "b",
-            "ab",
-            "a.b",
-            "aXb",
-            "a|b",
-            "a\"b",
-            "é\n(x",
-        ];
-        let label = prop_oneof![
-            prop::sample::select(&VALUES[..]).prop_map(str::to_owned),
-            prop::sample::select(pods.to_vec()).prop_map(str::to_owned),
-        ];
-        let times = prop::collection::btree_set(1..100i64, 0..6);
-        (label.clone(), label, prop::sample::select(vec!["200", "500"]), times).prop_map(
-            |(namespace, pod, code, times)| {
-                let labels = [
-                    ("__name__", "requests"),
-                    ("namespace", &namespace),
-                    ("pod", &pod),
-                    ("code", code),
-                ];
-                Series {
-                    // A label without a value is none.
-                    labels: labels.into_iter().filter(|(_, v)| !v.is_empty()).collect(),
-                    samples: times.into_iter().map(|at| (at, at as f64)).collect(),
-                }
-            },
-        )
-    }
-
-    /// What a server with these series answers to a range selector with these matchers.
-    fn ask(all: &[Series], matchers: &[ArmMatcher], after: i64, through: i64) -> Matrix {
-        let selection = Selection::counter(r#"requests{code="500"}"#, &[matchers.to_vec()]).unwrap();
-        let arm = BatchedArm {
-            matchers: Vec::new(),
-            after,
-            through,
-        };
-        let found = all.iter().filter(|series| selection.matches(&series.labels));
-        Matrix {
-            series: found.filter_map(|series| within(series, &arm)).collect(),
-            warnings: Vec::new(),
-        }
-    }
-
-    /// The matchers and the window of a query that was written.
-    fn read(query: &str) -> (Vec<ArmMatcher>, i64) {
-        let promql_parser::parser::Expr::MatrixSelector(range) = promql_parser::parser::parse(query).unwrap() else {
-            panic!("{query} is no range");
-        };
-        let matchers = range.vs.matchers.matchers.into_iter().map(|m| ArmMatcher {
-            op: match m.op {
-                MatchOp::Re(_) => MatcherOp::Regex,
-                _ => MatcherOp::Equal,
-            },
-            label: m.name,
-            value: m.value,
-        });
-        (matchers.collect(), range.range.as_millis() as i64)
-    }
-
-    proptest! {
-        #[test]
-        fn every_arm_gets_what_its_own_query_gives_and_no_other_arms_series(
-            arms in prop::collection::vec(arm(), 1..6), all in prop::collection::vec(series(), 0..24)
-        ) {
-            let at = arms.iter().map(|arm| arm.through).max().unwrap();
-            let batch = Batch::of(Ranged::Counter, r#"requests{code="500"}"#, arms.clone(), at).unwrap();
-            let (matchers, window) = read(batch.query());
-            let answer = ask(&all, &matchers, at - window, at);
-            for (arm, got) in arms.iter().zip(batch.split(answer)) {
-                prop_assert_eq!(got, ask(&all, &arm.matchers, arm.after, arm.through), "{:?} of {}", arm, batch.query());
-            }
-        }
-
-        #[test]
-        fn a_test_holds_where_the_expression_matches(
-            pod in prop::sample::select(&PODS[..]),
-            any in "[abAB.x|-]{0,4}",
-            of_pod in "[abA]{0,1}-[a-zA1é-]{0,3}-[a-z0-9é]{4,6}",
-        ) {
-            let matcher = ArmMatcher { label: "l".into(), op: MatcherOp::Regex, value: pod.into() };
-            let (test, compiled) = (Test::of(&matcher).unwrap(), compile_one(&matcher).unwrap());
-            for text in [any.as_str(), &of_pod, "a-x1-abcde", "A.b"] {
-                prop_assert_eq!(test.holds(text), compiled.is_match(text), "{} {}", pod, text);
-                prop_assert!(!test.holds(text) || text.starts_with(test.start()), "{pod} {text}");
-            }
-        }
-    }
-
-    fn told(matchers: &[(&str, MatcherOp, &str)]) -> Vec<ArmMatcher> {
-        let told = matchers.iter().map(|(label, op, value)| ArmMatcher {
-            label: (*label).into(),
-            op: *op,
-            value: (*value).into(),
-        });
-        told.collect()
-    }
-
-    #[test]
-    fn the_query_of_a_batch_reads_like_that_of_an_arm() {
-        let arm = |namespace, pod| BatchedArm {
-            matchers: told(&[
-                ("namespace", MatcherOp::Equal, namespace),
-                ("pod", MatcherOp::Regex, pod),
-            ]),
-            after: 1_000,
-            through: 61_000,
-        };
-        let query = |arms: Vec<BatchedArm>| Batch::of(Ranged::Histogram, "seconds", arms, 61_000).unwrap().query;
-        let (one, two) = (arm("risk", "a-[a-z0-9]+"), arm("ri.k", "b-[a-z0-9]+"));
-        assert_eq!(
-            query(vec![one.clone()]),
-            Ranged::Histogram.query("seconds", &one.matchers, 60_000).unwrap()
-        );
-        insta::assert_snapshot!(
-            query(vec![one, two]),
-            @r#"seconds_bucket{namespace=~"ri\\.k|risk",pod=~"(?:a-[a-z0-9]+)|(?:b-[a-z0-9]+)"}[1m]"#
-        );
-        let pods = ["a", "b-c", "(?i)d"].map(|name| format!("{name}{POD_OF_DEPLOYMENT}"));
-        insta::assert_snapshot!(
-            query(pods.iter().map(|pods| arm("risk", pods)).collect()),
-            @r#"seconds_bucket{namespace="risk",pod=~"(?:(?i)d-[a-z0-9]+-[a-z0-9]{5})|(?:a|b-c)-[a-z0-9]+-[a-z0-9]{5}"}[1m]"#
-        );
-    }
-
-    #[test]
-    fn an_arm_that_is_told_by_what_it_is_not_has_a_query_of_its_own() {
-        use MatcherOp::{Equal, NotEqual, NotRegex, Regex};
-        assert_eq!(
-            shape(&told(&[("a", Equal, "x"), ("b", Regex, "y")])),
-            Some(vec!["a".into(), "b".into()])
-        );
-        assert_eq!(shape(&told(&[("a", Equal, "x"), ("b", NotEqual, "y")])), None);
-        assert_eq!(shape(&told(&[("a", NotRegex, "x")])), None);
-        assert_eq!(shape(&told(&[("a", Equal, "x"), ("a", Equal, "y")])), None);
-        assert_eq!(shape(&[]), None);
-    }
-
-    #[test]
-    fn a_batch_stays_below_what_is_looked_at_of_an_expression() {
-        let arm = |i: usize| BatchedArm {
-            matchers: told(&[
-                ("namespace", MatcherOp::Equal, "n"),
-                ("pod", MatcherOp::Equal, &"|".repeat(100 + i % 2)),
-            ]),
-            after: 0,
-            through: 1_000,
-        };
-        let arms: Vec<_> = (0..500).map(arm).collect();
-        let fits = fitting(&arms);
-        assert!((10..500).contains(&fits), "{fits}");
-        Batch::of(Ranged::Counter, "requests", arms[..fits].to_vec(), 1_000).unwrap();
-        assert_eq!(fitting(&[]), 1);
-    }
-
-    #[test]
-    fn a_bad_matcher_is_named() {
-        let arm = |value| BatchedArm {
-            matchers: told(&[("pod", MatcherOp::Regex, value)]),
-            after: 0,
-            through: 1,
-        };
-        let error = Batch::of(Ranged::Counter, "requests", vec![arm("a"), arm("(")], 1).unwrap_err();
-        assert!(
-            matches!(&error, PromqlError::Matcher { value, .. } if value == "("),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn labels_of_the_answer_are_kept_whole() {
-        let labels: Labels = [("pod", "a"), ("x", "y")].into();
-        let series = Series {
-            labels: labels.clone(),
-            samples: vec![(5, 1.0)],
-        };
-        let arm = BatchedArm {
-            matchers: told(&[("pod", MatcherOp::Equal, "a")]),
-            after: 0,
-            through: 9,
-        };
-        let batch = Batch::of(Ranged::Counter, "requests", vec![arm], 9).unwrap();
-        let answers = batch.split(Matrix {
-            series: vec![series],
-            warnings: Vec::new(),
-        });
-        assert_eq!(answers[0].series[0].labels, labels);
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
 
-use super::super::{BucketForm, Labels};
+use super::super::answer::BucketForm;
+use super::super::labels::Labels;
+use super::super::role::Form;
 use super::{ArmMatcher, MatcherOp, PromqlError, compile, name_histogram, plain_selector};
 
 /// A selector with the matchers of an arm. An arm may be told in more than one way: a series of any of them is one of its.
@@ -15,6 +17,14 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Of what is asked for by a plain selector: a counter, or the buckets of a classic histogram.
+    pub fn plain(form: Form, selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
+        match form {
+            Form::Counter | Form::Expression => Self::counter(selector, arm),
+            Form::Histogram => Self::histogram(selector, arm),
+        }
+    }
+
     /// Of a counter, as [`super::arm_query`] asks for it.
     pub fn counter(selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         Self::of(&plain_selector(selector)?, arm)

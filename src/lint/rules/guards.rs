@@ -1,8 +1,10 @@
 //! Rules on what each guard asks: selectors, metrics, tolerances, budgets.
 
-use crate::api::{ArmLabel, ArmMatchers, Decimal, Guard, Latency, LatencyUnit, QuantizedModelSpec, ToleranceSpec};
-use crate::evidence::promql::{PromqlError, Written, written};
-use crate::evidence::{arm_query, expression_query, histogram_query};
+use crate::api::{ArmLabel, ArmMatchers, Guard, Latency, LatencyUnit, QuantizedModelSpec};
+use crate::evidence::Form;
+use crate::evidence::promql::{Written, written};
+use crate::guards::{self, Selector};
+use crate::judge::Tolerance;
 use crate::model::presets;
 
 use super::super::document::Model;
@@ -35,14 +37,6 @@ const UNITS: [(&str, f64); 6] = [
     ("_seconds", 1.0),
 ];
 
-/// What a selector must be.
-#[derive(Clone, Copy, PartialEq)]
-enum Wanted {
-    Counter,
-    Histogram,
-    Expression,
-}
-
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     for guard in &model.spec.guards {
         let mut look = GuardLook {
@@ -59,7 +53,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             &guard.arm_labels,
             look.out,
         );
-        look.tolerances();
+        look.tolerance();
         if let Some(latency) = &guard.latency {
             look.latency(latency, surroundings);
         }
@@ -68,7 +62,11 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         told_apart(model, "spec.prometheus.armLabels", &prometheus.arm_labels, out);
     }
     let all = presets::guards(&model.spec);
-    if all.iter().all(|g| g.ratio.is_some() || g.query.is_some()) {
+    if all
+        .iter()
+        .filter_map(guards::written)
+        .all(|guard| guard.is_plain_rule())
+    {
         let field = if model.spec.guards.is_empty() {
             "spec.preset"
         } else {
@@ -98,77 +96,22 @@ impl GuardLook<'_> {
     }
 
     fn selectors(&mut self) {
-        let Guard {
-            name: _,
-            proportion,
-            latency,
-            fidelity,
-            ratio,
-            query,
-            arm_matchers: _,
-            arm_labels: _,
-        } = self.guard;
-        let mut asked: Vec<(&str, &str, Wanted)> = Vec::new();
-        if let Some(p) = proportion {
-            asked.extend(p.bad.as_deref().map(|s| ("proportion.bad", s, Wanted::Counter)));
-            asked.extend(p.good.as_deref().map(|s| ("proportion.good", s, Wanted::Counter)));
-            asked.push(("proportion.total", &p.total, Wanted::Counter));
-            let part = p.bad.as_deref().or(p.good.as_deref());
-            if part == Some(p.total.as_str()) {
-                let field = if p.bad.is_some() {
-                    "proportion.bad"
-                } else {
-                    "proportion.good"
-                };
-                self.add(
-                    &WATCHES_NOTHING,
-                    field,
-                    format!("`{}` is both the part and the total: the share is always the same; narrow the part with a label, such as code=~\"5..\"", p.total),
-                )
-                .severity = Severity::Error;
-            }
+        let constant = guards::written(self.guard).and_then(|guard| guard.constant());
+        if let Some((field, why)) = constant {
+            self.add(&WATCHES_NOTHING, field, why).severity = Severity::Error;
         }
-        asked.extend(
-            latency
-                .iter()
-                .map(|l| ("latency.histogram", l.histogram.as_str(), Wanted::Histogram)),
-        );
-        asked.extend(
-            fidelity
-                .iter()
-                .map(|f| ("fidelity.histogram", f.histogram.as_str(), Wanted::Histogram)),
-        );
-        if let Some(r) = ratio {
-            asked.push(("ratio.numerator", &r.numerator, Wanted::Counter));
-            asked.push(("ratio.denominator", &r.denominator, Wanted::Counter));
-            if r.numerator == r.denominator {
-                self.add(
-                    &WATCHES_NOTHING,
-                    "ratio.numerator",
-                    format!(
-                        "`{}` is both numerator and denominator: the ratio is always 1",
-                        r.numerator
-                    ),
-                )
-                .severity = Severity::Error;
-            }
-        }
-        asked.extend(
-            query
-                .iter()
-                .map(|q| ("query.promql", q.promql.as_str(), Wanted::Expression)),
-        );
-        for (field, text, wanted) in asked {
-            match usable(text, wanted) {
-                Ok(written) => self.selector(field, text, wanted, &written),
+        for asked in guards::asks(self.guard) {
+            match asked.usable().and_then(|()| written(&asked.text)) {
+                Ok(written) => self.selector(&asked, &written),
                 Err(error) => {
-                    self.add(&PROMQL, field, error.to_string());
+                    self.add(&PROMQL, asked.field, error.to_string());
                 }
             }
         }
     }
 
-    fn selector(&mut self, field: &str, text: &str, wanted: Wanted, selectors: &[Written]) {
+    fn selector(&mut self, asked: &Selector, selectors: &[Written]) {
+        let (field, text, form) = (asked.field, &asked.text, asked.form());
         let foreign = |s: &Written| s.metric.as_deref().is_some_and(not_of_the_model);
         if selectors.is_empty() {
             self.add(
@@ -197,7 +140,7 @@ impl GuardLook<'_> {
                     field,
                     format!("`{text}` has a matcher on {label}, which guardbit adds for each arm: with both at once an arm may match nothing; leave it out"),
                 );
-            } else if wanted == Wanted::Histogram && label == "le" {
+            } else if form == Form::Histogram && label == "le" {
                 self.add(
                     &WRONG_METRIC_TYPE,
                     field,
@@ -207,8 +150,8 @@ impl GuardLook<'_> {
         }
         let name = selectors.first().and_then(|s| s.metric.as_deref()).unwrap_or_default();
         let ending = |endings: &[&str]| endings.iter().find(|e| name.ends_with(**e)).map(|e| (*e).to_owned());
-        match wanted {
-            Wanted::Histogram => {
+        match form {
+            Form::Histogram => {
                 if let Some(end) = ending(&["_sum", "_count", "_total"]) {
                     self.add(
                         &WRONG_METRIC_TYPE,
@@ -217,7 +160,7 @@ impl GuardLook<'_> {
                     );
                 }
             }
-            Wanted::Counter => {
+            Form::Counter => {
                 if let Some(end) = ending(&["_ratio", "_percent", "_bytes", "_celsius", "_info", "_created"]) {
                     self.add(
                         &WRONG_METRIC_TYPE,
@@ -226,14 +169,14 @@ impl GuardLook<'_> {
                     );
                 }
             }
-            Wanted::Expression => {}
+            Form::Expression => {}
         }
     }
 
     fn bounds(&mut self) {
-        let bound = |decimal: &Option<Decimal>| decimal.as_ref().and_then(|d| d.value().ok());
-        let Some(query) = &self.guard.query else { return };
-        if let (Some(min), Some(max)) = (bound(&query.min), bound(&query.max))
+        let Ok(guard) = guards::resolve(self.guard) else { return };
+        let query = guard.kind.as_query();
+        if let Some((min, max)) = query.and_then(|query| query.min.zip(query.max))
             && min > max
         {
             self.add(
@@ -244,27 +187,12 @@ impl GuardLook<'_> {
         }
     }
 
-    fn tolerances(&mut self) {
-        if let Some(p) = &self.guard.proportion {
-            self.tolerance("proportion.tolerance", &p.tolerance, 1.0);
-        }
-        if let Some(l) = &self.guard.latency {
-            self.tolerance("latency.tolerance", &l.tolerance, 1.0);
-        }
-    }
-
     /// As good as its baseline is the best that can be asked for: within a tolerance that is no wider nothing can be shown.
-    fn tolerance(&mut self, field: &str, tolerance: &ToleranceSpec, usual: f64) {
-        let ratio = tolerance
-            .ratio
-            .as_ref()
-            .map_or(Ok(usual), |r| r.value())
-            .unwrap_or(usual);
-        let absolute = tolerance
-            .absolute
-            .as_ref()
-            .map_or(Ok(0.0), |a| a.value())
-            .unwrap_or(0.0);
+    fn tolerance(&mut self) {
+        let Some((field, tolerance)) = guards::written(self.guard).and_then(|guard| guard.tolerance()) else {
+            return;
+        };
+        let Tolerance { ratio, absolute } = guards::tolerance(tolerance);
         if absolute <= 0.0 && ratio <= 1.0 {
             let (severity, why) = if ratio >= 1.0 {
                 (
@@ -386,16 +314,6 @@ fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Fin
             "none of these values differs from arm to arm, so the candidate would be compared with itself; write {deployment}, {service} or {revision} into one of them".to_owned(),
         ));
     }
-}
-
-/// The selectors of a text that can be asked for as it is wanted.
-fn usable(text: &str, wanted: Wanted) -> Result<Vec<Written>, PromqlError> {
-    match wanted {
-        Wanted::Counter => arm_query(text, &[], 60_000)?,
-        Wanted::Histogram => histogram_query(text, &[], 60_000)?,
-        Wanted::Expression => expression_query(text, &[])?,
-    };
-    written(text)
 }
 
 fn not_of_the_model(metric: &str) -> bool {

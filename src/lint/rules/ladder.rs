@@ -5,6 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::Precision;
 use crate::api::variant::{NumberType, QuantizationMethod};
 use crate::api::{Calibration, QuantizedModelSpec, Variant};
+use crate::guards::written;
 use crate::model::presets;
 use crate::rollout::{calibration_gate, validation_gate};
 
@@ -73,13 +74,10 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
     nobody_looks_at_outputs(model, climbed, out);
 }
 
-/// A `good` counter counts what came of an answer, such as clicks; that looks at outputs, too.
 fn nobody_looks_at_outputs(model: &Model, climbed: &[Variant], out: &mut Vec<Finding>) {
     let quantized = climbed.iter().skip(1).find(|v| v.quantization.is_some());
     let guards = presets::guards(&model.spec);
-    let looked_at = guards
-        .iter()
-        .any(|g| g.fidelity.is_some() || g.proportion.as_ref().is_some_and(|p| p.good.is_some()));
+    let looked_at = guards.iter().filter_map(written).any(|guard| guard.looks_at_outputs());
     if let (Some(variant), false) = (quantized, looked_at) {
         let field = if model.writes("spec.guards") {
             "spec.guards"

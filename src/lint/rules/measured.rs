@@ -1,5 +1,8 @@
 //! Rules on what Prometheus has of the selectors.
 
+use crate::api::Guard;
+use crate::evidence::Form;
+use crate::guards::{Selector, asks, written};
 use crate::model::presets;
 
 use super::super::document::Model;
@@ -14,13 +17,14 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         let labels = arm_labels(spec, &guard);
         for (field, matched) in seen.guards.get(&guard.name).into_iter().flatten() {
             let at = field_of(spec, &guard.name, field);
-            if let Some(finding) = of_selector(model, &at, &guard.name, field, matched) {
+            if let Some(finding) = of_selector(model, &at, &guard, field, matched) {
                 out.push(finding);
                 continue;
             }
             // An expression has lost the labels of its series.
+            let has_labels = |asked: &Selector| asked.field == *field && asked.form() != Form::Expression;
             let missing = labels.iter().find(|label| !matched.labels.contains(*label));
-            if let Some(label) = missing.filter(|_| matched.series > 0 && field != "query.promql") {
+            if let Some(label) = missing.filter(|_| matched.series > 0 && asks(&guard).iter().any(has_labels)) {
                 out.push(model.finding(
                     &ARM_LABEL_MISSING,
                     &at,
@@ -39,7 +43,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
     }
 }
 
-fn of_selector(model: &Model, at: &str, guard: &str, field: &str, matched: &Matched) -> Option<Finding> {
+fn of_selector(model: &Model, at: &str, guard: &Guard, field: &str, matched: &Matched) -> Option<Finding> {
     let wrong = |what: &str| {
         let mut finding = model.finding(&WRONG_METRIC_TYPE, at, what.to_owned());
         finding.severity = Severity::Error;
@@ -69,13 +73,14 @@ fn of_selector(model: &Model, at: &str, guard: &str, field: &str, matched: &Matc
     let mut finding = model.finding(
         &NO_SERIES,
         at,
-        format!("Prometheus has had no series of it in the past hour: {guard} would see nothing; check the name of the metric and its labels"),
+        format!("Prometheus has had no series of it in the past hour: {} would see nothing; check the name of the metric and its labels", guard.name),
     );
     // What never happened has no series yet.
-    if matches!(field, "proportion.bad" | "proportion.good") {
+    if written(guard).is_some_and(|kind| kind.may_be_absent(field)) {
         finding.severity = Severity::Warning;
         finding.message = format!(
-            "Prometheus has had no series of it in the past hour: that is well if no such event has ever happened, and if not {guard} counts none; check the labels"
+            "Prometheus has had no series of it in the past hour: that is well if no such event has ever happened, and if not {} counts none; check the labels",
+            guard.name
         );
     }
     Some(finding)

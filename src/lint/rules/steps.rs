@@ -10,7 +10,7 @@ use super::super::rule::{
 };
 use super::{Surroundings, field_of};
 use crate::foresight::{LatencyScale, Shape, latency_scales};
-use crate::judge::GuardConfig;
+use crate::guards::compare_outputs;
 use crate::rollout::{Stage, guards_of};
 
 /// Looks with data that every step takes at least.
@@ -118,7 +118,7 @@ fn at_load(model: &Model, out: &mut Vec<Finding>) {
 /// Largest load of a candidate pod as a multiple of that of a stable pod, over all steps.
 fn load(spec: &QuantizedModelSpec, stable: &Variant, candidate: &Variant, control_arm: bool) -> Option<f64> {
     let (stable, full) = (spec.replicas(stable)?.max(1), spec.replicas(candidate)?.max(1));
-    let compared = spec.guards.iter().any(|g| g.fidelity.is_some());
+    let compared = compare_outputs(&spec.guards);
     let loads = spec.rollout.steps.iter().map(|step| {
         let holdout = match (control_arm, compared) {
             (false, _) => 0,
@@ -146,11 +146,12 @@ fn with_traffic(model: &Model, surroundings: &Surroundings, out: &mut Vec<Findin
     let guards = guards_of(spec, Stage::Rollout);
     scales(model, &latency_scales(&guards, traffic), out);
     for (name, guard) in &guards.guards {
-        let (GuardConfig::Proportion { tolerance }, Some(Shape::Share(bad))) =
-            (guard, traffic.streams.get(name).map(|s| &s.shape))
+        let (Some(errors), Some(Shape::Share(bad))) =
+            (guard.as_proportion(), traffic.streams.get(name).map(|s| &s.shape))
         else {
             continue;
         };
+        let tolerance = errors.tolerance;
         if tolerance.edge(*bad) >= 1.0 && tolerance.absolute < 1.0 {
             out.push(model.finding(
                 &NEVER_HEALTHY,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use guardbit::api::{Action, Phase, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, Matrix};
+use guardbit::evidence::{ArmSamples, Matrix, Role};
 use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey, decide};
 
 use crate::mutants::Mutant;
@@ -440,7 +440,7 @@ fn is_proven(status: &QuantizedModelStatus, of: &RevisionRef) -> bool {
 
 /// When an arm was scraped, in seconds.
 fn times(arm: &ArmSamples) -> Vec<i64> {
-    let ArmSamples::Proportion { total, .. } = arm else {
+    let Some(total) = arm.get(Role::Total) else {
         return Vec::new();
     };
     let series = total.series.first();
@@ -449,7 +449,7 @@ fn times(arm: &ArmSamples) -> Vec<i64> {
 
 /// Bad and all requests of an arm between scrapes that follow each other among these.
 fn counted(arm: &ArmSamples, scrapes: &[i64]) -> (f64, f64) {
-    let ArmSamples::Proportion { part, total, .. } = arm else {
+    let (Some(part), Some(total)) = (arm.get(Role::Bad), arm.get(Role::Total)) else {
         return (0.0, 0.0);
     };
     let rise = |matrix: &Matrix| {

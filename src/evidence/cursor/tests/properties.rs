@@ -217,12 +217,12 @@ proptest! {
                 series.samples = samples.clone();
                 series
             });
-            Matrix { series: each.collect(), warnings: vec![] }
+            Matrix { series: each.collect() }
         };
         let pods = BTreeMap::from([("a".to_owned(), started)]);
-        let proportion = ArmSamples::Proportion { part: raw(&part), total: raw(&total), kind: PartKind::Bad };
-        let ratio = ArmSamples::Ratio { numerator: raw(&part), denominator: raw(&total) };
-        let arms = [proportion, ratio, ArmSamples::Histogram(raw(&total)), ArmSamples::Value(raw(&part)), ArmSamples::default()];
+        let proportion = ArmSamples::of([(Role::Total, raw(&total)), (Role::Bad, raw(&part))]);
+        let ratio = ArmSamples::of([(Role::Numerator, raw(&part)), (Role::Denominator, raw(&total))]);
+        let arms = [proportion, ratio, ArmSamples::of([(Role::Buckets, raw(&total))]), ArmSamples::of([(Role::Value, raw(&part))]), ArmSamples::default()];
         for candidate in &arms {
             for baseline in &arms {
                 let samples = GuardSamples { candidate: candidate.clone(), baseline: baseline.clone() };

@@ -19,10 +19,10 @@ fn joules(samples: &[(i64, f64)]) -> Series {
 }
 
 fn ratio(numerator: &[Series], denominator: &[Series]) -> ArmSamples {
-    ArmSamples::Ratio {
-        numerator: matrix(numerator),
-        denominator: matrix(denominator),
-    }
+    ArmSamples::of([
+        (Role::Numerator, matrix(numerator)),
+        (Role::Denominator, matrix(denominator)),
+    ])
 }
 
 /// The same on both arms.

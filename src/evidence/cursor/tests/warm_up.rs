@@ -86,10 +86,10 @@ fn a_pod_that_is_not_ready_yet_counts_for_nothing() {
 fn the_buckets_of_a_cold_start_are_left_out_alike() {
     let le = |le: &str, samples: &[(i64, f64)]| series(&[("pod", "a"), ("le", le)], samples);
     let counts = [(15, 10.0), (30, 20.0), (45, 35.0)];
-    let arm = ArmSamples::Histogram(matrix(&[le("1", &counts), le("+Inf", &counts)]));
+    let arm = ArmSamples::of([(Role::Buckets, matrix(&[le("1", &counts), le("+Inf", &counts)]))]);
     let samples = GuardSamples {
         candidate: arm,
-        baseline: ArmSamples::Histogram(Matrix::default()),
+        baseline: ArmSamples::of([(Role::Buckets, Matrix::default())]),
     };
     let started = BTreeMap::from([("a".to_owned(), at(0))]);
     let warm = BTreeMap::from([("a".to_owned(), at(30))]);

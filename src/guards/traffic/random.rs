@@ -1,15 +1,15 @@
 //! Seeded random numbers, the same on every machine: a forecast that is run again says the same.
 
 /// SplitMix64 (Steele, Lea & Flood 2014).
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// In `(0, 1)`.
-    pub(super) fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,7 +19,7 @@ impl Random {
     }
 
     /// Independent events: exact at every mean, and as fast at large ones.
-    pub(super) fn poisson(&mut self, mean: f64) -> u64 {
+    pub(crate) fn poisson(&mut self, mean: f64) -> u64 {
         if mean < 10.0 {
             // Products of uniform numbers: gaps of a Poisson process.
             let (limit, mut product, mut n) = ((-mean).exp(), self.uniform(), 0);

@@ -1,0 +1,253 @@
+//! Latency: shares of slow requests, against the baseline's and against a fixed budget.
+
+use std::borrow::Cow;
+
+use crate::api::{self, LatencyUnit, ToleranceSpec};
+use crate::evidence::{Buckets, Observed, Role};
+use crate::judge::{BenefitConfig, Budget, LatencyTest, Load, Regime, Tolerance, Values, Watched, latencies, text};
+
+use super::fields::{Fields, tolerance};
+use super::figures::{Figures, tolerance_text};
+use super::kind::{Compared, GuardKind, GuardSpec, Judged};
+use super::selector::Selector;
+use super::traffic::{Effect, Shape, Tail, Worse, percent};
+
+/// Median of the latencies that are assumed where no budget says more, in seconds.
+const MEDIAN: f64 = 0.1;
+
+/// Shares of slow requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// What is tolerated, at each edge.
+    pub tolerance: Tolerance,
+    /// A fixed bound.
+    pub budget: Option<Budget>,
+    /// Health counts only from polls in which a candidate pod carries at least this share, in `(0, 1]`, of what a baseline pod
+    /// carries.
+    pub at_load: Option<f64>,
+    /// Units of the histogram in a second: 1, or 1000 for milliseconds.
+    pub per_second: f64,
+}
+
+impl Latency {
+    pub(super) fn read(written: &api::Latency, fields: &mut Fields) -> Option<Self> {
+        let tolerance = fields.tolerance("latency.tolerance", &written.tolerance);
+        let at_load = written.at_load.as_ref().map(|share| {
+            let read = share.value().ok().filter(|share| *share > 0.0);
+            let wrong = || {
+                format!(
+                    "{:?} is no usable share; write one above 0 and up to 100%, such as \"80%\"",
+                    share.0
+                )
+            };
+            fields.value("latency.atLoad", read.ok_or_else(wrong))
+        });
+        let budget = written.budget.as_ref().map(|budget| read_budget(budget, fields));
+        Some(Self {
+            tolerance: tolerance?,
+            // Where one was written and cannot be used there is no guard.
+            budget: budget.map_or(Some(None), |read| read.map(Some))?,
+            at_load: at_load.map_or(Some(None), |read| read.map(Some))?,
+            per_second: match written.unit {
+                LatencyUnit::Seconds => 1.0,
+                LatencyUnit::Milliseconds => 1000.0,
+            },
+        })
+    }
+
+    /// Latencies in seconds, whatever the histogram's unit.
+    fn in_seconds<'a>(&self, buckets: &'a Buckets) -> Cow<'a, Buckets> {
+        if self.per_second == 1.0 {
+            return Cow::Borrowed(buckets);
+        }
+        // Divided, not multiplied: 5 ms is then the very number that 0.005 s is.
+        let bounds = buckets.bounds.iter().map(|bound| bound / self.per_second);
+        Cow::Owned(Buckets {
+            bounds: bounds.collect(),
+            ..buckets.clone()
+        })
+    }
+}
+
+fn read_budget(written: &api::guard::Budget, fields: &mut Fields) -> Option<Budget> {
+    let percentile = written.percentile.value().ok().filter(|p| *p > 0.0 && *p < 100.0);
+    let percentile = fields.value(
+        "latency.budget.percentile",
+        percentile.ok_or_else(|| {
+            format!(
+                "{:?} is no percentile; write a number above 0 and below 100, such as \"95\"",
+                written.percentile.0
+            )
+        }),
+    );
+    let within = match written.within.millis() {
+        Ok(0) => Err("\"0s\" can never be met; write the budget, such as \"60ms\"".to_owned()),
+        Ok(millis) => Ok(millis),
+        Err(e) => Err(e.to_string()),
+    };
+    let within = fields.value("latency.budget.within", within);
+    Some(Budget {
+        slower: 1.0 - percentile? / 100.0,
+        within: within? as f64 / 1000.0,
+    })
+}
+
+impl GuardSpec for api::Latency {
+    fn asks(&self) -> Vec<Selector> {
+        vec![Selector::new(Role::Buckets, "latency.histogram", &self.histogram)]
+    }
+
+    fn tolerance(&self) -> Option<(&'static str, &ToleranceSpec)> {
+        Some(("latency.tolerance", &self.tolerance))
+    }
+
+    fn margin(&self) -> Option<(&'static str, f64)> {
+        Some(("latency.tolerance.absolute", tolerance(&self.tolerance).absolute))
+    }
+
+    fn set_margin(&mut self, share: &str) {
+        self.tolerance.absolute = Some(share.into());
+    }
+}
+
+impl GuardKind for Latency {
+    fn compared_with(&self) -> Compared {
+        Compared::Baseline
+    }
+
+    fn counts_requests(&self) -> bool {
+        true
+    }
+
+    fn weight(&self) -> Option<f64> {
+        Some(0.3)
+    }
+
+    fn better(&self, wanted: &BenefitConfig) -> String {
+        format!("{} faster", text::whole_percent(wanted.at_least))
+    }
+
+    fn values(&self, scale: &mut Option<f64>, slowest: Option<f64>, observed: &Observed) -> Option<(Values, Values)> {
+        let Observed::Histogram { candidate, baseline } = observed else {
+            return None;
+        };
+        let past = candidate.counts.iter().all(|n| *n == 0);
+        if !past && Load::of(self.at_load, candidate, baseline) == Load::Light {
+            return None;
+        }
+        let scale = *scale.get_or_insert(slowest.filter(|edge| *edge > 0.0)?);
+        let of = |buckets| latencies(&self.in_seconds(buckets), scale);
+        Some((of(candidate), of(baseline)))
+    }
+
+    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+        // A baseline within its budget uses half of it.
+        let tail = match self.budget {
+            Some(budget) => Tail::through(1.0 - budget.slower / 2.0, budget.within),
+            None => Tail::LogNormal { median: MEDIAN },
+        };
+        let bounds = ideal_bounds(&tail, self.budget.map(|b| b.within));
+        let told = format!(
+            "{name}: latencies are log-normal with p95 = {:.2} × p50, and the histogram has bounds at the baseline's p50, p95, p99{}",
+            Tail::assumed_p95(),
+            self.budget.map_or_else(String::new, |b| format!(
+                " and at the budget, beyond which {} of the baseline's requests lie",
+                percent(b.slower / 2.0)
+            ))
+        );
+        (Shape::Latency { bounds, tail }, told)
+    }
+
+    fn measured(&self, shape: Shape) -> Shape {
+        match shape {
+            Shape::Outputs { bounds, shares } => Shape::Latency {
+                bounds: bounds.clone(),
+                tail: Tail::Measured { bounds, shares },
+            },
+            shape => shape,
+        }
+    }
+
+    fn worse(&self, _: Option<&Shape>) -> Vec<Worse> {
+        let worse = [1.2, 1.4, 2.0].map(|scale| Worse {
+            effect: Effect::Slower(scale),
+            size: scale,
+            told: format!("{scale} × as slow"),
+        });
+        worse.into()
+    }
+
+    fn work(&self) -> f64 {
+        4.0
+    }
+}
+
+/// Bounds at the quantiles that the judge watches, and at the budget.
+fn ideal_bounds(tail: &Tail, budget: Option<f64>) -> Vec<f64> {
+    let mut bounds: Vec<f64> = [0.5, 0.95, 0.99]
+        .into_iter()
+        .map(|p| tail.quantile(p))
+        .chain(budget)
+        .collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-9);
+    bounds
+}
+
+impl Judged for Latency {
+    type Test = LatencyTest;
+
+    fn observe(&self, test: &mut LatencyTest, regime: Regime, observed: &Observed) {
+        if let Observed::Histogram { candidate, baseline } = observed {
+            let load = Load::of(self.at_load, candidate, baseline);
+            let (candidate, baseline) = (self.in_seconds(candidate), self.in_seconds(baseline));
+            test.observe(regime, self.tolerance, self.budget, load, &candidate, &baseline);
+        }
+    }
+
+    fn recall(&self, test: &mut LatencyTest, history: &[Observed]) {
+        let past = history.iter().filter_map(|past| match past {
+            Observed::Histogram { baseline, .. } => Some(self.in_seconds(baseline)),
+            _ => None,
+        });
+        let past: Vec<_> = past.collect();
+        test.recall(past.iter().map(AsRef::as_ref));
+    }
+
+    fn ln_harm(&self, test: &LatencyTest, regime: Regime) -> Option<f64> {
+        Some(test.ln_harm(regime))
+    }
+
+    fn ln_health(&self, test: &LatencyTest) -> Option<f64> {
+        Some(test.ln_health())
+    }
+
+    fn slowest_edge(&self, test: &LatencyTest) -> Option<f64> {
+        test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp)
+    }
+
+    fn figures(&self, test: &LatencyTest, regime: Regime) -> Figures {
+        let Some((worst, watched)) = test.worst(regime) else {
+            let problem = test.problem.as_deref().unwrap_or("learning the baseline's quantiles");
+            return Figures::none(problem.to_owned(), tolerance_text(self.tolerance));
+        };
+        let (candidate, baseline) = (worst.share.candidate, worst.share.baseline);
+        let loaded = self.at_load.map(|share| test.load.text(share)).unwrap_or_default();
+        let problem = test.problem.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();
+        let seen = format!(
+            "{} slower than {} s against {} of {}{loaded}{problem}",
+            text::of(candidate),
+            worst.edge,
+            text::share(baseline),
+            text::number(baseline.n),
+        );
+        let against = match watched {
+            Watched::Baseline => tolerance_text(self.tolerance),
+            Watched::Budget => {
+                let slower = self.budget.map_or(0.0, |budget| budget.slower);
+                format!("the budget of {}", text::percent(slower))
+            }
+        };
+        Figures::of(candidate, baseline, seen, against)
+    }
+}

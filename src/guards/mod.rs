@@ -1,0 +1,294 @@
+//! Guards: the questions that are asked of the metrics, one file a kind.
+//!
+//! A kind's file has all of it: what it asks, what of its strings is unusable, how it is tested, its figures and its sentence,
+//! and what traffic of it is like when it is imagined. The matches over kinds are here, and a test sees to it that there are
+//! no others: everybody else asks a guard through what all kinds have in common ([`GuardSpec`], [`GuardKind`]).
+//!
+//! Must not do statistics (that is `judge`), nor count samples (that is `evidence`: the roles of a guard's selectors say how).
+
+mod benefit;
+mod fidelity;
+mod fields;
+mod figures;
+mod kind;
+mod latency;
+mod proportion;
+mod query;
+mod ratio;
+mod selector;
+mod suite;
+pub mod traffic;
+
+pub use benefit::BenefitTest;
+pub use fidelity::Fidelity;
+pub use kind::{Benefit, Compared, GuardKind, GuardSpec};
+pub use latency::Latency;
+pub use proportion::Proportion;
+pub use query::Query;
+pub use ratio::Ratio;
+pub use selector::Selector;
+pub use suite::{GuardReport, Suite, SuiteConfig};
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::validate::SpecProblem;
+use crate::api::{self, ArmMatchers, ToleranceSpec};
+use crate::evidence::Observed;
+use crate::judge::{FidelityTest, LatencyTest, QueryTest, RatioTest, Regime, Rule, ShareTest, Tolerance};
+
+use fields::Fields;
+use figures::Figures;
+use kind::Judged;
+
+/// A guard as it is judged. What all kinds have in common is that of [`GuardKind`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// A share of bad events.
+    Proportion(Proportion),
+    /// Shares of slow requests.
+    Latency(Latency),
+    /// A distribution of outputs.
+    Fidelity(Fidelity),
+    /// A ratio of two counters.
+    Ratio(Ratio),
+    /// A value against bounds.
+    Query(Query),
+}
+
+/// Running state of a guard's test. It is stored: a variant keeps its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Test {
+    Proportion(ShareTest),
+    Latency(LatencyTest),
+    Fidelity(FidelityTest),
+    Query(QueryTest),
+    Ratio(RatioTest),
+}
+
+/// A guard of a spec, its strings read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    /// Its name.
+    pub name: String,
+    /// What it asks of the metrics, in the order in which it is to be asked.
+    pub asks: Vec<Selector>,
+    /// How it is judged.
+    pub kind: Kind,
+}
+
+/// Reads the strings of a guard, or says what is wrong with them.
+pub fn resolve(guard: &api::Guard) -> Result<Guard, Vec<SpecProblem>> {
+    let mut fields = Fields::of(&guard.name);
+    if guard.arm_matchers == Some(ArmMatchers::Labels) && guard.arm_labels.is_empty() {
+        fields.add(
+            "armLabels",
+            "is empty although armMatchers is Labels; list the labels of an arm",
+        );
+    }
+    let kind = read(guard, &mut fields);
+    match kind {
+        Some(kind) if fields.problems.is_empty() => Ok(Guard {
+            name: guard.name.clone(),
+            asks: asks(guard),
+            kind,
+        }),
+        _ => Err(fields.problems),
+    }
+}
+
+fn read(guard: &api::Guard, fields: &mut Fields) -> Option<Kind> {
+    match guard {
+        api::Guard {
+            proportion: Some(kind), ..
+        } => Proportion::read(kind, fields).map(Kind::Proportion),
+        api::Guard {
+            latency: Some(kind), ..
+        } => Latency::read(kind, fields).map(Kind::Latency),
+        api::Guard {
+            fidelity: Some(kind), ..
+        } => Fidelity::read(kind, fields).map(Kind::Fidelity),
+        api::Guard { ratio: Some(kind), .. } => Ratio::read(kind, fields).map(Kind::Ratio),
+        api::Guard { query: Some(kind), .. } => Query::read(kind, fields).map(Kind::Query),
+        _ => {
+            fields.add("", "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity, ratio and query");
+            None
+        }
+    }
+}
+
+/// What a spec writes of the kind of a guard; `None` for one that this release does not know.
+pub fn written(guard: &api::Guard) -> Option<&dyn GuardSpec> {
+    match guard {
+        api::Guard {
+            proportion: Some(kind), ..
+        } => Some(kind),
+        api::Guard {
+            latency: Some(kind), ..
+        } => Some(kind),
+        api::Guard {
+            fidelity: Some(kind), ..
+        } => Some(kind),
+        api::Guard { ratio: Some(kind), .. } => Some(kind),
+        api::Guard { query: Some(kind), .. } => Some(kind),
+        // Without `..`, so that a kind that is added is missed here.
+        api::Guard {
+            name: _,
+            proportion: None,
+            latency: None,
+            fidelity: None,
+            ratio: None,
+            query: None,
+            arm_matchers: _,
+            arm_labels: _,
+        } => None,
+    }
+}
+
+/// Writes another share into the field that says how far a candidate may be from its baseline.
+pub fn set_margin(guard: &mut api::Guard, share: &str) {
+    match guard {
+        api::Guard {
+            proportion: Some(kind), ..
+        } => kind.set_margin(share),
+        api::Guard {
+            latency: Some(kind), ..
+        } => kind.set_margin(share),
+        api::Guard {
+            fidelity: Some(kind), ..
+        } => kind.set_margin(share),
+        api::Guard { ratio: Some(kind), .. } => kind.set_margin(share),
+        api::Guard { query: Some(kind), .. } => kind.set_margin(share),
+        _ => {}
+    }
+}
+
+/// What a guard asks of the metrics, in the order in which it is to be asked.
+pub fn asks(guard: &api::Guard) -> Vec<Selector> {
+    written(guard).map(GuardSpec::asks).unwrap_or_default()
+}
+
+/// Whether any of these guards compares outputs with those of the reference.
+pub fn compare_outputs(guards: &[api::Guard]) -> bool {
+    guards.iter().any(|guard| guard.fidelity.is_some())
+}
+
+/// A tolerance as it is judged; what is left out tolerates no more than the baseline's share.
+pub fn tolerance(written: &ToleranceSpec) -> Tolerance {
+    fields::tolerance(written)
+}
+
+impl Deref for Kind {
+    type Target = dyn GuardKind;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Proportion(kind) => kind,
+            Self::Latency(kind) => kind,
+            Self::Fidelity(kind) => kind,
+            Self::Ratio(kind) => kind,
+            Self::Query(kind) => kind,
+        }
+    }
+}
+
+impl Kind {
+    /// The numbers of a guard on a share of bad events.
+    pub fn as_proportion(&self) -> Option<&Proportion> {
+        match self {
+            Self::Proportion(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a guard on latency.
+    pub fn as_latency(&self) -> Option<&Latency> {
+        match self {
+            Self::Latency(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a guard on outputs.
+    pub fn as_fidelity(&self) -> Option<&Fidelity> {
+        match self {
+            Self::Fidelity(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// The numbers of a guard on the value of an expression.
+    pub fn as_query(&self) -> Option<&Query> {
+        match self {
+            Self::Query(kind) => Some(kind),
+            _ => None,
+        }
+    }
+}
+
+/// What `$body` makes of a kind and its test; `None` for a test of another kind.
+macro_rules! judged {
+    ($kind:expr, $test:expr, ($of:ident, $state:ident) => $body:expr) => {
+        match ($kind, $test) {
+            (Kind::Proportion($of), Test::Proportion($state)) => Some($body),
+            (Kind::Latency($of), Test::Latency($state)) => Some($body),
+            (Kind::Fidelity($of), Test::Fidelity($state)) => Some($body),
+            (Kind::Ratio($of), Test::Ratio($state)) => Some($body),
+            (Kind::Query($of), Test::Query($state)) => Some($body),
+            _ => None,
+        }
+    };
+}
+
+impl Test {
+    fn new(kind: &Kind) -> Self {
+        match kind {
+            Kind::Proportion(_) => Self::Proportion(ShareTest::default()),
+            Kind::Latency(_) => Self::Latency(LatencyTest::default()),
+            Kind::Fidelity(_) => Self::Fidelity(FidelityTest::default()),
+            Kind::Ratio(_) => Self::Ratio(RatioTest::default()),
+            Kind::Query(_) => Self::Query(QueryTest::default()),
+        }
+    }
+
+    /// Whether it is the test of such a guard.
+    fn fits(&self, kind: &Kind) -> bool {
+        judged!(kind, self, (_kind, _test) => ()).is_some()
+    }
+
+    /// Takes one poll; what does not fit the guard's kind is left out.
+    fn observe(&mut self, kind: &Kind, regime: Regime, observed: &Observed) {
+        judged!(kind, self, (kind, test) => kind.observe(test, regime, observed));
+    }
+
+    /// Takes what the baseline alone did before the trial, oldest first.
+    fn recall(&mut self, kind: &Kind, history: &[Observed]) {
+        judged!(kind, self, (kind, test) => kind.recall(test, history));
+    }
+
+    /// Logarithm of the evidence of harm; `None` for a plain rule.
+    fn ln_harm(&self, kind: &Kind, regime: Regime) -> Option<f64> {
+        judged!(kind, self, (kind, test) => kind.ln_harm(test, regime))?
+    }
+
+    /// Logarithm of the evidence of health; `None` for a plain rule.
+    fn ln_health(&self, kind: &Kind) -> Option<f64> {
+        judged!(kind, self, (kind, test) => kind.ln_health(test))?
+    }
+
+    /// How a plain rule stands.
+    fn stands(&self, kind: &Kind) -> Option<&Rule> {
+        judged!(kind, self, (kind, test) => kind.stands(test))?
+    }
+
+    /// The largest edge that is watched, in seconds; `None` while there is none.
+    fn slowest_edge(&self, kind: &Kind) -> Option<f64> {
+        judged!(kind, self, (kind, test) => kind.slowest_edge(test))?
+    }
+
+    /// What was counted, in words; `None` for a guard of another kind.
+    fn figures(&self, kind: &Kind, regime: Regime) -> Option<Figures> {
+        judged!(kind, self, (kind, test) => kind.figures(test, regime))
+    }
+}

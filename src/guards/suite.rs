@@ -1,0 +1,209 @@
+//! All guards of a rollout together: running state and verdicts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Verdict;
+use crate::evidence::{BucketForm, Observed, Poll};
+use crate::judge::{Regime, ln_sum};
+
+use super::Kind;
+
+mod report;
+mod state;
+
+pub use report::GuardReport;
+
+use report::report;
+use state::GuardState;
+
+/// Requests that each arm must have shown since the last raise before a step can end.
+const STEP_REQUESTS: u64 = 200;
+
+/// Polls with data since the last raise before a step can end.
+const STEP_POLLS: u64 = 3;
+
+/// Which guards, at which error rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuiteConfig {
+    /// The guards by name.
+    pub guards: BTreeMap<String, Kind>,
+    /// Error rates.
+    pub regime: Regime,
+}
+
+/// Running state of all guards.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Suite {
+    guards: BTreeMap<String, GuardState>,
+}
+
+impl Suite {
+    /// Takes one poll of a guard. Unknown guards, and intervals that were counted before, are left out.
+    pub fn observe(&mut self, config: &SuiteConfig, guard: &str, poll: &Poll) {
+        let Some(kind) = config.guards.get(guard) else {
+            return;
+        };
+        let state = self
+            .guards
+            .entry(guard.to_owned())
+            .or_insert_with(|| GuardState::new(kind));
+        if poll.through <= state.through {
+            return;
+        }
+        if !state.test.fits(kind) {
+            *state = GuardState::new(kind);
+        }
+        state.through = poll.through;
+        let (candidate, baseline) = poll.observed.requests();
+        if candidate == 0 && baseline == 0 {
+            return;
+        }
+        state.test.observe(kind, config.regime, &poll.observed);
+        state.polls += 1;
+        // A poll in which the candidate was not seen is none of its step.
+        state.step_polls += u64::from(candidate > 0);
+        state.step_candidate += candidate;
+        state.step_baseline += baseline;
+    }
+
+    /// Whether this guard has begun to listen.
+    pub fn listens(&self, guard: &str) -> bool {
+        self.guards.contains_key(guard)
+    }
+
+    /// The largest edge that a guard watches, in seconds; `None` while it has none.
+    pub fn slowest_edge(&self, config: &SuiteConfig, guard: &str) -> Option<f64> {
+        let kind = config.guards.get(guard)?;
+        self.guards.get(guard)?.test.slowest_edge(kind)
+    }
+
+    /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
+    /// guesses, the edges and the bins, and tells how bursty the traffic is.
+    pub fn recall(&mut self, config: &SuiteConfig, guard: &str, history: &[Observed]) {
+        if let Some(kind) = config.guards.get(guard) {
+            let mut state = GuardState::new(kind);
+            state.test.recall(kind, history);
+            self.guards.insert(guard.to_owned(), state);
+        }
+    }
+
+    /// In which form the histograms of a guard came, once any have.
+    pub fn form(&self, guard: &str) -> Option<BucketForm> {
+        self.guards.get(guard)?.form
+    }
+
+    /// Its histograms come in this form: said in its sentence, and what is asked for first from now on.
+    pub fn counts_in(&mut self, guard: &str, form: BucketForm) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.form = Some(form);
+        }
+    }
+
+    /// What is odd about the data of a guard, and what to do about it; said in its sentence as long as it is so.
+    pub fn remark(&mut self, guard: &str, oddity: Option<String>) {
+        if let Some(state) = self.guards.get_mut(guard) {
+            state.oddity = oddity;
+        }
+    }
+
+    /// A step begins: what a step needs is counted from here.
+    pub fn mark_step(&mut self) {
+        for state in self.guards.values_mut() {
+            (state.step_polls, state.step_candidate, state.step_baseline) = (0, 0, 0);
+        }
+    }
+
+    /// Guards that have not seen enough since the step began, with what they wait for.
+    pub fn step_waits_for(&self, config: &SuiteConfig) -> Vec<String> {
+        let mut waits = Vec::new();
+        for (name, guard) in &config.guards {
+            let (polls, candidate, baseline) = self
+                .guards
+                .get(name)
+                .map_or((0, 0, 0), |s| (s.step_polls, s.step_candidate, s.step_baseline));
+            let counted = guard.rule().is_none();
+            if polls < STEP_POLLS || (counted && candidate.min(baseline) < STEP_REQUESTS) {
+                waits.push(format!("{name} has seen {candidate} and {baseline} requests in {polls} polls of this step, and needs {STEP_REQUESTS} on each arm in {STEP_POLLS}"));
+            }
+        }
+        waits
+    }
+
+    /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or the k-of-n rule of one did.
+    pub fn harmful(&self, config: &SuiteConfig) -> Option<GuardReport> {
+        if !self.is_harmful(config) {
+            return None;
+        }
+        let (reports, shares) = (self.reports(config), weights(config));
+        let (counted, queries): (Vec<_>, Vec<_>) = reports.into_iter().partition(|r| shares.contains_key(&r.name));
+        if self.harm_together(config) {
+            let worst = counted
+                .into_iter()
+                .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence));
+            return worst.map(|r| GuardReport {
+                verdict: Verdict::Harmful,
+                ..r
+            });
+        }
+        queries.into_iter().find(|r| r.verdict == Verdict::Harmful)
+    }
+
+    /// Whether the guards have found harm; quicker than [`Suite::harmful`], which says what.
+    pub fn is_harmful(&self, config: &SuiteConfig) -> bool {
+        let shares = weights(config);
+        // Guards without a sampling model have no share in the evidence: each has a rule of its own.
+        let ruled = config.guards.iter().filter(|(name, _)| !shares.contains_key(*name));
+        let found =
+            ruled.filter_map(|(name, guard)| Some(report(config.regime, name, guard, None, self.state(name, guard)?)));
+        self.harm_together(config) || found.into_iter().any(|r| r.verdict == Verdict::Harmful)
+    }
+
+    fn harm_together(&self, config: &SuiteConfig) -> bool {
+        let together = weights(config).into_iter().filter_map(|(name, weight)| {
+            let guard = config.guards.get(&name)?;
+            let state = self.state(&name, guard);
+            let ln_evidence = state.and_then(|s| s.test.ln_harm(guard, config.regime)).unwrap_or(0.0);
+            Some(weight.ln() + ln_evidence)
+        });
+        ln_sum(together) >= config.regime.threshold().ln()
+    }
+
+    /// What a guard has found so far, if that was as the kind that it is now.
+    fn state(&self, name: &str, guard: &Kind) -> Option<&GuardState> {
+        self.guards.get(name).filter(|state| state.test.fits(guard))
+    }
+
+    /// Whether every guard is healthy now: an intersection–union test, which needs no correction.
+    pub fn all_healthy(&self, config: &SuiteConfig) -> bool {
+        self.reports(config).iter().all(|r| r.verdict == Verdict::Healthy)
+    }
+
+    /// What every guard has found.
+    pub fn reports(&self, config: &SuiteConfig) -> Vec<GuardReport> {
+        let shares = weights(config);
+        config
+            .guards
+            .iter()
+            .map(|(name, guard)| {
+                let fresh = GuardState::new(guard);
+                let state = self.state(name, guard).unwrap_or(&fresh);
+                report(config.regime, name, guard, shares.get(name).copied(), state)
+            })
+            .collect()
+    }
+}
+
+/// Weights of the guards with a sampling model in the combined evidence of harm; they sum to 1.
+fn weights(config: &SuiteConfig) -> BTreeMap<String, f64> {
+    let sum: f64 = config.guards.values().filter_map(|guard| guard.weight()).sum();
+    config
+        .guards
+        .iter()
+        .filter_map(|(name, guard)| Some((name.clone(), guard.weight()? / sum)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

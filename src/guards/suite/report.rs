@@ -1,0 +1,148 @@
+//! What people and programs read of a guard: its verdict, how far it is, and a sentence with counts.
+//!
+//! Must not judge: the evidence comes from the tests, and this says what it means.
+
+use crate::api::Verdict;
+use crate::evidence::{BucketForm, Counts};
+use crate::guards::Kind;
+use crate::guards::figures::Figures;
+use crate::judge::{Regime, text};
+
+use super::state::GuardState;
+
+/// What a guard has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardReport {
+    /// Name of the guard.
+    pub name: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Natural logarithm of the evidence of harm of this guard alone.
+    pub ln_evidence: f64,
+    /// How far the evidence of harm is on its way, on a logarithmic scale: 0 for none, 1 where it is enough.
+    pub harm_progress: f64,
+    /// How far the evidence of health is on its way.
+    pub health_progress: f64,
+    /// Evidence of harm, for people.
+    pub evidence: String,
+    /// Where evidence is enough, for people.
+    pub threshold: String,
+    /// Evidence of health, for people.
+    pub health: String,
+    /// Where that is enough, for people.
+    pub health_threshold: String,
+    /// The candidate's events: all, and bad ones (slow ones; those in the witness set).
+    pub candidate: Counts,
+    /// The baseline's.
+    pub baseline: Counts,
+    /// The figures side by side.
+    pub estimate: String,
+    /// Time through which evidence was counted, Unix milliseconds.
+    pub through: Option<i64>,
+    /// A sentence with counts.
+    pub message: String,
+}
+
+/// Reports on one guard. `weight` is its share of the combined evidence of harm.
+pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f64>, state: &GuardState) -> GuardReport {
+    let ln_threshold = regime.threshold().ln() - weight.unwrap_or(1.0).ln();
+    let ln_evidence = state.test.ln_harm(guard, regime).unwrap_or(0.0);
+    let ln_health = state.test.ln_health(guard).unwrap_or(0.0);
+    let ln_needed = -regime.false_promotion().ln();
+    let rule = guard.rule().zip(state.test.stands(guard));
+    let verdict = match rule {
+        _ if state.polls == 0 => Verdict::NoData,
+        Some(((consecutive, of), rule)) => rule.verdict(consecutive, of),
+        _ if ln_evidence >= ln_threshold => Verdict::Harmful,
+        _ if ln_health >= ln_needed => Verdict::Healthy,
+        _ => Verdict::Undecided,
+    };
+    let progress = |now: f64, enough: f64| (now / enough).clamp(0.0, 1.0);
+    let (harm_progress, health_progress) = match rule {
+        Some(((consecutive, of), rule)) => (
+            progress(rule.out_of(of).into(), consecutive.into()),
+            progress(rule.within(of).into(), of.into()),
+        ),
+        None => (progress(ln_evidence, ln_threshold), progress(ln_health, ln_needed)),
+    };
+    let (evidence, threshold, health, health_threshold) = match rule {
+        Some(((consecutive, of), rule)) => (
+            rule.out_of(of).to_string(),
+            format!("{consecutive} of {of}"),
+            rule.within(of).to_string(),
+            of.to_string(),
+        ),
+        None => (
+            text::evidence(ln_evidence),
+            text::evidence(ln_threshold),
+            text::evidence(ln_health),
+            text::evidence(ln_needed),
+        ),
+    };
+    // A state that does not fit its guard is never reported on.
+    let figures = state.test.figures(guard, regime);
+    let figures = figures.unwrap_or_else(|| Figures::none(String::new(), String::new()));
+    let Figures {
+        candidate,
+        baseline,
+        estimate,
+        seen,
+        against,
+    } = figures;
+    let mut message = format!("{name}: {seen}");
+    if state.form == Some(BucketForm::Native) {
+        message.push_str(" (native buckets)");
+    }
+    if let Some(oddity) = &state.oddity {
+        message.push_str(&format!(" ({oddity})"));
+    }
+    message.push_str(&match verdict {
+        Verdict::Harmful => format!("; beyond {against}{}", risk_of_harm(rule.is_some(), regime)),
+        Verdict::Healthy => format!("; within {against}{}", risk_of_health(rule.is_some(), regime)),
+        Verdict::Undecided => format!("; not decided yet against {against}"),
+        Verdict::NoData => "; no data".to_owned(),
+    });
+    GuardReport {
+        name: name.to_owned(),
+        verdict,
+        ln_evidence,
+        harm_progress,
+        health_progress,
+        evidence,
+        threshold,
+        health,
+        health_threshold,
+        candidate,
+        baseline,
+        estimate,
+        through: (state.through > i64::MIN).then_some(state.through),
+        message,
+    }
+}
+
+/// " at 1-in-20 risk": the probability that a tolerable candidate is found harmful. A plain rule has none to name.
+fn risk_of_harm(plain: bool, regime: Regime) -> String {
+    match regime {
+        _ if plain => String::new(),
+        Regime::Rollout { false_rollback, .. } => one_in(false_rollback),
+        Regime::Guarding {
+            polls_between_false_alarms,
+        } => format!(
+            " at one false alarm in {} polls",
+            text::number(polls_between_false_alarms.round() as u64)
+        ),
+    }
+}
+
+/// The probability that a candidate beyond the tolerance is found healthy.
+fn risk_of_health(plain: bool, regime: Regime) -> String {
+    if plain {
+        String::new()
+    } else {
+        one_in(regime.false_promotion())
+    }
+}
+
+fn one_in(risk: f64) -> String {
+    format!(" at 1-in-{} risk", text::number((1.0 / risk).round() as u64))
+}

@@ -1,0 +1,38 @@
+//! What is remembered of one guard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::BucketForm;
+use crate::guards::{Kind, Test};
+
+/// Running state of one guard. It is stored: a field keeps its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct GuardState {
+    pub(super) test: Test,
+    /// Time through which evidence was counted, Unix milliseconds.
+    pub(super) through: i64,
+    pub(super) polls: u64,
+    /// Since the last raise.
+    pub(super) step_polls: u64,
+    pub(super) step_candidate: u64,
+    pub(super) step_baseline: u64,
+    /// In which form its histograms came, once any have.
+    pub(super) form: Option<BucketForm>,
+    /// What is odd about its data, as of late.
+    pub(super) oddity: Option<String>,
+}
+
+impl GuardState {
+    pub(super) fn new(kind: &Kind) -> Self {
+        Self {
+            test: Test::new(kind),
+            through: i64::MIN,
+            polls: 0,
+            step_polls: 0,
+            step_candidate: 0,
+            step_baseline: 0,
+            form: None,
+            oddity: None,
+        }
+    }
+}
