@@ -3,23 +3,38 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[path = "architecture/kinds.rs"]
+mod kinds;
+
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("api", &[]),
     ("apiserver", &[]),
-    ("model", &["api"]),
-    ("evidence", &["api"]),
+    ("model", &["api", "guards"]),
+    ("evidence", &[]),
     ("judge", &["api", "evidence"]),
-    ("rollout", &["api", "model", "evidence", "judge"]),
+    ("guards", &["api", "evidence", "judge"]),
+    ("rollout", &["api", "model", "evidence", "judge", "guards"]),
     ("manifests", &["api", "model", "rollout"]),
-    ("simulate", &["api", "model", "evidence", "judge", "rollout"]),
-    ("foresight", &["api", "model", "evidence", "judge", "rollout"]),
-    ("lint", &["api", "model", "evidence", "judge", "rollout", "foresight"]),
+    ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
+    ("foresight", &["api", "evidence", "guards", "rollout"]),
+    (
+        "lint",
+        &["api", "model", "evidence", "judge", "guards", "rollout", "foresight"],
+    ),
     ("telemetry", &["api"]),
     ("watch", &["api", "manifests", "rollout"]),
     (
         "prometheus",
-        &["api", "apiserver", "model", "evidence", "rollout", "telemetry"],
+        &[
+            "api",
+            "apiserver",
+            "model",
+            "evidence",
+            "guards",
+            "rollout",
+            "telemetry",
+        ],
     ),
     (
         "controller",
@@ -43,6 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
             "controller",
             "evidence",
             "foresight",
+            "guards",
             "lint",
             "model",
             "prometheus",
@@ -54,11 +70,12 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "api",
     "model",
     "evidence",
     "judge",
+    "guards",
     "rollout",
     "foresight",
     "lint",

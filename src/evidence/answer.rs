@@ -85,11 +85,6 @@ impl ArmSamples {
         self.matrices.get(&role)
     }
 
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, role: Role) -> Option<&mut Matrix> {
-        self.matrices.get_mut(&role)
-    }
-
     /// The native histogram, where it was asked for.
     pub fn natives(&self) -> Option<&NativeMatrix> {
         self.native.as_ref()

@@ -15,13 +15,6 @@ type Bounds = Vec<u64>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cumulative(BTreeMap<u64, u64>);
 
-/// The upper bound that an `le` label names; `None` if it names none.
-pub(super) fn bound(le: &str) -> Option<f64> {
-    let bound: f64 = le.parse().ok()?;
-    // Adding 0 turns -0 into 0.
-    (!bound.is_nan()).then_some(bound + 0.0)
-}
-
 /// The finite bounds that all histograms have, and whether any differ.
 ///
 /// Cumulative counts at a common bound add up whatever other bounds there are, so nothing is lost but resolution.
@@ -135,25 +128,6 @@ mod tests {
 
     fn matrix(series: Vec<Series>) -> Matrix {
         Matrix { series }
-    }
-
-    #[test]
-    fn bounds_are_read_however_they_are_written() {
-        let cases = [
-            ("+Inf", Some(f64::INFINITY)),
-            ("Inf", Some(f64::INFINITY)),
-            ("0.5", Some(0.5)),
-            ("1e-3", Some(0.001)),
-            ("1.0", Some(1.0)),
-            ("-0", Some(0.0)),
-            ("-2", Some(-2.0)),
-            ("NaN", None),
-            ("", None),
-            ("fast", None),
-        ];
-        for (le, expected) in cases {
-            assert_eq!(bound(le), expected, "{le}");
-        }
     }
 
     #[test]

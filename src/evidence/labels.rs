@@ -65,7 +65,7 @@ impl Labels {
     /// Which bucket of which histogram this is; `None` for a series without a bound.
     pub(super) fn bucket(&self) -> Option<Bucket> {
         let bucket = || {
-            let bound = super::histogram::bound(self.get("le")?)?;
+            let bound = bound(self.get("le")?)?;
             let histogram = digest(self.iter().filter(|(name, _)| *name != "le"));
             Some(Bucket { histogram, bound })
         };
@@ -86,7 +86,7 @@ fn digest<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
     for (name, value) in labels {
         // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
         let bound = if name == "le" {
-            super::histogram::bound(value).map(|bound| bound.to_string())
+            bound(value).map(|bound| bound.to_string())
         } else {
             None
         };
@@ -162,9 +162,35 @@ impl Serialize for Labels {
     }
 }
 
+/// The upper bound that an `le` label names; `None` if it names none.
+fn bound(le: &str) -> Option<f64> {
+    let bound: f64 = le.parse().ok()?;
+    // Adding 0 turns -0 into 0.
+    (!bound.is_nan()).then_some(bound + 0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_are_read_however_they_are_written() {
+        let cases = [
+            ("+Inf", Some(f64::INFINITY)),
+            ("Inf", Some(f64::INFINITY)),
+            ("0.5", Some(0.5)),
+            ("1e-3", Some(0.001)),
+            ("1.0", Some(1.0)),
+            ("-0", Some(0.0)),
+            ("-2", Some(-2.0)),
+            ("NaN", None),
+            ("", None),
+            ("fast", None),
+        ];
+        for (le, expected) in cases {
+            assert_eq!(bound(le), expected, "{le}");
+        }
+    }
 
     fn of(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().copied().collect()

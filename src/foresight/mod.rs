@@ -6,24 +6,23 @@
 
 mod begun;
 mod forecast;
-mod headline;
+mod outlook;
 mod pool;
 mod remedy;
 pub mod report;
 mod scales;
 mod scene;
+mod stage;
 mod times;
 mod traffic;
 
-pub use begun::Begun;
-pub use forecast::{
-    Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Missed, Problem, Question, Remedy, StepOutlook, forecast,
-    problems,
-};
-pub use headline::headline;
+pub use begun::{Begun, headline};
+pub use forecast::{forecast, problems};
+pub use outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Missed, Problem, Remedy, StepOutlook};
 pub use pool::Budget;
 pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};
+pub use stage::Question;
 pub use times::{Times, clock};
 pub use traffic::Traffic;
 

@@ -108,7 +108,8 @@ fn work(scene: &Scene<'_>, run: &Run) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::forecast::{Question, problems};
+    use super::super::forecast::problems;
+    use super::super::stage::Question;
     use super::super::traffic::Traffic;
     use super::*;
     use crate::api::QuantizedModelSpec;

@@ -4,9 +4,10 @@ use crate::api::QuantizedModelSpec;
 use crate::guards::{set_margin, written};
 use crate::rollout::{Stage, guards_of};
 
-use super::forecast::{Missed, Problem, Question, Remedy, Stagecraft, TOO_MANY, share};
+use super::outlook::{Missed, Problem, Remedy, TOO_MANY, share};
 use super::pool::Budget;
 use super::scene::{End, Goal, Run, Scene};
+use super::stage::{Question, Stagecraft};
 use super::times::{Times, clock};
 
 /// Weights that are proposed, in percent. Beyond half of the traffic the baseline is what lacks.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::forecast::{Climb, Forecast, Missed, StepOutlook};
+use super::outlook::{Climb, Forecast, Missed, StepOutlook};
 use super::remedy::figure;
 use super::times::{Times, clock};
 use crate::guards::traffic::percent;

@@ -22,6 +22,18 @@ impl Proportion {
         let tolerance = fields.tolerance("proportion.tolerance", &written.tolerance)?;
         Some(Self { tolerance })
     }
+
+    /// Why nothing can be shown where this share of the baseline's events is bad, if all events of a candidate might be.
+    pub fn tolerates_all(&self, bad: f64) -> Option<String> {
+        let Tolerance { ratio, absolute } = self.tolerance;
+        (self.tolerance.edge(bad) >= 1.0 && absolute < 1.0).then(|| {
+            format!(
+                "{:.0}% of the baseline's events are bad, and {ratio} × that + {:.1}% tolerates all of them: neither harm nor health can be shown; lower ratio, or count the others",
+                100.0 * bad,
+                100.0 * absolute
+            )
+        })
+    }
 }
 
 impl GuardSpec for api::Proportion {

@@ -12,14 +12,15 @@ mod rule;
 mod rules;
 mod sarif;
 mod schema;
+mod surroundings;
 mod yaml;
 
 pub use document::{Model, Read};
 pub use report::{Located, json, text};
 pub use rule::{ALL, Finding, Rule, Severity};
-pub use rules::{Matched, MetricKind, Seen, Surroundings};
 pub use sarif::sarif;
 pub use schema::Schema;
+pub use surroundings::{Matched, MetricKind, Seen, Surroundings};
 
 /// All findings in one file, and the models in it that can be looked at further.
 pub fn read(bytes: &[u8], schema: &Schema) -> Read {

@@ -16,7 +16,7 @@ use kube::{Client, ResourceExt};
 use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
 use crate::apiserver::call_opt;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, PromqlError, native_histogram_query,
+    ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, native_histogram_query,
 };
 use crate::guards::Selector;
 use crate::model::interval;
@@ -24,7 +24,8 @@ use crate::rollout::{AskedArm, EvidenceProblem, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
-use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient, PrometheusError};
+use super::problem::{bad_query, problem};
+use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
 
 /// Longest time that a question waits for those of other models.
 const GATHER: Duration = Duration::from_millis(100);
@@ -217,20 +218,6 @@ impl Asking<'_> {
         self.batcher
             .ask(&self.server, &self.client, question, self.gather)
             .await
-    }
-}
-
-pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
-    EvidenceProblem {
-        reason: error.reason().to_owned(),
-        message: plain(&error.to_string(), LONGEST_MESSAGE),
-    }
-}
-
-pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
-    EvidenceProblem {
-        reason: "BadQuery".to_owned(),
-        message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::evidence::{Batch, BatchedArm, Form, Matrix, fitting, shape};
 use crate::rollout::EvidenceProblem;
 
-use super::ask::{bad_query, problem};
+use super::problem::{bad_query, problem};
 use super::{PrometheusClient, PrometheusError};
 
 /// Queries of one batch that are on their way at once.

@@ -15,6 +15,7 @@ use crate::evidence::{Matrix, NativeMatrix, SampleError};
 mod access;
 mod ask;
 mod batch;
+mod problem;
 
 use access::shown;
 pub use access::{AllowedUrls, Authorization, Credentials};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::api::GuardStatus;
 use crate::rollout::guard_status;
 
-use super::{Outcome, Replay, Step};
+use super::replay::{Outcome, Replay, Step};
 
 /// Columns of a sparkline.
 const COLUMNS: usize = 48;

@@ -16,9 +16,9 @@ use crate::rollout::{
     watch,
 };
 
+use super::arms::{Arms, SimulateError};
 use super::expression::Evaluation;
 use super::recording::{Found, Recording};
-use super::{Arms, SimulateError};
 
 /// Arms, as a recording tells them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

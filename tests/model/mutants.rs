@@ -383,7 +383,10 @@ fn double(samples: &mut GuardSamples) {
     };
     for arm in [&mut samples.candidate, &mut samples.baseline] {
         for role in [Role::Total, Role::Bad, Role::Good, Role::Buckets] {
-            arm.get_mut(role).into_iter().for_each(again);
+            if let Some(mut matrix) = arm.get(role).cloned() {
+                again(&mut matrix);
+                arm.insert(role, matrix);
+            }
         }
     }
 }

@@ -12,7 +12,8 @@ use super::super::rule::{
     ARM_LABEL_IN_SELECTOR, ARMS_NOT_TOLD_APART, AT_LOAD_MISSING, BUDGET_BETWEEN_BOUNDS, Finding, LATENCY_UNIT,
     NEVER_HEALTHY, ONLY_PLAIN_RULES, PROMQL, Rule, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
 };
-use super::{Surroundings, bounds};
+use super::super::surroundings::Surroundings;
+use super::bounds;
 
 /// Beginnings of metrics that tell of machines and of Kubernetes, not of what a model does.
 const NOT_OF_THE_MODEL: [&str; 9] = [
@@ -62,11 +63,8 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         told_apart(model, "spec.prometheus.armLabels", &prometheus.arm_labels, out);
     }
     let all = presets::guards(&model.spec);
-    if all
-        .iter()
-        .filter_map(guards::written)
-        .all(|guard| guard.is_plain_rule())
-    {
+    let is_plain_rule = |guard: &Guard| guards::written(guard).is_some_and(|kind| kind.is_plain_rule());
+    if all.iter().all(is_plain_rule) {
         let field = if model.spec.guards.is_empty() {
             "spec.preset"
         } else {

@@ -7,8 +7,9 @@ use crate::model::presets;
 
 use super::super::document::Model;
 use super::super::rule::{ARM_LABEL_MISSING, Finding, LOOKS_WITHOUT_SCRAPES, NO_SERIES, Severity, WRONG_METRIC_TYPE};
+use super::super::surroundings::{Matched, MetricKind, Surroundings};
 use super::guards::arm_labels;
-use super::{Matched, MetricKind, Surroundings, field_of};
+use super::paths::field_of;
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     let Some(seen) = &surroundings.seen else { return };

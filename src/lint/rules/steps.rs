@@ -8,7 +8,8 @@ use super::super::rule::{
     AT_LOAD_UNREACHABLE, DEADLINE_TOO_SHORT, Finding, HOLD_SHORTER_THAN_LOOKS, HOLD_WHEN_UNDECIDED, LATENCY_SCALE,
     LAX_ERROR_RATE, NEVER_HEALTHY, NO_HOLDOUT, SLOW_TO_DECIDE,
 };
-use super::{Surroundings, field_of};
+use super::super::surroundings::Surroundings;
+use super::paths::field_of;
 use crate::foresight::{LatencyScale, Shape, latency_scales};
 use crate::guards::compare_outputs;
 use crate::rollout::{Stage, guards_of};
@@ -151,18 +152,8 @@ fn with_traffic(model: &Model, surroundings: &Surroundings, out: &mut Vec<Findin
         else {
             continue;
         };
-        let tolerance = errors.tolerance;
-        if tolerance.edge(*bad) >= 1.0 && tolerance.absolute < 1.0 {
-            out.push(model.finding(
-                &NEVER_HEALTHY,
-                &field_of(spec, name, "proportion.tolerance"),
-                format!(
-                    "{:.0}% of the baseline's events are bad, and {} × that + {:.1}% tolerates all of them: neither harm nor health can be shown; lower ratio, or count the others",
-                    100.0 * bad,
-                    tolerance.ratio,
-                    100.0 * tolerance.absolute
-                ),
-            ));
+        if let Some(why) = errors.tolerates_all(*bad) {
+            out.push(model.finding(&NEVER_HEALTHY, &field_of(spec, name, "proportion.tolerance"), why));
         }
     }
 }

@@ -1,0 +1,108 @@
+//! The scenes of one model: what they have in common, and those that are looked at.
+
+use crate::api::QuantizedModelSpec;
+use crate::guards::{SuiteConfig, compare_outputs};
+use crate::rollout::{Stage, control_weight, guards_of};
+
+use super::scene::{Goal, Held, Scene, Split};
+use super::traffic::Traffic;
+
+/// What is to be foreseen.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The model, without problems.
+    pub spec: &'a QuantizedModelSpec,
+    /// Its traffic.
+    pub traffic: &'a Traffic,
+    /// Seconds between two scrapes: a look without a new one learns nothing. 0 where every look finds one.
+    pub scrape: f64,
+}
+
+/// Looks of a run at the most: beyond it, polls are taken together. A test shows that this moves times by little.
+pub(super) const LOOKS: f64 = 960.0;
+
+/// A model with all that its scenes have in common.
+pub(super) struct Stagecraft<'a> {
+    pub(super) spec: &'a QuantizedModelSpec,
+    pub(super) traffic: &'a Traffic,
+    pub(super) guards: SuiteConfig,
+    pub(super) look: f64,
+    pub(super) deadline: f64,
+}
+
+impl<'a> Stagecraft<'a> {
+    pub(super) fn new(question: &Question<'a>) -> Self {
+        let Question { spec, traffic, scrape } = *question;
+        Self {
+            spec,
+            traffic,
+            guards: guards_of(spec, Stage::Rollout),
+            look: seconds(&spec.rollout.interval).max(scrape).max(0.001),
+            deadline: seconds(&spec.rollout.deadline),
+        }
+    }
+
+    /// Seconds between the looks of a run up to `horizon`.
+    pub(super) fn poll(&self, horizon: f64) -> f64 {
+        self.look * (horizon / self.look / LOOKS).ceil().max(1.0)
+    }
+
+    /// Shares of the traffic while a candidate has `weight` percent.
+    pub(super) fn split(&self, weight: i32, control_arm: bool) -> Split {
+        let share = |percent: i32| f64::from(percent) / 100.0;
+        if !control_arm {
+            let stable = share(100 - weight);
+            return Split {
+                candidate: share(weight),
+                baseline: stable,
+                reference: stable,
+            };
+        }
+        let compared = compare_outputs(&self.spec.guards);
+        let declared = self.spec.rollout.holdout;
+        let reference = if compared {
+            control_weight(declared, weight)
+        } else {
+            declared
+        };
+        Split {
+            candidate: share(weight),
+            baseline: share(100 - weight - reference),
+            reference: share(reference),
+        }
+    }
+
+    /// One weight, held from the first request on.
+    pub(super) fn at(&self, weight: i32, control_arm: bool, goal: Goal, horizon: f64) -> Scene<'_> {
+        Scene {
+            guards: &self.guards,
+            traffic: self.traffic,
+            steps: vec![Held {
+                split: self.split(weight, control_arm),
+                hold: 0.0,
+            }],
+            before: self.split(0, control_arm),
+            poll: self.poll(horizon),
+            horizon,
+            effect: None,
+            only: None,
+            goal,
+        }
+    }
+
+    /// The whole climb of a candidate that is as good as its baseline.
+    pub(super) fn climb(&self, control_arm: bool, horizon: f64) -> Scene<'_> {
+        let steps = self.spec.rollout.steps.iter().map(|step| Held {
+            split: self.split(step.weight, control_arm),
+            hold: seconds(&step.hold),
+        });
+        Scene {
+            steps: steps.collect(),
+            ..self.at(0, control_arm, Goal::Promotion, horizon)
+        }
+    }
+}
+
+pub(super) fn seconds(duration: &crate::api::Duration) -> f64 {
+    duration.millis().unwrap_or(0) as f64 / 1000.0
+}

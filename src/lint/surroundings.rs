@@ -1,0 +1,56 @@
+//! What is known beside a file: the time, what Prometheus has, the traffic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::foresight::{Problem, Traffic};
+
+/// What is known beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The time.
+    pub now: Timestamp,
+    /// What Prometheus has of the selectors of each guard, where it was asked.
+    pub seen: Option<Seen>,
+    /// The traffic, where it is known.
+    pub traffic: Option<Traffic>,
+    /// What will not decide in time with that traffic.
+    pub foreseen: Vec<Problem>,
+}
+
+/// What Prometheus has.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// By guard, by field, such as `proportion.total`.
+    pub guards: BTreeMap<String, BTreeMap<String, Matched>>,
+    /// Seconds between two scrapes.
+    pub scrape: Option<f64>,
+}
+
+/// What one selector matched in the past hour.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matched {
+    /// Series.
+    pub series: usize,
+    /// Labels that all of them have.
+    pub labels: BTreeSet<String>,
+    /// Finite bucket bounds, ascending, in units of the metric.
+    pub bounds: Vec<f64>,
+    /// What the series are, as far as their samples tell.
+    pub kind: MetricKind,
+}
+
+/// What the samples of a metric look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricKind {
+    /// What was asked for, or nothing that says otherwise.
+    #[default]
+    AsExpected,
+    /// It falls as often as it rises: no counter.
+    Gauge,
+    /// It has quantiles instead of buckets.
+    Summary,
+    /// It is a single value where buckets were asked for.
+    Plain,
+}

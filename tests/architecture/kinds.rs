@@ -1,0 +1,202 @@
+//! A new kind of guard is a new file: nobody but `guards` may go through the kinds one by one.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+
+/// Where kinds may be told apart: their own module, and the types of the API with their rules.
+const MAY: [&str; 2] = ["guards", "api"];
+
+/// Names of one kind.
+struct Kind {
+    /// Of its variant.
+    variant: String,
+    /// Of its field in the API, and of what gives access to it.
+    field: String,
+}
+
+/// The kinds, as the enum of `guards` lists them.
+fn kinds(src: &Path) -> Vec<Kind> {
+    let file = parse(&src.join("guards/mod.rs"));
+    let listed = file.items.iter().find_map(|item| match item {
+        syn::Item::Enum(item) if item.ident == "Kind" => Some(&item.variants),
+        _ => None,
+    });
+    let variants = listed.expect("guards::Kind lists the kinds").iter();
+    variants
+        .map(|variant| Kind {
+            variant: variant.ident.to_string(),
+            field: variant.ident.to_string().to_lowercase(),
+        })
+        .collect()
+}
+
+fn parse(path: &Path) -> syn::File {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Looks for functions that name more than one kind.
+struct Search<'a> {
+    kinds: &'a [Kind],
+    /// Kinds that were named, by each of the functions that are open.
+    named: Vec<BTreeSet<String>>,
+    /// Functions that name several.
+    found: Vec<String>,
+}
+
+impl Search<'_> {
+    fn name(&mut self, is: impl Fn(&Kind) -> bool) {
+        let kind = self.kinds.iter().find(|kind| is(kind));
+        if let (Some(kind), Some(named)) = (kind, self.named.last_mut()) {
+            named.insert(kind.variant.clone());
+        }
+    }
+
+    fn function(&mut self, name: &syn::Ident, look: impl FnOnce(&mut Self)) {
+        self.named.push(BTreeSet::new());
+        look(self);
+        let named = self.named.pop().unwrap_or_default();
+        if named.len() > 1 {
+            self.found.push(format!("{name} tells {named:?} apart"));
+        }
+    }
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let test = |meta: syn::Meta| meta.path().is_ident("test");
+        attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(test)
+    })
+}
+
+impl<'ast> Visit<'ast> for Search<'_> {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.function(&item.sig.ident, |this| visit::visit_item_fn(this, item));
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.function(&item.sig.ident, |this| visit::visit_impl_item_fn(this, item));
+    }
+
+    /// `Kind::Latency`, in a pattern or an expression.
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let mut last = path.segments.iter().rev();
+        if let (Some(variant), Some(of)) = (last.next(), last.next())
+            && of.ident == "Kind"
+        {
+            self.name(|kind| variant.ident == kind.variant);
+        }
+        visit::visit_path(self, path);
+    }
+
+    /// `guard.latency`
+    fn visit_expr_field(&mut self, expr: &'ast syn::ExprField) {
+        if let syn::Member::Named(field) = &expr.member {
+            self.name(|kind| *field == kind.field);
+        }
+        visit::visit_expr_field(self, expr);
+    }
+
+    /// `Guard { latency, .. }`
+    fn visit_pat_struct(&mut self, pattern: &'ast syn::PatStruct) {
+        let of_guard = pattern.path.segments.last().is_some_and(|last| last.ident == "Guard");
+        for field in pattern.fields.iter().filter(|_| of_guard) {
+            if let syn::Member::Named(field) = &field.member {
+                self.name(|kind| *field == kind.field);
+            }
+        }
+        visit::visit_pat_struct(self, pattern);
+    }
+
+    /// `kind.as_latency()`
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        let method = call.method.to_string();
+        self.name(|kind| method.strip_prefix("as_") == Some(&kind.field));
+        visit::visit_expr_method_call(self, call);
+    }
+}
+
+fn files(path: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(path).expect("src can be read") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "tests" {
+            files(&path, out);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn guard_kinds_are_told_apart_in_one_module_only() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let kinds = kinds(&src);
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut found = Vec::new();
+    for path in all {
+        let inside = path.strip_prefix(&src).expect("inside src");
+        if MAY.iter().any(|module| inside.starts_with(module)) {
+            continue;
+        }
+        let mut search = Search {
+            kinds: &kinds,
+            named: Vec::new(),
+            found: Vec::new(),
+        };
+        search.visit_file(&parse(&path));
+        found.extend(search.found.iter().map(|what| format!("{}: {what}", inside.display())));
+    }
+    assert!(
+        found.is_empty(),
+        "ask a guard through what all kinds have in common (guards::GuardKind, guards::GuardSpec):\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn the_search_finds_what_it_is_for() {
+    let kinds: Vec<Kind> = [("Latency", "latency"), ("Query", "query")]
+        .map(|(variant, field)| Kind {
+            variant: variant.to_owned(),
+            field: field.to_owned(),
+        })
+        .into();
+    for (code, finds) in [
+        (
+            "fn f(k: Kind) -> u8 { match k { Kind::Latency(_) => 1, guards::Kind::Query(_) => 2 } }",
+            true,
+        ),
+        (
+            "fn f(g: Guard) { if g.latency.is_some() {} else if let Some(q) = &g.query {} }",
+            true,
+        ),
+        (
+            "impl A { fn f(g: Guard) { let Guard { latency, query, .. } = g; } }",
+            true,
+        ),
+        ("fn f(k: Kind) { k.as_latency().or(k.as_query()); }", true),
+        ("fn f(k: Kind) { k.as_latency(); } fn g(g: Guard) { g.query; }", false),
+        (
+            "#[cfg(test)] mod tests { fn f(g: Guard) { g.latency; g.query; } }",
+            false,
+        ),
+    ] {
+        let mut search = Search {
+            kinds: &kinds,
+            named: Vec::new(),
+            found: Vec::new(),
+        };
+        search.visit_file(&syn::parse_str(code).expect("code"));
+        assert_eq!(!search.found.is_empty(), finds, "{code}");
+    }
+}
