@@ -8,7 +8,8 @@ use kube::core::ApiResource;
 use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use guardbit::api::{QuantizedModel, validate};
+use guardbit::api::QuantizedModel;
+use guardbit::model;
 
 use control_plane::client;
 use refusals::{changed, malformed, stalled};
@@ -60,7 +61,7 @@ async fn what_the_api_server_cannot_see_is_named_with_field_value_and_remedy() {
             .await
             .unwrap_or_else(|e| panic!("{name}: {}", e));
         let model: QuantizedModel = taken.try_parse().expect("parses");
-        let problems = validate::problems(&model.spec);
+        let problems = model::problems(&model.spec);
         assert!(!problems.is_empty(), "{name} was found good");
         messages.extend(problems.iter().map(|p| format!("{name}: {p}")));
         api.delete(name, &Default::default()).await.expect("deleted");
@@ -84,7 +85,7 @@ async fn the_samples_are_taken() {
         let object = api.patch(&name, &params, &Patch::Apply(model)).await;
         let object = object.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let typed: QuantizedModel = object.try_parse().expect("parses");
-        assert_eq!(validate::problems(&typed.spec), [], "{}", path.display());
+        assert_eq!(model::problems(&typed.spec), [], "{}", path.display());
         taken += 1;
     }
     assert!(taken > 0);
@@ -150,7 +151,7 @@ async fn a_good_model_is_taken_and_its_defaults_are_filled_in() {
     params.field_validation = Some(ValidationDirective::Strict);
     let taken = api.patch("good", &params, &Patch::Apply(model)).await.expect("taken");
     let typed: QuantizedModel = taken.clone().try_parse().expect("parses");
-    assert!(validate::problems(&typed.spec).is_empty());
+    assert!(model::problems(&typed.spec).is_empty());
     insta::assert_json_snapshot!(
         "defaults",
         json!({

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::api::{plain_lines, validate::problems};
+use crate::api::plain_lines;
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
+use crate::model::problems;
 use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;

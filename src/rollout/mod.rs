@@ -31,18 +31,10 @@ pub use observation::{
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
-use crate::api::QuantizedModelSpec;
-use crate::api::validate::{self, SpecProblem};
+use crate::model;
 
 use ladder::Ladder;
 use look::Look;
-
-/// All problems of a spec that the API server let through, those with the guards of its preset as well.
-pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
-    let mut found = validate::problems(spec);
-    found.extend(benefit::problem(spec));
-    found
-}
 
 /// What is to be done about what was seen.
 pub fn decide(observation: &Observation) -> Plan {
@@ -50,7 +42,7 @@ pub fn decide(observation: &Observation) -> Plan {
     if let Some(deleted_at) = model.deleted_at {
         return lifecycle::tear_down(observation, deleted_at);
     }
-    let problems = problems(&model.spec);
+    let problems = model::problems(&model.spec);
     let ladder = match Ladder::of(&model.spec) {
         Some(ladder) if problems.is_empty() => ladder,
         _ => return lifecycle::stall(observation, &problems),

@@ -164,7 +164,7 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !crate::model::problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {

@@ -11,11 +11,11 @@ mod world;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::validate::SpecProblem;
+use crate::api::SpecProblem;
 use crate::api::{Action, QuantizedModelSpec};
 use crate::evidence::{ArmMatcher, Selection};
 use crate::judge::GuardReport;
-use crate::rollout::problems;
+use crate::model::problems;
 
 use recording::Recording;
 use world::World;
