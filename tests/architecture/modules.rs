@@ -151,11 +151,3 @@ fn the_core_has_no_clock_and_no_io() {
         }
     }
 }
-
-#[test]
-fn no_file_outgrows_its_reader() {
-    for (path, code) in modules().into_values().flatten() {
-        let lines = code.lines().count();
-        assert!(lines <= 600, "{} has {lines} lines of code: split it", path.display());
-    }
-}
