@@ -1,16 +1,16 @@
 //! The custom resource `QuantizedModel`: types, validation rules, conditions. No behaviour.
 //!
 //! What can be checked when an object is applied is a CEL rule beside the field it protects; what CEL cannot see is
-//! checked in [`validate`]. There is no rule at the root of the object: a later, tighter one would refuse every status
+//! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would refuse every status
 //! write on old objects, and with it a rollback.
 
 pub mod guard;
 pub mod plain;
+pub mod problem;
 pub mod quantity;
 pub mod rollout;
 pub mod status;
 pub mod traffic;
-pub mod validate;
 pub mod variant;
 
 use k8s_openapi::jiff::Timestamp;
@@ -24,11 +24,14 @@ pub use guard::{
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
+pub use problem::SpecProblem;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
-pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
+pub use variant::{
+    Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights,
+};
 
 /// Group of the API, and prefix of every label and annotation that guardbit writes.
 pub const GROUP: &str = "guardbit.dev";

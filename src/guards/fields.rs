@@ -1,7 +1,6 @@
 //! Reads the strings of a guard, and says of each that cannot be used what would be right.
 
-use crate::api::validate::SpecProblem;
-use crate::api::{Decimal, Fraction, ToleranceSpec};
+use crate::api::{Decimal, Fraction, SpecProblem, ToleranceSpec};
 use crate::judge::Tolerance;
 
 /// The fields of one guard, with what was found wrong so far.
@@ -22,10 +21,8 @@ impl Fields {
     /// Notes what is wrong with a field of the guard; with the guard itself where `field` is empty.
     pub(super) fn add(&mut self, field: &str, problem: impl Into<String>) {
         let dot = if field.is_empty() { "" } else { "." };
-        self.problems.push(SpecProblem {
-            field: format!("{}{dot}{field}", self.path),
-            problem: problem.into(),
-        });
+        let field = format!("{}{dot}{field}", self.path);
+        self.problems.push(SpecProblem::new(field, problem));
     }
 
     /// A value, or the problem that it has.

@@ -33,8 +33,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::validate::SpecProblem;
-use crate::api::{self, ArmMatchers, ToleranceSpec};
+use crate::api::{self, ArmMatchers, SpecProblem, ToleranceSpec};
 use crate::evidence::Observed;
 use crate::judge::{FidelityTest, LatencyTest, QueryTest, RatioTest, Regime, Rule, ShareTest, Tolerance};
 

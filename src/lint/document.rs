@@ -9,7 +9,7 @@ use super::rule::{Finding, Rule, SCHEMA, UNUSABLE_VALUE, YAML};
 use super::schema::Schema;
 use super::yaml::{self, Node, Position};
 use crate::api::{GROUP, QuantizedModelSpec};
-use crate::rollout;
+use crate::model;
 
 /// A model that can be looked at, with the place of its fields.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Read {
         };
         // What a rule of the API has said already need not be said again.
         let mut usable = places.is_empty();
-        for problem in rollout::problems(&spec) {
+        for problem in model::problems(&spec) {
             usable = false;
             let finding = found(&UNUSABLE_VALUE, &problem.field, problem.to_string());
             if !places.contains(&(finding.line, finding.column)) {

@@ -1,39 +1,77 @@
-//! The model: what a spec means, once its strings are read.
+//! The model: what a spec means once its strings are read.
+//!
+//! Owns the step from what the user wrote to what the rest of guardbit works with, after ripgrep's raw and resolved
+//! arguments: durations, rates and tolerances are read here and in `guards`, once, and nowhere else. Also owns the identity
+//! of revisions and the presets. Must not decide anything.
 
+mod guards;
 pub mod identity;
 pub mod presets;
+mod reader;
+mod rollout;
+mod traffic;
+mod variant;
 
 use std::time::Duration;
 
-use crate::api::QuantizedModelSpec;
-use crate::api::validate::{self, SpecProblem};
-use crate::guards;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{QuantizedModelSpec, SpecProblem};
+
+pub use reader::Reader;
+pub use rollout::{Benefit, Rollout, Step};
+pub use variant::{Dropped, Variant};
+
+/// A spec whose strings were read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// How a candidate climbs.
+    pub rollout: Rollout,
+    /// The variants, in the order of the spec.
+    pub variants: Vec<Variant>,
+}
+
+/// What a spec means; or all that is wrong with it, where the API server let that through.
+pub fn resolve(spec: &QuantizedModelSpec) -> Result<Model, Vec<SpecProblem>> {
+    let mut reader = Reader::default();
+    let model = read_with(spec, &mut reader);
+    reader.finish(model)
+}
+
+/// What a spec means as far as it can be read, for whoever comments on one that cannot be used: what cannot be read stands
+/// as zero.
+pub fn read(spec: &QuantizedModelSpec) -> Model {
+    read_with(spec, &mut Reader::default())
+}
 
 /// All problems of a spec that the API server let through.
 pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
-    let mut found = validate::problems(spec);
-    found.extend(
-        spec.guards
-            .iter()
-            .filter_map(|guard| guards::resolve(guard).err())
-            .flatten(),
-    );
-    found.extend(no_benefit(spec));
-    found
+    resolve(spec).err().unwrap_or_default()
 }
 
-/// A benefit is asked of a guard that compares the candidate with stable. One that is not listed is perhaps of the preset; those
-/// of presets all do.
-fn no_benefit(spec: &QuantizedModelSpec) -> Option<SpecProblem> {
-    let wanted = &spec.rollout.benefit.as_ref()?.guard;
-    let guard = spec.guards.iter().find(|guard| guard.name == *wanted)?;
-    (!guards::written(guard)?.tells_benefit()).then(|| SpecProblem {
-        field: "spec.rollout.benefit.guard".to_owned(),
-        problem: format!("guard {wanted:?} cannot tell whether a candidate is better than stable; name a proportion, latency or ratio guard"),
-    })
+fn read_with(spec: &QuantizedModelSpec, reader: &mut Reader) -> Model {
+    let rollout = rollout::read(&spec.rollout, reader);
+    traffic::check(spec, reader);
+    guards::check(spec, reader);
+    let variants = spec.variants.iter().enumerate();
+    let variants = variants.map(|(at, variant)| variant::read(at, variant, reader));
+    let model = Model {
+        rollout,
+        variants: variants.collect(),
+    };
+    traffic::timeouts(spec, reader);
+    model
 }
 
-/// Time between two evaluations of the metrics; positive.
+impl Model {
+    /// When the first calibration of the variants up to position `target` will be older than its `maxAge`.
+    pub fn calibration_expires(&self, target: usize) -> Option<Timestamp> {
+        let ladder = self.variants.get(..=target).unwrap_or_default();
+        ladder.iter().filter_map(|v| v.calibration_expires).min()
+    }
+}
+
+/// Time between two evaluations of the metrics; at least a millisecond, whatever the spec says.
 pub fn interval(spec: &QuantizedModelSpec) -> Duration {
     Duration::from_millis(spec.rollout.interval.millis().unwrap_or(15_000).max(1).unsigned_abs())
 }

@@ -7,6 +7,7 @@ use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPL
 use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
 use crate::model::presets::{guards, resolved};
+use crate::model::problems;
 
 use super::observation::ModelSeen;
 use super::trial::{Match, Running, guarding_regime, on_trial, rollout_regime};
@@ -69,7 +70,7 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {

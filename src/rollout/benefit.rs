@@ -1,10 +1,8 @@
 //! The benefit gate: a candidate that is safe but no better than stable is not worth promoting.
 
-use crate::api::validate::SpecProblem;
 use crate::api::{QuantizedModelSpec, RolloutKind, RolloutStatus};
 use crate::guards::Kind;
 use crate::judge::BenefitConfig;
-use crate::model::presets::guards;
 
 use super::listen::Listened;
 use super::look::{Look, Wait};
@@ -18,23 +16,6 @@ pub(super) fn benefit(spec: &QuantizedModelSpec, rollout: Option<&RolloutStatus>
         guard: wanted.guard.clone(),
         at_least: wanted.at_least.value().ok()?,
         false_promotion: spec.rollout.false_promotion.value().unwrap_or(0.05),
-    })
-}
-
-/// A benefit that is asked of no guard that there is; those of a preset are known here only.
-pub(super) fn problem(spec: &QuantizedModelSpec) -> Option<SpecProblem> {
-    let wanted = spec.rollout.benefit.as_ref()?;
-    let all = guards(spec);
-    (!all.iter().any(|guard| guard.name == wanted.guard)).then(|| SpecProblem {
-        field: "spec.rollout.benefit.guard".to_owned(),
-        problem: format!(
-            "there is no guard {:?}; write the name of one of them: {}",
-            wanted.guard,
-            all.iter()
-                .map(|guard| guard.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
     })
 }
 

@@ -46,7 +46,7 @@ pub fn validation_gate(variant: &Variant) -> Result<(), String> {
             metric.measured.value(),
             metric.max_drop.value(),
         ) else {
-            continue; // told by `api::validate`, which comes first
+            continue; // told by `model::problems`, which comes first
         };
         let drop = (reference - measured) / reference.abs().max(f64::MIN_POSITIVE);
         if drop > max_drop {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::validate::SpecProblem;
+use crate::api::SpecProblem;
 use crate::api::{
     Action, DeletionPolicy, Phase, ProvenBy, Rejected, RevisionRef, RolloutKind, RolloutStatus, condition,
 };

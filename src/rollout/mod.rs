@@ -32,19 +32,10 @@ pub use observation::{
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 
-use crate::api::QuantizedModelSpec;
-use crate::api::validate::SpecProblem;
 use crate::model;
 
 use ladder::Ladder;
 use look::Look;
-
-/// All problems of a spec that the API server let through, those with the guards of its preset as well.
-pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
-    let mut found = model::problems(spec);
-    found.extend(benefit::problem(spec));
-    found
-}
 
 /// What is to be done about what was seen.
 pub fn decide(observation: &Observation) -> Plan {
@@ -52,7 +43,7 @@ pub fn decide(observation: &Observation) -> Plan {
     if let Some(deleted_at) = model.deleted_at {
         return lifecycle::tear_down(observation, deleted_at);
     }
-    let problems = problems(&model.spec);
+    let problems = model::problems(&model.spec);
     let ladder = match Ladder::of(&model.spec) {
         Some(ladder) if problems.is_empty() => ladder,
         _ => return lifecycle::stall(observation, &problems),

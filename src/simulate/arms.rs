@@ -1,6 +1,6 @@
 //! The arms of a replay, and why nothing can be replayed.
 
-use crate::api::validate::SpecProblem;
+use crate::api::SpecProblem;
 use crate::evidence::ArmMatcher;
 
 /// How the series of the arms are told apart in a recording.

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{Action, QuantizedModelSpec};
 use crate::evidence::Selection;
 use crate::guards::GuardReport;
-use crate::rollout::problems;
+use crate::model::problems;
 
 use super::arms::{Arms, SimulateError};
 use super::recording::Recording;

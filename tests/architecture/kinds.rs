@@ -1,12 +1,13 @@
 //! A new kind of guard is a new file: nobody but `guards` may go through the kinds one by one.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
+use crate::source::{Source, sources};
+
 /// Where kinds may be told apart: their own module, and the types of the API with their rules.
-const MAY: [&str; 2] = ["guards", "api"];
+const MAY: [&str; 2] = ["guards/", "api/"];
 
 /// Names of one kind.
 struct Kind {
@@ -17,9 +18,10 @@ struct Kind {
 }
 
 /// The kinds, as the enum of `guards` lists them.
-fn kinds(src: &Path) -> Vec<Kind> {
-    let file = parse(&src.join("guards/mod.rs"));
-    let listed = file.items.iter().find_map(|item| match item {
+fn kinds(sources: &[Source]) -> Vec<Kind> {
+    let guards = sources.iter().find(|source| source.path == "guards/mod.rs");
+    let items = &guards.expect("guards/mod.rs holds the kinds").file.items;
+    let listed = items.iter().find_map(|item| match item {
         syn::Item::Enum(item) if item.ident == "Kind" => Some(&item.variants),
         _ => None,
     });
@@ -30,11 +32,6 @@ fn kinds(src: &Path) -> Vec<Kind> {
             field: variant.ident.to_string().to_lowercase(),
         })
         .collect()
-}
-
-fn parse(path: &Path) -> syn::File {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Looks for functions that name more than one kind.
@@ -64,20 +61,7 @@ impl Search<'_> {
     }
 }
 
-fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let test = |meta: syn::Meta| meta.path().is_ident("test");
-        attribute.path().is_ident("cfg") && attribute.parse_args().is_ok_and(test)
-    })
-}
-
 impl<'ast> Visit<'ast> for Search<'_> {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
-        }
-    }
-
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         self.function(&item.sig.ident, |this| visit::visit_item_fn(this, item));
     }
@@ -124,28 +108,13 @@ impl<'ast> Visit<'ast> for Search<'_> {
     }
 }
 
-fn files(path: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(path).expect("src can be read") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && name != "tests" {
-            files(&path, out);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            out.push(path);
-        }
-    }
-}
-
 #[test]
 fn guard_kinds_are_told_apart_in_one_module_only() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let kinds = kinds(&src);
-    let mut all = Vec::new();
-    files(&src, &mut all);
+    let sources = sources();
+    let kinds = kinds(&sources);
     let mut found = Vec::new();
-    for path in all {
-        let inside = path.strip_prefix(&src).expect("inside src");
-        if MAY.iter().any(|module| inside.starts_with(module)) {
+    for source in &sources {
+        if MAY.iter().any(|folder| source.path.starts_with(folder)) {
             continue;
         }
         let mut search = Search {
@@ -153,8 +122,8 @@ fn guard_kinds_are_told_apart_in_one_module_only() {
             named: Vec::new(),
             found: Vec::new(),
         };
-        search.visit_file(&parse(&path));
-        found.extend(search.found.iter().map(|what| format!("{}: {what}", inside.display())));
+        search.visit_file(&source.file);
+        found.extend(search.found.iter().map(|what| format!("{}: {what}", source.path)));
     }
     assert!(
         found.is_empty(),

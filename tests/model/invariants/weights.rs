@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guardbit::api::{Action, RetiringReason, RevisionRef, Role};
 use guardbit::model::identity::Purpose;
-use guardbit::rollout::{GuardQuery, Scope, problems};
+use guardbit::model::problems;
+use guardbit::rollout::{GuardQuery, Scope};
 
 use super::{Broken, DRAIN, History, Invariant, Step, is_proven, revision};
 use crate::world::{deployment, serving};
