@@ -16,7 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("foresight", &["api", "model", "evidence", "judge", "rollout"]),
     ("lint", &["api", "model", "evidence", "judge", "rollout", "foresight"]),
     ("telemetry", &["api"]),
-    ("watch", &["api", "manifests", "rollout"]),
+    ("watch", &["api", "manifests", "model", "rollout"]),
     (
         "prometheus",
         &["api", "apiserver", "model", "evidence", "rollout", "telemetry"],

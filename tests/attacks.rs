@@ -410,7 +410,7 @@ fn provenance_shows_no_character_that_is_obeyed() {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
+        digests: &identity::Digests::of(&model.spec),
         status: &status,
     };
     let document = manifests::model_annotations(&owner);

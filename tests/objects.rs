@@ -50,7 +50,7 @@ fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
+        digests: &identity::Digests::of(&model.spec),
         status: &status,
     })
 }
@@ -161,7 +161,7 @@ fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
+        digests: &identity::Digests::of(&model.spec),
         status: &nothing,
     };
     assert_eq!(now, manifests::deployment(&owner, &int8).expect("a Deployment"));
@@ -188,7 +188,7 @@ fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read
             name: "fraud-scorer",
             uid: "8d5c1f0e-0000-4000-8000-000000000000",
             spec: &model.spec,
-            digests: &manifests::Digests::of(&model.spec),
+            digests: &identity::Digests::of(&model.spec),
             status,
         };
         manifests::model_annotations(&owner)["metadata"]["annotations"].clone()

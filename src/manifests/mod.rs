@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::api::{GROUP, QuantizedModelSpec, QuantizedModelStatus, Variant};
-use crate::model::identity::{self, Purpose};
+use crate::model::identity::{self, Digests, Purpose};
 use crate::rollout::{Marks, WorkloadKey};
 
 pub use deployment::{deployment, facts, scale};
-pub use provenance::{Digests, decision, model_annotations};
+pub use provenance::{decision, model_annotations};
 pub use route::route;
 pub use service::{joined_pods_selector, service, shared_service};
 

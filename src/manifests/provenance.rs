@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
+use crate::api::{Decision, GROUP, RevisionRef, Variant, visible};
 use crate::model::identity;
 use crate::rollout::{RouteDecision, WorkloadKey};
 
@@ -92,29 +92,6 @@ pub fn model_annotations(owner: &Owner) -> Value {
     })
 }
 
-/// Digests of a spec: taken once, for every object bears some of them.
-#[derive(Clone, Debug, Default)]
-pub struct Digests {
-    /// Of the whole spec.
-    spec: String,
-    /// The variants with their identities.
-    revisions: Vec<RevisionRef>,
-}
-
-impl Digests {
-    /// Takes them.
-    pub fn of(spec: &QuantizedModelSpec) -> Self {
-        let revision = |v: &Variant| RevisionRef {
-            variant: v.name.clone(),
-            revision: identity::revision(spec, v),
-        };
-        Self {
-            spec: format!("sha256:{}", identity::digest(spec)),
-            revisions: spec.variants.iter().map(revision).collect(),
-        }
-    }
-}
-
 fn of_model(owner: &Owner) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(reference) = owner.spec.variants.first() {
@@ -124,7 +101,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
             &reference.weights.digest,
         );
     }
-    put(&mut out, &format!("{GROUP}/spec-digest"), &owner.digests.spec);
+    put(&mut out, &format!("{GROUP}/spec-digest"), &owner.digests.spec());
     if let Some(rollout) = &owner.status.rollout {
         put(
             &mut out,
@@ -141,7 +118,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
 
 /// A revision that the spec no longer describes keeps what was written when it did.
 fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) {
-    let described = owner.digests.revisions.contains(revision);
+    let described = owner.digests.revisions().contains(revision);
     let Some(variant) = variant(owner, &revision.variant).filter(|_| described) else {
         return;
     };
