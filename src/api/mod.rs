@@ -27,7 +27,7 @@ pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
-pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
+pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, SplitBy, Traffic};
 pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
 
 /// Group of the API, and prefix of every label and annotation that guardbit writes.
