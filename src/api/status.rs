@@ -398,7 +398,7 @@ pub struct Decision {
     pub revision: String,
     /// Why.
     pub why: String,
-    /// The drift figures that it rests on, where a guard on outputs spoke: "TV 0.012, PSI 0.004, JS 0.0010".
+    /// Figures of the fidelity guard that it rests on, if one speaks for it: "TV 0.012, PSI 0.004, JS 0.0010".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
 }

@@ -157,7 +157,7 @@ impl Apply<'_> {
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
         let (namespace, name) = (self.owner.namespace, self.owner.name);
         let label = manifests::model_label(name);
-        for kind in traffic::carriers() {
+        for kind in traffic::kinds() {
             let objects = self.ctx.stores.of(kind);
             if objects.is_some_and(|objects| objects.has(namespace, &label, name)) {
                 self.remove(kind, name, &DeleteParams::default()).await?;
@@ -178,7 +178,7 @@ impl Apply<'_> {
     /// Takes the owner references off all objects, so that they outlive the model.
     pub(super) async fn orphan(&self) -> Result<(), Error> {
         let label = manifests::model_label(self.owner.name);
-        for kind in [workload::provider().kind()].into_iter().chain(traffic::carriers()) {
+        for kind in [workload::provider().kind()].into_iter().chain(traffic::kinds()) {
             let objects = self.ctx.stores.of(kind);
             for name in objects.map_or_else(Vec::new, |objects| objects.owned(self.owner.namespace, &label)) {
                 let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Action, Decision, visible};
@@ -66,7 +65,8 @@ pub fn marks(annotations: &BTreeMap<String, String>) -> RecoveryMarks {
     }
 }
 
-/// Harm as a route names it. It is JSON, and never cut off in the middle: what must be short is its message.
+/// Harm as a route names it: JSON, whose message is cut where the whole would be too long. Its time is in whole seconds, as
+/// that of the status.
 #[derive(Serialize, Deserialize)]
 struct Record {
     time: Time,
@@ -95,8 +95,7 @@ pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
     let mut rejected = owner.status.rejected.iter();
     let rejected = rejected.find(|r| r.variant == *variant && r.revision == *revision)?;
     let mut record = Record {
-        // As the status keeps it.
-        time: Time(Timestamp::from_second(time.0.as_second()).unwrap_or(time.0)),
+        time: time.clone(),
         action: *action,
         variant: variant.clone(),
         revision: revision.clone(),

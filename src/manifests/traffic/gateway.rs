@@ -15,7 +15,8 @@ use super::provider::{Effect, Route, SplitInForce, TrafficProvider};
 use super::service::arm_service;
 use crate::manifests::document::{Document, Kind, RouteKind};
 use crate::manifests::names::{MANAGER_ROUTE, Owner, labels_of_model, name, owner_reference};
-use crate::manifests::{provenance, recovery};
+use crate::manifests::provenance::of_route;
+use crate::manifests::recovery::harm_annotation;
 
 const HTTP_ROUTE: RouteKind = RouteKind {
     group: "gateway.networking.k8s.io",
@@ -94,8 +95,8 @@ fn route_of(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Document {
     if !gateway.hostnames.is_empty() {
         spec["hostnames"] = json!(gateway.hostnames);
     }
-    let mut annotations = provenance::of_route(owner);
-    annotations.extend(recovery::harm_annotation(owner).map(|(key, harm)| (key.to_owned(), json!(harm))));
+    let mut annotations = of_route(owner);
+    annotations.extend(harm_annotation(owner).map(|(key, harm)| (key.to_owned(), json!(harm))));
     let metadata = json!({
         "labels": labels_of_model(owner),
         "annotations": annotations,

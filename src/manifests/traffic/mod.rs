@@ -27,8 +27,8 @@ pub fn provider(traffic: &Traffic) -> Option<&dyn TrafficProvider> {
     service.or_else(|| gateway.as_ref().map(|gateway| gateway as &dyn TrafficProvider))
 }
 
-/// The kinds of objects that may carry the split of a model.
-pub fn carriers() -> impl Iterator<Item = Kind> {
+/// The kinds of objects that providers write. The one that carries the split has the model's name.
+pub fn kinds() -> impl Iterator<Item = Kind> {
     let routes = ROUTES.iter().map(|route| Kind::Route(route.kind));
     routes.chain([Kind::Service])
 }

@@ -15,7 +15,7 @@ use crate::manifests::names::{
     JOINED_LABEL, MANAGER_WORKLOAD, MODEL_LABEL, Owner, labels, labels_of_model, model_label, name, owner_reference,
     selector,
 };
-use crate::manifests::provenance;
+use crate::manifests::provenance::{of_revision, of_route};
 
 impl TrafficProvider for ServiceTraffic {
     fn carrier(&self) -> Kind {
@@ -49,7 +49,7 @@ impl TrafficProvider for ServiceTraffic {
 pub(super) fn arm_service(owner: &Owner, key: &WorkloadKey) -> Document {
     let metadata = json!({
         "labels": labels(owner, key),
-        "annotations": provenance::of_revision(owner, key),
+        "annotations": of_revision(owner, key),
         "ownerReferences": owner_reference(owner),
     });
     Document::new(owner, MANAGER_WORKLOAD, Kind::Service, name(owner, key), metadata)
@@ -60,7 +60,7 @@ pub(super) fn arm_service(owner: &Owner, key: &WorkloadKey) -> Document {
 fn shared_service(owner: &Owner) -> Document {
     let metadata = json!({
         "labels": labels_of_model(owner),
-        "annotations": provenance::of_route(owner),
+        "annotations": of_route(owner),
         "ownerReferences": owner_reference(owner),
     });
     let joined = json!({MODEL_LABEL: model_label(owner.name), JOINED_LABEL: "true"});

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::api::PodTemplate;
 use crate::manifests::names::{Owner, labels};
-use crate::manifests::{provenance, traffic};
+use crate::manifests::provenance::of_identity;
+use crate::manifests::traffic;
 use crate::model::identity;
 use crate::rollout::WorkloadKey;
 
@@ -64,7 +65,7 @@ pub(super) fn pod_template(owner: &Owner, key: &WorkloadKey) -> Result<Value, Bu
             .map(|(label, value)| ((*label).to_owned(), (*value).to_owned())),
     );
     let annotations = metadata.annotations.get_or_insert_default();
-    for (annotation, value) in provenance::of_identity(variant) {
+    for (annotation, value) in of_identity(variant) {
         annotations.insert(annotation, value);
     }
     serde_json::to_value(template).map_err(|e| BuildError::Template {

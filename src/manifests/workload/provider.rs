@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::manifests::document::{Document, Kind};
 use crate::manifests::names::{MANAGER_FACTS, MANAGER_SCALE, Owner, ROLE_LABEL, name, word};
-use crate::manifests::{provenance, recovery};
+use crate::manifests::provenance::of_revision;
+use crate::manifests::recovery::mark_annotations;
 use crate::rollout::{WorkloadKey, WorkloadPlan};
 
 use super::pods::BuildError;
@@ -27,8 +28,8 @@ pub trait WorkloadProvider {
     /// What is known of an object: its role, its provenance, and what recovery needs. On the object only, so that no pod
     /// restarts when it changes.
     fn facts(&self, owner: &Owner, key: &WorkloadKey, plan: &WorkloadPlan) -> Document {
-        let mut annotations = provenance::of_revision(owner, key);
-        for (mark, value) in recovery::mark_annotations(&plan.marks) {
+        let mut annotations = of_revision(owner, key);
+        for (mark, value) in mark_annotations(&plan.marks) {
             annotations.insert(mark.to_owned(), Value::String(value));
         }
         let metadata = json!({
