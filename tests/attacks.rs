@@ -402,7 +402,7 @@ fn provenance_shows_no_character_that_is_obeyed() {
     let stable = revision(0);
     let status: QuantizedModelStatus = serde_json::from_value(json!({
         "stable": stable, "reference": stable,
-        "decisions": [{"time": "2026-11-23T10:00:00Z", "action": "RolledBack", "variant": "int8", "revision": revision(1).revision, "why": why}],
+        "decisions": [{"time": "2026-11-23T10:00:00Z", "action": "RolledBack", "variant": "int8", "revision": revision(1).revision, "why": why, "drift": why}],
     }))
     .unwrap();
     let owner = Owner {
@@ -410,10 +410,10 @@ fn provenance_shows_no_character_that_is_obeyed() {
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
+        digests: &identity::Digests::of(&model.spec),
         status: &status,
     };
-    let document = manifests::model_annotations(&owner);
+    let document = manifests::model_annotations(&owner).body;
     let annotations = document
         .pointer("/metadata/annotations")
         .and_then(Value::as_object)

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use guardbit::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, Role};
-use guardbit::manifests::{self, Owner};
+use guardbit::api::{Action, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible};
+use guardbit::manifests::traffic::{self, Effect};
+use guardbit::manifests::{self, Document, Kind, Owner, workload};
 use guardbit::model::identity::{self, Purpose};
-use guardbit::rollout::{Joined, Marks, RoutePlan, Template, WorkloadKey, WorkloadPlan};
+use guardbit::rollout::{
+    Joined, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope, Template, WorkloadKey,
+    WorkloadPlan,
+};
+use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 fn sample() -> QuantizedModel {
@@ -44,21 +49,68 @@ fn status(model: &QuantizedModel) -> QuantizedModelStatus {
 }
 
 fn with_owner<T>(model: &QuantizedModel, f: impl FnOnce(&Owner) -> T) -> T {
-    let status = status(model);
+    with_status(model, &status(model), f)
+}
+
+fn with_status<T>(model: &QuantizedModel, status: &QuantizedModelStatus, f: impl FnOnce(&Owner) -> T) -> T {
     f(&Owner {
         namespace: "risk",
         name: "fraud-scorer",
         uid: "8d5c1f0e-0000-4000-8000-000000000000",
         spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
-        status: &status,
+        digests: &identity::Digests::of(&model.spec),
+        status,
     })
 }
 
-fn yaml(documents: &[Value]) -> String {
+/// A plan with these workloads and this split, and nothing else.
+fn plan(workloads: BTreeMap<WorkloadKey, WorkloadPlan>, route: Option<RoutePlan>) -> Plan {
+    Plan {
+        scope: Scope::Apply,
+        workloads,
+        delete: Vec::new(),
+        route,
+        order: Order::RecordFirst,
+        status: QuantizedModelStatus::default(),
+        judged: Vec::new(),
+        decisions: Vec::new(),
+        events: Vec::new(),
+        record: Record::Later,
+        again: SignedDuration::ZERO,
+    }
+}
+
+fn workload(role: Role, joined: Joined, marks: RecoveryMarks) -> WorkloadPlan {
+    WorkloadPlan {
+        role,
+        replicas: Some(1),
+        template: Template::InSpec,
+        joined,
+        marks,
+    }
+}
+
+/// The one document of a split behind a gateway.
+fn route(owner: &Owner, split: RoutePlan) -> Document {
+    let traffic = traffic::provider(&owner.spec.traffic).expect("a provider");
+    match traffic.split(owner, &plan(BTreeMap::new(), Some(split))).as_slice() {
+        [Effect::Apply(document)] => document.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn annotations(document: &Document) -> BTreeMap<String, String> {
+    serde_json::from_value(document.body["metadata"]["annotations"].clone()).expect("texts")
+}
+
+fn deployment(owner: &Owner, key: &WorkloadKey) -> Value {
+    workload::provider().template(owner, key).expect("a Deployment").body
+}
+
+fn yaml(documents: &[Document]) -> String {
     let texts: Vec<String> = documents
         .iter()
-        .map(|d| serde_yaml_ng::to_string(d).expect("YAML"))
+        .map(|d| serde_yaml_ng::to_string(&d.body).expect("YAML"))
         .collect();
     texts.join("---\n")
 }
@@ -70,27 +122,22 @@ fn objects_of_the_sample() {
         key(&model, "int8", Purpose::Serving),
         key(&model, "fp32", Purpose::Pinned),
     );
-    let plan = WorkloadPlan {
-        role: Role::Candidate,
-        replicas: Some(1),
-        template: Template::InSpec,
-        joined: Joined::All,
-        marks: Marks::default(),
-    };
+    let candidate = workload(Role::Candidate, Joined::All, RecoveryMarks::default());
     let fp32 = key(&model, "fp32", Purpose::Serving).revision;
-    let route = RoutePlan {
+    let split = RoutePlan {
         weights: vec![(fp32, 75), (int8.revision.clone(), 25)],
         pinned: Some(pinned.clone()),
     };
-    let gateway = model.spec.traffic.gateway.as_ref().expect("a gateway");
     let documents = with_owner(&model, |owner| {
+        let (workload, traffic) = (workload::provider(), traffic::provider(&owner.spec.traffic));
+        let arm = |key| traffic.and_then(|t| t.arm_service(owner, key)).expect("a Service");
         [
-            manifests::deployment(owner, &int8).expect("a Deployment"),
-            manifests::scale(owner, &int8, 1),
-            manifests::facts(owner, &int8, &plan),
-            manifests::service(owner, &int8),
-            manifests::service(owner, &pinned),
-            manifests::route(owner, gateway, &route),
+            workload.template(owner, &int8).expect("a Deployment"),
+            workload.scale(owner, &int8, 1),
+            workload.facts(owner, &int8, &candidate),
+            arm(&int8),
+            arm(&pinned),
+            route(owner, split),
             manifests::model_annotations(owner),
         ]
     });
@@ -107,9 +154,7 @@ fn a_variants_template_is_merged_by_the_names_of_containers_and_variables() {
     let Value::Object(own) = own else { unreachable!() };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(own));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let deployment = with_owner(&model, |owner| {
-        manifests::deployment(owner, &int8).expect("a Deployment")
-    });
+    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
     let containers = deployment["spec"]["template"]["spec"]["containers"]
         .as_array()
         .expect("containers");
@@ -140,7 +185,8 @@ fn a_template_that_is_none_is_named() {
     };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(wrong));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let error = with_owner(&model, |owner| manifests::deployment(owner, &int8)).expect_err("containers is a list");
+    let template = with_owner(&model, |owner| workload::provider().template(owner, &int8));
+    let error = template.expect_err("containers is a list");
     assert!(
         error
             .to_string()
@@ -154,58 +200,122 @@ fn a_template_that_is_none_is_named() {
 fn nothing_that_a_decision_changes_stands_on_a_pod_template() {
     let model = sample();
     let int8 = key(&model, "int8", Purpose::Serving);
-    let now = with_owner(&model, |owner| manifests::deployment(owner, &int8)).expect("a Deployment");
+    let now = with_owner(&model, |owner| deployment(owner, &int8));
     let nothing = QuantizedModelStatus::default();
-    let owner = Owner {
-        namespace: "risk",
-        name: "fraud-scorer",
-        uid: "8d5c1f0e-0000-4000-8000-000000000000",
-        spec: &model.spec,
-        digests: &manifests::Digests::of(&model.spec),
-        status: &nothing,
-    };
-    assert_eq!(now, manifests::deployment(&owner, &int8).expect("a Deployment"));
+    assert_eq!(now, with_status(&model, &nothing, |owner| deployment(owner, &int8)));
     // Nor what the spec may change without another identity.
     let mut edited = model.clone();
     edited.spec.rollout.holdout = 20;
     edited.spec.guards.pop();
     edited.spec.paused = true;
     edited.spec.attempt = 7;
-    let edited = with_owner(&edited, |owner| manifests::deployment(owner, &int8)).expect("a Deployment");
+    let edited = with_owner(&edited, |owner| deployment(owner, &int8));
     assert_eq!(now["spec"]["template"], edited["spec"]["template"]);
 }
 
 /// The status keeps whole seconds. What is written must not know more, or everything is written twice for each decision.
 #[test]
-fn a_decision_is_written_the_same_before_and_after_it_was_stored_and_can_be_read_back() {
+fn a_decision_is_written_the_same_before_and_after_it_was_stored() {
     let model = sample();
-    let stored = status(&model);
-    let mut fresh = stored.clone();
-    fresh.decisions[0].time.0 += k8s_openapi::jiff::SignedDuration::from_millis(731);
-    let annotations = |status: &QuantizedModelStatus| {
-        let owner = Owner {
-            namespace: "risk",
-            name: "fraud-scorer",
-            uid: "8d5c1f0e-0000-4000-8000-000000000000",
-            spec: &model.spec,
-            digests: &manifests::Digests::of(&model.spec),
-            status,
+    for stored in [status(&model), rejected(&model, "errors: 41 of 2,310: beyond")] {
+        let mut fresh = stored.clone();
+        fresh.decisions[0].time.0 += SignedDuration::from_millis(731);
+        let written = |status| {
+            with_status(&model, status, |owner| {
+                [manifests::model_annotations(owner), route(owner, RoutePlan::default())]
+            })
         };
-        manifests::model_annotations(&owner)["metadata"]["annotations"].clone()
+        assert_eq!(written(&fresh), written(&stored));
+    }
+}
+
+/// The sample with int8 rolled back, for this reason.
+fn rejected(model: &QuantizedModel, reason: &str) -> QuantizedModelStatus {
+    let mut status = status(model);
+    let RevisionRef { variant, revision } = key(model, "int8", Purpose::Serving).revision;
+    let decision = &mut status.decisions[0];
+    decision.action = Action::RolledBack;
+    decision.why = reason.to_owned();
+    let record =
+        json!({"variant": variant, "revision": revision, "guard": "errors", "reason": reason, "at": decision.time});
+    status.rejected = vec![serde_json::from_value(record).expect("a rejection")];
+    status
+}
+
+#[test]
+fn harm_that_a_route_was_lowered_for_can_be_read_back_from_it() {
+    let model = sample();
+    let harm = |status: &QuantizedModelStatus| {
+        let route = with_status(&model, status, |owner| route(owner, RoutePlan::default()));
+        manifests::route_harm(&annotations(&route))
     };
-    assert_eq!(annotations(&fresh), annotations(&stored));
-    let read = manifests::decision(&serde_json::from_value(annotations(&fresh)).expect("texts")).expect("a decision");
-    let kept = &stored.decisions[0];
-    assert_eq!((read.time, read.action), (kept.time.0, kept.action));
-    assert_eq!((&read.variant, &read.why), (&kept.variant, &kept.why));
+    assert_eq!(harm(&status(&model)), None, "a rise is no harm");
+    let mut lowered = rejected(&model, "errors: 41 of 2,310: beyond");
+    lowered.decisions[0].drift = Some("TV 0.2".to_owned());
+    let int8 = key(&model, "int8", Purpose::Serving).revision;
+    let found = RouteHarm {
+        time: lowered.decisions[0].time.0,
+        action: Action::RolledBack,
+        variant: int8.variant,
+        revision: Some(int8.revision),
+        guard: "errors".to_owned(),
+        message: "errors: 41 of 2,310: beyond".to_owned(),
+        drift: Some("TV 0.2".to_owned()),
+    };
+    assert_eq!(harm(&lowered), Some(found.clone()));
+    // A fallback says first where traffic goes; what was found is the same.
+    lowered.decisions[0].action = Action::FellBack;
+    lowered.decisions[0].why = "traffic falls back to fp32 (0123456789ab): errors: 41 of 2,310: beyond".to_owned();
+    let action = Action::FellBack;
+    assert_eq!(harm(&lowered), Some(RouteHarm { action, ..found }));
+}
+
+#[test]
+fn a_long_message_of_harm_is_cut_and_its_annotation_is_whole() {
+    let model = sample();
+    for unit in ["x", "\"", "\\", "\r\n\u{7f}\u{202e}", "模", "🙂\""] {
+        let status = rejected(&model, &unit.repeat(2_000));
+        let route = with_status(&model, &status, |owner| route(owner, RoutePlan::default()));
+        let annotations = annotations(&route);
+        let text = &annotations["guardbit.dev/harm"];
+        assert!((1_020..=1_024).contains(&text.len()), "{unit}: {} bytes", text.len());
+        assert!(text.chars().all(|c| visible(c) == c), "{unit}: {text:?}");
+        let harm = manifests::route_harm(&annotations).expect("whole JSON");
+        assert!(harm.message.len() > 300, "{unit}: {}", harm.message);
+    }
+}
+
+/// Release 0.1 wrote the sentence only. An upgrade may come between a lowering and its record.
+#[test]
+fn harm_that_release_0_1_lowered_a_route_for_can_be_read() {
+    let read = |sentence: &str| {
+        let annotations = [("guardbit.dev/decision".to_owned(), sentence.to_owned())].into();
+        manifests::route_harm(&annotations)
+    };
+    let found = RouteHarm {
+        time: "2026-11-23T10:00:00Z".parse().expect("a time"),
+        action: Action::RolledBack,
+        variant: "int8".to_owned(),
+        revision: None,
+        guard: "errors".to_owned(),
+        message: "errors: 41 of 2,310: beyond".to_owned(),
+        drift: None,
+    };
+    let sentence = "2026-11-23T10:00:00Z RolledBack int8: errors: 41 of 2,310: beyond";
+    assert_eq!(read(sentence), Some(found.clone()));
+    let sentence =
+        "2026-11-23T10:00:00Z FellBack int8: traffic falls back to fp32 (0123456789ab): errors: 41 of 2,310: beyond";
+    let action = Action::FellBack;
+    assert_eq!(read(sentence), Some(RouteHarm { action, ..found }));
     for text in [
         "",
-        "yesterday Raised int8: why",
-        "2026-11-23T10:00:00Z Guessed int8: why",
-        "2026-11-23T10:00:00Z Raised",
+        "yesterday RolledBack int8: errors: why",
+        "2026-11-23T10:00:00Z Guessed int8: errors: why",
+        "2026-11-23T10:00:00Z Raised int8: to 25%: why",
+        "2026-11-23T10:00:00Z RolledBack int8: why",
+        "2026-11-23T10:00:00Z RolledBack",
     ] {
-        let annotations = [("guardbit.dev/decision".to_owned(), text.to_owned())].into();
-        assert_eq!(manifests::decision(&annotations), None, "{text}");
+        assert_eq!(read(text), None, "{text}");
     }
 }
 
@@ -214,31 +324,65 @@ fn what_is_written_on_a_deployment_can_be_read_back() {
     let model = sample();
     for purpose in [Purpose::Serving, Purpose::Pinned] {
         let key = key(&model, "int8", purpose);
-        let marks = Marks {
+        let marks = RecoveryMarks {
             stable: true,
             proven: true,
             reference: false,
-            rejected: Some(("errors".to_owned(), "errors: 41 of 2,310: beyond".to_owned())),
+            rejected: Some(Rejection {
+                guard: "errors".to_owned(),
+                reason: "errors: 41 of 2,310: beyond".to_owned(),
+            }),
         };
-        let plan = WorkloadPlan {
-            role: Role::Stable,
-            replicas: None,
-            template: Template::InSpec,
-            joined: Joined::All,
-            marks: marks.clone(),
-        };
+        let plan = workload(Role::Stable, Joined::All, marks.clone());
         let (deployment, facts) = with_owner(&model, |owner| {
-            (
-                manifests::deployment(owner, &key).expect("a Deployment"),
-                manifests::facts(owner, &key, &plan),
-            )
+            let facts = workload::provider().facts(owner, &key, &plan);
+            (deployment(owner, &key), facts)
         });
-        let texts = |value: &Value| serde_json::from_value::<BTreeMap<String, String>>(value.clone()).expect("texts");
-        let labels = texts(&deployment["metadata"]["labels"]);
-        let annotations = texts(&facts["metadata"]["annotations"]);
+        let labels = serde_json::from_value(deployment["metadata"]["labels"].clone()).expect("texts");
+        let mut annotations = annotations(&facts);
         assert_eq!(manifests::key_of(&labels, &annotations).as_ref(), Some(&key));
         assert_eq!(manifests::marks(&annotations), marks);
+        // Release 0.1 wrote the guard's name only at the beginning of its sentence.
+        annotations.remove("guardbit.dev/rejected-by").expect("data");
+        assert_eq!(manifests::marks(&annotations), marks);
     }
+}
+
+/// What lowers the candidate must not wait for anything that it can do without.
+#[test]
+fn behind_one_service_pods_leave_it_and_the_service_stays() {
+    let mut model = sample();
+    model.spec.traffic.gateway = None;
+    model.spec.traffic.service = Some(ServiceTraffic::default());
+    let (stable, int8) = (
+        key(&model, "fp32", Purpose::Serving),
+        key(&model, "int8", Purpose::Serving),
+    );
+    let pinned = key(&model, "fp32", Purpose::Pinned);
+    let of = |role, joined| workload(role, joined, RecoveryMarks::default());
+    let workloads = BTreeMap::from([
+        (stable.clone(), of(Role::Stable, Joined::All)),
+        (int8.clone(), of(Role::Retiring, Joined::Nobody)),
+        (pinned, of(Role::Pinned, Joined::Nobody)),
+    ]);
+    let plan = plan(workloads, Some(RoutePlan::default()));
+    let (lowering, all) = with_owner(&model, |owner| {
+        let traffic = traffic::provider(&owner.spec.traffic).expect("a provider");
+        assert!(traffic.arm_service(owner, &int8).is_none());
+        assert_eq!(
+            deployment(owner, &int8)["spec"]["template"]["metadata"]["labels"]["guardbit.dev/in-service"],
+            "true"
+        );
+        (traffic.lower(owner, &plan), traffic.split(owner, &plan))
+    });
+    let joins = [Effect::Join(stable, Joined::All), Effect::Join(int8, Joined::Nobody)];
+    assert_eq!(lowering, joins);
+    let [Effect::Join(..), Effect::Join(..), Effect::Apply(service)] = all.as_slice() else {
+        panic!("{all:?}");
+    };
+    assert_eq!((service.kind, service.name.as_str()), (Kind::Service, "fraud-scorer"));
+    let selector = json!({"guardbit.dev/model": "fraud-scorer", "guardbit.dev/in-service": "true"});
+    assert_eq!(service.body["spec"]["selector"], selector);
 }
 
 /// The digests in the sample are those of the weights that the model server's image carries.

@@ -118,6 +118,9 @@ fn provenance_keys() {
             .split_once(':')
             .map(|(k, _)| k.to_owned())
     });
+    let recovery = include_str!("../src/manifests/recovery.rs").lines();
+    let recovery = recovery.filter_map(|l| Some(l.strip_prefix("const ")?.split_once("\"guardbit.dev/")?.1));
+    let keys = keys.chain(recovery.map(|key| key.trim_end_matches("\";").to_owned()));
     let mut keys: Vec<_> = keys.filter(|k| !["purpose", "role"].contains(&k.as_str())).collect();
     keys.sort();
     keys.dedup();

@@ -28,7 +28,7 @@ pub use problem::SpecProblem;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
-pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
+pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, SplitBy, Traffic};
 pub use variant::{
     Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights,
 };

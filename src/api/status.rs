@@ -398,6 +398,9 @@ pub struct Decision {
     pub revision: String,
     /// Why.
     pub why: String,
+    /// Figures of the fidelity guard that it rests on, if one speaks for it: "TV 0.012, PSI 0.004, JS 0.0010".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
 }
 
 /// Short form of a revision for labels and people: the first twelve digits.

@@ -29,6 +29,25 @@ pub struct Traffic {
     pub precision_routes: Vec<PrecisionRoute>,
 }
 
+/// How arms get their shares of the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitBy {
+    /// By the weights of a route.
+    Weights,
+    /// By their ready replicas behind one Service.
+    Replicas,
+}
+
+impl Traffic {
+    /// How arms get their shares: by weights, unless the provider has none.
+    pub fn split_by(&self) -> SplitBy {
+        match self.service {
+            Some(_) => SplitBy::Replicas,
+            None => SplitBy::Weights,
+        }
+    }
+}
+
 /// The HTTPRoute that guardbit owns.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,28 +6,27 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use kube::core::GroupVersionKind;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
 use crate::api::QuantizedModel;
 use crate::apiserver::{call, call_opt};
-use crate::manifests::{self, JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_WORKLOAD, Owner};
-use crate::model::identity::Purpose;
-use crate::rollout::{Plan, Template, WorkloadKey};
-use crate::watch::{self, FieldHashes, KeptDeployment, hash, hashes_of, hashes_of_model, http_route};
+use crate::manifests::traffic::{self, Effect, TrafficProvider};
+use crate::manifests::workload;
+use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
+use crate::rollout::{Joined, Plan, Template, WorkloadKey};
+use crate::watch::{self, FieldHashes, KeptDeployment, hash, hashes_of, hashes_of_model};
 
 use super::{Context, Error};
 
 /// What was applied last, by model.
 #[derive(Default)]
-pub(super) struct Applied(Mutex<HashMap<u64, Vec<Document>>>);
+pub(super) struct Applied(Mutex<HashMap<u64, Vec<Hashes>>>);
 
 /// A document that was applied, in hashes.
-struct Document {
+struct Hashes {
     /// Of the object and the field manager.
     of: u64,
     /// Of what it wants.
@@ -48,37 +47,37 @@ pub(super) struct Apply<'a> {
 }
 
 impl Apply<'_> {
-    /// Lowers the candidate: the route alone, or its pods out of the Service. Waits for nothing else.
+    /// Lowers the candidate, and waits for nothing else.
     pub(super) async fn lower(&self) -> Result<(), Error> {
-        match self.owner.spec.traffic.service {
-            Some(_) => self.join().await,
-            None => self.route().await,
-        }
+        let effects = self.traffic().map(|traffic| traffic.lower(&self.owner, self.plan));
+        self.take(effects.unwrap_or_default()).await
     }
 
-    /// Everything: capacity first, then the route, then what is no longer needed.
+    /// Everything: capacity first, then the split, then what is no longer needed.
     pub(super) async fn all(&self) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             if workload.template == Template::InSpec {
-                self.put(MANAGER_WORKLOAD, manifests::deployment(&self.owner, key)?)
-                    .await?;
+                self.put(workload::provider().template(&self.owner, key)?).await?;
             }
-            if self.owner.spec.traffic.gateway.is_some() {
-                self.put(MANAGER_WORKLOAD, manifests::service(&self.owner, key)).await?;
+            if let Some(service) = self.traffic().and_then(|t| t.arm_service(&self.owner, key)) {
+                self.put(service).await?;
             }
         }
         self.scale(|wanted, now| wanted > now).await?;
-        self.join().await?;
-        self.route().await?;
+        let effects = self.traffic().map(|traffic| traffic.split(&self.owner, self.plan));
+        self.take(effects.unwrap_or_default()).await?;
         self.scale(|wanted, now| wanted < now).await?;
-        for (key, workload) in &self.plan.workloads {
-            self.put(MANAGER_FACTS, manifests::facts(&self.owner, key, workload))
-                .await?;
+        for (key, plan) in &self.plan.workloads {
+            self.put(workload::provider().facts(&self.owner, key, plan)).await?;
         }
         for key in &self.plan.delete {
             self.delete(key).await?;
         }
-        self.put(MANAGER_FACTS, manifests::model_annotations(&self.owner)).await
+        self.put(manifests::model_annotations(&self.owner)).await
+    }
+
+    fn traffic(&self) -> Option<&dyn TrafficProvider> {
+        traffic::provider(&self.owner.spec.traffic)
     }
 
     async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<(), Error> {
@@ -87,8 +86,7 @@ impl Apply<'_> {
             let now = self.live_deployment(key).and_then(|d| d.replicas);
             // A Deployment that the watch has not seen yet runs the one pod that the API server fills in.
             if which(replicas, now.unwrap_or(-1)) {
-                self.put(MANAGER_SCALE, manifests::scale(&self.owner, key, replicas))
-                    .await?;
+                self.put(workload::provider().scale(&self.owner, key, replicas)).await?;
             }
         }
         Ok(())
@@ -99,54 +97,39 @@ impl Apply<'_> {
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
-    async fn route(&self) -> Result<(), Error> {
-        if self.owner.spec.traffic.service.is_some() {
-            return self.put(MANAGER_WORKLOAD, manifests::shared_service(&self.owner)).await;
-        }
-        match (&self.plan.route, &self.owner.spec.traffic.gateway) {
-            (Some(route), Some(gateway)) => {
-                self.put(MANAGER_ROUTE, manifests::route(&self.owner, gateway, route))
-                    .await
+    /// Does what a provider of traffic says, in its order.
+    async fn take(&self, effects: Vec<Effect>) -> Result<(), Error> {
+        for effect in effects {
+            match effect {
+                Effect::Apply(document) => self.put(document).await?,
+                Effect::Join(key, joined) => self.join(&key, joined).await?,
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
-    /// Plain Service mode: puts the label of the Service on the pods that belong to it, and takes it off the others.
-    async fn join(&self) -> Result<(), Error> {
-        if self.owner.spec.traffic.service.is_none() {
-            return Ok(());
-        }
-        let label = manifests::model_label(self.owner.name);
-        let pods = self.ctx.stores.pods.of_model(self.owner.namespace, &label);
+    /// Puts the label of the shared Service on as many pods of a workload as belong to it, and takes it off the others.
+    async fn join(&self, key: &WorkloadKey, joined: Joined) -> Result<(), Error> {
+        let model = manifests::model_label(self.owner.name);
+        let pods = self.ctx.stores.pods.of_model(self.owner.namespace, &model);
+        let revision = manifests::revision_label(key);
+        let pods = pods.iter().map(|(_, pod)| pod);
+        let mut own: Vec<_> = pods
+            .filter(|pod| pod.revision.as_deref() == Some(revision.as_str()) && !pod.deleted)
+            .collect();
+        // Who serves goes on serving, ready ones before others.
+        own.sort_by_key(|pod| (!pod.ready, !pod.joined, &pod.name));
+        let wanted = joined.of(i32::try_from(own.len()).unwrap_or(i32::MAX));
         let api: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
-        for (key, workload) in self
-            .plan
-            .workloads
-            .iter()
-            .filter(|(key, _)| key.purpose == Purpose::Serving)
-        {
-            let label = manifests::revision_label(key);
-            let pods = pods.iter().map(|(_, pod)| pod);
-            let mut own: Vec<_> = pods
-                .filter(|pod| pod.revision.as_deref() == Some(label.as_str()) && !pod.deleted)
-                .collect();
-            // Who serves goes on serving, ready ones before others.
-            own.sort_by_key(|pod| (!pod.ready, !pod.joined, &pod.name));
-            let wanted = workload.joined.of(i32::try_from(own.len()).unwrap_or(i32::MAX));
-            for (i, pod) in own.into_iter().enumerate() {
-                let label = match (i32::try_from(i).unwrap_or(i32::MAX) < wanted, pod.joined) {
-                    (true, false) => json!("true"),
-                    (false, true) => Value::Null,
-                    _ => continue,
-                };
-                let patch = Patch::Merge(json!({"metadata": {"labels": {JOINED_LABEL: label}}}));
-                call_opt(
-                    format!("label pod {}", pod.name),
-                    api.patch(&pod.name, &PatchParams::default(), &patch),
-                )
-                .await?;
-            }
+        for (i, pod) in own.into_iter().enumerate() {
+            let label = match (i32::try_from(i).unwrap_or(i32::MAX) < wanted, pod.joined) {
+                (true, false) => json!("true"),
+                (false, true) => Value::Null,
+                _ => continue,
+            };
+            let patch = Patch::Merge(json!({"metadata": {"labels": {JOINED_LABEL: label}}}));
+            let what = format!("label pod {}", pod.name);
+            call_opt(what, api.patch(&pod.name, &PatchParams::default(), &patch)).await?;
         }
         Ok(())
     }
@@ -162,68 +145,45 @@ impl Apply<'_> {
                 preconditions: Some(preconditions),
                 ..DeleteParams::background()
             };
-            let api: Api<Deployment> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
-            call_opt(format!("delete Deployment {name}"), api.delete(&name, &params)).await?;
+            self.remove(workload::provider().kind(), &name, &params).await?;
         }
-        let api: Api<Service> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
         if self.ctx.stores.services.get(self.owner.namespace, &name).is_some() {
-            call_opt(
-                format!("delete Service {name}"),
-                api.delete(&name, &DeleteParams::default()),
-            )
-            .await?;
+            self.remove(Kind::Service, &name, &DeleteParams::default()).await?;
         }
         Ok(())
     }
 
-    /// The route goes; pods stay until connections have drained.
+    /// What carries the split goes; pods stay until connections have drained.
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
-        let name = self.owner.name;
+        let (namespace, name) = (self.owner.namespace, self.owner.name);
         let label = manifests::model_label(name);
-        if self.ctx.stores.routes.has(self.owner.namespace, &label, name) {
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &http_route());
-            call_opt(
-                format!("delete HTTPRoute {name}"),
-                api.delete(name, &DeleteParams::default()),
-            )
-            .await?;
-        }
-        if self.ctx.stores.services.has(self.owner.namespace, &label, name) {
-            let api: Api<Service> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
-            call_opt(
-                format!("delete Service {name}"),
-                api.delete(name, &DeleteParams::default()),
-            )
-            .await?;
+        for kind in traffic::kinds() {
+            let objects = self.ctx.stores.of(kind);
+            if objects.is_some_and(|objects| objects.has(namespace, &label, name)) {
+                self.remove(kind, name, &DeleteParams::default()).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn remove(&self, kind: Kind, name: &str, params: &DeleteParams) -> Result<(), Error> {
+        call_opt(format!("delete {kind} {name}"), self.api(kind).delete(name, params)).await?;
+        Ok(())
+    }
+
+    fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &kind.resource())
     }
 
     /// Takes the owner references off all objects, so that they outlive the model.
     pub(super) async fn orphan(&self) -> Result<(), Error> {
         let label = manifests::model_label(self.owner.name);
-        let stores = &self.ctx.stores;
-        let mut objects = Vec::new();
-        for (name, deployment) in stores.deployments.of_model(self.owner.namespace, &label) {
-            objects.push((ApiResource::erase::<Deployment>(&()), name, deployment.owned));
-        }
-        for (name, service) in stores.services.of_model(self.owner.namespace, &label) {
-            objects.push((ApiResource::erase::<Service>(&()), name, service.owned));
-        }
-        for (name, route) in stores.routes.of_model(self.owner.namespace, &label) {
-            objects.push((http_route(), name, route.owned));
-        }
-        for (kind, name, owned) in objects {
-            if owned {
-                let api: Api<DynamicObject> =
-                    Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &kind);
+        for kind in [workload::provider().kind()].into_iter().chain(traffic::kinds()) {
+            let objects = self.ctx.stores.of(kind);
+            for name in objects.map_or_else(Vec::new, |objects| objects.owned(self.owner.namespace, &label)) {
                 let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
-                call_opt(
-                    format!("orphan {} {name}", kind.kind),
-                    api.patch(&name, &PatchParams::default(), &patch),
-                )
-                .await?;
+                let what = format!("orphan {kind} {name}");
+                call_opt(what, self.api(kind).patch(&name, &PatchParams::default(), &patch)).await?;
             }
         }
         Ok(())
@@ -248,13 +208,15 @@ impl Apply<'_> {
     }
 
     /// Applies one document, unless the live object already is what it says.
-    async fn put(&self, manager: &'static str, document: Value) -> Result<(), Error> {
-        let (kind, name) = (
-            document["kind"].as_str().unwrap_or_default().to_owned(),
-            document["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        );
-        let (of, wants) = (hash((&kind, &name, manager)), hash(watch::json(&document)));
-        let live = self.live(&kind, &name);
+    async fn put(&self, document: Document) -> Result<(), Error> {
+        let Document {
+            manager,
+            kind,
+            name,
+            body,
+        } = document;
+        let (of, wants) = (hash((manager, kind, &*name)), hash(watch::json(&body)));
+        let live = self.live(kind, &name);
         let gives = live.as_ref().map(FieldHashes::digest);
         let last = self.ctx.applied.last(self.owner.uid, of);
         let as_before = last.filter(|(last, _)| *last == wants);
@@ -262,46 +224,37 @@ impl Apply<'_> {
         if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
             return Ok(());
         }
-        // What another hand adds to what traffic follows (a key of a selector, a filter of a rule) changes its meaning, though all
-        // that is wanted may still be there: only the API server knows whose it is.
-        let may_grow = as_before.is_some() && !matches!(kind.as_str(), "Service" | "HTTPRoute");
-        if (may_grow || last.is_none()) && live.is_some_and(|live| live.hold(&document)) {
+        // Where requests follow the object only the API server knows whose it is that was added.
+        let may_grow = as_before.is_some() && !kind.steers_requests();
+        if (may_grow || last.is_none()) && live.is_some_and(|live| live.hold(&body)) {
             self.ctx
                 .applied
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());
             return Ok(());
         }
         // Another hand may have been at it since this look began.
-        if as_before.is_some() && kind == "Service" && self.carries(&name) {
+        if as_before.is_some() && kind == Kind::Service && self.carries(&name) {
             self.ctx.disturbances.wait(self.owner.uid, Instant::now())?;
         }
-        let resource = resource(&document);
-        let api: Api<DynamicObject> = Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &resource);
         let params = PatchParams::apply(manager).force();
-        let applied = call(
-            format!("apply {kind} {name}"),
-            api.patch(&name, &params, &Patch::Apply(&document)),
-        )
-        .await?;
+        let what = format!("apply {kind} {name}");
+        let applied = call(what, self.api(kind).patch(&name, &params, &Patch::Apply(&body))).await?;
         self.ctx
             .applied
-            .note(self.owner.uid, of, wants, hashes_of(&applied).digest());
+            .note(self.owner.uid, of, wants, hashes_of(kind, &applied).digest());
         Ok(())
     }
 
-    /// Whether the route gives weight to a Service.
+    /// Whether a route gives weight to a Service.
     fn carries(&self, service: &str) -> bool {
-        let route = self.ctx.stores.routes.get(self.owner.namespace, self.owner.name);
-        route.is_some_and(|route| route.carrying().any(|carrying| carrying == service))
+        let mut routes = self.ctx.stores.routes.named(self.owner.namespace, self.owner.name);
+        routes.any(|route| route.carrying().any(|carrying| carrying == service))
     }
 
-    fn live(&self, kind: &str, name: &str) -> Option<FieldHashes> {
-        let (namespace, stores) = (self.owner.namespace, &self.ctx.stores);
-        match kind {
-            "Deployment" => Some(stores.deployments.get(namespace, name)?.hashes.clone()),
-            "Service" => Some(stores.services.get(namespace, name)?.hashes.clone()),
-            "HTTPRoute" => Some(stores.routes.get(namespace, name)?.hashes.clone()),
-            _ => Some(hashes_of_model(&self.model.metadata)),
+    fn live(&self, kind: Kind, name: &str) -> Option<FieldHashes> {
+        match self.ctx.stores.of(kind) {
+            Some(objects) => objects.hashes(self.owner.namespace, name),
+            None => Some(hashes_of_model(&self.model.metadata)),
         }
     }
 }
@@ -316,8 +269,8 @@ impl Applied {
 
     /// Whether an object is not what it was when it was applied last, told by field manager, kind and name; `live` is the digest
     /// of what it says now.
-    pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, &str, &str), live: Option<u64>) -> bool {
-        let last = self.last(uid, hash((kind, name, manager)));
+    pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, Kind, &str), live: Option<u64>) -> bool {
+        let last = self.last(uid, hash((manager, kind, name)));
         last.is_some_and(|(_, gave)| Some(gave) != live)
     }
 
@@ -325,7 +278,7 @@ impl Applied {
         let mut applied = self.0.lock();
         let documents = applied.entry(hash(uid)).or_default();
         documents.retain(|document| document.of != of);
-        documents.push(Document { of, wants, gave });
+        documents.push(Hashes { of, wants, gave });
     }
 
     /// Forgets a model that is gone.
@@ -333,14 +286,4 @@ impl Applied {
         let mut applied = self.0.lock();
         applied.remove(&hash(uid));
     }
-}
-
-fn resource(document: &Value) -> ApiResource {
-    let text = |key: &str| document[key].as_str().unwrap_or_default();
-    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-    let kind = text("kind");
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(group, version, kind),
-        &format!("{}s", kind.to_lowercase()),
-    )
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 
 use crate::api::QuantizedModel;
-use crate::manifests::MANAGER_WORKLOAD;
+use crate::manifests::{Kind, MANAGER_WORKLOAD};
 use crate::model::identity::Purpose;
 use crate::rollout::WorkloadKey;
 use crate::watch::{FieldHashes, hash};
@@ -61,11 +61,11 @@ pub(super) fn is_disturbed(ctx: &Context, model: &QuantizedModel, cluster: &Clus
     let touched = |service: &str| {
         let live = ctx.stores.services.get(&namespace, service);
         let live = live.map(|service| FieldHashes::digest(&service.hashes));
-        let of = (MANAGER_WORKLOAD, "Service", service);
+        let of = (MANAGER_WORKLOAD, Kind::Service, service);
         ctx.applied.is_touched(&uid, of, live)
     };
-    let route = ctx.stores.routes.get(&namespace, &name);
-    unserved || route.is_some_and(|route| route.carrying().any(touched))
+    let mut routes = ctx.stores.routes.named(&namespace, &name);
+    unserved || routes.any(|route| route.carrying().any(touched))
 }
 
 #[cfg(test)]

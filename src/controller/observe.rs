@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef};
-use crate::manifests::{self, revision_label};
-use crate::model::identity::Purpose;
+use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
+use crate::manifests::{self, Kind, revision_label, traffic};
+use crate::model::identity::{Purpose, object_name};
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
-use crate::watch::{KeptDeployment, KeptPod, Stores};
+use crate::watch::{KeptDeployment, KeptPod, KeptRoute, Stores};
 
 use super::Error;
 
@@ -41,7 +41,8 @@ pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -
 pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -> Result<Cluster, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let label = manifests::model_label(&model.name_any());
-    if let Some(kind) = stores.lacking(model.spec.traffic.gateway.is_some()) {
+    let carrier = traffic::provider(&model.spec.traffic).map(|traffic| traffic.carrier());
+    if let Some(kind) = stores.lacking(carrier) {
         return Err(Error::NotYet(kind));
     }
     let pods = stores.pods.of_model(&namespace, &label);
@@ -64,26 +65,20 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
                     && pod.purpose.as_deref() == Some(key.purpose.as_str())
             })
             .collect();
-        // In plain Service mode a pod that was taken out of the Service has no endpoint, and is warm all the same.
-        let in_service = model.spec.traffic.service.is_some();
+        let by_weight = model.spec.traffic.split_by() == SplitBy::Weights;
+        // Where pods leave a shared Service, one that has left has no endpoint, and is warm all the same.
         let ready = own
             .iter()
-            .filter(|pod| pod.ready && (in_service || serving.contains(&*pod.name)))
+            .filter(|pod| pod.ready && (!by_weight || serving.contains(&*pod.name)))
             .filter(|pod| {
-                let young = !in_service && is_young(pod, now);
+                let young = by_weight && is_young(pod, now);
                 settling |= young;
                 !young
             })
             .count();
         workloads.insert(key, workload(&deployment, &own, ready));
     }
-    let route = match &model.spec.traffic.gateway {
-        Some(_) => route(stores, model, &workloads, &namespace),
-        None => RouteSeen {
-            exists: stores.services.has(&namespace, &label, &model.name_any()),
-            ..RouteSeen::default()
-        },
-    };
+    let route = route(stores, carrier, model, &workloads);
     Ok(Cluster {
         settling,
         workloads,
@@ -126,34 +121,53 @@ fn is_young(pod: &KeptPod, now: Timestamp) -> bool {
     })
 }
 
+/// What carries the split: a route with the weights that are in force, or an object that only has to exist.
 fn route(
     stores: &Stores,
+    carrier: Option<Kind>,
     model: &QuantizedModel,
     workloads: &BTreeMap<WorkloadKey, Workload>,
-    namespace: &str,
 ) -> RouteSeen {
-    let Some(route) = stores.routes.get(namespace, &model.name_any()) else {
-        return RouteSeen::default();
-    };
-    let by_service: BTreeMap<String, RevisionRef> = workloads
-        .keys()
-        .filter(|key| key.purpose == Purpose::Serving)
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    match carrier {
+        Some(Kind::Route(kind)) => {
+            let route = stores.routes.of(kind).and_then(|routes| routes.get(&namespace, &name));
+            route.map_or_else(RouteSeen::default, |route| {
+                weighted(&route, (&namespace, &name), workloads.keys())
+            })
+        }
+        Some(kind) => RouteSeen {
+            exists: stores
+                .of(kind)
+                .is_some_and(|objects| objects.has(&namespace, &manifests::model_label(&name), &name)),
+            ..RouteSeen::default()
+        },
+        None => RouteSeen::default(),
+    }
+}
+
+/// The weights that a route of a model gives to revisions, by the names of their Services.
+fn weighted<'a>(
+    route: &KeptRoute,
+    (namespace, name): (&str, &str),
+    workloads: impl Iterator<Item = &'a WorkloadKey>,
+) -> RouteSeen {
+    let serving = workloads.filter(|key| key.purpose == Purpose::Serving);
+    let by_service: BTreeMap<String, &RevisionRef> = serving
         .map(|key| {
             let RevisionRef { variant, revision } = &key.revision;
-            (
-                crate::model::identity::object_name(namespace, &model.name_any(), variant, revision, key.purpose),
-                key.revision.clone(),
-            )
+            let service = object_name(namespace, name, variant, revision, key.purpose);
+            (service, &key.revision)
         })
         .collect();
-    let weights = route.weights.iter();
+    let weights = route.split.weights.iter();
     RouteSeen {
         exists: true,
         weights: weights
-            .filter_map(|(name, weight)| Some((by_service.get(&**name)?.clone(), *weight)))
+            .filter_map(|(service, weight)| Some(((*by_service.get(&**service)?).clone(), *weight)))
             .collect(),
-        refused: route.refused.clone(),
-        decision: route.decision.clone(),
+        refused: route.split.refused.clone(),
+        harm: route.harm.clone(),
     }
 }
 

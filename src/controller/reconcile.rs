@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
-use crate::manifests::{Digests, Owner};
+use crate::manifests::Owner;
+use crate::model::identity::Digests;
 use crate::model::interval;
 use crate::rollout::{self, Observation, Order, Plan, Scope};
 use crate::telemetry::Metrics;

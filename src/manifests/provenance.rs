@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, QuantizedModelSpec, RevisionRef, Variant, visible};
+use crate::api::{Decision, GROUP, RevisionRef, Variant, visible};
 use crate::model::identity;
-use crate::rollout::{RouteDecision, WorkloadKey};
+use crate::rollout::WorkloadKey;
 
-use super::{MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, variant};
+use super::document::{Document, Kind};
+use super::names::{MANAGER_FACTS, MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, word};
 
 /// Longest annotation, in bytes: they are pointers and sentences, not records.
-const LONGEST: usize = 1024;
+pub(super) const LONGEST: usize = 1024;
+
+/// Annotation with the last decision, as a sentence for people.
+pub(super) const DECISION: &str = "guardbit.dev/decision";
 
 /// Cuts a sentence at a character, and takes out what is obeyed and not shown.
 pub(super) fn cut(text: &str) -> String {
@@ -56,8 +60,7 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
     let mut decisions = owner.status.decisions.iter().rev();
     if let Some(decision) = decisions.find(|d| d.variant == key.revision.variant && d.revision == key.revision.revision)
     {
-        put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
-        drift(&mut out, &decision.why);
+        decided(&mut out, decision);
     }
     out
 }
@@ -77,42 +80,15 @@ pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
         );
     }
     if let Some(decision) = owner.status.decisions.last() {
-        put(&mut out, &format!("{GROUP}/decision"), &sentence(decision));
-        drift(&mut out, &decision.why);
+        decided(&mut out, decision);
     }
     out
 }
 
-/// Provenance of the model itself, as a server-side apply document of its own field manager.
-pub fn model_annotations(owner: &Owner) -> Value {
-    json!({
-        "apiVersion": format!("{GROUP}/v1alpha1"),
-        "kind": "QuantizedModel",
-        "metadata": {"name": owner.name, "namespace": owner.namespace, "annotations": of_route(owner)},
-    })
-}
-
-/// Digests of a spec: taken once, for every object bears some of them.
-#[derive(Clone, Debug, Default)]
-pub struct Digests {
-    /// Of the whole spec.
-    spec: String,
-    /// The variants with their identities.
-    revisions: Vec<RevisionRef>,
-}
-
-impl Digests {
-    /// Takes them.
-    pub fn of(spec: &QuantizedModelSpec) -> Self {
-        let revision = |v: &Variant| RevisionRef {
-            variant: v.name.clone(),
-            revision: identity::revision(spec, v),
-        };
-        Self {
-            spec: format!("sha256:{}", identity::digest(spec)),
-            revisions: spec.variants.iter().map(revision).collect(),
-        }
-    }
+/// Provenance of the model itself, of a field manager of its own.
+pub fn model_annotations(owner: &Owner) -> Document {
+    let metadata = json!({"annotations": of_route(owner)});
+    Document::new(owner, MANAGER_FACTS, Kind::QuantizedModel, owner.name, metadata)
 }
 
 fn of_model(owner: &Owner) -> Map<String, Value> {
@@ -124,7 +100,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
             &reference.weights.digest,
         );
     }
-    put(&mut out, &format!("{GROUP}/spec-digest"), &owner.digests.spec);
+    put(&mut out, &format!("{GROUP}/spec-digest"), owner.digests.spec());
     if let Some(rollout) = &owner.status.rollout {
         put(
             &mut out,
@@ -133,7 +109,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
         );
     }
     if let Some(tier) = owner.spec.model.risk_tier {
-        put(&mut out, &format!("{GROUP}/risk-tier"), &format!("{tier:?}"));
+        put(&mut out, &format!("{GROUP}/risk-tier"), &word(tier));
     }
     put(&mut out, MODEL_LABEL, &model_label(owner.name));
     out
@@ -141,8 +117,8 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
 
 /// A revision that the spec no longer describes keeps what was written when it did.
 fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) {
-    let described = owner.digests.revisions.contains(revision);
-    let Some(variant) = variant(owner, &revision.variant).filter(|_| described) else {
+    let described = owner.digests.revisions().contains(revision);
+    let Some(variant) = owner.variant(&revision.variant).filter(|_| described) else {
         return;
     };
     for (key, value) in of_identity(variant) {
@@ -157,6 +133,14 @@ fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) 
     }
 }
 
+/// The last decision: a sentence, and the drift figures that it rested on.
+fn decided(out: &mut Map<String, Value>, decision: &Decision) {
+    put(out, DECISION, &sentence(decision));
+    if let Some(drift) = &decision.drift {
+        put(out, &format!("{GROUP}/drift"), drift);
+    }
+}
+
 /// A decision in one line. Its time in whole seconds, as the status keeps it: the same line after a restart, or everything
 /// would be written once more.
 fn sentence(decision: &Decision) -> String {
@@ -166,30 +150,10 @@ fn sentence(decision: &Decision) -> String {
         variant,
         revision: _,
         why,
+        drift: _,
     } = decision;
     let time = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
-    format!("{time} {action:?} {variant}: {why}")
-}
-
-/// The decision that a route was written with; the inverse of how it is written.
-pub fn decision(annotations: &BTreeMap<String, String>) -> Option<RouteDecision> {
-    let text = annotations.get(&format!("{GROUP}/decision"))?;
-    let (head, why) = text.split_once(": ")?;
-    let [time, action, variant] = head.split(' ').collect::<Vec<_>>().try_into().ok()?;
-    Some(RouteDecision {
-        time: time.parse().ok()?,
-        action: serde_json::from_value(json!(action)).ok()?,
-        variant: variant.to_owned(),
-        why: why.to_owned(),
-    })
-}
-
-/// The drift figures that a decision rested on, as its sentence gives them.
-fn drift(out: &mut Map<String, Value>, why: &str) {
-    if let Some(at) = why.find("total variation ") {
-        let figures: String = why[at..].chars().take_while(|c| *c != ';').collect();
-        put(out, &format!("{GROUP}/drift"), &figures);
-    }
+    format!("{time} {} {variant}: {why}", word(action))
 }
 
 fn put(out: &mut Map<String, Value>, key: &str, value: &str) {

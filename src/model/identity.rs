@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use crate::api::status::short;
-use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, Variant, Weights};
+use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, Weights};
 
 /// Version of what is hashed, and how.
 const SCHEME: &str = "v1";
@@ -75,6 +75,38 @@ pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
         variant_template: &variant.template,
     };
     format!("{SCHEME}:{}", digest(&written))
+}
+
+/// Digests of one version of a spec: its own, and the identities of its variants. They are taken once for all that needs
+/// them, because hashing the templates is the dearest part of a reconcile that decides nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    spec: String,
+    revisions: Vec<RevisionRef>,
+}
+
+impl Digests {
+    /// Takes them.
+    pub fn of(spec: &QuantizedModelSpec) -> Self {
+        let revision = |v: &Variant| RevisionRef {
+            variant: v.name.clone(),
+            revision: revision(spec, v),
+        };
+        Self {
+            spec: format!("sha256:{}", digest(spec)),
+            revisions: spec.variants.iter().map(revision).collect(),
+        }
+    }
+
+    /// Digest of the whole spec, with the name of its algorithm.
+    pub fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    /// The variants with their identities, in the order of the spec.
+    pub fn revisions(&self) -> &[RevisionRef] {
+        &self.revisions
+    }
 }
 
 /// What a Deployment of a revision is for.

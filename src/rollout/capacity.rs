@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind};
+use crate::api::{ArmStatus, Retiring, RetiringReason, RevisionRef, Role, RolloutKind, SplitBy};
 use crate::guards::compare_outputs;
 use crate::model::identity::{self, Purpose};
 
 use super::ladder::is;
 use super::look::Look;
-use super::observation::{Marks, WorkloadKey};
+use super::observation::{RecoveryMarks, Rejection, WorkloadKey};
 use super::plan::{Joined, RoutePlan, Template, WorkloadPlan};
 
 impl Look<'_> {
     /// Whether traffic is split by ready replicas behind one Service.
     pub(super) fn by_replicas(&self) -> bool {
-        self.spec.traffic.service.is_some()
+        self.spec.traffic.split_by() == SplitBy::Replicas
     }
 
     /// Pods that carry all traffic on a revision; `None` when an autoscaler owns the scale.
@@ -322,7 +322,7 @@ impl Look<'_> {
                     replicas: Some(replicas),
                     template,
                     joined: Joined::Nobody,
-                    marks: Marks::default(),
+                    marks: RecoveryMarks::default(),
                 },
             );
         }
@@ -341,7 +341,7 @@ impl Look<'_> {
                     replicas: Some(workload.desired),
                     template: Template::AsIs,
                     joined: Joined::Nobody,
-                    marks: Marks::default(),
+                    marks: RecoveryMarks::default(),
                 };
                 plans.insert(key.clone(), plan);
             }
@@ -356,9 +356,9 @@ impl Look<'_> {
         }
     }
 
-    fn marks(&self, revision: &RevisionRef) -> Marks {
+    fn marks(&self, revision: &RevisionRef) -> RecoveryMarks {
         let status = &self.status;
-        Marks {
+        RecoveryMarks {
             stable: status.stable.as_ref() == Some(revision),
             proven: status.proven.iter().any(|p| is(revision, &p.variant, &p.revision)),
             reference: status.reference.as_ref() == Some(revision),
@@ -366,7 +366,10 @@ impl Look<'_> {
                 .rejected
                 .iter()
                 .find(|r| is(revision, &r.variant, &r.revision))
-                .map(|r| (r.guard.clone(), r.reason.clone())),
+                .map(|r| Rejection {
+                    guard: r.guard.clone(),
+                    reason: r.reason.clone(),
+                }),
         }
     }
 

@@ -51,7 +51,8 @@ impl Look<'_> {
         }
         if let Some(harm) = self.harm(&candidate, Action::RolledBack) {
             self.reject(&candidate, &harm.guard, &harm.message);
-            return self.abandon(&candidate, Action::RolledBack, &harm.message);
+            self.abandon(&candidate, Action::RolledBack, &harm.message);
+            return self.rests_on(harm.drift);
         }
         if let Some(why) = self.workload(&candidate).and_then(|w| w.failure.clone()) {
             self.fail(&candidate, &why, RETRIES);
@@ -289,11 +290,13 @@ impl Look<'_> {
             (rollout.promoting, rollout.escalated_at) = (true, None);
         }
         self.stalled = None;
+        let drift = self.judged.iter().find_map(|report| self.drift(report));
         self.decide(
             Action::Promoting,
             &rollout.candidate,
             format!("every guard is healthy: {}", shown.join("; ")),
         );
+        self.rests_on(drift);
     }
 
     /// Raises the weight as soon as there is capacity for it.

@@ -24,6 +24,7 @@ impl Look<'_> {
                 &stable,
                 format!("traffic falls back to {}: {}", to.describe(), harm.message),
             );
+            self.rests_on(harm.drift);
             return;
         }
         for leaving in self.handovers().cloned().collect::<Vec<_>>() {

@@ -14,7 +14,7 @@ use super::climb::plan_digest;
 use super::conditions::{Truth, set};
 use super::ladder::Goal;
 use super::look::{DRAIN, Look, Wait};
-use super::observation::Observation;
+use super::observation::{Observation, Rejection};
 use super::plan::{Event, Order, Plan, Reason, Record, Scope};
 
 impl Look<'_> {
@@ -100,7 +100,7 @@ impl Look<'_> {
         let rejected: Vec<_> = serving
             .iter()
             .filter_map(|(key, w)| {
-                let (guard, reason) = w.marks.rejected.clone()?;
+                let Rejection { guard, reason } = w.marks.rejected.clone()?;
                 let RevisionRef { variant, revision } = key.revision.clone();
                 Some(Rejected {
                     variant,

@@ -101,6 +101,7 @@ impl<'a> Look<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             why: why.clone(),
+            drift: None,
         };
         self.status.decisions.push(decision.clone());
         let surplus = self.status.decisions.len().saturating_sub(KEPT_DECISIONS);
@@ -110,6 +111,14 @@ impl<'a> Look<'a> {
             reason: reason(action),
             note: format!("{}: {why}", revision.describe()),
         });
+    }
+
+    /// Adds the drift figures that the last decision rests on.
+    pub(super) fn rests_on(&mut self, drift: Option<String>) {
+        let decisions = [self.status.decisions.last_mut(), self.decisions.last_mut()];
+        for decision in decisions.into_iter().flatten() {
+            decision.drift.clone_from(&drift);
+        }
     }
 
     /// Lets a revision go: its pods stay for `reason` until `until`.

@@ -28,7 +28,7 @@ pub use capacity::control_weight;
 pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
 pub use observation::{
-    EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
+    EvidenceProblem, ModelSeen, Observation, RecoveryMarks, Rejection, RouteHarm, RouteSeen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 

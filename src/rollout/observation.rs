@@ -70,21 +70,30 @@ pub struct Workload {
     pub disruption: Option<String>,
     /// Image IDs that run.
     pub image_ids: Vec<String>,
-    /// What a status that was lost is rebuilt from; see [`Marks`].
-    pub marks: Marks,
+    /// What a status that was lost is rebuilt from; see [`RecoveryMarks`].
+    pub marks: RecoveryMarks,
 }
 
-/// What guardbit wrote on a Deployment of what it knew of the revision, for recovery.
+/// What a Deployment bears of what was known of its revision, so that a lost status can be rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct RecoveryMarks {
     /// It carried the main traffic.
     pub stable: bool,
     /// It was proven.
     pub proven: bool,
     /// It was the reference.
     pub reference: bool,
-    /// Guard and reason of its rejection.
-    pub rejected: Option<(String, String)>,
+    /// It was rejected.
+    pub rejected: Option<Rejection>,
+}
+
+/// Why a revision was rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The guard that found it.
+    pub guard: String,
+    /// What it found, perhaps cut off.
+    pub reason: String,
 }
 
 /// The HTTPRoute, or the Service of plain Service mode.
@@ -96,22 +105,28 @@ pub struct RouteSeen {
     pub weights: BTreeMap<RevisionRef, i32>,
     /// What the gateway refused, in its own words.
     pub refused: Option<String>,
-    /// The last decision when the route was written, if it was one of harm. It may be ahead of the status, and anyone who may
-    /// write the route may have written it.
-    pub decision: Option<RouteDecision>,
+    /// The harm for which the route was written last, if it was harm. It may be ahead of the status, and anyone who may write
+    /// the route may have written it.
+    pub harm: Option<RouteHarm>,
 }
 
-/// A decision as an HTTPRoute names it.
+/// A decision of harm as a route names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteDecision {
+pub struct RouteHarm {
     /// When, in whole seconds.
     pub time: Timestamp,
-    /// What.
+    /// What was done about it.
     pub action: Action,
     /// Name of the variant.
     pub variant: String,
-    /// Why, perhaps cut off.
-    pub why: String,
+    /// Identity digest; `None` where release 0.1 wrote it.
+    pub revision: Option<String>,
+    /// The guard that found it.
+    pub guard: String,
+    /// What it found, perhaps cut off.
+    pub message: String,
+    /// The drift figures, where it was drift.
+    pub drift: Option<String>,
 }
 
 /// Why there is no evidence for a guard.

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::guards::GuardReport;
 
-use super::observation::{Marks, WorkloadKey};
+use super::observation::{RecoveryMarks, WorkloadKey};
 
 /// What is to be done. Applying it twice is the same as once.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,7 @@ pub struct WorkloadPlan {
     /// Plain Service mode: how many of its pods belong to the Service.
     pub joined: Joined,
     /// What recovery will need, written as annotations.
-    pub marks: Marks,
+    pub marks: RecoveryMarks,
 }
 
 /// Whether a template can be applied.

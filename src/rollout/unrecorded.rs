@@ -1,8 +1,12 @@
-//! Harm that was acted on and is not on record. Lowering waits for nothing, so the route is written before the status; when
-//! guardbit dies in between, or the status cannot be written, the route alone knows. What was found is put on record by the
-//! next look, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a crash.
+//! Harm, found now or found before and not on record.
+//!
+//! Lowering waits for nothing, so the route is written before the status; when guardbit dies in between, or the status
+//! cannot be written, the route alone knows. What was found is put on record by the next evaluation, whatever the metrics
+//! say by then, or do not say: nobody who was found harmful gets traffic back by a crash.
 
 use crate::api::{Action, RevisionRef};
+use crate::guards::{GuardReport, compare_outputs};
+use crate::model::presets::guards;
 
 use super::look::Look;
 
@@ -10,6 +14,8 @@ use super::look::Look;
 pub(super) struct Harm {
     pub(super) guard: String,
     pub(super) message: String,
+    /// The drift figures, where it is drift.
+    pub(super) drift: Option<String>,
 }
 
 impl Look<'_> {
@@ -17,10 +23,20 @@ impl Look<'_> {
     pub(super) fn harm(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
         let found = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config));
         let found = found.map(|report| Harm {
+            drift: self.drift(&report),
             guard: report.name,
             message: report.message,
         });
         found.or_else(|| self.unrecorded(revision, action))
+    }
+
+    /// The drift figures of a report, if its guard watches for drift.
+    pub(super) fn drift(&self, report: &GuardReport) -> Option<String> {
+        let mut named = guards(self.spec);
+        named.retain(|guard| guard.name == report.name);
+        compare_outputs(&named)
+            .then(|| report.estimate.clone())
+            .filter(|figures| !figures.is_empty())
     }
 
     /// The harm for which traffic was taken from a revision by this action. What is on record has ended the trial: the
@@ -28,22 +44,16 @@ impl Look<'_> {
     /// list, with weight 0.
     fn unrecorded(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
         let route = &self.seen.route;
-        let done = route.decision.as_ref()?;
+        let done = route.harm.as_ref()?;
+        let of_it = done.variant == revision.variant && done.revision.as_ref().is_none_or(|r| *r == revision.revision);
         let carried_out = route.weights.get(revision) == Some(&0);
         // Nobody on trial was found harmful before the last decision on record. Status and route keep whole seconds.
         let last = self.seen.model.status.decisions.last();
         let in_time = last.is_none_or(|last| done.time.as_second() >= last.time.0.as_second()) && done.time <= self.now;
-        if !carried_out || !in_time || done.action != action || done.variant != revision.variant {
-            return None;
-        }
-        // The sentence of a guard begins with its name; that of a fallback says first where traffic went.
-        let message = match action {
-            Action::FellBack => done.why.split_once(": ")?.1,
-            _ => &done.why,
-        };
-        Some(Harm {
-            guard: message.split_once(": ")?.0.to_owned(),
-            message: message.to_owned(),
+        (of_it && carried_out && in_time && done.action == action).then(|| Harm {
+            guard: done.guard.clone(),
+            message: done.message.clone(),
+            drift: done.drift.clone(),
         })
     }
 }

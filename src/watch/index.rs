@@ -66,15 +66,16 @@ impl<T> Default for Namespace<T> {
 }
 
 impl<T: Kept> Index<T> {
-    /// Takes in an event. Returns the models for which something has changed that a look would see.
-    pub fn take(&self, event: Event<T::Of>) -> Vec<ModelName> {
+    /// Takes in an event; `read` says what is kept of an object. Returns the models for which something has changed that a
+    /// look would see.
+    pub fn take(&self, event: Event<T::Of>, read: impl Fn(&T::Of) -> T) -> Vec<ModelName> {
         let mut objects = self.write();
         match event {
             Event::Init => {
                 objects.list = objects.list.wrapping_add(1);
                 Vec::new()
             }
-            Event::Apply(object) | Event::InitApply(object) => objects.put(&object),
+            Event::Apply(object) | Event::InitApply(object) => objects.put(&object, read),
             Event::Delete(object) => objects.remove(&object),
             Event::InitDone => {
                 objects.come = true;
@@ -126,7 +127,7 @@ impl<T: Kept> Index<T> {
 }
 
 impl<T: Kept> Objects<T> {
-    fn put(&mut self, object: &T::Of) -> Vec<ModelName> {
+    fn put(&mut self, object: &T::Of, read: impl Fn(&T::Of) -> T) -> Vec<ModelName> {
         let Some((namespace, name, label, owner)) = place(object) else {
             return Vec::new();
         };
@@ -136,7 +137,7 @@ impl<T: Kept> Objects<T> {
             None => Arc::from(namespace),
         };
         let within = self.namespaces.entry(Arc::clone(&namespace)).or_default();
-        let kept = T::of(object);
+        let kept = read(object);
         let mut woken = Vec::new();
         if let Some(held) = within.objects.get_mut(name.as_str()) {
             let moved = held.label != label || held.owner != owner;
@@ -240,9 +241,16 @@ mod tests {
 
     impl Kept for Color {
         type Of = Pod;
+    }
+
+    impl Color {
         fn of(pod: &Pod) -> Self {
             Self(pod.annotations().get("color").cloned().unwrap_or_default())
         }
+    }
+
+    fn take(index: &Index<Color>, event: Event<Pod>) -> Vec<ModelName> {
+        index.take(event, Color::of)
     }
 
     fn pod(namespace: &str, name: &str, model: &str, color: &str) -> Pod {
@@ -261,15 +269,15 @@ mod tests {
 
     fn listed(pods: impl IntoIterator<Item = Pod>) -> Index<Color> {
         let index = Index::default();
-        index.take(Event::Init);
+        take(&index, Event::Init);
         for pod in pods {
             assert!(
-                index.take(Event::InitApply(pod)).is_empty(),
+                take(&index, Event::InitApply(pod)).is_empty(),
                 "the first list wakes nobody"
             );
         }
         assert!(!index.has_come());
-        assert!(index.take(Event::InitDone).is_empty());
+        assert!(take(&index, Event::InitDone).is_empty());
         index
     }
 
@@ -287,10 +295,10 @@ mod tests {
         ]);
         assert!(index.has_come());
         assert_eq!(of(&index, "x", "m"), ["a red", "b red"]);
-        assert!(index.take(Event::Apply(pod("x", "a", "m", "red"))).is_empty());
-        assert_eq!(names(index.take(Event::Apply(pod("x", "a", "m", "blue")))), ["x/m"]);
-        assert_eq!(names(index.take(Event::Delete(pod("x", "b", "m", "red")))), ["x/m"]);
-        assert!(index.take(Event::Delete(pod("x", "b", "m", "red"))).is_empty());
+        assert!(take(&index, Event::Apply(pod("x", "a", "m", "red"))).is_empty());
+        assert_eq!(names(take(&index, Event::Apply(pod("x", "a", "m", "blue")))), ["x/m"]);
+        assert_eq!(names(take(&index, Event::Delete(pod("x", "b", "m", "red")))), ["x/m"]);
+        assert!(take(&index, Event::Delete(pod("x", "b", "m", "red"))).is_empty());
         assert_eq!(of(&index, "x", "m"), ["a blue"]);
         assert_eq!(of(&index, "y", "m"), ["a red"]);
     }
@@ -299,7 +307,7 @@ mod tests {
     fn an_object_that_changes_hands_wakes_both_models() {
         let index = listed([pod("x", "a", "old", "red")]);
         assert_eq!(
-            names(index.take(Event::Apply(pod("x", "a", "new", "red")))),
+            names(take(&index, Event::Apply(pod("x", "a", "new", "red")))),
             ["x/old", "x/new"]
         );
         assert!(of(&index, "x", "old").is_empty());
@@ -308,7 +316,7 @@ mod tests {
         let owner =
             json!([{"apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "name": "whole", "uid": "u"}]);
         of_owner.metadata.owner_references = serde_json::from_value(owner).unwrap();
-        assert_eq!(names(index.take(Event::Apply(of_owner))), ["x/whole"]);
+        assert_eq!(names(take(&index, Event::Apply(of_owner))), ["x/whole"]);
         assert_eq!(of(&index, "x", "label-that-was-cut"), ["b red"]);
     }
 
@@ -319,14 +327,14 @@ mod tests {
             pod("x", "other", "b", "red"),
             pod("x", "gone", "c", "red"),
         ]);
-        index.take(Event::Init);
+        take(&index, Event::Init);
         let mut woken = Vec::new();
         for pod in [pod("x", "same", "a", "red"), pod("x", "other", "b", "blue")] {
-            woken.extend(index.take(Event::InitApply(pod)));
+            woken.extend(take(&index, Event::InitApply(pod)));
         }
         // Until the list is whole nothing is known to be gone.
         assert_eq!(of(&index, "x", "c"), ["gone red"]);
-        woken.extend(index.take(Event::InitDone));
+        woken.extend(take(&index, Event::InitDone));
         assert_eq!(names(woken), ["x/b", "x/c"]);
         assert!(of(&index, "x", "c").is_empty());
         assert!(index.get("x", "gone").is_none());
@@ -335,12 +343,12 @@ mod tests {
     #[test]
     fn a_list_that_breaks_off_loses_nothing() {
         let index = listed([pod("x", "a", "m", "red"), pod("x", "b", "m", "red")]);
-        index.take(Event::Init);
-        index.take(Event::InitApply(pod("x", "a", "m", "red")));
-        index.take(Event::Init);
-        index.take(Event::InitApply(pod("x", "b", "m", "red")));
+        take(&index, Event::Init);
+        take(&index, Event::InitApply(pod("x", "a", "m", "red")));
+        take(&index, Event::Init);
+        take(&index, Event::InitApply(pod("x", "b", "m", "red")));
         assert_eq!(of(&index, "x", "m"), ["a red", "b red"]);
-        assert_eq!(names(index.take(Event::InitDone)), ["x/m"]);
+        assert_eq!(names(take(&index, Event::InitDone)), ["x/m"]);
         assert_eq!(of(&index, "x", "m"), ["b red"]);
     }
 
@@ -357,22 +365,22 @@ mod tests {
                 match step {
                     0 | 1 => {
                         all.insert((namespace, name), object.clone());
-                        index.take(Event::Apply(object));
+                        take(&index, Event::Apply(object));
                     }
                     2 => {
                         all.remove(&(namespace, name));
-                        index.take(Event::Delete(object));
+                        take(&index, Event::Delete(object));
                     }
                     _ => {
                         // While the watch was away one object went and one came.
                         all.remove(&(namespace.clone(), name.clone()));
                         all.insert((namespace, format!("{name}2")), pod("x", &format!("{name}2"), &model, &color));
                         all.retain(|(namespace, _), pod| pod.namespace().as_ref() == Some(namespace));
-                        index.take(Event::Init);
+                        take(&index, Event::Init);
                         for pod in all.values() {
-                            index.take(Event::InitApply(pod.clone()));
+                            take(&index, Event::InitApply(pod.clone()));
                         }
-                        index.take(Event::InitDone);
+                        take(&index, Event::InitDone);
                     }
                 }
                 for namespace in ["x", "y"] {

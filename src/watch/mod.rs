@@ -7,6 +7,7 @@ mod models;
 mod packed;
 mod partial;
 mod projections;
+mod stores;
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -16,7 +17,6 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use kube::api::Api;
-use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
@@ -26,47 +26,22 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
-use crate::manifests::MODEL_LABEL;
+use crate::manifests::traffic::ROUTES;
+use crate::manifests::{Kind, MODEL_LABEL};
 
 use index::Index;
 use models::{Change, Models};
-use projections::{Kept, KeptRoute, KeptService, KeptSlice};
+use projections::{Kept, KeptService, KeptSlice};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
 pub use models::{FirstLooks, KeptModel, Looked};
 pub use packed::{Packed, json};
-pub use projections::{KeptDeployment, KeptPod, hashes_of, hashes_of_model};
+pub use projections::{KeptDeployment, KeptPod, KeptRoute, hashes_of, hashes_of_model};
+pub use stores::Stores;
 
 /// A burst of events of one model ends in one look, so long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
-
-/// Local copies of what belongs to models, as far as looks need it.
-#[derive(Clone, Default)]
-pub struct Stores {
-    pub deployments: Index<KeptDeployment>,
-    pub pods: Index<KeptPod>,
-    pub services: Index<KeptService>,
-    pub slices: Index<KeptSlice>,
-    pub routes: Index<KeptRoute>,
-}
-
-impl Stores {
-    /// A kind whose first list has not come yet. What is not seen then may well be there: nothing may be decided on it.
-    pub fn lacking(&self, with_routes: bool) -> Option<&'static str> {
-        let come = [
-            ("Deployments", self.deployments.has_come()),
-            ("Pods", self.pods.has_come()),
-            ("Services", self.services.has_come()),
-            ("EndpointSlices", self.slices.has_come()),
-            (
-                "HTTPRoutes; is the Gateway API installed?",
-                !with_routes || self.routes.has_come(),
-            ),
-        ];
-        come.into_iter().find(|(_, come)| !come).map(|(kind, _)| kind)
-    }
-}
 
 /// The watches of one namespace, or of all. They end when this is dropped.
 pub struct Watches {
@@ -74,14 +49,6 @@ pub struct Watches {
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
     woken: mpsc::UnboundedReceiver<ModelName>,
-}
-
-/// The kind HTTPRoute.
-pub fn http_route() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
-        "httproutes",
-    )
 }
 
 /// An `Api` in one namespace, or in all.
@@ -114,16 +81,20 @@ pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
-    starting.follow::<KeptDeployment>(scoped(client, namespace), &stores.deployments);
-    starting.follow::<KeptPod>(scoped(client, namespace), &stores.pods);
-    starting.follow::<KeptService>(scoped(client, namespace), &stores.services);
-    starting.follow::<KeptSlice>(scoped(client, namespace), &stores.slices);
-    let route = http_route();
-    let routes = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &route),
-        None => Api::all_with(client.clone(), &route),
-    };
-    starting.follow::<KeptRoute>(routes, &stores.routes);
+    starting.follow(scoped(client, namespace), &stores.deployments, KeptDeployment::of);
+    starting.follow(scoped(client, namespace), &stores.pods, KeptPod::of);
+    starting.follow(scoped(client, namespace), &stores.services, KeptService::of);
+    starting.follow(scoped(client, namespace), &stores.slices, KeptSlice::of);
+    for route in ROUTES {
+        let resource = Kind::Route(route.kind).resource();
+        let api = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        if let Some(routes) = stores.routes.of(route.kind) {
+            starting.follow(api, routes, move |object| KeptRoute::of(&route, object));
+        }
+    }
     let Starting { tasks, answers, .. } = starting;
     Watches {
         models,
@@ -184,8 +155,8 @@ impl Starting {
         }
     }
 
-    /// Keeps an index; its changes wake models.
-    fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>)
+    /// Keeps an index of what `read` keeps of each object; its changes wake models.
+    fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>, read: impl Fn(&T::Of) -> T + Send + 'static)
     where
         T::Of: Resource + Clone + std::fmt::Debug + DeserializeOwned,
     {
@@ -195,7 +166,7 @@ impl Starting {
         self.answers.push(answered);
         let first = Some((answer, Arc::clone(&self.in_turn)));
         self.run(api, config, first, move |event| {
-            for model in index.take(event) {
+            for model in index.take(event, &read) {
                 let _ = wake.send(model);
             }
         });
@@ -293,7 +264,7 @@ mod tests {
         let (wake, mut woken) = mpsc::unbounded_channel();
         let mut starting = Starting::new(wake);
         let pods = Index::<KeptPod>::default();
-        starting.follow::<KeptPod>(Api::all(lists::listing(&server())), &pods);
+        starting.follow(Api::all(lists::listing(&server())), &pods, KeptPod::of);
         let soon = Duration::from_secs(20);
         let answered = tokio::time::timeout(soon, starting.answers.remove(0)).await;
         answered.expect("an answer in time").expect("of a watch that lives");

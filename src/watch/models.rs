@@ -16,7 +16,7 @@ use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus};
-use crate::manifests::Digests;
+use crate::model::identity::Digests;
 
 use super::field_hashes::hash;
 use super::index::ModelName;

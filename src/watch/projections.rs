@@ -13,14 +13,16 @@ use kube::api::DynamicObject;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::api::Action;
-use crate::manifests::{self, JOINED_LABEL, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
-use crate::rollout::{Marks, RouteDecision, WorkloadKey};
+use crate::manifests::traffic::{Route, SplitInForce};
+use crate::manifests::{self, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
+use crate::rollout::{RecoveryMarks, RouteHarm, WorkloadKey};
 
 use super::field_hashes::FieldHashes;
 use super::partial::Seen;
 
+type SeenDeployment = Seen<Deployment, Value, DeploymentStatus>;
 type SeenPod = Seen<Pod, IgnoredAny, PodStatus>;
+type SeenService = Seen<Service, Value, IgnoredAny>;
 type SeenRoute = Seen<DynamicObject, Value, Value>;
 
 /// Waiting reasons after which a container will not start by itself.
@@ -39,9 +41,15 @@ const CANNOT_RUN: [&str; 8] = [
 pub trait Kept: Debug + PartialEq + Send + Sync + 'static {
     /// The kind.
     type Of: ResourceExt + Send + 'static;
+}
 
-    /// What is kept of it.
-    fn of(object: &Self::Of) -> Self;
+/// What is kept of a kind that guardbit writes.
+pub trait KeptWritten: Kept {
+    /// Whether it has an owner.
+    fn is_owned(&self) -> bool;
+
+    /// What it says.
+    fn hashes(&self) -> &FieldHashes;
 }
 
 /// Of a Deployment.
@@ -52,7 +60,7 @@ pub struct KeptDeployment {
     pub owned: bool,
     /// Which workload it is; `None` if guardbit did not make it.
     pub key: Option<WorkloadKey>,
-    pub marks: Marks,
+    pub marks: RecoveryMarks,
     pub replicas: Option<i32>,
     /// Why pods cannot be made, and why they do not get ready.
     pub refused: Option<String>,
@@ -95,26 +103,21 @@ pub struct KeptSlice {
     pub ready: Box<[Box<str>]>,
 }
 
-/// Of an HTTPRoute.
+/// Of a route.
 #[derive(Debug, PartialEq)]
 pub struct KeptRoute {
     pub owned: bool,
-    /// Names and weights of the backends of its last rule.
-    pub weights: Box<[(Box<str>, i32)]>,
-    /// What a gateway says against it, of the generation that it has seen last.
-    pub refused: Option<String>,
-    /// The last decision when it was written, if it was one of harm: no other is asked for.
-    pub decision: Option<RouteDecision>,
+    pub split: SplitInForce,
+    /// The harm for which it was written last, if it was harm.
+    pub harm: Option<RouteHarm>,
     pub hashes: FieldHashes,
 }
 
 impl KeptRoute {
     /// Names of the Services that it gives weight to.
     pub fn carrying(&self) -> impl Iterator<Item = &str> {
-        self.weights
-            .iter()
-            .filter(|(_, weight)| *weight > 0)
-            .map(|(name, _)| &**name)
+        let weights = self.split.weights.iter();
+        weights.filter(|(_, weight)| *weight > 0).map(|(name, _)| &**name)
     }
 }
 
@@ -127,12 +130,11 @@ pub fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
 }
 
 /// FieldHashes of an object of a kind that guardbit applies, as its watch would give them.
-pub fn hashes_of(object: &DynamicObject) -> FieldHashes {
-    let is_model = object
-        .types
-        .as_ref()
-        .is_some_and(|types| types.kind == "QuantizedModel");
-    FieldHashes::of(&object.metadata, object.data.get("spec").filter(|_| !is_model))
+pub fn hashes_of(kind: Kind, object: &DynamicObject) -> FieldHashes {
+    match kind {
+        Kind::QuantizedModel => hashes_of_model(&object.metadata),
+        Kind::Deployment | Kind::Service | Kind::Route(_) => FieldHashes::of(&object.metadata, object.data.get("spec")),
+    }
 }
 
 /// Of a model only annotations are applied.
@@ -141,9 +143,22 @@ pub fn hashes_of_model(metadata: &ObjectMeta) -> FieldHashes {
 }
 
 impl Kept for KeptDeployment {
-    type Of = Seen<Deployment, Value, DeploymentStatus>;
+    type Of = SeenDeployment;
+}
 
-    fn of(object: &Self::Of) -> Self {
+impl KeptWritten for KeptDeployment {
+    fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    fn hashes(&self) -> &FieldHashes {
+        &self.hashes
+    }
+}
+
+impl KeptDeployment {
+    /// What is kept of an object.
+    pub fn of(object: &SeenDeployment) -> Self {
         let condition = |kind: &str| {
             let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
             conditions.into_iter().flatten().find(|c| c.type_ == kind)
@@ -170,8 +185,11 @@ impl Kept for KeptDeployment {
 
 impl Kept for KeptPod {
     type Of = SeenPod;
+}
 
-    fn of(pod: &SeenPod) -> Self {
+impl KeptPod {
+    /// What is kept of an object.
+    pub fn of(pod: &SeenPod) -> Self {
         let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
         let ready = condition(pod, "Ready").filter(|c| c.status == "True");
         let deleted = pod.metadata.deletion_timestamp.is_some();
@@ -198,9 +216,22 @@ impl Kept for KeptPod {
 }
 
 impl Kept for KeptService {
-    type Of = Seen<Service, Value, IgnoredAny>;
+    type Of = SeenService;
+}
 
-    fn of(object: &Self::Of) -> Self {
+impl KeptWritten for KeptService {
+    fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    fn hashes(&self) -> &FieldHashes {
+        &self.hashes
+    }
+}
+
+impl KeptService {
+    /// What is kept of an object.
+    pub fn of(object: &SeenService) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
             hashes: FieldHashes::of(&object.metadata, object.spec.as_ref()),
@@ -210,8 +241,11 @@ impl Kept for KeptService {
 
 impl Kept for KeptSlice {
     type Of = EndpointSlice;
+}
 
-    fn of(slice: &EndpointSlice) -> Self {
+impl KeptSlice {
+    /// What is kept of an object.
+    pub fn of(slice: &EndpointSlice) -> Self {
         let endpoints = slice.endpoints.iter().flatten();
         let ready = endpoints
             .filter(|e| e.conditions.as_ref().is_some_and(|c| c.ready != Some(false)))
@@ -224,22 +258,32 @@ impl Kept for KeptSlice {
 
 impl Kept for KeptRoute {
     type Of = SeenRoute;
+}
 
-    fn of(route: &SeenRoute) -> Self {
-        let rules = route.spec.as_ref().and_then(|spec| spec["rules"].as_array());
-        let split = rules.and_then(|rules| rules.last());
-        let backends = split.and_then(|rule| rule["backendRefs"].as_array());
-        let weights = backends.into_iter().flatten().filter_map(|b| {
-            let weight = i32::try_from(b["weight"].as_i64().unwrap_or(1)).ok()?;
-            Some((b["name"].as_str()?.into(), weight))
-        });
+impl KeptWritten for KeptRoute {
+    fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    fn hashes(&self) -> &FieldHashes {
+        &self.hashes
+    }
+}
+
+impl KeptRoute {
+    /// What is kept of an object.
+    pub fn of(kind: &Route, route: &SeenRoute) -> Self {
+        let nothing = Value::Null;
+        let spec = route.spec.as_ref();
         Self {
             owned: !route.owner_references().is_empty(),
-            weights: weights.collect(),
-            refused: refused(route),
-            decision: manifests::decision(route.annotations())
-                .filter(|d| matches!(d.action, Action::RolledBack | Action::FellBack)),
-            hashes: FieldHashes::of(&route.metadata, route.spec.as_ref()),
+            split: (kind.read)(
+                &route.metadata,
+                spec.unwrap_or(&nothing),
+                route.status.as_ref().unwrap_or(&nothing),
+            ),
+            harm: manifests::route_harm(route.annotations()),
+            hashes: FieldHashes::of(&route.metadata, spec),
         }
     }
 }
@@ -276,20 +320,4 @@ fn disruption(pod: &SeenPod) -> Option<String> {
     }
     let status = pod.status.as_ref()?;
     (status.reason.as_deref() == Some("NodeLost")).then(|| format!("{}: its node is lost", pod.name_any()))
-}
-
-fn refused(route: &SeenRoute) -> Option<String> {
-    let generation = route.metadata.generation;
-    let parents = route.status.as_ref()?["parents"].as_array()?;
-    parents.iter().find_map(|parent| {
-        let conditions = parent["conditions"].as_array()?;
-        conditions.iter().find_map(|c| {
-            let kind = c["type"].as_str()?;
-            let current = c["observedGeneration"].as_i64() == generation;
-            (current && matches!(kind, "Accepted" | "ResolvedRefs") && c["status"] == "False").then(|| {
-                let (reason, message) = (c["reason"].as_str().unwrap_or(""), c["message"].as_str().unwrap_or(""));
-                format!("the gateway refuses the HTTPRoute: {kind}=False ({reason}): {message}")
-            })
-        })
-    })
 }

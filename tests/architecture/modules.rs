@@ -20,7 +20,7 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
         &["api", "model", "evidence", "judge", "guards", "rollout", "foresight"],
     ),
     ("telemetry", &["api"]),
-    ("watch", &["api", "manifests", "rollout"]),
+    ("watch", &["api", "manifests", "model", "rollout"]),
     (
         "prometheus",
         &[

@@ -4,7 +4,7 @@
 use guardbit::api::{Action, RevisionRef, Verdict};
 use guardbit::evidence::{GuardSamples, Matrix, Role};
 use guardbit::model::identity::Purpose;
-use guardbit::rollout::{GuardQuery, Marks, Observation, Order, Plan, WorkloadKey, decide};
+use guardbit::rollout::{GuardQuery, Observation, Order, Plan, RecoveryMarks, WorkloadKey, decide};
 
 use crate::invariants::Invariant::{self, *};
 use crate::search::Model;
@@ -96,7 +96,9 @@ pub const MUTANTS: [Mutant; 28] = [
         worlds::objects_are_edited,
         How::Sees(|seen| {
             if seen.model.status.stable.is_none() {
-                seen.workloads.values_mut().for_each(|w| w.marks = Marks::default());
+                seen.workloads
+                    .values_mut()
+                    .for_each(|w| w.marks = RecoveryMarks::default());
                 seen.route.weights.clear();
             }
         }),

@@ -3,7 +3,7 @@
 use crate::golden::at_25_percent;
 use crate::world::{World, spec};
 use guardbit::api::{Action, RevisionRef};
-use guardbit::rollout::{EvidenceProblem, RouteDecision};
+use guardbit::rollout::{EvidenceProblem, RouteHarm};
 use k8s_openapi::jiff::SignedDuration;
 
 fn candidate(world: &World) -> RevisionRef {
@@ -52,14 +52,17 @@ fn a_weight_on_record_is_held_from_when_the_route_carries_it() {
 /// The route was lowered by this decision, the status was not written, and Prometheus is gone.
 fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
     let mut world = at_25_percent();
-    let stable = world.status.stable.clone().expect("stable");
-    world.route.weights = [(stable, 100), (candidate(&world), 0)].into();
-    world.route.decision = Some(RouteDecision {
+    let (stable, lowered) = (world.status.stable.clone().expect("stable"), candidate(&world));
+    world.route.harm = Some(RouteHarm {
         time: world.now - SignedDuration::from_secs(seconds_ago),
         action,
         variant: variant.to_owned(),
-        why: "errors: 90 of 100 (90%), beyond the tolerance".to_owned(),
+        revision: Some(lowered.revision.clone()),
+        guard: "errors".to_owned(),
+        message: "errors: 90 of 100 (90%), beyond the tolerance".to_owned(),
+        drift: None,
     });
+    world.route.weights = [(stable, 100), (lowered, 0)].into();
     world.prometheus = Err(EvidenceProblem {
         reason: "Unreachable".to_owned(),
         message: "it cannot be reached".to_owned(),
@@ -110,10 +113,18 @@ fn what_a_route_says_of_others_or_of_the_past_harms_nobody() {
         let revision = candidate(&world);
         world.route.weights.remove(&revision);
         world.route.weights.extend(weight.map(|weight| (revision, weight)));
-        let plan = world.look();
-        assert_eq!(plan.decisions, [], "{name}");
-        assert!(world.status.rejected.is_empty(), "{name}");
+        harms_nobody(world, name);
     }
+    let mut world = lowered(Action::RolledBack, "int8", 0);
+    let harm = world.route.harm.as_mut().expect("harm");
+    harm.revision = Some("v1:of-the-weights-before".to_owned());
+    harms_nobody(world, "another revision");
+}
+
+fn harms_nobody(mut world: World, name: &str) {
+    let plan = world.look();
+    assert_eq!(plan.decisions, [], "{name}");
+    assert!(world.status.rejected.is_empty(), "{name}");
 }
 
 #[test]
@@ -128,11 +139,15 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
         world.status.reference.clone().unwrap(),
     );
     world.route.weights = [(stable.clone(), 0), (reference.clone(), 100)].into();
-    world.route.decision = Some(RouteDecision {
+    // Release 0.1 did not name the revision.
+    world.route.harm = Some(RouteHarm {
         time: world.now,
         action: Action::FellBack,
         variant: "int8".to_owned(),
-        why: "traffic falls back to fp32 (0123456789ab): drift: total variation 0.2".to_owned(),
+        revision: None,
+        guard: "drift".to_owned(),
+        message: "drift: total variation 0.2".to_owned(),
+        drift: Some("TV 0.200".to_owned()),
     });
     world.prometheus = Err(EvidenceProblem {
         reason: "Unreachable".to_owned(),
@@ -144,4 +159,5 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
     let last = world.status.decisions.last().unwrap();
     assert_eq!(last.action, Action::FellBack);
     assert!(last.why.ends_with(": drift: total variation 0.2"), "{}", last.why);
+    assert_eq!(last.drift.as_deref(), Some("TV 0.200"));
 }

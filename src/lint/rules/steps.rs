@@ -1,6 +1,6 @@
 //! Rules on the clock and the weights of a rollout: what can never end in time, and what ends otherwise than it reads.
 
-use crate::api::{OnUndecided, QuantizedModelSpec, Variant};
+use crate::api::{OnUndecided, QuantizedModelSpec, SplitBy, Variant};
 use crate::rollout::control_weight;
 
 use super::super::document::Model;
@@ -88,7 +88,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
 fn at_load(model: &Model, out: &mut Vec<Finding>) {
     let spec = &model.spec;
     // Behind one Service every pod carries the same.
-    if spec.traffic.gateway.is_none() {
+    if spec.traffic.split_by() == SplitBy::Replicas {
         return;
     }
     let climbed = spec.variants.get(..=spec.target_index()).unwrap_or_default();

@@ -1,0 +1,143 @@
+//! Names: of objects, labels, annotations and field managers, and what tells whose an object is.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::{GROUP, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Variant};
+use crate::model::identity::{self, Digests, Purpose};
+use crate::rollout::WorkloadKey;
+
+/// Field manager of Deployments' templates and of Services.
+pub const MANAGER_WORKLOAD: &str = "guardbit-workload";
+/// Field manager of `spec.replicas`.
+pub const MANAGER_SCALE: &str = "guardbit-scale";
+/// Field manager of roles and provenance on Deployments and on the model.
+pub const MANAGER_FACTS: &str = "guardbit-facts";
+/// Field manager of the route.
+pub const MANAGER_ROUTE: &str = "guardbit-route";
+/// Field manager of status and finalizer.
+pub const MANAGER_STATUS: &str = "guardbit";
+
+/// Label of all that belongs to a model; its value is the model's name, cut at 63 characters.
+pub const MODEL_LABEL: &str = "guardbit.dev/model";
+/// Label with the name of the variant.
+pub const VARIANT_LABEL: &str = "guardbit.dev/variant";
+/// Label with the short revision; pinned pods have one of their own, for they are another population.
+pub const REVISION_LABEL: &str = "guardbit.dev/revision";
+/// Label with what a Deployment is for.
+pub const PURPOSE_LABEL: &str = "guardbit.dev/purpose";
+/// Label of the part a Deployment plays; never on pods, or they would restart.
+pub const ROLE_LABEL: &str = "guardbit.dev/role";
+/// Label of pods that belong to the Service of plain Service mode.
+pub const JOINED_LABEL: &str = "guardbit.dev/in-service";
+
+/// Annotation with the whole revision.
+pub const REVISION_ANNOTATION: &str = "guardbit.dev/revision";
+
+/// The model that owns the objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Its namespace, and that of all objects.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// What is wanted.
+    pub spec: &'a QuantizedModelSpec,
+    /// Digests of it, which every object bears.
+    pub digests: &'a Digests,
+    /// The next status.
+    pub status: &'a QuantizedModelStatus,
+}
+
+impl<'a> Owner<'a> {
+    /// What the spec says of a variant; `None` when it does not describe it any more.
+    pub(super) fn variant(&self, name: &str) -> Option<&'a Variant> {
+        self.spec.variants.iter().find(|v| v.name == name)
+    }
+}
+
+/// Name of the Deployment and the Service of a workload.
+pub fn name(owner: &Owner, key: &WorkloadKey) -> String {
+    identity::object_name(
+        owner.namespace,
+        owner.name,
+        &key.revision.variant,
+        &key.revision.revision,
+        key.purpose,
+    )
+}
+
+/// Value of the model label, which may not be longer than 63 characters.
+pub fn model_label(name: &str) -> String {
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// Value of the revision label.
+pub fn revision_label(key: &WorkloadKey) -> String {
+    let short = identity::short(&key.revision.revision);
+    match key.purpose {
+        Purpose::Serving => short.to_owned(),
+        Purpose::Pinned => format!("{short}-pinned"),
+    }
+}
+
+/// Which workload a Deployment is, by its labels and annotations; `None` for one that guardbit did not make.
+pub fn key_of(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<WorkloadKey> {
+    let purpose = match labels.get(PURPOSE_LABEL)?.as_str() {
+        "serving" => Purpose::Serving,
+        "pinned" => Purpose::Pinned,
+        _ => return None,
+    };
+    let revision = RevisionRef {
+        variant: labels.get(VARIANT_LABEL)?.clone(),
+        revision: annotations.get(REVISION_ANNOTATION)?.clone(),
+    };
+    Some(WorkloadKey { revision, purpose })
+}
+
+/// Labels by which the pods of a workload are found.
+pub(super) fn selector(owner: &Owner, key: &WorkloadKey) -> Value {
+    json!({
+        MODEL_LABEL: model_label(owner.name),
+        REVISION_LABEL: revision_label(key),
+        PURPOSE_LABEL: key.purpose.as_str(),
+    })
+}
+
+/// Labels of everything that belongs to a workload.
+pub(super) fn labels(owner: &Owner, key: &WorkloadKey) -> Value {
+    let mut labels = selector(owner, key);
+    labels["app.kubernetes.io/name"] = json!(model_label(owner.name));
+    labels["app.kubernetes.io/managed-by"] = json!("guardbit");
+    labels["app.kubernetes.io/component"] = json!("model-server");
+    labels[VARIANT_LABEL] = json!(key.revision.variant);
+    labels
+}
+
+/// Labels of what belongs to the model as a whole.
+pub(super) fn labels_of_model(owner: &Owner) -> Value {
+    json!({MODEL_LABEL: model_label(owner.name), "app.kubernetes.io/managed-by": "guardbit"})
+}
+
+/// Makes an object go with its model.
+pub(super) fn owner_reference(owner: &Owner) -> Value {
+    json!([{
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "QuantizedModel",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }])
+}
+
+/// The word that the API has for a value of one of its enums: the name that serde gives it.
+pub(super) fn word(value: impl Serialize) -> String {
+    let word = serde_json::to_value(value).ok();
+    word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+}

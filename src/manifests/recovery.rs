@@ -1,0 +1,146 @@
+//! What recovery reads back, as annotations: each that is read has its data beside the sentence for people.
+//!
+//! A lost status is rebuilt from the marks on Deployments. Harm that was acted on and is not on record yet is found on
+//! the route, which is lowered before the status is written.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Action, Decision, visible};
+use crate::rollout::{RecoveryMarks, Rejection, RouteHarm};
+
+use super::names::Owner;
+use super::previous;
+use super::provenance::{LONGEST, cut};
+
+const STABLE: &str = "guardbit.dev/stable";
+const PROVEN: &str = "guardbit.dev/proven";
+const REFERENCE: &str = "guardbit.dev/reference";
+const REJECTED: &str = "guardbit.dev/rejected";
+const REJECTED_BY: &str = "guardbit.dev/rejected-by";
+const HARM: &str = "guardbit.dev/harm";
+
+/// The annotations of a Deployment that hold its marks.
+pub(super) fn mark_annotations(marks: &RecoveryMarks) -> BTreeMap<&'static str, String> {
+    let RecoveryMarks {
+        stable,
+        proven,
+        reference,
+        rejected,
+    } = marks;
+    let set = [(STABLE, stable), (PROVEN, proven), (REFERENCE, reference)];
+    let set = set.into_iter().filter(|(_, set)| **set);
+    let mut out: BTreeMap<_, _> = set.map(|(key, _)| (key, "true".to_owned())).collect();
+    if let Some(Rejection { guard, reason }) = rejected {
+        // A guard's sentence begins with its name; people want to see one in any case.
+        let named = reason.starts_with(&format!("{guard}: "));
+        let text = if named {
+            reason.clone()
+        } else {
+            format!("{guard}: {reason}")
+        };
+        out.insert(REJECTED, cut(&text));
+        out.insert(REJECTED_BY, cut(guard));
+    }
+    out
+}
+
+/// The marks that a Deployment bears; the inverse of how they are written, but for the length of a reason.
+pub fn marks(annotations: &BTreeMap<String, String>) -> RecoveryMarks {
+    let set = |key: &str| annotations.get(key).is_some_and(|v| v == "true");
+    let rejected = annotations.get(REJECTED).map(|reason| Rejection {
+        guard: match annotations.get(REJECTED_BY) {
+            Some(guard) => guard.clone(),
+            None => previous::guard_of(reason),
+        },
+        reason: reason.clone(),
+    });
+    RecoveryMarks {
+        stable: set(STABLE),
+        proven: set(PROVEN),
+        reference: set(REFERENCE),
+        rejected,
+    }
+}
+
+/// Harm as a route names it: JSON, whose message is cut where the whole would be too long. Its time is in whole seconds, as
+/// that of the status.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    time: Time,
+    action: Action,
+    variant: String,
+    revision: String,
+    guard: String,
+    message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drift: Option<String>,
+}
+
+/// The annotation of a route that is written by a decision of harm.
+pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
+    let Decision {
+        time,
+        action,
+        variant,
+        revision,
+        why: _,
+        drift,
+    } = owner.status.decisions.last()?;
+    if !matches!(action, Action::RolledBack | Action::FellBack) {
+        return None;
+    }
+    let mut rejected = owner.status.rejected.iter();
+    let rejected = rejected.find(|r| r.variant == *variant && r.revision == *revision)?;
+    let mut record = Record {
+        time: time.clone(),
+        action: *action,
+        variant: variant.clone(),
+        revision: revision.clone(),
+        guard: cut(&rejected.guard),
+        message: String::new(),
+        drift: drift.as_deref().map(cut),
+    };
+    let room = LONGEST.saturating_sub(serde_json::to_string(&record).ok()?.len());
+    record.message = cut_escaped(&rejected.reason, room);
+    Some((HARM, serde_json::to_string(&record).ok()?))
+}
+
+/// The beginning of a text that takes no more than so many bytes in JSON.
+fn cut_escaped(text: &str, room: usize) -> String {
+    let mut left = room;
+    let fits = |c: &char| {
+        let takes = c.len_utf8() + usize::from(matches!(c, '"' | '\\'));
+        let fits = takes <= left;
+        left = left.saturating_sub(takes);
+        fits
+    };
+    text.chars().map(visible).take_while(fits).collect()
+}
+
+/// The harm for which a route was lowered last.
+pub fn route_harm(annotations: &BTreeMap<String, String>) -> Option<RouteHarm> {
+    let Some(text) = annotations.get(HARM) else {
+        return previous::route_harm(annotations);
+    };
+    let Record {
+        time,
+        action,
+        variant,
+        revision,
+        guard,
+        message,
+        drift,
+    } = serde_json::from_str(text).ok()?;
+    Some(RouteHarm {
+        time: time.0,
+        action,
+        variant,
+        revision: Some(revision),
+        guard,
+        message,
+        drift,
+    })
+}

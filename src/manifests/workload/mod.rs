@@ -1,0 +1,19 @@
+//! Providers of workloads: what is written so that the pods of a revision run.
+//!
+//! A variant says by a member of its own what runs it; a Deployment does where it says nothing, and there is no such
+//! member yet. A new provider is a file here and its line below; beside it, its part of a variant in the API and the
+//! projection of its objects in `watch`.
+
+mod deployment;
+mod pods;
+mod provider;
+
+pub use pods::BuildError;
+pub use provider::WorkloadProvider;
+
+use deployment::Deployment;
+
+/// The provider of every workload.
+pub fn provider() -> &'static dyn WorkloadProvider {
+    &Deployment
+}

@@ -1,0 +1,41 @@
+//! What a provider of workloads has to say.
+
+use serde_json::{Value, json};
+
+use crate::manifests::document::{Document, Kind};
+use crate::manifests::names::{MANAGER_FACTS, MANAGER_SCALE, Owner, ROLE_LABEL, name, word};
+use crate::manifests::provenance::of_revision;
+use crate::manifests::recovery::mark_annotations;
+use crate::rollout::{WorkloadKey, WorkloadPlan};
+
+use super::pods::BuildError;
+
+/// What runs the pods of a revision. Template, scale and facts have a field manager each, so that an autoscaler may own
+/// the scale.
+pub trait WorkloadProvider {
+    /// Kind of its objects.
+    fn kind(&self) -> Kind;
+
+    /// The object of a revision that the spec describes, without its replicas.
+    fn template(&self, owner: &Owner, key: &WorkloadKey) -> Result<Document, BuildError>;
+
+    /// The scale of an object, and nothing else of it.
+    fn scale(&self, owner: &Owner, key: &WorkloadKey, replicas: i32) -> Document {
+        Document::new(owner, MANAGER_SCALE, self.kind(), name(owner, key), json!({}))
+            .with_spec(json!({"replicas": replicas}))
+    }
+
+    /// What is known of an object: its role, its provenance, and what recovery needs. On the object only, so that no pod
+    /// restarts when it changes.
+    fn facts(&self, owner: &Owner, key: &WorkloadKey, plan: &WorkloadPlan) -> Document {
+        let mut annotations = of_revision(owner, key);
+        for (mark, value) in mark_annotations(&plan.marks) {
+            annotations.insert(mark.to_owned(), Value::String(value));
+        }
+        let metadata = json!({
+            "labels": {ROLE_LABEL: word(plan.role).to_lowercase()},
+            "annotations": annotations,
+        });
+        Document::new(owner, MANAGER_FACTS, self.kind(), name(owner, key), metadata)
+    }
+}

@@ -1,0 +1,101 @@
+//! Local copies of what belongs to models, as far as evaluations need it, by kind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::manifests::traffic::ROUTES;
+use crate::manifests::{Kind, RouteKind};
+
+use super::field_hashes::FieldHashes;
+use super::index::Index;
+use super::projections::{KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice, KeptWritten};
+
+/// Local copies of what belongs to models.
+#[derive(Clone, Default)]
+pub struct Stores {
+    pub deployments: Index<KeptDeployment>,
+    pub pods: Index<KeptPod>,
+    pub services: Index<KeptService>,
+    pub slices: Index<KeptSlice>,
+    pub routes: Routes,
+}
+
+/// Routes, by kind.
+#[derive(Clone)]
+pub struct Routes(HashMap<RouteKind, Index<KeptRoute>>);
+
+/// The objects of one kind that guardbit writes.
+pub trait Written {
+    /// What an object says, as hashes.
+    fn hashes(&self, namespace: &str, name: &str) -> Option<FieldHashes>;
+
+    /// Whether a model, by its label, has an object of this name.
+    fn has(&self, namespace: &str, label: &str, name: &str) -> bool;
+
+    /// Names of the objects of a model that have an owner.
+    fn owned(&self, namespace: &str, label: &str) -> Vec<Arc<str>>;
+}
+
+impl Stores {
+    /// The objects of a kind that guardbit writes; models are not kept here.
+    pub fn of(&self, kind: Kind) -> Option<&dyn Written> {
+        match kind {
+            Kind::Deployment => Some(&self.deployments),
+            Kind::Service => Some(&self.services),
+            Kind::Route(kind) => Some(self.routes.of(kind)?),
+            Kind::QuantizedModel => None,
+        }
+    }
+
+    /// What has not come yet of what a model needs whose split is carried by `carrier`. What is not seen then may well be
+    /// there: nothing may be decided on it.
+    pub fn lacking(&self, carrier: Option<Kind>) -> Option<&'static str> {
+        let route = ROUTES.iter().find(|route| carrier == Some(Kind::Route(route.kind)));
+        let route = route.map(|route| {
+            let come = self.routes.of(route.kind).is_some_and(Index::has_come);
+            (route.awaited, come)
+        });
+        let come = [
+            ("Deployments", self.deployments.has_come()),
+            ("Pods", self.pods.has_come()),
+            ("Services", self.services.has_come()),
+            ("EndpointSlices", self.slices.has_come()),
+        ];
+        let mut all = come.into_iter().chain(route);
+        all.find(|(_, come)| !come).map(|(kind, _)| kind)
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self(ROUTES.iter().map(|route| (route.kind, Index::default())).collect())
+    }
+}
+
+impl Routes {
+    /// Those of one kind.
+    pub fn of(&self, kind: RouteKind) -> Option<&Index<KeptRoute>> {
+        self.0.get(&kind)
+    }
+
+    /// The routes of this name, of any kind.
+    pub fn named(&self, namespace: &str, name: &str) -> impl Iterator<Item = Arc<KeptRoute>> {
+        self.0.values().filter_map(move |routes| routes.get(namespace, name))
+    }
+}
+
+impl<T: KeptWritten> Written for Index<T> {
+    fn hashes(&self, namespace: &str, name: &str) -> Option<FieldHashes> {
+        Some(self.get(namespace, name)?.hashes().clone())
+    }
+
+    fn has(&self, namespace: &str, label: &str, name: &str) -> bool {
+        Index::has(self, namespace, label, name)
+    }
+
+    fn owned(&self, namespace: &str, label: &str) -> Vec<Arc<str>> {
+        let objects = self.of_model(namespace, label).into_iter();
+        let owned = objects.filter(|(_, kept)| kept.is_owned());
+        owned.map(|(name, _)| name).collect()
+    }
+}
