@@ -14,6 +14,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{Duration, Guard, QuantizedModelSpec};
 use crate::evidence::{ArmMatcher, Form, Labels, Matrix, Series};
 use crate::guards::{Selector, asks};
+use crate::model::interval_ms;
 use crate::model::presets::guards;
 use crate::prometheus::{PrometheusClient, PrometheusError};
 use crate::simulate::Arms;
@@ -82,7 +83,7 @@ pub(super) async fn fetch(
     stretch: Stretch,
 ) -> Result<Recording, String> {
     let ways = [&arms.stable, &arms.candidate, &arms.reference];
-    let interval = spec.rollout.interval.millis().map_err(|e| e.to_string())?.max(1);
+    let interval = interval_ms(spec);
     let questions: BTreeSet<Question> = guards(spec)
         .iter()
         .flat_map(|guard| questions(guard, stretch, interval))

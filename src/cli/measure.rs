@@ -9,7 +9,7 @@ use crate::evidence::{
 };
 use crate::guards::{Selector, asks, written};
 use crate::lint::{Matched, MetricKind, Seen};
-use crate::model::presets;
+use crate::model::{interval_ms, presets};
 use crate::prometheus::PrometheusClient;
 
 /// Range that is asked for, in milliseconds.
@@ -44,7 +44,7 @@ impl Measure {
             .map_err(|e| e.to_string())?;
         let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
         let mut measure = Self::default();
-        let interval = spec.rollout.interval.millis().unwrap_or(15_000);
+        let interval = interval_ms(spec);
         for guard in &presets::guards(spec) {
             let asking = Asking { client, arm, now };
             let asked = runtime.block_on(asking.guard(guard));

@@ -6,6 +6,7 @@ use crate::api::{ArmStatus, QuantizedModelSpec, Role, RolloutKind, RolloutStatus
 use crate::evidence::{Cursor, Observed};
 use crate::guards::traffic::{Effect, Shape, percent};
 use crate::guards::{Compared, Kind};
+use crate::model::interval_ms;
 use crate::rollout::{Observation, Stage, guards_of};
 
 use super::pool::Budget;
@@ -84,7 +85,7 @@ impl Begun {
 
 /// The past of the baseline; `None` where it is too short, or nothing happened in it.
 fn past(seen: &Observation) -> Option<Past> {
-    let interval = seen.model.spec.rollout.interval.millis().unwrap_or(15_000).max(1);
+    let interval = interval_ms(&seen.model.spec);
     let (mut history, mut seconds, mut gap) = (BTreeMap::new(), 0.0, 0.0);
     for (guard, answer) in &seen.evidence {
         let Ok(samples) = answer else { continue };

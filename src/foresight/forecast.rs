@@ -10,7 +10,7 @@ use super::pool::Budget;
 use super::remedy;
 use super::scales::latency_scales;
 use super::scene::{End, Goal, Held, Run, Scene, Split};
-use super::stage::{Question, Stagecraft, seconds};
+use super::stage::{Question, Stagecraft};
 use super::times::Times;
 use super::traffic::Traffic;
 
@@ -28,7 +28,7 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
     let kinds = kinds(stage.spec);
     for (control_arm, _) in &kinds {
         scenes.push(stage.climb(*control_arm, stage.deadline));
-        for step in &stage.spec.rollout.steps {
+        for step in &stage.steps {
             scenes.push(stage.at(step.weight, *control_arm, Goal::Health, stage.deadline));
             for (guard, config) in &stage.guards.guards {
                 for worse in worse(config, guard, stage.traffic) {
@@ -49,7 +49,7 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
     let mut problems = Vec::new();
     for (control_arm, candidates) in kinds {
         let climb = next();
-        let steps = stage.spec.rollout.steps.iter().map(|step| {
+        let steps = stage.steps.iter().map(|step| {
             let health = next();
             let split = stage.split(step.weight, control_arm);
             let guards = stage
@@ -72,7 +72,7 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
             let rps = |share: f64| share * stage.traffic.per_second();
             StepOutlook {
                 weight: step.weight,
-                hold: seconds(&step.hold),
+                hold: step.hold.as_secs_f64(),
                 rps: Arms {
                     candidate: rps(split.candidate),
                     stable: rps(split.baseline),

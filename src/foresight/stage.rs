@@ -2,6 +2,7 @@
 
 use crate::api::QuantizedModelSpec;
 use crate::guards::{SuiteConfig, compare_outputs};
+use crate::model::{self, Step};
 use crate::rollout::{Stage, control_weight, guards_of};
 
 use super::scene::{Goal, Held, Scene, Split};
@@ -28,17 +29,20 @@ pub(super) struct Stagecraft<'a> {
     pub(super) guards: SuiteConfig,
     pub(super) look: f64,
     pub(super) deadline: f64,
+    pub(super) steps: Vec<Step>,
 }
 
 impl<'a> Stagecraft<'a> {
     pub(super) fn new(question: &Question<'a>) -> Self {
         let Question { spec, traffic, scrape } = *question;
+        let rollout = model::read(spec).rollout;
         Self {
             spec,
             traffic,
             guards: guards_of(spec, Stage::Rollout),
-            look: seconds(&spec.rollout.interval).max(scrape).max(0.001),
-            deadline: seconds(&spec.rollout.deadline),
+            look: rollout.interval.as_secs_f64().max(scrape).max(0.001),
+            deadline: rollout.deadline.as_secs_f64(),
+            steps: rollout.steps,
         }
     }
 
@@ -92,17 +96,13 @@ impl<'a> Stagecraft<'a> {
 
     /// The whole climb of a candidate that is as good as its baseline.
     pub(super) fn climb(&self, control_arm: bool, horizon: f64) -> Scene<'_> {
-        let steps = self.spec.rollout.steps.iter().map(|step| Held {
+        let steps = self.steps.iter().map(|step| Held {
             split: self.split(step.weight, control_arm),
-            hold: seconds(&step.hold),
+            hold: step.hold.as_secs_f64(),
         });
         Scene {
             steps: steps.collect(),
             ..self.at(0, control_arm, Goal::Promotion, horizon)
         }
     }
-}
-
-pub(super) fn seconds(duration: &crate::api::Duration) -> f64 {
-    duration.millis().unwrap_or(0) as f64 / 1000.0
 }

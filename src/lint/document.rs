@@ -18,6 +18,8 @@ pub struct Model {
     pub name: String,
     /// What is wanted, with its defaults.
     pub spec: QuantizedModelSpec,
+    /// The same with its strings read.
+    pub resolved: model::Model,
     node: Rc<Node>,
 }
 
@@ -120,18 +122,20 @@ impl Read {
             }
         };
         // What a rule of the API has said already need not be said again.
-        let mut usable = places.is_empty();
-        for problem in model::problems(&spec) {
-            usable = false;
+        let resolved = model::resolve(&spec);
+        for problem in resolved.as_ref().err().into_iter().flatten() {
             let finding = found(&UNUSABLE_VALUE, &problem.field, problem.to_string());
             if !places.contains(&(finding.line, finding.column)) {
                 self.findings.push(finding);
             }
         }
-        if usable {
+        if let Ok(resolved) = resolved
+            && places.is_empty()
+        {
             self.models.push(Model {
                 name: name(&object, &spec),
                 spec,
+                resolved,
                 node: Rc::clone(node),
             });
         }

@@ -71,7 +71,13 @@ impl Model {
     }
 }
 
-/// Time between two evaluations of the metrics; at least a millisecond, whatever the spec says.
+/// Time between two evaluations of the metrics, for whoever needs nothing else of a spec that was not checked; in
+/// milliseconds, at least one.
+pub fn interval_ms(spec: &QuantizedModelSpec) -> i64 {
+    spec.rollout.interval.millis().unwrap_or(15_000).max(1)
+}
+
+/// The same as a duration.
 pub fn interval(spec: &QuantizedModelSpec) -> Duration {
-    Duration::from_millis(spec.rollout.interval.millis().unwrap_or(15_000).max(1).unsigned_abs())
+    Duration::from_millis(interval_ms(spec).unsigned_abs())
 }

@@ -10,6 +10,7 @@ use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict}
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, PromqlError, Role, Selection};
 use crate::guards::{Selector, asks};
+use crate::model::interval_ms;
 use crate::model::presets::guards;
 use crate::rollout::{
     AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
@@ -250,7 +251,7 @@ impl<'a> World<'a> {
 
     /// Between two looks, in milliseconds.
     fn interval(&self) -> i64 {
-        self.model.spec.rollout.interval.millis().unwrap_or(15_000).max(1)
+        interval_ms(&self.model.spec)
     }
 
     fn side(&self, revision: &RevisionRef) -> Side {

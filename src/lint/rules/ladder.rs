@@ -4,7 +4,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::Precision;
 use crate::api::variant::{NumberType, QuantizationMethod};
-use crate::api::{Calibration, QuantizedModelSpec, Variant};
+use crate::api::{Calibration, Variant};
 use crate::guards::written;
 use crate::model::presets;
 use crate::rollout::{calibration_gate, validation_gate};
@@ -186,7 +186,7 @@ fn missing(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Finding>
 fn expires_meanwhile(model: &Model, variant: &Variant, field: &str, now: Timestamp) -> Option<Finding> {
     let calibration: &Calibration = variant.calibration.as_ref()?;
     let expires = calibration.expires()?;
-    let holds = before(&model.spec, variant);
+    let holds = before(model, variant);
     let left = expires.duration_since(now);
     (left < holds).then(|| {
         model.finding(
@@ -202,20 +202,17 @@ fn expires_meanwhile(model: &Model, variant: &Variant, field: &str, now: Timesta
 }
 
 /// Time that the steps of all rungs before one take at least.
-fn before(spec: &QuantizedModelSpec, variant: &Variant) -> SignedDuration {
-    let rungs = spec
+fn before(model: &Model, variant: &Variant) -> SignedDuration {
+    let rungs = model
+        .spec
         .variants
         .iter()
         .skip(1)
         .take_while(|v| v.name != variant.name)
         .count();
-    let holds: i64 = spec
-        .rollout
-        .steps
-        .iter()
-        .filter_map(|step| step.hold.millis().ok())
-        .sum();
-    SignedDuration::from_millis(holds.saturating_mul(i64::try_from(rungs).unwrap_or(0)))
+    let holds = model.resolved.rollout.steps.iter().map(|step| step.hold);
+    let holds = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
+    holds.saturating_mul(i32::try_from(rungs).unwrap_or(i32::MAX))
 }
 
 fn bits(precision: Precision) -> i32 {

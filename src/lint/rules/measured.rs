@@ -34,7 +34,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             }
         }
     }
-    let interval = spec.rollout.interval.millis().unwrap_or(0) as f64 / 1000.0;
+    let interval = model.resolved.rollout.interval.as_secs_f64();
     if let Some(scrape) = seen.scrape.filter(|scrape| *scrape > interval * 1.5) {
         out.push(model.finding(
             &LOOKS_WITHOUT_SCRAPES,

@@ -1,5 +1,7 @@
 //! Rules on the clock and the weights of a rollout: what can never end in time, and what ends otherwise than it reads.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use crate::api::{OnUndecided, QuantizedModelSpec, SplitBy, Variant};
 use crate::rollout::control_weight;
 
@@ -15,18 +17,17 @@ use crate::guards::compare_outputs;
 use crate::rollout::{Stage, guards_of};
 
 /// Looks with data that every step takes at least.
-const LOOKS: i64 = 3;
+const LOOKS: i32 = 3;
 
 /// Above this a verdict is wrong more often than anybody would accept who reads it as a verdict.
 const LAX: f64 = 0.2;
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
-    let (spec, rollout) = (&model.spec, &model.spec.rollout);
-    let millis = |d: &crate::api::Duration| d.millis().unwrap_or(0);
-    let looks = millis(&rollout.warm_up).saturating_add(LOOKS * millis(&rollout.interval));
-    let holds = rollout.steps.iter().map(|step| millis(&step.hold).max(looks));
-    let all: i64 = holds.fold(0, i64::saturating_add);
-    if all >= millis(&rollout.deadline) {
+    let (spec, rollout, read) = (&model.spec, &model.spec.rollout, &model.resolved.rollout);
+    let looks = read.warm_up.saturating_add(read.interval * LOOKS);
+    let holds = read.steps.iter().map(|step| step.hold.max(looks));
+    let all = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
+    if all >= read.deadline {
         out.push(model.finding(
             &DEADLINE_TOO_SHORT,
             "spec.rollout.deadline",
@@ -37,8 +38,8 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             ),
         ));
     }
-    for (i, step) in rollout.steps.iter().enumerate() {
-        if millis(&step.hold) < looks {
+    for (i, (step, read)) in rollout.steps.iter().zip(&read.steps).enumerate() {
+        if read.hold < looks {
             out.push(model.finding(
                 &HOLD_SHORTER_THAN_LOOKS,
                 &format!("spec.rollout.steps[{i}].hold"),
@@ -58,11 +59,11 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             "Hold leaves a candidate that was not shown to be healthy on its share of the traffic for as long as nobody looks; write Escalate, which asks a person, or RollBack".to_owned(),
         ));
     }
-    for (name, rate) in [
-        ("falseRollback", &rollout.false_rollback),
-        ("falsePromotion", &rollout.false_promotion),
+    for (name, rate, read) in [
+        ("falseRollback", &rollout.false_rollback, read.false_rollback),
+        ("falsePromotion", &rollout.false_promotion, read.false_promotion),
     ] {
-        if rate.value().is_ok_and(|rate| rate > LAX) {
+        if read > LAX {
             out.push(model.finding(
                 &LAX_ERROR_RATE,
                 &format!("spec.rollout.{name}"),
@@ -185,7 +186,8 @@ fn scales(model: &Model, scales: &[LatencyScale], out: &mut Vec<Finding>) {
 }
 
 /// A length of time as the API writes it.
-fn told(millis: i64) -> String {
+fn told(duration: SignedDuration) -> String {
+    let millis = duration.as_millis();
     let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
     let seconds = millis % 60_000;
     let mut text = String::new();
