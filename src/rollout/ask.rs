@@ -90,7 +90,9 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         .iter()
         .filter_map(|guard| {
             let Guard { name, asks, kind } = resolve(guard).ok()?;
-            let baseline = trial.compared_with(&kind)?;
+            if !trial.asks(&kind) {
+                return None;
+            }
             let window_ms = running.cursor(&name, now).window_ms(now.as_millisecond(), interval);
             let known = running.suite.listens(&name);
             Some(GuardQuery {
@@ -98,7 +100,7 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
                 guard: name,
                 asks,
                 candidate: asked(guard, &trial.candidate),
-                baseline: baseline.map(|arm| asked(guard, arm)),
+                baseline: trial.compared_with(&kind).map(|arm| asked(guard, arm)),
                 window_ms,
                 // However long the first answer has been waited for, it reaches back an hour before the trial.
                 baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
@@ -158,21 +160,25 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, exempt
 /// The guards of a trial as they are judged.
 pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteConfig {
     let guards = resolved(spec).into_iter();
-    let compared = guards.filter(|guard| trial.compared_with(&guard.kind).is_some());
+    let asked = guards.filter(|guard| trial.asks(&guard.kind));
     SuiteConfig {
-        guards: compared.map(|guard| (guard.name, guard.kind)).collect(),
+        guards: asked.map(|guard| (guard.name, guard.kind)).collect(),
         regime: trial.regime,
     }
 }
 
 impl Match {
-    /// The arm that a guard compares the candidate with, where there is one; `None` for a guard that compares it with one that
-    /// this trial has not got, and is not asked in it.
-    fn compared_with(&self, guard: &Kind) -> Option<Option<&RevisionRef>> {
+    /// Whether a guard is asked in this trial: a new reference is compared with nobody's outputs.
+    fn asks(&self, guard: &Kind) -> bool {
+        guard.compared_with() != Compared::Reference || self.reference.is_some()
+    }
+
+    /// The arm that a guard compares the candidate with, if it compares it with one.
+    fn compared_with(&self, guard: &Kind) -> Option<&RevisionRef> {
         match guard.compared_with() {
-            Compared::Baseline => Some(self.baseline.as_ref()),
-            Compared::Reference => self.reference.as_ref().map(Some),
-            Compared::Bounds => Some(None),
+            Compared::Baseline => self.baseline.as_ref(),
+            Compared::Reference => self.reference.as_ref(),
+            Compared::Bounds => None,
         }
     }
 }

@@ -155,10 +155,6 @@ fn the_search_finds_what_it_is_for() {
         ),
         ("fn f(k: Kind) { k.as_latency().or(k.as_query()); }", true),
         ("fn f(k: Kind) { k.as_latency(); } fn g(g: Guard) { g.query; }", false),
-        (
-            "#[cfg(test)] mod tests { fn f(g: Guard) { g.latency; g.query; } }",
-            false,
-        ),
     ] {
         let mut search = Search {
             kinds: &kinds,
