@@ -21,7 +21,7 @@ pub use guard::{Budget, GuardConfig};
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
 pub use report::GuardReport;
 pub use split::SplitTest;
-pub use suite::{Suite, SuiteConfig};
+pub use suite::{StepWait, Suite, SuiteConfig};
 
 pub use crate::api::Verdict;
 

@@ -20,7 +20,7 @@ use crate::evidence::{
     native_histogram_query,
 };
 use crate::model::interval;
-use crate::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
+use crate::rollout::{Ask, AskedArm, EvidenceProblem, EvidenceReason, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
@@ -112,7 +112,7 @@ impl Asker {
             .and_then(|p| p.url.clone())
             .or_else(|| self.servers.usual.clone())
             .ok_or_else(|| EvidenceProblem {
-                reason: "UrlNotAllowed".to_owned(),
+                reason: EvidenceReason::UrlNotAllowed,
                 message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url"
                     .to_owned(),
             })?;
@@ -129,7 +129,7 @@ impl Asker {
         }
         if let Some(reference) = spec.and_then(|p| p.secret_ref.as_ref()).filter(|s| !s.is_name()) {
             return Err(EvidenceProblem {
-                reason: "SecretUnreadable".to_owned(),
+                reason: EvidenceReason::SecretUnreadable,
                 message: plain(
                     &format!(
                         "{:?} is no name of a Secret: prometheus.secretRef names one in the namespace of the model",
@@ -153,7 +153,7 @@ impl Asker {
 
     async fn credentials(&self, namespace: &str, name: &str) -> Result<Credentials, EvidenceProblem> {
         let unreadable = |message: String| EvidenceProblem {
-            reason: "SecretUnreadable".to_owned(),
+            reason: EvidenceReason::SecretUnreadable,
             message,
         };
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
@@ -220,14 +220,14 @@ impl Asking<'_> {
 
 pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
-        reason: error.reason().to_owned(),
+        reason: error.reason(),
         message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
 
 pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
-        reason: "BadQuery".to_owned(),
+        reason: EvidenceReason::BadQuery,
         message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }

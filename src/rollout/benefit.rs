@@ -6,7 +6,8 @@ use crate::judge::{BenefitConfig, GuardConfig};
 use crate::model::presets::guards;
 
 use super::listen::Listened;
-use super::look::{Look, Wait};
+use super::look::Look;
+use super::reason::{Wait, WaitReason};
 
 /// What a rollout asks of its candidate beyond being safe. A new revision of the same rung replaces the old one, and a new
 /// reference the old one, without being better.
@@ -69,7 +70,7 @@ impl Look<'_> {
     pub(super) fn not_yet_better(&self) -> Option<Wait> {
         let wanted = self.lacking_benefit()?;
         Some(Wait {
-            reason: "NoBenefitYet",
+            reason: WaitReason::NoBenefitYet,
             message: format!(
                 "every guard is healthy, but the candidate is not shown to be {wanted} yet; see status.guards"
             ),

@@ -6,12 +6,14 @@ use serde_json::json;
 use crate::api::{
     Action, Phase, Proven, ProvenBy, QuantizedModelSpec, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
 };
+use crate::judge::StepWait;
 use crate::model::identity;
 use crate::model::presets::guards;
 
 use super::ladder::{Goal, is};
-use super::look::{DRAIN, Look, Wait};
+use super::look::{DRAIN, Look};
 use super::plan::Order;
+use super::reason::{Wait, WaitReason};
 
 /// How often a candidate that could not start is tried again under one attempt.
 const RETRIES: i32 = 3;
@@ -178,7 +180,7 @@ impl Look<'_> {
         }
         self.begin_step();
         Some(Wait {
-            reason: "Applying",
+            reason: WaitReason::Applying,
             message: format!("the HTTPRoute is to give it {}%", rollout.weight),
         })
     }
@@ -193,7 +195,7 @@ impl Look<'_> {
             let Some(workload) = self.workload(arm) else { continue };
             if let Some(message) = &workload.disruption {
                 return Some(Wait {
-                    reason: "Disrupted",
+                    reason: WaitReason::Disrupted,
                     message: format!(
                         "a pod of {} is disrupted ({message}): nothing is judged",
                         arm.describe()
@@ -202,7 +204,7 @@ impl Look<'_> {
             }
             if workload.image_ids.len() > 1 {
                 return Some(Wait {
-                    reason: "IdentityMismatch",
+                    reason: WaitReason::IdentityMismatch,
                     message: format!(
                         "the pods of {} run different images: {}",
                         arm.describe(),
@@ -213,7 +215,7 @@ impl Look<'_> {
         }
         if let Some(message) = &self.seen.route.refused {
             return Some(Wait {
-                reason: "RouteRefused",
+                reason: WaitReason::RouteRefused,
                 message: message.clone(),
             });
         }
@@ -243,7 +245,7 @@ impl Look<'_> {
         if self.now < over {
             self.alarms.push(over);
             self.wait = Some(Wait {
-                reason: "Holding",
+                reason: WaitReason::Holding,
                 message: format!("{}% is held for {}", rollout.weight, steps[at].hold),
             });
             return;
@@ -253,10 +255,9 @@ impl Look<'_> {
             return;
         }
         let Some((listened, _)) = self.trial() else { return };
-        if let [first, ..] = listened.running.suite.step_waits_for(&listened.config).as_slice() {
-            let guard = first.split(' ').next().unwrap_or_default();
+        if let [StepWait { guard, .. }, ..] = listened.running.suite.step_waits_for(&listened.config).as_slice() {
             self.wait = Some(Wait {
-                reason: "NeedsData",
+                reason: WaitReason::NeedsData,
                 message: format!("guard {guard} has not seen enough requests of this step yet; see status.guards"),
             });
             return;
@@ -270,7 +271,7 @@ impl Look<'_> {
         }
         if !listened.running.suite.all_healthy(&listened.config) {
             self.wait = Some(Wait {
-                reason: "NotYetHealthy",
+                reason: WaitReason::NotYetHealthy,
                 message: "the last step is held until every guard has shown health; see status.guards".to_owned(),
             });
             return;
@@ -325,7 +326,7 @@ impl Look<'_> {
     fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) {
         let Some(message) = self.workload(&rollout.candidate).and_then(|w| w.unschedulable.clone()) else {
             self.wait = Some(Wait {
-                reason: "AwaitingCapacity",
+                reason: WaitReason::AwaitingCapacity,
                 message: format!("{} is brought up for {weight}%", rollout.candidate.describe()),
             });
             return;
@@ -351,7 +352,7 @@ impl Look<'_> {
         }
         self.alarms.push(at);
         self.wait = Some(Wait {
-            reason: "Unschedulable",
+            reason: WaitReason::Unschedulable,
             message,
         });
     }

@@ -5,9 +5,10 @@ use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RetiringReason, condition, plain};
 
-use super::look::{Look, Wait};
+use super::look::Look;
 use super::observation::Observation;
 use super::plan::{Event, Plan, Reason, Record, Scope};
+use super::reason::{EvidenceReason, Wait, WaitReason};
 use super::trial::on_trial;
 
 /// Longest time between two looks when nothing is to be watched.
@@ -15,6 +16,9 @@ const IDLE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Shortest time between two looks.
 const SOON: SignedDuration = SignedDuration::from_millis(100);
+
+/// Evidence is missing because requests do not follow the weights.
+const TRAFFIC_SPLIT: WaitReason = WaitReason::NoEvidence(EvidenceReason::TrafficSplit);
 
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +119,7 @@ impl Look<'_> {
             Some(rollout) if rollout.promoting => Phase::Promoting,
             Some(rollout) if rollout.weight == 0 => Phase::Pending,
             Some(_) => Phase::Progressing,
-            None if self.wait.as_ref().is_some_and(|w| w.reason == "Paused") => Phase::Paused,
+            None if self.wait.as_ref().is_some_and(|w| w.reason == WaitReason::Paused) => Phase::Paused,
             None if self.wait.is_some() => Phase::Pending,
             None => Phase::Guarding,
         }
@@ -142,9 +146,10 @@ impl Look<'_> {
 
         match &self.stalled {
             Some(stalled) => {
-                put(condition::READY, Truth::False, stalled.reason, &stalled.message);
-                let new = put(condition::STALLED, Truth::True, stalled.reason, &stalled.message);
-                if new && stalled.reason == "Gated" {
+                let reason = stalled.reason.to_string();
+                put(condition::READY, Truth::False, &reason, &stalled.message);
+                let new = put(condition::STALLED, Truth::True, &reason, &stalled.message);
+                if new && stalled.reason == WaitReason::Gated {
                     self.events.push(Event {
                         reason: Reason::Gated,
                         note: stalled.message.clone(),
@@ -167,11 +172,10 @@ impl Look<'_> {
             if busy { "Progressing" } else { "Settled" },
             if busy { &progress } else { &none },
         );
-        let wait = self
-            .wait
-            .as_ref()
-            .map_or(if busy { "Progressing" } else { "Settled" }, |w| w.reason);
-        put(condition::PROGRESSING, Truth::from(busy), wait, &progress);
+        let waits_for = self.wait.as_ref().map(|wait| wait.reason.to_string());
+        let usual = if busy { "Progressing" } else { "Settled" };
+        let reason = waits_for.as_deref().unwrap_or(usual);
+        put(condition::PROGRESSING, Truth::from(busy), reason, &progress);
 
         let (reason, message) = if serves {
             ("StableServes", "stable has ready endpoints")
@@ -184,7 +188,7 @@ impl Look<'_> {
             Some(blind) => put(
                 condition::EVIDENCE_AVAILABLE,
                 Truth::False,
-                blind.reason,
+                &blind.reason.to_string(),
                 &blind.message,
             ),
             None => put(
@@ -198,7 +202,7 @@ impl Look<'_> {
         if let Some(lost) = self.blind.as_ref().filter(|_| !was_blind) {
             self.events.push(Event {
                 reason: match lost.reason {
-                    "TrafficSplit" => Reason::TrafficSplit,
+                    TRAFFIC_SPLIT => Reason::TrafficSplit,
                     _ => Reason::EvidenceLost,
                 },
                 note: lost.message.clone(),
@@ -206,9 +210,10 @@ impl Look<'_> {
         } else if self.blind.is_none() && was_blind && changed && self.trial().is_some() {
             self.events.push(Event {
                 reason: Reason::EvidenceRestored,
-                note: match before_reason(seen, condition::EVIDENCE_AVAILABLE) {
-                    Some("TrafficSplit") => "requests follow the weights again".to_owned(),
-                    _ => "the metrics are back".to_owned(),
+                note: if had_reason(seen, condition::EVIDENCE_AVAILABLE, TRAFFIC_SPLIT) {
+                    "requests follow the weights again".to_owned()
+                } else {
+                    "the metrics are back".to_owned()
                 },
             });
         }
@@ -261,7 +266,7 @@ impl Look<'_> {
 
     /// Conditions and events of what holds a rollout.
     fn held_conditions(&mut self, conditions: &mut Vec<Condition>) {
-        let mismatch = self.wait.as_ref().filter(|w| w.reason == "IdentityMismatch");
+        let mismatch = self.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
         let (truth, reason, message) = match mismatch {
             Some(wait) => (Truth::True, "ImagesDiffer", wait.message.as_str()),
             None => (Truth::False, "AsExpected", "the pods of each arm run one image"),
@@ -274,16 +279,15 @@ impl Look<'_> {
             reason,
             message,
         );
-        let before = before_reason(self.seen, condition::PROGRESSING);
-        let told = match &self.wait {
-            Some(Wait { reason, message }) if before != Some(*reason) => match *reason {
-                "IdentityMismatch" => Some((Reason::IdentityMismatch, message)),
-                "Disrupted" => Some((Reason::Disrupted, message)),
-                "RouteRefused" => Some((Reason::RouteRefused, message)),
-                _ => None,
-            },
-            _ => None,
-        };
+        let told = self.wait.as_ref().and_then(|Wait { reason, message }| {
+            let event = match reason {
+                WaitReason::IdentityMismatch => Reason::IdentityMismatch,
+                WaitReason::Disrupted => Reason::Disrupted,
+                WaitReason::RouteRefused => Reason::RouteRefused,
+                _ => return None,
+            };
+            (!had_reason(self.seen, condition::PROGRESSING, *reason)).then_some((event, message))
+        });
         if let Some((reason, message)) = told {
             let note = message.clone();
             self.events.push(Event { reason, note });
@@ -342,10 +346,10 @@ impl Look<'_> {
     }
 }
 
-/// Reason that a condition had at the last look.
-fn before_reason<'a>(seen: &'a Observation, kind: &str) -> Option<&'a str> {
-    let conditions = &seen.model.status.conditions;
-    conditions.iter().find(|c| c.type_ == kind).map(|c| c.reason.as_str())
+/// Whether a condition had this reason before.
+fn had_reason(seen: &Observation, kind: &str, reason: WaitReason) -> bool {
+    let mut conditions = seen.model.status.conditions.iter();
+    conditions.any(|c| c.type_ == kind && c.reason == reason.to_string())
 }
 
 fn was(seen: &Observation, kind: &str, status: &str) -> bool {

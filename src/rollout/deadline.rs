@@ -5,7 +5,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, OnUndecided, RolloutKind, RolloutStatus, Verdict};
 
-use super::look::{Look, Wait};
+use super::look::Look;
+use super::reason::{Wait, WaitReason};
 
 impl Look<'_> {
     /// Keeps the deadline's clock; whether the weights are frozen.
@@ -25,7 +26,7 @@ impl Look<'_> {
         }
         if paused {
             self.wait = Some(Wait {
-                reason: "Paused",
+                reason: WaitReason::Paused,
                 message: "spec.paused is set: the weights are frozen, a rollback still works".to_owned(),
             });
         }
@@ -73,7 +74,7 @@ impl Look<'_> {
                 let (why, ways) = (self.undecided(), self.ways_out(&rollout));
                 // Figures change at every look; the decision has them as they were.
                 self.stalled = Some(Wait {
-                    reason: "AwaitingApproval",
+                    reason: WaitReason::AwaitingApproval,
                     message: format!("{why}; {ways}"),
                 });
                 if escalated_at.is_none() {

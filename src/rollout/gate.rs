@@ -4,7 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{RevisionRef, Variant};
 
-use super::look::{Look, Wait};
+use super::look::Look;
+use super::reason::{Wait, WaitReason};
 
 impl Look<'_> {
     /// What holds a revision of the spec back, if its gates are not open now.
@@ -12,7 +13,7 @@ impl Look<'_> {
         let variant = self.spec.variants.iter().find(|v| v.name == revision.variant)?;
         let message = gate(variant, self.now).err()?;
         Some(Wait {
-            reason: "Gated",
+            reason: WaitReason::Gated,
             message,
         })
     }

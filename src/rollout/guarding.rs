@@ -4,8 +4,9 @@ use crate::api::{Action, OnHarm, Retiring, RetiringReason, RevisionRef, RolloutK
 
 use super::climb::plan_digest;
 use super::ladder::{Goal, is};
-use super::look::{DRAIN, Look, Wait};
+use super::look::{DRAIN, Look};
 use super::plan::Order;
+use super::reason::{Wait, WaitReason};
 
 impl Look<'_> {
     /// Watches stable, and completes handovers.
@@ -45,7 +46,7 @@ impl Look<'_> {
                 stable.describe()
             );
             self.wait = Some(Wait {
-                reason: "HandingOver",
+                reason: WaitReason::HandingOver,
                 message,
             });
             return;
@@ -101,7 +102,7 @@ impl Look<'_> {
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
         if self.spec.paused && goal != Goal::Settled {
             self.wait = Some(Wait {
-                reason: "Paused",
+                reason: WaitReason::Paused,
                 message: "spec.paused is set: the weights are frozen, a rollback still works".to_owned(),
             });
             return;
@@ -116,7 +117,7 @@ impl Look<'_> {
                     candidate.describe()
                 );
                 self.stalled = Some(Wait {
-                    reason: "TargetRejected",
+                    reason: WaitReason::TargetRejected,
                     message,
                 });
             }
@@ -126,14 +127,14 @@ impl Look<'_> {
                     candidate.describe()
                 );
                 self.stalled = Some(Wait {
-                    reason: "CandidateFailed",
+                    reason: WaitReason::CandidateFailed,
                     message,
                 });
             }
             Goal::Retry { candidate, at, why } => {
                 self.alarms.push(at);
                 self.wait = Some(Wait {
-                    reason: "BackingOff",
+                    reason: WaitReason::BackingOff,
                     message: format!("{} is tried again at {at}: {why}", candidate.describe()),
                 });
             }

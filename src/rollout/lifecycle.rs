@@ -13,9 +13,10 @@ use crate::model::identity::Purpose;
 use super::climb::plan_digest;
 use super::conditions::{Truth, set};
 use super::ladder::Goal;
-use super::look::{DRAIN, Look, Wait};
+use super::look::{DRAIN, Look};
 use super::observation::Observation;
 use super::plan::{Event, Order, Plan, Reason, Record, Scope};
+use super::reason::{Wait, WaitReason};
 
 impl Look<'_> {
     /// The first install: the bootstrap variant takes all traffic as soon as it is ready, for there is nothing to compare
@@ -32,11 +33,11 @@ impl Look<'_> {
             let trouble = workload.and_then(|w| w.failure.clone().or_else(|| w.unschedulable.clone()));
             self.wait = Some(match trouble {
                 Some(message) => Wait {
-                    reason: "CannotStart",
+                    reason: WaitReason::CannotStart,
                     message: format!("{}: {message}", first.describe()),
                 },
                 None => Wait {
-                    reason: "Bootstrapping",
+                    reason: WaitReason::Bootstrapping,
                     message: format!("{} is brought up to take all traffic", first.describe()),
                 },
             });

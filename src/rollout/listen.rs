@@ -10,7 +10,8 @@ use crate::evidence::{Cursor, Observed, Pods, Poll};
 use crate::judge::{BenefitConfig, BenefitTest, GuardConfig, GuardReport, SuiteConfig};
 
 use super::benefit::benefit;
-use super::look::{Look, Wait};
+use super::look::Look;
+use super::reason::{EvidenceReason, Wait, WaitReason};
 use super::trial::{Found, Match, Running, on_trial, suite_config};
 use super::warm_up::WarmUp;
 
@@ -208,7 +209,7 @@ impl Look<'_> {
         for name in listened.config.guards.keys() {
             if let Some(Err(problem)) = self.seen.evidence.get(name) {
                 return Some(Wait {
-                    reason: reason_of(&problem.reason),
+                    reason: WaitReason::NoEvidence(problem.reason),
                     message: format!("guard {name}: {}", problem.message),
                 });
             }
@@ -219,7 +220,7 @@ impl Look<'_> {
             let newest = report.through.unwrap_or(since).max(since);
             let newest = Timestamp::from_millisecond(newest).unwrap_or(self.now);
             (self.now.duration_since(newest) > patience).then(|| Wait {
-                reason: "NoSamples",
+                reason: WaitReason::NoEvidence(EvidenceReason::NoSamples),
                 message: format!("guard {}: Prometheus has no new samples of it; check that the pods are scraped and that the selectors match", report.name),
             })
         });
@@ -231,27 +232,6 @@ impl Look<'_> {
         let pods = self.seen.workloads.values().flat_map(|w| &w.pod_starts);
         pods.map(|(name, at)| (name.clone(), at.as_millisecond())).collect()
     }
-}
-
-/// Reasons of the Prometheus client, as conditions know them.
-fn reason_of(reason: &str) -> &'static str {
-    const KNOWN: [&str; 11] = [
-        "Unauthorized",
-        "ServerError",
-        "NotPrometheus",
-        "Truncated",
-        "Timeout",
-        "Unreachable",
-        "UrlNotAllowed",
-        "BadQuery",
-        "TooLarge",
-        "PartialData",
-        "SecretUnreadable",
-    ];
-    KNOWN
-        .into_iter()
-        .find(|known| *known == reason)
-        .unwrap_or("PrometheusFailed")
 }
 
 /// What people read of a guard.

@@ -13,6 +13,7 @@ use crate::judge::GuardReport;
 use super::ladder::{Ladder, is};
 use super::observation::{Observation, Workload, WorkloadKey};
 use super::plan::{Event, Order, Reason};
+use super::reason::Wait;
 use crate::model::identity::Purpose;
 
 /// Decisions that status keeps.
@@ -23,14 +24,6 @@ const KEPT_REJECTIONS: usize = 50;
 
 /// Time that connections get to drain, and gateways to follow, before pods go.
 pub(super) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
-
-/// What holds a rollout back, or what it waits for: a reason for conditions, and a sentence without figures that change
-/// at every look.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wait {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
 
 /// One look.
 pub(super) struct Look<'a> {

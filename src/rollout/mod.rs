@@ -17,6 +17,7 @@ mod listen;
 mod look;
 pub mod observation;
 pub mod plan;
+mod reason;
 mod split;
 mod trial;
 mod unrecorded;
@@ -29,6 +30,7 @@ pub use observation::{
     EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
+pub use reason::{EvidenceReason, WaitReason};
 pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
 use crate::api::QuantizedModelSpec;

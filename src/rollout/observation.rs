@@ -8,6 +8,8 @@ use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
 use crate::model::identity::Purpose;
 
+use super::reason::EvidenceReason;
+
 /// One look at a model and its world.
 #[derive(Clone, Debug)]
 pub struct Observation {
@@ -117,8 +119,8 @@ pub struct RouteDecision {
 /// Why there is no evidence for a guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvidenceProblem {
-    /// PascalCase reason for conditions.
-    pub reason: String,
+    /// The reason for conditions.
+    pub reason: EvidenceReason,
     /// What went wrong and what to do.
     pub message: String,
 }

@@ -1,8 +1,10 @@
 //! What `decide` wants: the desired objects, the weights, the next status, what to record, when to look again. Data only.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::jiff::SignedDuration;
+use serde::Serialize;
 
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::judge::GuardReport;
@@ -133,8 +135,8 @@ pub struct Event {
     pub note: String,
 }
 
-/// Reasons of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Reasons of events; the name of each is its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Reason {
     /// The first variant took all traffic.
     Bootstrapped,
@@ -184,6 +186,12 @@ pub enum Reason {
     IdentityMismatch,
     /// Pods of the candidate are disrupted; nothing is judged.
     Disrupted,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Reason {

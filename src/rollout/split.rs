@@ -7,7 +7,8 @@ use crate::model::identity::Purpose;
 use crate::model::presets::guards;
 
 use super::listen::Listened;
-use super::look::{DRAIN, Look, Wait};
+use super::look::{DRAIN, Look};
+use super::reason::{EvidenceReason, Wait, WaitReason};
 use super::trial::Match;
 use super::warm_up::WarmUp;
 
@@ -76,7 +77,7 @@ impl Look<'_> {
             "see whether the gateway follows the route's weights, and whether every pod of both arms is scraped"
         };
         Some(Wait {
-            reason: "TrafficSplit",
+            reason: WaitReason::NoEvidence(EvidenceReason::TrafficSplit),
             message: format!("guard {guard}: {found}; {hint}"),
         })
     }

@@ -9,7 +9,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::evidence::{ArmSamples, GuardSamples, Labels, Matrix};
 
-use super::look::{Look, Wait};
+use super::look::Look;
+use super::reason::{Wait, WaitReason};
 
 /// From when on evidence counts. Times are Unix milliseconds.
 #[derive(Default)]
@@ -65,7 +66,7 @@ impl Look<'_> {
         let at = self.step_is_warm_at().filter(|at| *at > self.now)?;
         self.alarms.push(at);
         Some(Wait {
-            reason: "WarmingUp",
+            reason: WaitReason::WarmingUp,
             message: format!("the first {} of its pods are no evidence", self.spec.rollout.warm_up),
         })
     }

@@ -10,8 +10,8 @@ use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
 use crate::model::presets::guards;
 use crate::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
-    watch,
+    Ask, AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload,
+    WorkloadKey, decide, watch,
 };
 
 use super::expression::Evaluation;
@@ -296,7 +296,7 @@ impl<'a> World<'a> {
                     .instant(expr)
                     .map(ArmSamples::Value)
                     .map_err(|message| EvidenceProblem {
-                        reason: "BadQuery".to_owned(),
+                        reason: EvidenceReason::BadQuery,
                         message,
                     })
             }

@@ -3,7 +3,7 @@
 use crate::golden::at_25_percent;
 use crate::world::{World, spec};
 use guardbit::api::{Action, RevisionRef};
-use guardbit::rollout::{EvidenceProblem, RouteDecision};
+use guardbit::rollout::{EvidenceProblem, EvidenceReason, RouteDecision};
 use k8s_openapi::jiff::SignedDuration;
 
 fn candidate(world: &World) -> RevisionRef {
@@ -61,7 +61,7 @@ fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
         why: "errors: 90 of 100 (90%), beyond the tolerance".to_owned(),
     });
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: EvidenceReason::Unreachable,
         message: "it cannot be reached".to_owned(),
     });
     world
@@ -135,7 +135,7 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
         why: "traffic falls back to fp32 (0123456789ab): drift: total variation 0.2".to_owned(),
     });
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: EvidenceReason::Unreachable,
         message: "it cannot be reached".to_owned(),
     });
     world.look();

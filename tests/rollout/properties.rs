@@ -7,7 +7,7 @@ use guardbit::api::{
     Action, Benefit, Duration, OnUndecided, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, Verdict,
 };
 use guardbit::model::identity::{self, Purpose};
-use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
+use guardbit::rollout::{EvidenceProblem, EvidenceReason, Order, Plan, Scope, WorkloadKey};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -346,7 +346,7 @@ fn happen(world: &mut World, happening: &Happening) {
                 Ok(())
             } else {
                 Err(EvidenceProblem {
-                    reason: "Unreachable".into(),
+                    reason: EvidenceReason::Unreachable,
                     message: "refused".into(),
                 })
             };

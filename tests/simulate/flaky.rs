@@ -6,7 +6,8 @@ use guardbit::api::{Action, Decision, QuantizedModelSpec, QuantizedModelStatus};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Selection};
 use guardbit::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
+    Ask, AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide,
+    watch,
 };
 use guardbit::simulate::recording::Recording;
 use k8s_openapi::jiff::Timestamp;
@@ -107,12 +108,9 @@ impl Flaky<'_> {
             (Some(fault), Some(Kind::NotANumber)) => (START + fault.from) * 1000,
             _ => i64::MAX,
         };
-        let problem = |reason: &str, message: String| EvidenceProblem {
-            reason: reason.to_owned(),
-            message,
-        };
+        let problem = |reason, message: String| EvidenceProblem { reason, message };
         if kind == Some(Kind::Away) {
-            return Err(problem("Unreachable", "connection refused".to_owned()));
+            return Err(problem(EvidenceReason::Unreachable, "connection refused".to_owned()));
         }
         let found = self.recording.find(selection);
         let series = self.recording.range(&found, now - window, known).series;
@@ -139,7 +137,7 @@ impl Flaky<'_> {
         if kind == Some(Kind::Partial) {
             body["warnings"] = json!(["store gateway is down"]);
         }
-        Matrix::parse(body.to_string().as_bytes()).map_err(|e| problem("PartialData", e.to_string()))
+        Matrix::parse(body.to_string().as_bytes()).map_err(|e| problem(EvidenceReason::PartialData, e.to_string()))
     }
 }
 
