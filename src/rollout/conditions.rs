@@ -14,10 +14,10 @@ use super::observation::Seen;
 use super::plan::{Event, Plan, Reason, Record, Scope};
 use super::reason::{EvidenceReason, WaitReason};
 
-/// Longest time between two looks when nothing is to be watched.
+/// Longest time between two evaluations when nothing is to be watched.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Shortest time between two looks.
+/// Shortest time between two evaluations.
 const SOON: SignedDuration = SignedDuration::from_millis(100);
 
 /// Evidence is missing because requests do not follow the weights.
@@ -150,7 +150,7 @@ impl Evaluation<'_> {
         };
         let none = String::new();
         let serves = self.status.stable.as_ref().is_some_and(|s| self.capacity().serves(s));
-        // After a decision it takes another look to know whether there is something left to do.
+        // After a decision it takes another evaluation to know whether there is something left to do.
         let busy = next.stalled.is_none()
             && (!self.decisions.is_empty()
                 || self.status.rollout.is_some()
@@ -309,7 +309,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// How far it is, in a sentence without figures that change at every look.
+    /// How far it is, in a sentence without figures that change at every evaluation.
     fn progress(&self, next: &Next) -> String {
         let what = match (&self.status.rollout, &self.status.stable) {
             (Some(r), _) if r.promoting => format!("{} is being promoted", r.candidate.describe()),
@@ -335,7 +335,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// When to look again.
+    /// When to evaluate again.
     fn again(&self, next: &Next) -> SignedDuration {
         let watching = self.evidence.is_some() || self.status.stable.is_none() || self.capacity().hands_over();
         let usual = if !self.decisions.is_empty() {
@@ -365,7 +365,7 @@ fn was(seen: &Seen<'_>, kind: &str, status: &str) -> bool {
         .any(|c| c.type_ == kind && c.status == status)
 }
 
-/// Whether two statuses differ in nothing but running evidence: figures that grow at every look are no reason to write.
+/// Whether two statuses differ in nothing but running evidence: figures that grow at every evaluation are no reason to write.
 fn same_but_for_figures(a: &QuantizedModelStatus, b: &QuantizedModelStatus) -> bool {
     let bare = |status: &QuantizedModelStatus| {
         let mut status = status.clone();

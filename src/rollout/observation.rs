@@ -18,7 +18,7 @@ use crate::model::identity::Purpose;
 use super::reason::EvidenceReason;
 use super::wire;
 
-/// One look at a model and its world.
+/// What one evaluation sees of a model and its world.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// When.

@@ -1,6 +1,7 @@
 //! Harm that was acted on and is not on record. Lowering waits for nothing, so the route is written before the status; when
 //! guardbit dies in between, or the status cannot be written, the route alone knows. What was found is put on record by the
-//! next look, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a crash.
+//! next evaluation, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a
+//! crash.
 
 use crate::api::{Action, RevisionRef};
 

@@ -1,4 +1,5 @@
-//! The invariants of a rollout, over random histories of at least fifty events.
+//! The invariants of a rollout, over random histories of at least fifty events. The world takes each decision of a history twice,
+//! the second time from what was printed of the observation: `resolve(parse(print(seen)), parse(print(heard)))` is `decide`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::evidence::{Cursor, GuardSamples, Pods};
 use crate::judge::{GuardConfig, SuiteConfig};
 use crate::model;
+use crate::model::identity::Purpose;
 
 use super::super::observation::{Observation, WorkloadKey};
 use super::super::trial::{on_trial, suite_config};
 use super::heard::{GuardHeard, Heard};
 use super::state::Running;
 use super::warm_up::WarmUp;
-use crate::model::identity::Purpose;
 
 /// Counts what is new in the samples of an observation.
 pub fn hear(observation: &Observation) -> Heard {
@@ -43,10 +43,13 @@ pub fn hear(observation: &Observation) -> Heard {
         };
         for (guard, answer) in &observation.evidence {
             match answer {
-                Ok(samples) => heard
-                    .guards
-                    .extend(hearing.count(guard, samples).map(|counted| (guard.clone(), counted))),
-                Err(problem) => drop(heard.problems.insert(guard.clone(), problem.clone())),
+                Ok(samples) => {
+                    let counted = hearing.count(guard, samples);
+                    heard.guards.extend(counted.map(|counted| (guard.clone(), counted)));
+                }
+                Err(problem) => {
+                    heard.problems.insert(guard.clone(), problem.clone());
+                }
             }
         }
     }

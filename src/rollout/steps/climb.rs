@@ -1,21 +1,14 @@
 //! A rollout in progress: from the first weight to promotion, rollback, failure or being superseded.
 
-use k8s_openapi::jiff::SignedDuration;
+use crate::api::{Action, Phase, RevisionRef, RolloutStatus};
 
-use crate::api::{Action, Phase, RetiringReason, RevisionRef, RolloutStatus};
-
-use super::super::capacity::DRAIN;
 use super::super::evaluation::Evaluation;
 use super::super::ladder::Goal;
 use super::super::next::{Next, Wait};
-use super::super::plan::Order;
 use super::super::reason::WaitReason;
 use super::begin::plan_digest;
 use super::deadline::Deadline;
 use super::gate::{Grant, Transition};
-
-/// How often a candidate that could not start is tried again under one attempt.
-const RETRIES: i32 = 3;
 
 impl Evaluation<'_> {
     /// Takes the rollout one evaluation further.
@@ -34,8 +27,7 @@ impl Evaluation<'_> {
             return self.abandon(&candidate, Action::RolledBack, &harm.message);
         }
         if let Some(why) = self.capacity().workload(&candidate).and_then(|w| w.failure.clone()) {
-            self.fail(&candidate, &why, RETRIES);
-            return self.abandon(&candidate, Action::Failed, &why);
+            return self.give_up(&candidate, &why);
         }
         if rollout.weight > 0 && !self.capacity().by_replicas() && self.capacity().ready(&candidate) == 0 {
             return self.withdraw(&candidate);
@@ -90,25 +82,6 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The candidate goes to 0 now; its pods drain.
-    fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) -> Next {
-        let weight = self.status.rollout.take().map_or(0, |rollout| rollout.weight);
-        self.order = Order::LowerFirst;
-        // Without one ready endpoint its requests would only fail there: it keeps what it has, and gets no more.
-        let capacity = self.capacity();
-        if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
-            self.drain(candidate);
-        } else {
-            self.retire(candidate, RetiringReason::Handover, self.now + DRAIN);
-            if let Some(leaving) = self.status.retiring.last_mut() {
-                leaving.keeps = Some(weight);
-            }
-        }
-        self.decide(action, candidate, why);
-        self.forget();
-        Next::default()
-    }
-
     /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
     fn hold_afresh(&mut self) -> Next {
         let now = self.time();
@@ -135,24 +108,6 @@ impl Evaluation<'_> {
         let (candidate, weight) = (rollout.candidate.clone(), rollout.weight);
         self.decide(Action::PlanChanged, &candidate, format!("guards, steps or error rates were edited: the weight stays at {weight}%, evidence and hold start afresh"));
         self.forget();
-    }
-
-    /// All endpoints of the candidate are gone: its share goes to stable until they are back, then it starts at the first
-    /// step again.
-    fn withdraw(&mut self, candidate: &RevisionRef) -> Next {
-        let why = match self.capacity().workload(candidate).and_then(|w| w.disruption.clone()) {
-            Some(disruption) => {
-                format!("it has no ready endpoint ({disruption}): its share goes to stable until it is back")
-            }
-            None => "it has no ready endpoint: its share goes to stable until it is back".to_owned(),
-        };
-        if let Some(rollout) = &mut self.status.rollout {
-            (rollout.weight, rollout.step, rollout.promoting, rollout.weight_since) = (0, 0, false, None);
-        }
-        self.order = Order::LowerFirst;
-        self.decide(Action::Withdrawn, candidate, why);
-        self.begin_step();
-        Next::default()
     }
 
     /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
@@ -286,27 +241,5 @@ impl Evaluation<'_> {
             rollout.weight_since = Some(now.clone());
             rollout.first_weight_at.get_or_insert(now);
         }
-    }
-
-    /// Waits for pods, until they have been impossible to schedule for too long.
-    pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
-        let workload = self.capacity().workload(&rollout.candidate);
-        let Some(message) = workload.and_then(|w| w.unschedulable.clone()) else {
-            let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
-            return Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
-        };
-        let since = rollout.weight_since.as_ref().map_or(rollout.started_at.0, |since| {
-            let at = usize::try_from(rollout.step).unwrap_or(0);
-            let step = self.spec.rollout.steps.get(at);
-            since.0 + step.map_or(SignedDuration::ZERO, |s| self.duration(&s.hold))
-        });
-        let allowed = &self.spec.rollout.schedule_deadline;
-        let at = since + self.duration(allowed);
-        if self.now >= at {
-            let why = format!("it could not be scheduled within {allowed}: {message}");
-            self.fail(&rollout.candidate, &why, RETRIES);
-            return self.abandon(&rollout.candidate, Action::Failed, &why);
-        }
-        Next::wait(Wait::new(WaitReason::Unschedulable, message)).at([at])
     }
 }

@@ -9,6 +9,7 @@ mod install;
 mod listen;
 mod promotion;
 mod untouched;
+mod withdrawal;
 
 pub use gate::{calibration_gate, validation_gate};
 pub(super) use untouched::{stall, suspend, tear_down};
