@@ -70,7 +70,7 @@ async fn publish(recorder: &Recorder, model: &ObjectReference, event: &rollout::
     } else {
         EventType::Normal
     };
-    let reason = format!("{:?}", event.reason);
+    let reason = event.reason.to_string();
     let note: String = plain(&event.note, 1_000);
     // The recorder folds events by reason and action; the part that tells two apart goes into the action.
     let action: String = note.chars().take(100).collect();

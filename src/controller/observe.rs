@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic};
-use crate::model::identity::{Purpose, object_name};
+use crate::model::identity::{Digests, Purpose, object_name};
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{KeptDeployment, KeptPod, KeptRoute, Stores};
 
@@ -26,13 +26,14 @@ pub(super) struct Cluster {
 }
 
 /// The model as the API server holds it, with the status that is newest.
-pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -> ModelSeen {
+pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: QuantizedModelStatus) -> ModelSeen {
     ModelSeen {
         namespace: model.namespace().unwrap_or_default(),
         name: model.name_any(),
         generation: model.metadata.generation.unwrap_or_default(),
         deleted_at: model.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         spec: model.spec.clone(),
+        revisions: digests.revisions().to_vec(),
         status,
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::decimal;
+
 /// Events counted on one arm over one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -20,9 +22,10 @@ impl Counts {
 }
 
 /// A histogram counted on one arm over one interval.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Buckets {
     /// Finite upper bounds (`le`), strictly ascending.
+    #[serde(with = "decimal::list")]
     pub bounds: Vec<f64>,
     /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
     pub counts: Vec<u64>,
@@ -42,8 +45,10 @@ impl Buckets {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Amounts {
     /// By how much the numerator rose; not negative.
+    #[serde(with = "decimal")]
     pub numerator: f64,
     /// By how much the denominator rose; not negative.
+    #[serde(with = "decimal")]
     pub denominator: f64,
 }
 
@@ -55,7 +60,8 @@ impl Amounts {
 }
 
 /// What one guard saw in one interval, on both arms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Observed {
     /// A share of bad events.
     Proportion {
@@ -79,7 +85,7 @@ pub enum Observed {
         baseline: Amounts,
     },
     /// The value of a free query; no sampling model.
-    Value(f64),
+    Value(#[serde(with = "decimal")] f64),
 }
 
 impl Observed {
@@ -99,7 +105,7 @@ impl Observed {
 }
 
 /// One interval of evidence of one guard. Times are Unix milliseconds; the interval is `(from, through]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Poll {
     /// Exclusive start.
     pub from: i64,

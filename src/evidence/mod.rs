@@ -7,6 +7,7 @@ mod answer;
 mod counter;
 mod counts;
 mod cursor;
+mod decimal;
 mod histogram;
 mod labels;
 mod native;

@@ -24,6 +24,19 @@ const STEP_REQUESTS: u64 = 200;
 /// Polls with data since the last raise before a step can end.
 const STEP_POLLS: u64 = 3;
 
+/// What a guard has seen of a step that needs more: on either arm 200 requests, in three polls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepWait {
+    /// Name of the guard.
+    pub guard: String,
+    /// Requests of the candidate in this step.
+    pub candidate: u64,
+    /// Requests of the baseline in this step.
+    pub baseline: u64,
+    /// Polls of this step in which the candidate was seen.
+    pub polls: u64,
+}
+
 /// Which guards, at which error rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuiteConfig {
@@ -115,20 +128,21 @@ impl Suite {
         }
     }
 
-    /// Guards that have not seen enough since the step began, with what they wait for.
-    pub fn step_waits_for(&self, config: &SuiteConfig) -> Vec<String> {
-        let mut waits = Vec::new();
-        for (name, guard) in &config.guards {
-            let (polls, candidate, baseline) = self
-                .guards
-                .get(name)
-                .map_or((0, 0, 0), |s| (s.step_polls, s.step_candidate, s.step_baseline));
+    /// Guards that have not seen enough since the step began.
+    pub fn step_waits_for(&self, config: &SuiteConfig) -> Vec<StepWait> {
+        let wait = |(name, guard): (&String, &Kind)| {
+            let state = self.guards.get(name);
+            let wait = StepWait {
+                guard: name.clone(),
+                candidate: state.map_or(0, |s| s.step_candidate),
+                baseline: state.map_or(0, |s| s.step_baseline),
+                polls: state.map_or(0, |s| s.step_polls),
+            };
             let counted = guard.rule().is_none();
-            if polls < STEP_POLLS || (counted && candidate.min(baseline) < STEP_REQUESTS) {
-                waits.push(format!("{name} has seen {candidate} and {baseline} requests in {polls} polls of this step, and needs {STEP_REQUESTS} on each arm in {STEP_POLLS}"));
-            }
-        }
-        waits
+            let too_few = counted && wait.candidate.min(wait.baseline) < STEP_REQUESTS;
+            (wait.polls < STEP_POLLS || too_few).then_some(wait)
+        };
+        config.guards.iter().filter_map(wait).collect()
     }
 
     /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or the k-of-n rule of one did.

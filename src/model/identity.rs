@@ -77,6 +77,15 @@ pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
     format!("{SCHEME}:{}", digest(&written))
 }
 
+/// The variants of a spec with their identities, in the order of the spec.
+pub fn revisions(spec: &QuantizedModelSpec) -> Vec<RevisionRef> {
+    let of = |v: &Variant| RevisionRef {
+        variant: v.name.clone(),
+        revision: revision(spec, v),
+    };
+    spec.variants.iter().map(of).collect()
+}
+
 /// Digests of one version of a spec: its own, and the identities of its variants. They are taken once for all that needs
 /// them, because hashing the templates is the dearest part of a reconcile that decides nothing.
 #[derive(Clone, Debug, Default)]
@@ -88,13 +97,9 @@ pub struct Digests {
 impl Digests {
     /// Takes them.
     pub fn of(spec: &QuantizedModelSpec) -> Self {
-        let revision = |v: &Variant| RevisionRef {
-            variant: v.name.clone(),
-            revision: revision(spec, v),
-        };
         Self {
             spec: format!("sha256:{}", digest(spec)),
-            revisions: spec.variants.iter().map(revision).collect(),
+            revisions: revisions(spec),
         }
     }
 

@@ -221,7 +221,7 @@ mod tests {
         let error = AllowedUrls::default()
             .check("http://u:hunter2@evil.example/x")
             .unwrap_err();
-        assert_eq!(error.reason(), "UrlNotAllowed");
+        assert_eq!(error.reason().to_string(), "UrlNotAllowed");
         let text = error.to_string();
         assert!(text.contains("may not query http://evil.example/x"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
@@ -251,7 +251,7 @@ mod tests {
             let text = format!("{credentials:?}");
             assert!(!text.contains("s3cret") && text.contains("hidden"), "{text}");
             let error = PrometheusClient::new("http://p", &allowed, &credentials, Limits::default()).unwrap_err();
-            assert_eq!(error.reason(), "InvalidCredentials", "{error}");
+            assert_eq!(error.reason().to_string(), "InvalidCredentials", "{error}");
         }
     }
 }

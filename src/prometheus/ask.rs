@@ -20,7 +20,7 @@ use crate::evidence::{
 };
 use crate::guards::Selector;
 use crate::model::interval;
-use crate::rollout::{AskedArm, EvidenceProblem, GuardQuery};
+use crate::rollout::{AskedArm, EvidenceProblem, EvidenceReason, GuardQuery};
 use crate::telemetry::Metrics;
 
 use super::batch::{Batcher, Question, Server};
@@ -113,7 +113,7 @@ impl Asker {
             .and_then(|p| p.url.clone())
             .or_else(|| self.servers.usual.clone())
             .ok_or_else(|| EvidenceProblem {
-                reason: "UrlNotAllowed".to_owned(),
+                reason: EvidenceReason::UrlNotAllowed,
                 message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url"
                     .to_owned(),
             })?;
@@ -130,7 +130,7 @@ impl Asker {
         }
         if let Some(reference) = spec.and_then(|p| p.secret_ref.as_ref()).filter(|s| !s.is_name()) {
             return Err(EvidenceProblem {
-                reason: "SecretUnreadable".to_owned(),
+                reason: EvidenceReason::SecretUnreadable,
                 message: plain(
                     &format!(
                         "{:?} is no name of a Secret: prometheus.secretRef names one in the namespace of the model",
@@ -154,7 +154,7 @@ impl Asker {
 
     async fn credentials(&self, namespace: &str, name: &str) -> Result<Credentials, EvidenceProblem> {
         let unreadable = |message: String| EvidenceProblem {
-            reason: "SecretUnreadable".to_owned(),
+            reason: EvidenceReason::SecretUnreadable,
             message,
         };
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);

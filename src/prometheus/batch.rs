@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::oneshot;
 
 use crate::evidence::{Batch, BatchedArm, Form, Matrix, fitting, shape};
-use crate::rollout::EvidenceProblem;
+use crate::rollout::{EvidenceProblem, EvidenceReason};
 
 use super::problem::{bad_query, problem};
 use super::{PrometheusClient, PrometheusError};
@@ -213,7 +213,7 @@ async fn alone(
 
 fn dropped() -> EvidenceProblem {
     EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: EvidenceReason::Unreachable,
         message: "the question was dropped because guardbit ends".to_owned(),
     }
 }
@@ -309,8 +309,8 @@ mod tests {
         (client, questions)
     }
 
-    fn models(answer: &Result<Matrix, EvidenceProblem>) -> Result<Vec<&str>, &str> {
-        let matrix = answer.as_ref().map_err(|problem| problem.reason.as_str())?;
+    fn models(answer: &Result<Matrix, EvidenceProblem>) -> Result<Vec<&str>, EvidenceReason> {
+        let matrix = answer.as_ref().map_err(|problem| problem.reason)?;
         Ok(matrix.series.iter().filter_map(|s| s.labels.get("model")).collect())
     }
 
@@ -334,7 +334,7 @@ mod tests {
         let answers = join_all(names.map(|m| batcher.ask(&server, &client, question(m), GATHER))).await;
         for (name, answer) in names.iter().zip(&answers) {
             match *name {
-                "bad" => assert_eq!(models(answer), Err("BadQuery")),
+                "bad" => assert_eq!(models(answer), Err(EvidenceReason::BadQuery)),
                 name => assert_eq!(models(answer), Ok(vec![name])),
             }
         }

@@ -11,6 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION};
 use reqwest::{Certificate, Response, StatusCode, redirect};
 
 use crate::evidence::{Matrix, NativeMatrix, SampleError};
+use crate::rollout::EvidenceReason;
 
 mod access;
 mod ask;
@@ -129,20 +130,20 @@ pub enum PrometheusError {
 }
 
 impl PrometheusError {
-    /// The stable reason for conditions.
-    pub fn reason(&self) -> &'static str {
+    /// The reason for conditions.
+    pub fn reason(&self) -> EvidenceReason {
         match self {
-            Self::UrlNotAllowed { .. } => "UrlNotAllowed",
-            Self::InvalidCredentials(_) => "InvalidCredentials",
-            Self::Unauthorized { .. } => "Unauthorized",
-            Self::ServerError { .. } => "ServerError",
-            Self::NotPrometheus { .. } => "NotPrometheus",
-            Self::Truncated { .. } => "Truncated",
-            Self::Timeout { .. } => "Timeout",
-            Self::Unreachable { .. } => "Unreachable",
-            Self::BadQuery { .. } => "BadQuery",
-            Self::TooLarge { .. } | Self::TooManySeries { .. } => "TooLarge",
-            Self::PartialData { .. } => "PartialData",
+            Self::UrlNotAllowed { .. } => EvidenceReason::UrlNotAllowed,
+            Self::InvalidCredentials(_) => EvidenceReason::InvalidCredentials,
+            Self::Unauthorized { .. } => EvidenceReason::Unauthorized,
+            Self::ServerError { .. } => EvidenceReason::ServerError,
+            Self::NotPrometheus { .. } => EvidenceReason::NotPrometheus,
+            Self::Truncated { .. } => EvidenceReason::Truncated,
+            Self::Timeout { .. } => EvidenceReason::Timeout,
+            Self::Unreachable { .. } => EvidenceReason::Unreachable,
+            Self::BadQuery { .. } => EvidenceReason::BadQuery,
+            Self::TooLarge { .. } | Self::TooManySeries { .. } => EvidenceReason::TooLarge,
+            Self::PartialData { .. } => EvidenceReason::PartialData,
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::api::{LONGEST_MESSAGE, plain};
 use crate::evidence::PromqlError;
-use crate::rollout::EvidenceProblem;
+use crate::rollout::{EvidenceProblem, EvidenceReason};
 
 use super::PrometheusError;
 
 /// Of a server that gave no answer.
 pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
-        reason: error.reason().to_owned(),
+        reason: error.reason(),
         message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }
@@ -17,7 +17,7 @@ pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
 /// Of a question that cannot be put.
 pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
-        reason: "BadQuery".to_owned(),
+        reason: EvidenceReason::BadQuery,
         message: plain(&error.to_string(), LONGEST_MESSAGE),
     }
 }

@@ -7,10 +7,11 @@ use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPL
 use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
 use crate::model::presets::{guards, resolved};
-use crate::model::problems;
+use crate::model::{self, Model};
 
+use super::evidence::state::Running;
 use super::observation::ModelSeen;
-use super::trial::{Match, Running, guarding_regime, on_trial, rollout_regime};
+use super::trial::{Match, guarding_regime, on_trial, rollout_regime};
 
 /// What is to be asked of Prometheus for one guard.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,7 @@ pub enum Stage {
 
 /// The guards of a spec as they are judged, for whoever looks ahead of a rollout.
 pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
-    let arm = RevisionRef::default();
+    let (arm, settings) = (RevisionRef::default(), model::read(spec).rollout);
     suite_config(
         spec,
         &Match {
@@ -59,8 +60,8 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
             baseline: Some(arm.clone()),
             reference: Some(arm),
             regime: match stage {
-                Stage::Rollout => rollout_regime(spec),
-                Stage::Guarding => guarding_regime(spec),
+                Stage::Rollout => rollout_regime(&settings),
+                Stage::Guarding => guarding_regime(&settings),
             },
             epoch: String::new(),
         },
@@ -68,12 +69,15 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
 }
 
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
-pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
-    let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !problems(spec).is_empty() {
+pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
+    let (spec, status) = (&seen.spec, &seen.status);
+    if spec.suspend || seen.deleted_at.is_some() {
         return Vec::new();
     }
-    let Some(trial) = on_trial(spec, status) else {
+    let Ok(Model { rollout, .. }) = model::resolve(spec) else {
+        return Vec::new();
+    };
+    let Some(trial) = on_trial(spec, &rollout, status) else {
         return Vec::new();
     };
     // Nothing has reached the candidate yet.
@@ -81,10 +85,10 @@ pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery>
         return Vec::new();
     }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
-    let interval = spec.rollout.interval.millis().unwrap_or(15_000);
+    let interval = i64::try_from(rollout.interval.as_millis()).unwrap_or(i64::MAX);
     let asked = |guard: &api::Guard, arm: &RevisionRef| AskedArm {
         revision: arm.clone(),
-        matchers: arm_matchers(model, guard, arm, exempt),
+        matchers: arm_matchers(seen, guard, arm, exempt),
     };
     guards(spec)
         .iter()

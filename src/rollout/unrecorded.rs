@@ -8,7 +8,8 @@ use crate::api::{Action, RevisionRef};
 use crate::guards::{GuardReport, compare_outputs};
 use crate::model::presets::guards;
 
-use super::look::Look;
+use super::evaluation::Evaluation;
+use super::evidence::Evidence;
 
 /// What was found.
 pub(super) struct Harm {
@@ -18,10 +19,10 @@ pub(super) struct Harm {
     pub(super) drift: Option<String>,
 }
 
-impl Look<'_> {
+impl Evaluation<'_> {
     /// The harm that a revision does: what the guards find now, or what was found and acted on before.
     pub(super) fn harm(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
-        let found = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config));
+        let found = self.evidence.as_ref().and_then(Evidence::harmful);
         let found = found.map(|report| Harm {
             drift: self.drift(&report),
             guard: report.name,

@@ -10,11 +10,11 @@ use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict}
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, PromqlError, Role, Selection};
 use crate::guards::{Selector, asks};
-use crate::model::interval_ms;
 use crate::model::presets::guards;
+use crate::model::{identity, interval_ms};
 use crate::rollout::{
-    AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload, WorkloadKey, decide,
-    watch,
+    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload,
+    WorkloadKey, decide, watch,
 };
 
 use super::arms::{Arms, SimulateError};
@@ -135,6 +135,7 @@ impl<'a> World<'a> {
                 name: "replay".to_owned(),
                 generation: 1,
                 deleted_at: None,
+                revisions: identity::revisions(&spec),
                 spec,
                 status: QuantizedModelStatus::default(),
             },
@@ -300,7 +301,7 @@ impl<'a> World<'a> {
             at,
         };
         evaluation.instant(expr).map_err(|message| EvidenceProblem {
-            reason: "BadQuery".to_owned(),
+            reason: EvidenceReason::BadQuery,
             message,
         })
     }

@@ -10,8 +10,8 @@ use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Revis
 use guardbit::evidence::GuardSamples;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope, Workload, WorkloadKey,
-    watch,
+    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope,
+    Workload, WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -157,6 +157,7 @@ impl World {
             generation: self.generation,
             deleted_at: self.deleted_at.map(time),
             spec: QuantizedModelSpec::clone(&self.spec),
+            revisions: identity::revisions(&self.spec),
             status: self.newest(),
         };
         let now = time(self.now());
@@ -180,7 +181,7 @@ impl World {
     fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
         if self.metrics == Metrics::Away {
             return Err(EvidenceProblem {
-                reason: "Unreachable".into(),
+                reason: EvidenceReason::Unreachable,
                 message: "refused the connection".into(),
             });
         }

@@ -65,14 +65,10 @@ class Operations(unittest.TestCase):
         self.assertEqual(int(constants), len(types), "condition::ALL has them all")
 
     def test_reasons_of_waiting(self):
-        found = set()
-        for path in (ROOT / "src/rollout").glob("*.rs"):
-            found |= set(re.findall(r'\breason: "(\w+)"', path.read_text()))
-        self.named("reasons of waiting", sorted(found))
+        self.named("reasons of waiting", members("src/rollout/reason.rs", "WaitReason"))
 
     def test_reasons_of_missing_evidence(self):
-        known = re.search(r"const KNOWN.*?\];", source("src/rollout/listen.rs"), re.S).group(0)
-        self.named("reasons of missing evidence", re.findall(r'"(\w+)"', known) + ["NoSamples", "PrometheusFailed"])
+        self.named("reasons of missing evidence", members("src/rollout/reason.rs", "EvidenceReason"))
 
     def test_metrics(self):
         names = metrics()

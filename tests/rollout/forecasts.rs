@@ -31,7 +31,7 @@ fn it_rests_on_the_traffic_that_the_baseline_had_and_on_nothing_else() {
 
     let mut dark = World::new(spec());
     dark.prometheus = Err(guardbit::rollout::EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: guardbit::rollout::EvidenceReason::Unreachable,
         message: "away".to_owned(),
     });
     assert_eq!(foreseen(&mut dark, 600), [], "no traffic is known");

@@ -2,7 +2,7 @@
 
 use crate::world::{Behaviour, World, spec};
 use guardbit::api::{Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
-use guardbit::rollout::EvidenceProblem;
+use guardbit::rollout::{EvidenceProblem, EvidenceReason};
 
 pub fn story(name: &str, world: &World) {
     insta::with_settings!({snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true}, {
@@ -131,7 +131,7 @@ fn harm_on_int4_falls_back_to_the_reference_if_asked_to() {
 fn prometheus_away_for_two_minutes() {
     let mut world = at_25_percent();
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unreachable".into(),
+        reason: EvidenceReason::Unreachable,
         message: "http://prometheus:9090 refused the connection".into(),
     });
     world.run(120);
@@ -145,7 +145,7 @@ fn no_metrics_until_the_deadline() {
     let mut world = World::new(spec());
     world.spec.rollout.deadline = "10m".into();
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unauthorized".into(),
+        reason: EvidenceReason::Unauthorized,
         message: "401: check the token in the Secret".into(),
     });
     world.run(900);

@@ -3,7 +3,7 @@
 use crate::golden::at_25_percent;
 use crate::world::{World, spec};
 use guardbit::api::{Action, RevisionRef};
-use guardbit::rollout::{EvidenceProblem, RouteHarm};
+use guardbit::rollout::{EvidenceProblem, EvidenceReason, RouteHarm};
 use k8s_openapi::jiff::SignedDuration;
 
 fn candidate(world: &World) -> RevisionRef {
@@ -64,7 +64,7 @@ fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
     });
     world.route.weights = [(stable, 100), (lowered, 0)].into();
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: EvidenceReason::Unreachable,
         message: "it cannot be reached".to_owned(),
     });
     world
@@ -150,7 +150,7 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
         drift: Some("TV 0.200".to_owned()),
     });
     world.prometheus = Err(EvidenceProblem {
-        reason: "Unreachable".to_owned(),
+        reason: EvidenceReason::Unreachable,
         message: "it cannot be reached".to_owned(),
     });
     world.look();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use guardbit::api::Duration;
-use guardbit::rollout::EvidenceProblem;
+use guardbit::rollout::{EvidenceProblem, EvidenceReason};
 use serde_json::{Value, json};
 
 use crate::world::{Behaviour, World, spec};
@@ -55,7 +55,7 @@ fn situations() -> Vec<(&'static str, World)> {
         ..Behaviour::default()
     };
     let away = EvidenceProblem {
-        reason: "Unreachable".into(),
+        reason: EvidenceReason::Unreachable,
         message: "connection refused".into(),
     };
     let mut blind = climbing();

@@ -1,4 +1,5 @@
-//! The invariants of a rollout, over random histories of at least fifty events.
+//! The invariants of a rollout, over random histories of at least fifty events. The world takes each decision of a history twice,
+//! the second time from what was printed of the observation: `resolve(parse(print(seen)), parse(print(heard)))` is `decide`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use guardbit::api::{
     Action, Benefit, Duration, OnUndecided, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, Verdict,
 };
 use guardbit::model::identity::{self, Purpose};
-use guardbit::rollout::{EvidenceProblem, Order, Plan, Scope, WorkloadKey};
+use guardbit::rollout::{EvidenceProblem, EvidenceReason, Order, Plan, Scope, WorkloadKey};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -346,7 +347,7 @@ fn happen(world: &mut World, happening: &Happening) {
                 Ok(())
             } else {
                 Err(EvidenceProblem {
-                    reason: "Unreachable".into(),
+                    reason: EvidenceReason::Unreachable,
                     message: "refused".into(),
                 })
             };

@@ -6,7 +6,7 @@ use guardbit::api::{Action, Decision, QuantizedModelSpec, QuantizedModelStatus};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Selection};
 use guardbit::rollout::{
-    AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
 };
 use guardbit::simulate::recording::Recording;
 use k8s_openapi::jiff::Timestamp;
@@ -102,12 +102,9 @@ impl Flaky<'_> {
             (Some(fault), Some(Kind::NotANumber)) => (START + fault.from) * 1000,
             _ => i64::MAX,
         };
-        let problem = |reason: &str, message: String| EvidenceProblem {
-            reason: reason.to_owned(),
-            message,
-        };
+        let problem = |reason, message: String| EvidenceProblem { reason, message };
         if kind == Some(Kind::Away) {
-            return Err(problem("Unreachable", "connection refused".to_owned()));
+            return Err(problem(EvidenceReason::Unreachable, "connection refused".to_owned()));
         }
         let found = self.recording.find(selection);
         let series = self.recording.range(&found, now - window, known).series;
@@ -134,7 +131,7 @@ impl Flaky<'_> {
         if kind == Some(Kind::Partial) {
             body["warnings"] = json!(["store gateway is down"]);
         }
-        Matrix::parse(body.to_string().as_bytes()).map_err(|e| problem("PartialData", e.to_string()))
+        Matrix::parse(body.to_string().as_bytes()).map_err(|e| problem(EvidenceReason::PartialData, e.to_string()))
     }
 }
 
@@ -147,6 +144,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
         generation: 1,
         deleted_at: None,
         spec: spec.clone(),
+        revisions: guardbit::model::identity::revisions(spec),
         status: QuantizedModelStatus::default(),
     };
     let mut workloads = BTreeMap::new();

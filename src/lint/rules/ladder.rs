@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::Precision;
+use crate::api::Variant;
 use crate::api::variant::{NumberType, QuantizationMethod};
-use crate::api::{Calibration, Variant};
 use crate::guards::written;
-use crate::model::presets;
+use crate::model::{self, presets};
 use crate::rollout::{calibration_gate, validation_gate};
 
 use super::super::document::Model;
@@ -21,7 +21,7 @@ const CALIBRATED: [&str; 6] = ["gptq", "awq", "smoothquant", "spqr", "quip", "au
 pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
     let spec = &model.spec;
     let climbed = spec.variants.get(..=spec.target_index()).unwrap_or_default();
-    for (i, variant) in spec.variants.iter().enumerate() {
+    for (i, (variant, read)) in spec.variants.iter().zip(&model.resolved.variants).enumerate() {
         let field = format!("spec.variants[{i}]");
         precision(model, variant, &field, out);
         if let Some(other) = spec.variants[..i]
@@ -39,16 +39,16 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
         }
         calibration(model, variant, &field, now, out);
         if i > 0 && i < climbed.len() {
-            if let Err(stale) = calibration_gate(variant, now) {
+            if let Err(stale) = calibration_gate(variant, read, now) {
                 out.push(model.finding(
                     &CALIBRATION_STALE,
                     &format!("{field}.calibration.completedAt"),
                     format!("{stale}; until then no rollout of it begins"),
                 ));
-            } else if let Some(finding) = expires_meanwhile(model, variant, &field, now) {
+            } else if let Some(finding) = expires_meanwhile(model, variant, read, &field, now) {
                 out.push(finding);
             }
-            if let Err(dropped) = validation_gate(variant) {
+            if let Err(dropped) = validation_gate(variant, read) {
                 out.push(model.finding(
                     &VALIDATION_GATE,
                     &format!("{field}.validation.metrics"),
@@ -183,9 +183,14 @@ fn missing(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Finding>
 }
 
 /// A calibration that is fresh now and will not be when its turn comes.
-fn expires_meanwhile(model: &Model, variant: &Variant, field: &str, now: Timestamp) -> Option<Finding> {
-    let calibration: &Calibration = variant.calibration.as_ref()?;
-    let expires = calibration.expires()?;
+fn expires_meanwhile(
+    model: &Model,
+    variant: &Variant,
+    read: &model::Variant,
+    field: &str,
+    now: Timestamp,
+) -> Option<Finding> {
+    let expires = read.calibration_expires?;
     let holds = before(model, variant);
     let left = expires.duration_since(now);
     (left < holds).then(|| {

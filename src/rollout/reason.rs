@@ -1,0 +1,113 @@
+//! The reasons that conditions and events carry, as data. The name of a variant is its word on the wire (serde writes it, and
+//! [`std::fmt::Display`] is serde's word), so a word is spelled in one place and control flow compares variants.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why there is no evidence: the reason of `EvidenceAvailable` while it is false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvidenceReason {
+    /// Prometheus refused the credentials.
+    Unauthorized,
+    /// The credentials that are given cannot be used.
+    InvalidCredentials,
+    /// The Secret with the credentials cannot be read.
+    SecretUnreadable,
+    /// Prometheus, or what stands before it, is in trouble.
+    ServerError,
+    /// Something else than Prometheus answers.
+    NotPrometheus,
+    /// The answer broke off.
+    Truncated,
+    /// There was no whole answer in time.
+    Timeout,
+    /// There is no connection.
+    Unreachable,
+    /// The URL is not allowed, or none is named.
+    UrlNotAllowed,
+    /// Prometheus does not accept the query.
+    BadQuery,
+    /// The answer is larger than what is read.
+    TooLarge,
+    /// Some data may be missing from the answer.
+    PartialData,
+    /// Prometheus answers, and has no new samples.
+    NoSamples,
+    /// Requests do not follow the weights, so the counts cannot be trusted.
+    TrafficSplit,
+}
+
+/// What a rollout waits for, or what stops it: the reason of `Progressing`, `Ready` and `Stalled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitReason {
+    /// The first variant is being brought up.
+    Bootstrapping,
+    /// The first variant cannot start.
+    CannotStart,
+    /// A gate of the variant is closed.
+    Gated,
+    /// `spec.paused` is set.
+    Paused,
+    /// The route does not carry the weight on record yet.
+    Applying,
+    /// A pod of an arm is disrupted.
+    Disrupted,
+    /// The pods of an arm run different images.
+    IdentityMismatch,
+    /// The gateway refused the route.
+    RouteRefused,
+    /// A step is held.
+    Holding,
+    /// The candidate's pods are cold.
+    WarmingUp,
+    /// A guard has not seen enough of the step.
+    NeedsData,
+    /// A guard has not shown health yet.
+    NotYetHealthy,
+    /// The candidate has not been shown to be better yet.
+    NoBenefitYet,
+    /// Pods are being brought up.
+    AwaitingCapacity,
+    /// Pods cannot be scheduled.
+    Unschedulable,
+    /// The deadline has passed and a person is asked.
+    AwaitingApproval,
+    /// Traffic moves to another stable revision.
+    HandingOver,
+    /// The next candidate was judged harmful.
+    TargetRejected,
+    /// The next candidate was given up.
+    CandidateFailed,
+    /// The next candidate is tried again later.
+    BackingOff,
+    /// There is no evidence.
+    #[serde(untagged)]
+    NoEvidence(EvidenceReason),
+}
+
+impl fmt::Display for EvidenceReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_reason_is_its_name_also_for_one_of_missing_evidence() {
+        assert_eq!(WaitReason::NeedsData.to_string(), "NeedsData");
+        let missing = WaitReason::NoEvidence(EvidenceReason::TrafficSplit);
+        assert_eq!(missing.to_string(), "TrafficSplit");
+        assert_eq!(serde_json::to_value(missing).unwrap(), "TrafficSplit");
+        assert_eq!(serde_json::from_str::<WaitReason>("\"TrafficSplit\"").unwrap(), missing);
+    }
+}
