@@ -105,6 +105,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// Whether every decision is taken once more from what was printed of the observation.
+    pub decides_twice: bool,
     /// How the servers' histograms are stored.
     pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
@@ -132,6 +134,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            decides_twice: false,
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
@@ -174,9 +177,23 @@ impl World {
         }
     }
 
+    /// What is decided; where it is asked for, decided once more from what was seen and heard, printed and read back.
+    fn decide(&self) -> Plan {
+        let observation = self.observe();
+        let plan = decide(&observation);
+        if self.decides_twice {
+            let seen = serde_json::to_string(&observation.seen()).expect("what was seen can be printed");
+            let heard = serde_json::to_string(&hear(&observation)).expect("what was heard can be printed");
+            let seen: Seen = serde_json::from_str(&seen).expect("what was seen can be read back");
+            let heard: Heard = serde_json::from_str(&heard).expect("what was heard can be read back");
+            assert_eq!(resolve(&seen, heard), plan, "decided anew from {seen:?}");
+        }
+        plan
+    }
+
     /// One look, and all that follows from it.
     pub fn look(&mut self) -> Plan {
-        let plan = decided(&self.observe());
+        let plan = self.decide();
         self.carry_out(&plan);
         plan
     }
@@ -250,7 +267,7 @@ impl World {
                 edited = false;
                 self.seen_generation = self.generation;
                 let before = self.status.clone();
-                let plan = decided(&self.observe());
+                let plan = self.decide();
                 watcher(self, &before, &plan);
                 self.carry_out(&plan);
             }
@@ -397,17 +414,6 @@ impl World {
             }
         }
     }
-}
-
-/// What is decided; and decided once more from what was seen and heard, printed and read back.
-fn decided(observation: &Observation) -> Plan {
-    let plan = decide(observation);
-    let seen = serde_json::to_string(&observation.seen()).expect("what was seen can be printed");
-    let heard = serde_json::to_string(&hear(observation)).expect("what was heard can be printed");
-    let seen: Seen = serde_json::from_str(&seen).expect("what was seen can be read back");
-    let heard: Heard = serde_json::from_str(&heard).expect("what was heard can be read back");
-    assert_eq!(resolve(&seen, heard), plan, "decided anew from {seen:?}");
-    plan
 }
 
 fn deployment(revision: &RevisionRef) -> String {
