@@ -168,7 +168,7 @@ fn weighted<'a>(
             .filter_map(|(service, weight)| Some(((*by_service.get(&**service)?).clone(), *weight)))
             .collect(),
         refused: route.split.refused.clone(),
-        harm: route.harm.clone(),
+        harm: route.harm.as_deref().cloned(),
     }
 }
 

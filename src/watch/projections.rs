@@ -108,8 +108,8 @@ pub struct KeptSlice {
 pub struct KeptRoute {
     pub owned: bool,
     pub split: SplitInForce,
-    /// The harm for which it was written last, if it was harm.
-    pub harm: Option<RouteHarm>,
+    /// The harm for which it was written last, if it was harm; boxed, because few routes have any.
+    pub harm: Option<Box<RouteHarm>>,
     pub hashes: FieldHashes,
 }
 
@@ -282,7 +282,7 @@ impl KeptRoute {
                 spec.unwrap_or(&nothing),
                 route.status.as_ref().unwrap_or(&nothing),
             ),
-            harm: manifests::route_harm(route.annotations()),
+            harm: manifests::route_harm(route.annotations()).map(Box::new),
             hashes: FieldHashes::of(&route.metadata, spec),
         }
     }
