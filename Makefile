@@ -1,8 +1,9 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help test lint unit model packaging chart reproducible api faults e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
+	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
 	@echo 'make test        everything: format, lints, unit, property and golden tests, a real API server, a real cluster'
 	@echo 'make demo        the main job on a real cluster, live; CLUSTER=existing uses the current kubeconfig'
 	@echo 'make demo-clean  removes what the demo left'
@@ -19,10 +20,20 @@ help:
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
 	@echo 'make generated   regenerates what is made of crds/ and deploy/: files of the chart, the PrometheusRule, argocd-cm'
+	@echo 'make deny        licences, bans and RustSec advisories of all crates, by cargo-deny'
 	@echo 'make sbom        writes target/sbom.cdx.json: what is in the image'
 	@echo 'make tools       installs and builds the programs of the test cluster (cached)'
 
-test: tools lint unit packaging api e2e
+# Crates of others come from the cache if they can. One after the other: the clusters want the processors for themselves.
+test: tools
+	tests/crates.sh restore
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory build
+	tests/crates.sh save
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory packaging
+	$(MAKE) --no-print-directory api
+	$(MAKE) --no-print-directory e2e
 
 tools:
 	tests/cluster/tools.sh all > /dev/null
@@ -31,8 +42,23 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+# Tests that are short are not worth the minutes that it takes to optimise what they run.
+plain = cargo --config profile.dev.package.guardbit.opt-level=0
+
+quick:
+	cargo fmt --all --check
+	cargo clippy --lib -- -D warnings
+	$(plain) test -q --test architecture
+	$(plain) test -q --test rollout -- golden::healthy golden::harm golden::errors golden::lost golden::plain
+
+# All that `make test` runs, so that nothing is measured beside a compiler.
+build:
+	$(plain) test --no-run --workspace --lib
+	cargo test --no-run --test '*'
+	tests/cluster/build-images.sh model-server > /dev/null
+
 unit:
-	cargo test --workspace --lib --bins
+	$(plain) test --workspace --lib
 	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks
 
 # One world prints one line: states, transitions, and how often each invariant was put to the test.
@@ -78,6 +104,11 @@ crds:
 	@mkdir -p crds
 	cargo run -q -- crds > crds/.new && mv crds/.new crds/quantizedmodels.guardbit.dev.yaml
 	@$(MAKE) --no-print-directory generated
+
+# The advisories are fetched from the network, so this is no part of `make test`; the rest is, without cargo-deny
+# (tests/packaging/test_licences.py).
+deny:
+	cargo deny --locked check
 
 generated:
 	python3 tests/packaging/generate.py

@@ -42,6 +42,9 @@ use crate::world::{Election, End, Outcome, Pods, Scenario, run};
 /// Worlds at a time for each processor: they mostly wait.
 const WORLDS: usize = 6;
 
+/// Runs of each scenario without a fault. A call that all of them make is taken for one that every run makes.
+const GOLDEN_RUNS: usize = 3;
+
 /// How often a strike is tried when its call is not made: timing decides how often some calls are.
 const ATTEMPTS: usize = 3;
 
@@ -174,8 +177,8 @@ struct Target<'a> {
     end: &'a str,
 }
 
-/// The calls of a scenario that are tried: those of two runs without a fault.
-fn targets(scenario: Scenario, extent: Extent, golden: &[Outcome; 2]) -> Vec<Target<'_>> {
+/// The calls of a scenario that are tried: those of the runs without a fault.
+fn targets(scenario: Scenario, extent: Extent, golden: &[Outcome]) -> Vec<Target<'_>> {
     let makes = |run: &Outcome, name: &str, nth| run.calls.iter().any(|(call, n)| call.name == name && *n == nth);
     let part = std::env::var("GUARDBIT_FAULTS").unwrap_or_default();
     let mut known = HashSet::new();
@@ -205,14 +208,15 @@ fn targets(scenario: Scenario, extent: Extent, golden: &[Outcome; 2]) -> Vec<Tar
     targets
 }
 
-/// Two runs without a fault; what is wrong if they did not end well, or not alike.
-async fn golden(stage: &Stage, scenario: Scenario, extent: Extent) -> Result<[Outcome; 2], String> {
+/// The runs without a fault; what is wrong if they did not end well, or not alike.
+async fn golden(stage: &Stage, scenario: Scenario, extent: Extent) -> Result<Vec<Outcome>, String> {
     let end = match extent {
         Extent::Sample => End::AtRest,
         Extent::Whole => End::Over,
     };
-    let (one, other) = futures::join!(stage.run(scenario, None, end), stage.run(scenario, None, end));
-    for run in [&one, &other] {
+    let runs = (0..GOLDEN_RUNS).map(|_| stage.run(scenario, None, end));
+    let runs = futures::future::join_all(runs).await;
+    for run in &runs {
         if !run.complaints.is_empty() {
             let what = run.complaints.join("\n");
             return Err(format!(
@@ -222,15 +226,11 @@ async fn golden(stage: &Stage, scenario: Scenario, extent: Extent) -> Result<[Ou
         }
     }
     let states = |run: &Outcome| (run.rested.as_ref().map(|(_, state)| state.clone()), run.end.clone());
-    if states(&one) != states(&other) {
-        return Err(format!(
-            "{} ends in two ways: {:?}, {:?}",
-            scenario.name,
-            states(&one),
-            states(&other)
-        ));
+    let ends: HashSet<_> = runs.iter().map(states).collect();
+    if ends.len() > 1 {
+        return Err(format!("{} ends in more than one way: {ends:?}", scenario.name));
     }
-    Ok([one, other])
+    Ok(runs)
 }
 
 /// One strike, tried again when its call was not made.
@@ -256,7 +256,7 @@ async fn strike<'a>(stage: &Stage, scenario: Scenario, target: &Target<'a>, faul
     }
 }
 
-/// Runs each scenario twice without a fault, and then once for each fault at each call. A call that an earlier scenario makes
+/// Runs each scenario without a fault, and then once for each fault at each call. A call that an earlier scenario makes
 /// as well is tried there alone, unless it matters most here.
 async fn try_all(stage: &Stage, scenarios: &[Scenario], extent: Extent) -> Vec<Part> {
     let golden = scenarios.iter().map(|scenario| golden(stage, *scenario, extent));

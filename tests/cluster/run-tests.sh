@@ -7,20 +7,23 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
-# Four rollouts at a time: they mostly wait.
-TEST_ARGS=(--test-threads="${GUARDBIT_TEST_THREADS:-4}" "$@")
 case $tier in
-control-plane) targets=$(basename -s .rs -a tests/api_*) ;;
-full) targets=$(basename -s .rs -a tests/e2e*) ;;
+control-plane) threads=4 targets=$(basename -s .rs -a tests/api_*) ;;
+# Four stages have a load at a time (tests/e2e/stage.rs); as many again wait for pods to drain.
+full) threads=8 targets=$(basename -s .rs -a tests/e2e*) ;;
 chart) targets="" chart=yes tier=full ;;
-bench-*) targets="" benchmark=${tier#bench-} tier=full TEST_ARGS=("$@") ;;
+bench-*) targets="" benchmark=${tier#bench-} tier=full ;;
 *) echo "usage: run-tests.sh control-plane|full|chart|bench-NAME" >&2; exit 2 ;;
 esac
-binaries=()
-[ -z "${targets}${benchmark:-}" ] || mapfile -t binaries < <(cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
-  | jq -r 'select(.reason == "compiler-artifact" and (.target.kind | any(. == "test" or . == "bench")) and .executable != null) | .executable')
-run() { for binary in "${binaries[@]}"; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
+TEST_ARGS=(${threads:+--test-threads="${GUARDBIT_TEST_THREADS:-$threads}"} "$@")
+compile() { # prints the programs
+  [ -n "${targets}${benchmark:-}" ] || return 0
+  cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
+    | jq -r 'select(.reason == "compiler-artifact" and (.target.kind | any(. == "test" or . == "bench")) and .executable != null) | .executable'
+}
+run() { for binary in $binaries; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
 install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
+binaries=$(compile)
 if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
   [ "$tier" = control-plane ] || install kubectl
   run env; exit

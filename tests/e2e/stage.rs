@@ -1,6 +1,7 @@
 //! A corner of the cluster for one test: a namespace, a guardbit, a model, a load, and a ledger of what happens.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -12,7 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use model_server::load::{Counts, Load, LoadArgs};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 
 use guardbit::api::{Action, Decision, QuantizedModel, QuantizedModelStatus};
@@ -30,8 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Requests a second.
 const RPS: f64 = 220.0;
 
-/// Most requests that a stage asks by hand, to see whether there are answers.
+/// Most requests that backends may answer before the load begins.
 const BY_HAND: u64 = 100;
+
+/// Stages with a load at a time: they share two processors with the cluster. Those whose load has ended only wait for their pods
+/// to drain.
+static LOADED: Semaphore = Semaphore::const_new(4);
 
 /// What the environment says of the cluster.
 fn environment(name: &str) -> String {
@@ -53,13 +58,15 @@ pub struct Stage {
     pub ledger: Ledger,
     /// The load.
     pub load: Load,
-    /// What was answered before it.
-    earlier: Counts,
+    /// Requests that backends may have counted before it began.
+    by_hand: u64,
     begun: Instant,
     /// With the rights of an administrator.
     pub client: Client,
     model: watch::Receiver<Option<QuantizedModel>>,
     tasks: Vec<JoinHandle<()>>,
+    /// Its place among the stages with a load.
+    place: Mutex<Option<SemaphorePermit<'static>>>,
 }
 
 /// What a test sets before it starts.
@@ -157,8 +164,9 @@ impl Setting {
         &self.namespace
     }
 
-    /// Starts everything; returns when requests are answered and the load runs.
+    /// Starts everything when there is a place for another load; returns when requests are answered and the load runs.
     pub async fn start(self) -> Stage {
+        let place = LOADED.acquire().await.expect("never closed");
         let begun = Instant::now();
         let client = client().await;
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -190,25 +198,37 @@ impl Setting {
             environment("GUARDBIT_GATEWAY_URL")
         };
         let host = format!("{}.example", self.namespace.trim_start_matches("e2e-"));
-        let load = Load::start(&load_args(&url, &host, in_service)).expect("a load");
+        let load = load_args(&url, &host, in_service);
+        let nothing = LoadArgs {
+            seconds: 0,
+            ..load.clone()
+        };
         let mut stage = Stage {
             namespace: self.namespace,
             guardbit,
             ledger,
-            load,
-            earlier: Counts::default(),
+            load: Load::start(&nothing).expect("a load"),
+            by_hand: 0,
             begun,
             client,
             model,
             tasks,
+            place: Mutex::new(Some(place)),
         };
         // Until the gateway knows the route, and the first pods are ready, nobody has been promised an answer.
-        stage.await_first_answer(&url, &host).await;
-        stage.earlier = stage.load.finish().await;
-        stage.load = Load::start(&load_args(&url, &host, in_service)).expect("a load");
+        stage.by_hand = stage.await_answers(&url, &host).await;
+        stage.load = Load::start(&load).expect("a load");
         let (ledger, load) = (stage.ledger.clone(), stage.load.clone());
         stage.tasks.push(tokio::spawn(ledger.follow(load)));
         stage
+    }
+}
+
+/// Whether a backend may have counted a request: it answered, or the connection broke afterwards.
+fn may_be_counted(answer: &reqwest::Result<reqwest::Response>) -> bool {
+    match answer {
+        Ok(answer) => answer.headers().contains_key("x-variant"),
+        Err(broken) => !broken.is_connect(),
     }
 }
 
@@ -337,24 +357,35 @@ async fn address_of_service(client: &Client, namespace: &str) -> String {
 }
 
 impl Stage {
-    async fn await_first_answer(&self, url: &str, host: &str) {
+    /// Asks by hand until twenty pairs of requests in a row are answered well, and returns how many a backend may have counted.
+    async fn await_answers(&self, url: &str, host: &str) -> u64 {
         let client = http();
         let once = |impact: &'static str| {
             let request = client.get(format!("{url}/v1/score?id=1")).header("host", host);
             request.header("x-decision-impact", impact).send()
         };
-        let well = |answer: reqwest::Result<reqwest::Response>| answer.is_ok_and(|r| r.status().is_success());
+        let mut by_hand = 0;
         let all = async {
             let mut in_a_row = 0;
             while in_a_row < 20 {
-                let both = well(once("low").await) && well(once("high").await);
+                let mut both = true;
+                for impact in ["low", "high"] {
+                    let answer = once(impact).await;
+                    by_hand += u64::from(may_be_counted(&answer));
+                    both &= answer.is_ok_and(|r| r.status().is_success());
+                }
                 in_a_row = if both { in_a_row + 1 } else { 0 };
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, all).await.is_err() {
-            panic!("{url} does not answer for {host}\n{}", self.story());
-        }
+        let answered = tokio::time::timeout(PATIENCE, all).await;
+        assert!(answered.is_ok(), "{url} does not answer for {host}\n{}", self.story());
+        assert!(
+            by_hand <= BY_HAND,
+            "{by_hand} answers before twenty in a row\n{}",
+            self.story()
+        );
+        by_hand
     }
 
     /// The API of models in this namespace.
@@ -499,10 +530,10 @@ impl Stage {
     pub async fn assert_nothing_was_lost(&self) {
         self.ledger.end();
         let counts = self.load.finish().await;
+        self.place.lock().unwrap().take();
         assert_eq!(counts.failed, 0, "{:?}\n{}", counts.failures, self.story());
         assert!(counts.sent > 0 && counts.sent == counts.ok + counts.injected);
         let answered = answers(&counts);
-        let earlier = answers(&self.earlier);
         // The last scrape may be to come.
         let mut counted = BTreeMap::new();
         for _ in 0..100 {
@@ -519,10 +550,10 @@ impl Stage {
         assert_eq!(counted.keys().collect::<Vec<_>>(), answered.keys().collect::<Vec<_>>());
         for (variant, n) in &answered {
             let c = counted[variant];
-            let before = earlier.get(variant).copied().unwrap_or(0);
             assert!(
-                c >= *n && c - n <= before + BY_HAND,
-                "{variant}: backends counted {c}, clients {n}, and {before} before that"
+                c >= *n && c - n <= self.by_hand,
+                "{variant}: backends counted {c}, clients {n}, and at most {} by hand before that",
+                self.by_hand
             );
         }
     }
