@@ -9,7 +9,7 @@ use syn::{Item, ItemUse, UseTree, Visibility};
 
 use crate::source::{Source, sources};
 
-/// A path of names from the root of the crate.
+/// A path of names. It begins with `crate` unless it leads out of the crate.
 type Names = Vec<String>;
 
 /// What a module defines and what it passes on.
@@ -56,7 +56,7 @@ impl Crate {
 
     /// The file that defines what a path from the root leads to; `None` for what is not of this crate.
     fn file(&self, path: &[String], depth: usize) -> Option<&str> {
-        let within = (0..=path.len()).rev().find(|n| self.0.contains_key(&path[..*n]))?;
+        let within = (1..=path.len()).rev().find(|n| self.0.contains_key(&path[..*n]))?;
         let (module, rest) = (&self.0[&path[..within]], &path[within..]);
         let Some(name) = rest.first() else {
             return Some(&module.file);
@@ -74,7 +74,7 @@ impl Crate {
             self.file(&target, depth + 1)
         });
         // What is neither written nor passed on here a derive has made.
-        passed_on.or_else(|| (within > 0).then_some(&module.file))
+        passed_on.or(Some(&module.file))
     }
 
     /// A path as a module means it: its own children come before other crates.
@@ -123,15 +123,15 @@ fn flatten(tree: &UseTree) -> Vec<(String, Names)> {
     }
 }
 
-/// A path from the root of the crate: without `crate`, `self` and `super`.
+/// A path as it is without `self` and `super`.
 fn absolute(module: &[String], path: Names) -> Names {
-    let mut base = match path.first().map(String::as_str) {
-        Some("self" | "super") => module.to_vec(),
-        _ => Vec::new(),
-    };
+    if !matches!(path.first().map(String::as_str), Some("self" | "super")) {
+        return path;
+    }
+    let mut base = module.to_vec();
     for name in path {
         match name.as_str() {
-            "crate" | "self" => {}
+            "self" => {}
             "super" => drop(base.pop()),
             _ => base.push(name),
         }
@@ -165,8 +165,10 @@ impl<'ast> Visit<'ast> for Named<'_> {
     }
 }
 
-/// Which files each file imports.
-fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+/// The files that each file imports, each with a path by which it does.
+type Imports = BTreeMap<String, BTreeMap<String, String>>;
+
+fn imports(sources: &[Source]) -> Imports {
     let all = Crate::of(sources);
     let of = |source: &Source| {
         let mut named = Named {
@@ -181,20 +183,23 @@ fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
                 Some(target) => [target.as_slice(), &path[1..]].concat(),
                 None => path,
             };
-            all.file(&all.inside(&source.module, meant), 0).map(str::to_owned)
+            let meant = all.inside(&source.module, meant);
+            Some((all.file(&meant, 0)?.to_owned(), meant.join("::")))
         };
         let files = named.paths.into_iter().filter_map(file);
-        files.filter(|file| *file != source.path && file != "lib.rs").collect()
+        files
+            .filter(|(file, _)| *file != source.path && file != "lib.rs")
+            .collect()
     };
     sources.iter().map(|source| (source.path.clone(), of(source))).collect()
 }
 
 /// Files from which one can get back to where one began, each circle by its members.
-fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<&str>> {
+fn circles(imports: &Imports) -> Vec<BTreeSet<&str>> {
     let reached = |from: &str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
         while let Some(file) = open.pop() {
-            for next in imports.get(file).into_iter().flatten() {
+            for next in imports.get(file).into_iter().flat_map(BTreeMap::keys) {
                 if let Some((next, _)) = imports.get_key_value(next)
                     && seen.insert(next.as_str())
                 {
@@ -220,7 +225,7 @@ fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<&str>> 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let imports = imports(&sources());
-    let known = |from: &str, to: &str| imports[from].contains(to);
+    let known = |from: &str, to: &str| imports[from].contains_key(to);
     assert!(
         known("rollout/mod.rs", "rollout/observation.rs"),
         "imports are not found"
@@ -232,11 +237,9 @@ fn no_files_import_each_other_in_a_circle() {
     let circles = circles(&imports);
     let told = circles.iter().map(|circle| {
         let edges = circle.iter().map(|file| {
-            let to: Vec<_> = imports[*file]
-                .iter()
-                .filter(|to| circle.contains(to.as_str()))
-                .collect();
-            format!("  {file} imports {to:?}")
+            let within = imports[*file].iter().filter(|(to, _)| circle.contains(to.as_str()));
+            let to: Vec<_> = within.map(|(to, path)| format!("{to} ({path})")).collect();
+            format!("  {file} imports {}", to.join(", "))
         });
         edges.collect::<Vec<_>>().join("\n")
     });

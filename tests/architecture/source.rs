@@ -9,7 +9,7 @@ use syn::{Attribute, File, Item};
 pub struct Source {
     /// Path below `src/`, such as `rollout/climb.rs`.
     pub path: String,
-    /// Its module, such as `["rollout", "climb"]`; empty for `lib.rs`.
+    /// Its module, such as `["crate", "rollout", "climb"]`.
     pub module: Vec<String>,
     /// All lines, tests included.
     pub lines: usize,
@@ -74,8 +74,8 @@ fn only_for_tests(path: &Path) -> bool {
 }
 
 fn module(path: &str) -> Vec<String> {
-    let parts = path.trim_end_matches(".rs").split('/').map(str::to_owned);
-    let mut parts: Vec<_> = parts.collect();
+    let path = format!("crate/{}", path.trim_end_matches(".rs"));
+    let mut parts: Vec<_> = path.split('/').map(str::to_owned).collect();
     if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
         parts.pop();
     }
