@@ -15,7 +15,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("simulate", &["api", "model", "evidence", "judge", "rollout"]),
     ("foresight", &["api", "model", "evidence", "judge", "rollout"]),
     ("lint", &["api", "model", "evidence", "judge", "rollout", "foresight"]),
-    ("telemetry", &["api"]),
+    ("telemetry", &["api", "judge"]),
     ("watch", &["api", "manifests", "rollout"]),
     (
         "prometheus",

@@ -12,6 +12,7 @@ pub mod status;
 pub mod traffic;
 pub mod validate;
 pub mod variant;
+pub mod word;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
@@ -29,6 +30,8 @@ pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, Traffic};
 pub use variant::{Calibration, Dataset, PodTemplate, Precision, Quantization, Validation, Variant, Weights};
+pub use word::Word;
+use word::words;
 
 /// Group of the API, and prefix of every label and annotation that guardbit writes.
 pub const GROUP: &str = "guardbit.dev";
@@ -147,6 +150,8 @@ pub enum RiskTier {
     /// Minimal risk.
     Minimal,
 }
+
+words!(RiskTier);
 
 /// What happens to the serving objects when the model is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

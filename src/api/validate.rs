@@ -93,6 +93,12 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
     for guard in &spec.guards {
         guard_problems(guard, &mut found);
     }
+    if spec.traffic.gateway.is_none() && spec.traffic.service.is_none() {
+        found.add(
+            "spec.traffic",
+            "is of a kind that this release does not know; upgrade guardbit, or use one of gateway and service",
+        );
+    }
     for (i, variant) in spec.variants.iter().enumerate() {
         if let Some(age) = variant.calibration.as_ref().and_then(|c| c.max_age.as_ref()) {
             found.duration(&format!("spec.variants[{i}].calibration.maxAge"), age);

@@ -19,7 +19,7 @@ mod text;
 pub use benefit::{BenefitConfig, BenefitTest};
 pub use guard::{Budget, GuardConfig};
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
-pub use report::GuardReport;
+pub use report::{GuardReport, Numbers};
 pub use split::SplitTest;
 pub use suite::{Suite, SuiteConfig};
 

@@ -59,7 +59,7 @@ pub fn facts(owner: &Owner, key: &WorkloadKey, plan: &WorkloadPlan) -> Value {
         "metadata": {
             "name": name(owner, key),
             "namespace": owner.namespace,
-            "labels": {ROLE_LABEL: format!("{:?}", plan.role).to_lowercase()},
+            "labels": {ROLE_LABEL: plan.role.to_string().to_lowercase()},
             "annotations": annotations,
         },
     })

@@ -133,7 +133,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
         );
     }
     if let Some(tier) = owner.spec.model.risk_tier {
-        put(&mut out, &format!("{GROUP}/risk-tier"), &format!("{tier:?}"));
+        put(&mut out, &format!("{GROUP}/risk-tier"), &tier.to_string());
     }
     put(&mut out, MODEL_LABEL, &model_label(owner.name));
     out
@@ -168,7 +168,7 @@ fn sentence(decision: &Decision) -> String {
         why,
     } = decision;
     let time = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
-    format!("{time} {action:?} {variant}: {why}")
+    format!("{time} {action} {variant}: {why}")
 }
 
 /// The decision that a route was written with; the inverse of how it is written.

@@ -68,7 +68,7 @@ impl Look<'_> {
         if self.control().is_none() {
             return 0;
         }
-        let compared = match self.status.rollout.as_ref().map(|r| r.kind) {
+        let compared = match self.status.rollout.as_ref().and_then(|r| r.kind.known()) {
             Some(RolloutKind::NewReference) => true,
             Some(_) => self.spec.guards.iter().any(|g| g.fidelity.is_some()),
             None => false,
@@ -96,7 +96,8 @@ impl Look<'_> {
         for r in &self.status.retiring {
             let revision = r.revision_ref();
             if !weights.iter().any(|(known, _)| *known == revision) {
-                weights.push((revision, 0));
+                let free = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
+                weights.push((revision, self.kept_for_unknown_reason(r).min(free)));
             }
         }
         let mut rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
@@ -245,12 +246,13 @@ impl Look<'_> {
             .status
             .retiring
             .iter()
-            .find(|r| is(revision, &r.variant, &r.revision))
-            .map(|r| r.reason);
+            .find(|r| is(revision, &r.variant, &r.revision));
+        let reason = leaving.and_then(|r| r.reason.known());
         let rollout = self.status.rollout.as_ref();
         let next = rollout.map_or(0, |r| self.next_weight(r));
         let pods = match (role, leaving) {
-            (Role::Stable, _) | (_, Some(RetiringReason::KeepWarm)) => self.full_pods(revision),
+            (Role::Stable, _) => self.full_pods(revision),
+            _ if reason == Some(RetiringReason::KeepWarm) => self.full_pods(revision),
             (Role::Candidate, _) if rollout.is_some_and(|r| r.promoting) => {
                 self.needed(revision, self.promoted_weight())
             }
@@ -265,7 +267,8 @@ impl Look<'_> {
         let joined = match role {
             Role::Stable => Joined::All,
             Role::Candidate if granted > 0 => Joined::All,
-            _ if leaving == Some(RetiringReason::Handover) => Joined::All,
+            _ if reason == Some(RetiringReason::Handover) => Joined::All,
+            _ if leaving.is_some_and(|r| self.left_with_traffic(r)) => Joined::All,
             // After a promotion its pods stay warm, but only the holdout's share of them serves.
             Role::Reference => Joined::UpTo(self.needed(revision, self.holdout(next))),
             _ => Joined::Nobody,
@@ -395,7 +398,7 @@ impl Look<'_> {
                         .map_or(0, |(_, w)| *w),
                 };
                 ArmStatus {
-                    role: plan.role,
+                    role: plan.role.into(),
                     variant: key.revision.variant.clone(),
                     revision: key.revision.revision.clone(),
                     deployment: identity::object_name(
@@ -411,7 +414,7 @@ impl Look<'_> {
                 }
             })
             .collect();
-        arms.sort_by_key(|arm| arm.role);
+        arms.sort_by(|a, b| a.role.cmp(&b.role));
         arms
     }
 }

@@ -44,7 +44,11 @@ impl Look<'_> {
         if let Some(why) = self.unwanted(&rollout) {
             return self.abandon(&candidate, Action::Superseded, &why);
         }
-        let digest = plan_digest(self.spec, rollout.kind, &candidate);
+        // One of a kind that this release does not know is held before this; see `newer`.
+        let Some(kind) = rollout.kind.known() else {
+            return;
+        };
+        let digest = plan_digest(self.spec, kind, &candidate);
         let changed = digest != rollout.plan_digest;
         if changed {
             self.change_plan(digest);
@@ -64,7 +68,7 @@ impl Look<'_> {
         if changed {
             return;
         }
-        if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
+        if self.was_out_of_hand() && rollout.weight > 0 {
             return self.hold_afresh();
         }
         let lag = self.lag(&rollout);
@@ -117,6 +121,12 @@ impl Look<'_> {
         }
         self.decide(action, candidate, why);
         self.forget();
+    }
+
+    /// Whether a person had the wheel until now, or a newer release did what this one has no word for.
+    fn was_out_of_hand(&self) -> bool {
+        let phase = self.status.phase.as_ref();
+        phase.is_some_and(|phase| phase.known().is_none_or(|known| known == Phase::Suspended))
     }
 
     /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
@@ -434,7 +444,7 @@ impl Look<'_> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             at: self.time(),
-            by,
+            by: by.into(),
         });
     }
 

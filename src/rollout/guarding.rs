@@ -98,6 +98,10 @@ impl Look<'_> {
         if self.hands_over() || !self.decisions.is_empty() {
             return;
         }
+        if let Some(wait) = self.leaves_for_unknown_reason() {
+            self.wait = Some(wait);
+            return;
+        }
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
         if self.spec.paused && goal != Goal::Settled {
             self.wait = Some(Wait {
@@ -168,7 +172,7 @@ impl Look<'_> {
         };
         self.unretire(&candidate);
         self.status.rollout = Some(RolloutStatus {
-            kind,
+            kind: kind.into(),
             candidate: candidate.clone(),
             plan_digest: plan_digest(self.spec, kind, &candidate),
             started_at: self.time(),

@@ -142,7 +142,7 @@ impl Look<'_> {
             .rposition(|s| s.weight <= weight)
             .unwrap_or(0);
         self.status.rollout = Some(RolloutStatus {
-            kind,
+            kind: kind.into(),
             plan_digest: plan_digest(self.spec, kind, &candidate),
             candidate,
             started_at: self.time(),
@@ -180,7 +180,7 @@ pub(super) fn stall(seen: &Observation, problems: &[SpecProblem]) -> Plan {
             note: message.clone(),
         });
     }
-    plan.status.phase = plan.status.phase.or(Some(Phase::Pending));
+    plan.status.phase = plan.status.phase.or(Some(Phase::Pending.into()));
     let conditions = &mut plan.status.conditions;
     for (kind, truth) in [
         (condition::READY, Truth::False),
@@ -195,7 +195,7 @@ pub(super) fn stall(seen: &Observation, problems: &[SpecProblem]) -> Plan {
 /// A person has the wheel: nothing is written but this.
 pub(super) fn suspend(seen: &Observation) -> Plan {
     let mut plan = untouched(seen);
-    plan.status.phase = Some(Phase::Suspended);
+    plan.status.phase = Some(Phase::Suspended.into());
     let message = "spec.suspend is set: guardbit leaves everything as it is";
     let conditions = &mut plan.status.conditions;
     for (kind, truth) in [
@@ -223,7 +223,7 @@ pub(super) fn tear_down(seen: &Observation, deleted_at: Timestamp) -> Plan {
 }
 
 /// A plan that leaves everything as it is.
-fn untouched(seen: &Observation) -> Plan {
+pub(super) fn untouched(seen: &Observation) -> Plan {
     let mut status = seen.model.status.clone();
     status.observed_generation = Some(seen.model.generation);
     Plan {
@@ -241,7 +241,7 @@ fn untouched(seen: &Observation) -> Plan {
     }
 }
 
-fn finish_untouched(seen: &Observation, mut plan: Plan) -> Plan {
+pub(super) fn finish_untouched(seen: &Observation, mut plan: Plan) -> Plan {
     plan.record = if plan.status == seen.model.status {
         Record::Later
     } else {

@@ -97,7 +97,7 @@ impl<'a> Look<'a> {
         let why = plain(&why.into(), LONGEST_MESSAGE);
         let decision = Decision {
             time: self.time(),
-            action,
+            action: action.into(),
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             why: why.clone(),
@@ -119,7 +119,7 @@ impl<'a> Look<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             until: Time(until),
-            reason,
+            reason: reason.into(),
             keeps: None,
         });
     }
@@ -174,6 +174,7 @@ impl<'a> Look<'a> {
     /// are over. Rejections stay: a revert in git may bring the identity back.
     pub(super) fn prune(&mut self) {
         let now = self.now;
+        self.drain_unknown();
         self.status
             .retiring
             .retain(|r| r.until.0 > now || r.reason == RetiringReason::Handover);

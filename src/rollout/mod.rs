@@ -15,6 +15,7 @@ mod ladder;
 mod lifecycle;
 mod listen;
 mod look;
+mod newer;
 pub mod observation;
 pub mod plan;
 mod split;
@@ -25,6 +26,7 @@ mod warm_up;
 pub use capacity::control_weight;
 pub use gate::{calibration_gate, validation_gate};
 pub use listen::guard_status;
+pub use newer::stands_still;
 pub use observation::{
     EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
 };
@@ -49,6 +51,10 @@ pub fn decide(observation: &Observation) -> Plan {
     let model = &observation.model;
     if let Some(deleted_at) = model.deleted_at {
         return lifecycle::tear_down(observation, deleted_at);
+    }
+    // First, for whatever else writes the status writes all of it.
+    if let Some(held) = newer::hold(observation) {
+        return held;
     }
     let problems = problems(&model.spec);
     let ladder = match Ladder::of(&model.spec) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
+use crate::api::word::words;
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::judge::GuardReport;
 
@@ -43,6 +45,8 @@ pub enum Scope {
     Apply,
     /// Only status is written: the spec cannot be used, or a person has the wheel.
     StatusOnly,
+    /// Only conditions are written: a newer release wrote a status that this one cannot go on from, and the rest is not its to write.
+    ConditionsOnly,
     /// The route is deleted; then, at the next look, the finalizer goes.
     TearDown,
     /// Connections have drained: the finalizer is removed, and the garbage collector takes the rest.
@@ -134,7 +138,7 @@ pub struct Event {
 }
 
 /// Reasons of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// The first variant took all traffic.
     Bootstrapped,
@@ -178,6 +182,8 @@ pub enum Reason {
     Gated,
     /// The spec cannot be used.
     InvalidSpec,
+    /// The status holds what this release does not know: a newer one wrote it.
+    UnknownStatus,
     /// The gateway refused the route.
     RouteRefused,
     /// Pods of one arm run different images.
@@ -185,6 +191,8 @@ pub enum Reason {
     /// Pods of the candidate are disrupted; nothing is judged.
     Disrupted,
 }
+
+words!(Reason);
 
 impl Reason {
     /// Whether the event asks for attention.
@@ -202,6 +210,7 @@ impl Reason {
                 | Self::TrafficSplit
                 | Self::Gated
                 | Self::InvalidSpec
+                | Self::UnknownStatus
                 | Self::RouteRefused
                 | Self::IdentityMismatch
                 | Self::Disrupted
