@@ -5,6 +5,9 @@
 //! Arrows point inward only: `controller → manifests, rollout → guards → judge → evidence → api`; `simulate` is another shell around the
 //! same core, on recorded data.
 
+/// The release of this guardbit.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
 pub mod api;
 mod apiserver;
 pub mod cli;

@@ -186,6 +186,49 @@ async fn a_status_write_is_never_refused_because_of_the_spec() {
     api.delete("written", &Default::default()).await.expect("deleted");
 }
 
+/// An older release must be able to write back what a newer one has left.
+#[tokio::test]
+async fn a_status_may_hold_words_that_this_release_does_not_know() {
+    let api = untyped(client().await);
+    let mut model = good();
+    model["metadata"]["name"] = json!("newer");
+    let model: DynamicObject = serde_json::from_value(model).expect("parses");
+    api.create(&PostParams::default(), &model).await.expect("created");
+    let (at, of) = ("2026-11-10T00:00:00Z", ("int8", "v1:0"));
+    let revision = json!({"variant": of.0, "revision": of.1});
+    let with = |more: Value| {
+        let mut item = revision.clone();
+        let more = more.as_object().expect("an object").clone();
+        item.as_object_mut().expect("an object").extend(more);
+        item
+    };
+    let counts = json!({"total": 1, "bad": 0});
+    let guard = json!({"name": "errors", "verdict": "Unheard", "evidence": "1.00", "threshold": "20.00", "health": "1.00",
+        "healthThreshold": "20.00", "candidate": counts, "baseline": counts, "estimate": "", "message": ""});
+    let status = json!({
+        "phase": "Unheard",
+        "arms": [with(json!({"role": "Unheard", "deployment": "d", "weight": 5, "readyReplicas": 1}))],
+        "rollout": {"kind": "Unheard", "candidate": revision, "planDigest": "d", "startedAt": at, "step": 0, "weight": 5,
+            "stoodStillMillis": 0, "promoting": false, "overdue": false},
+        "retiring": [with(json!({"until": at, "reason": "Unheard"}))],
+        "guards": [guard],
+        "proven": [with(json!({"at": at, "by": "Unheard"}))],
+        "decisions": [with(json!({"time": at, "action": "Unheard", "why": "w"}))],
+    });
+    let patch = Patch::Merge(json!({"status": status}));
+    let written = api.patch_status("newer", &PatchParams::default(), &patch).await;
+    let written = written.expect("written");
+    assert_eq!(written.data["status"], status, "nothing is pruned");
+    let read: QuantizedModel = written.try_parse().expect("a model");
+    let again = serde_json::to_value(read.status).expect("JSON");
+    assert_eq!(again, status, "and is written back as it is");
+    // A word is a word, and no essay.
+    let essay = Patch::Merge(json!({"status": {"phase": "U".repeat(65)}}));
+    let refused = api.patch_status("newer", &PatchParams::default(), &essay).await;
+    assert!(refused.is_err());
+    api.delete("newer", &Default::default()).await.expect("deleted");
+}
+
 #[tokio::test]
 async fn people_find_their_way_with_kubectl_explain_and_get() {
     let client = client().await;

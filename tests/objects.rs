@@ -234,7 +234,7 @@ fn rejected(model: &QuantizedModel, reason: &str) -> QuantizedModelStatus {
     let mut status = status(model);
     let RevisionRef { variant, revision } = key(model, "int8", Purpose::Serving).revision;
     let decision = &mut status.decisions[0];
-    decision.action = Action::RolledBack;
+    decision.action = Action::RolledBack.into();
     decision.why = reason.to_owned();
     let record =
         json!({"variant": variant, "revision": revision, "guard": "errors", "reason": reason, "at": decision.time});
@@ -264,7 +264,7 @@ fn harm_that_a_route_was_lowered_for_can_be_read_back_from_it() {
     };
     assert_eq!(harm(&lowered), Some(found.clone()));
     // A fallback says first where traffic goes; what was found is the same.
-    lowered.decisions[0].action = Action::FellBack;
+    lowered.decisions[0].action = Action::FellBack.into();
     lowered.decisions[0].why = "traffic falls back to fp32 (0123456789ab): errors: 41 of 2,310: beyond".to_owned();
     let action = Action::FellBack;
     assert_eq!(harm(&lowered), Some(RouteHarm { action, ..found }));

@@ -62,6 +62,7 @@ fn metrics() {
         "risk",
         "fraud-scorer",
         &serde_json::from_value(json!({"guards": [guard]})).expect("a status"),
+        &[],
     );
     let text = metrics.text();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Decimal, Duration, Fraction};
 use super::says;
+use super::word::words;
 
 /// One question asked of the metrics.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.ratio), has(self.query)].filter(x, x).size() == 1")
     .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity, ratio and query'")))]
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
@@ -169,6 +170,8 @@ pub enum LatencyUnit {
     /// Milliseconds, as service meshes do.
     Milliseconds,
 }
+
+words!(LatencyUnit);
 
 impl LatencyUnit {
     fn is_default(&self) -> bool {

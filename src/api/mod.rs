@@ -12,6 +12,7 @@ pub mod rollout;
 pub mod status;
 pub mod traffic;
 pub mod variant;
+pub mod word;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
@@ -32,6 +33,8 @@ pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, Servi
 pub use variant::{
     Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights,
 };
+pub use word::Word;
+use word::words;
 
 /// Group of the API, and prefix of every label and annotation that guardbit writes.
 pub const GROUP: &str = "guardbit.dev";
@@ -150,6 +153,8 @@ pub enum RiskTier {
     /// Minimal risk.
     Minimal,
 }
+
+words!(RiskTier);
 
 /// What happens to the serving objects when the model is deleted.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

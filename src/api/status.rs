@@ -1,22 +1,28 @@
 //! Status: what guardbit did and found, and all that it needs to go on after being killed at any point.
+//!
+//! A newer release may have written it before a downgrade. Each of its enums is therefore a [`Word`], which keeps a word that this
+//! release does not know. Fields that this release does not know are dropped with the next whole status: whatever they said of the
+//! rollout is out of date by then, and a newer release takes up a status without them after every upgrade.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::word::{Word, list_known_words, words};
+
 /// What guardbit did and found.
 // Nobody else writes it, so the API server need not note who wrote each of its fields: a sixth of a model at rest.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"), transform = list_known_words)]
 pub struct QuantizedModelStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Summary for people; programs read the conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
+    pub phase: Option<Word<Phase>>,
     /// Conditions in the sense of kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -84,6 +90,8 @@ pub enum Phase {
     Suspended,
 }
 
+words!(Phase, Role, RolloutKind, RetiringReason, Verdict, ProvenBy, Action);
+
 /// One revision: a variant with its identity.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RevisionRef {
@@ -113,7 +121,7 @@ pub enum Role {
 #[serde(rename_all = "camelCase")]
 pub struct ArmStatus {
     /// Part it plays.
-    pub role: Role,
+    pub role: Word<Role>,
     /// Name of the variant.
     pub variant: String,
     /// Identity digest.
@@ -145,7 +153,7 @@ pub enum RolloutKind {
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
     /// Why it happens.
-    pub kind: RolloutKind,
+    pub kind: Word<RolloutKind>,
     /// The revision on trial.
     pub candidate: RevisionRef,
     /// Digest of the frozen plan: steps, guards, error rates.
@@ -202,7 +210,7 @@ pub struct Retiring {
     /// Until when its pods are kept: connections drain, or capacity is kept warm.
     pub until: Time,
     /// Why its pods are still there.
-    pub reason: RetiringReason,
+    pub reason: Word<RetiringReason>,
     /// Of a candidate that was given up while stable had no endpoint: the share of traffic, in percent, that it keeps until
     /// stable has one. A former stable, which has none, keeps what its successor cannot carry yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,7 +268,7 @@ pub struct GuardStatus {
     /// Name of the guard.
     pub name: String,
     /// Its verdict.
-    pub verdict: Verdict,
+    pub verdict: Word<Verdict>,
     /// Evidence of harm; harmful at `threshold`.
     pub evidence: String,
     /// Where evidence is enough.
@@ -296,7 +304,7 @@ pub struct Proven {
     /// Since when.
     pub at: Time,
     /// How.
-    pub by: ProvenBy,
+    pub by: Word<ProvenBy>,
 }
 
 /// How a revision earned its traffic.
@@ -391,7 +399,7 @@ pub struct Decision {
     /// When.
     pub time: Time,
     /// What.
-    pub action: Action,
+    pub action: Word<Action>,
     /// Name of the variant.
     pub variant: String,
     /// Identity digest.

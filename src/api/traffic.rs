@@ -10,7 +10,7 @@ use super::variant::PodTemplate;
 
 /// How requests reach the variants: through a Gateway, or through one Service split by ready replicas.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("has(self.gateway) != has(self.service)")
     .message("set exactly one of gateway and service"))]
 #[x_kube(validation = Rule::new("!has(self.precisionRoutes) || self.precisionRoutes.size() == 0 || has(self.gateway)")

@@ -14,10 +14,11 @@ use serde_json::{Map, Value};
 
 use super::quantity::{Decimal, Duration, Fraction};
 use super::says;
+use super::word::words;
 
 /// A named precision configuration of the model: one rung of the ladder.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!(self.precision in ['INT8', 'INT4', 'INT2', 'FP8', 'FP4']) || has(self.quantization)")
     .message(says("'variant \"' + self.name + '\" of 8 bits or fewer must say how it was quantized: set quantization'")))]
 pub struct Variant {
@@ -60,6 +61,8 @@ pub enum Precision {
     INT4,
     INT2,
 }
+
+words!(Precision, NumberType);
 
 /// Where the weights are.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -199,9 +199,10 @@ impl Apply<'_> {
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.model.resource_version()}});
         let api: Api<QuantizedModel> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
         let what = format!("write the finalizer of {}", self.owner.name);
+        // A model is deleted as well when the rest of it cannot be read.
         call_opt(
             what,
-            api.patch(self.owner.name, &PatchParams::default(), &Patch::Merge(patch)),
+            api.patch_metadata(self.owner.name, &PatchParams::default(), &Patch::Merge(patch)),
         )
         .await?;
         Ok(())

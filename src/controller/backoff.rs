@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use crate::model::interval;
-use crate::watch::KeptModel;
+use crate::watch::{Content, KeptModel};
 
 use super::Error;
 
@@ -52,7 +52,10 @@ impl Row {
 impl Failures {
     /// Counts a failure; returns how long to wait after it.
     pub(super) fn wait(&self, kept: &KeptModel, error: &Error) -> Duration {
-        let interval = || kept.read().map_or(BACKOFF.1, |model| interval(&model.spec));
+        let interval = || match kept.read() {
+            Ok(Content::Readable(model, _)) => interval(&model.spec),
+            _ => BACKOFF.1,
+        };
         let mut failures = self.0.lock();
         failures
             .entry(kept.uid().unwrap_or_default())

@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::api::{QuantizedModel, plain};
+use crate::api::plain;
 use crate::rollout;
 
 use crate::apiserver::call;
@@ -46,10 +46,10 @@ pub(super) fn publisher(client: Client, instance: Option<String>) -> (Events, Pu
 
 impl Events {
     /// Takes the events of one look in.
-    pub(super) fn tell(&self, model: &QuantizedModel, events: &[rollout::Event]) {
+    pub(super) fn tell(&self, model: &impl Resource<DynamicType = ()>, events: &[rollout::Event]) {
         for event in events {
             if self.0.try_send((model.object_ref(&()), event.clone())).is_err() {
-                tracing::warn!(model = ?model.metadata.name, reason = ?event.reason, "an event is dropped: too many wait to be written");
+                tracing::warn!(model = model.meta().name, reason = %event.reason, "an event is dropped: too many wait to be written");
             }
         }
     }
@@ -94,6 +94,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::api::QuantizedModel;
     use crate::rollout::Reason;
 
     fn event(reason: Reason) -> rollout::Event {

@@ -12,6 +12,7 @@ mod leader;
 mod observe;
 mod reconcile;
 mod record;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,13 +18,14 @@ use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::manifests::Owner;
 use crate::model::identity::Digests;
 use crate::model::interval;
-use crate::rollout::{self, Observation, Order, Plan, Scope};
+use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
 use crate::telemetry::Metrics;
-use crate::watch::{self, KeptModel, scoped};
+use crate::watch::{self, Content, KeptModel, scoped};
 
 use super::apply::{Apply, FINALIZER};
 use super::backoff::Failures;
 use super::disturbance::is_disturbed;
+use super::unreadable::stand_still;
 use super::{Context, Error, Settings, Shared, SharedHealth, events, leader, observe, record};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
@@ -134,7 +135,8 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal
 /// Waits for the CRD; false if told to stop meanwhile.
 async fn await_crd(models: &Api<QuantizedModel>, stop: &mut signal::Receiver<bool>) -> bool {
     loop {
-        match call("list QuantizedModels", models.list(&ListParams::default().limit(1))).await {
+        let one = ListParams::default().limit(1);
+        match call("list QuantizedModels", models.list_metadata(&one)).await {
             Ok(_) => return true,
             Err(error) => tracing::warn!(%error, "not ready: apply crds/ and the RBAC of config/"),
         }
@@ -162,7 +164,11 @@ fn aside<T: Send + 'static>(look: impl Future<Output = T> + Send + 'static) -> i
 async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
     ctx.looked.begin(kept);
     let result = match kept.read() {
-        Ok(model) => reconcile(&ctx.memory.latest(model), kept.digests(), ctx).await,
+        Ok(Content::Readable(model, digests)) => reconcile(&ctx.memory.latest(*model), digests, ctx).await,
+        Ok(Content::Unreadable(unreadable)) => match unreadable.to_delete() {
+            Some(model) => reconcile(&model, &Digests::default(), ctx).await,
+            None => stand_still(ctx, kept, unreadable).await,
+        },
         Err(error) => Err(error.into()),
     };
     if result.is_err() {
@@ -281,6 +287,10 @@ fn to_the_beat(at: Duration, interval: Duration) -> Duration {
 async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &Apply<'_>) -> Result<(), Error> {
     match plan.scope {
         Scope::StatusOnly => record::status(ctx, model, plan).await?,
+        Scope::ConditionsOnly if plan.record == Record::Now => {
+            record::conditions(ctx, &model.metadata, &plan.status.conditions).await?;
+        }
+        Scope::ConditionsOnly => {}
         Scope::TearDown => apply.tear_down().await?,
         Scope::Release => apply.finalizer(false).await?,
         Scope::Orphan => {
@@ -305,11 +315,13 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
 
 fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instant) {
     for decision in &plan.decisions {
-        ctx.metrics.decided(namespace, name, decision.action, begun.elapsed());
+        if let Some(action) = decision.action.known() {
+            ctx.metrics.decided(namespace, name, action, begun.elapsed());
+        }
         tracing::info!(
             namespace,
             name,
-            action = format!("{:?}", decision.action),
+            action = %decision.action,
             variant = decision.variant,
             revision = decision.revision,
             why = decision.why,
@@ -317,7 +329,7 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
             "decided"
         );
     }
-    ctx.metrics.status(namespace, name, &plan.status);
+    ctx.metrics.status(namespace, name, &plan.status, &plan.judged);
 }
 
 #[cfg(test)]

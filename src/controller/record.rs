@@ -4,14 +4,16 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
 
-use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::api::{Condition, GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::apiserver::call;
 use crate::model::interval;
 use crate::rollout::{Plan, Record};
-use crate::watch::{Packed, hash};
+use crate::watch::{Packed, SeenModel, hash};
 
 use super::{Context, Error};
 
@@ -170,6 +172,28 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     Ok(())
 }
 
+/// Writes conditions, and nothing else of a status that this release cannot go on from. The rest stays as whoever understands it wrote
+/// it.
+pub(super) async fn conditions(ctx: &Context, model: &ObjectMeta, conditions: &[Condition]) -> Result<(), Error> {
+    let namespace = model.namespace.as_deref().unwrap_or_default();
+    let name = model.name.as_deref().unwrap_or_default();
+    let patch = json!({
+        "metadata": {"resourceVersion": model.resource_version},
+        "status": {"observedGeneration": model.generation, "conditions": conditions},
+    });
+    let params = PatchParams {
+        field_manager: Some(crate::manifests::MANAGER_STATUS.to_owned()),
+        ..PatchParams::default()
+    };
+    let api: Api<SeenModel> = Api::namespaced(ctx.client.clone(), namespace);
+    call(
+        format!("write conditions of {name}"),
+        api.patch_status(name, &params, &Patch::Merge(patch)),
+    )
+    .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +205,7 @@ mod tests {
         model.metadata.uid = Some("u".to_owned());
         model.metadata.resource_version = Some(version.to_owned());
         model.status = Some(QuantizedModelStatus {
-            phase: Some(phase),
+            phase: Some(phase.into()),
             ..QuantizedModelStatus::default()
         });
         model
@@ -194,7 +218,7 @@ mod tests {
             let latest = memory.latest(model(version, Phase::Progressing));
             (
                 latest.resource_version().unwrap(),
-                latest.status.unwrap().phase.unwrap(),
+                latest.status.unwrap().phase.unwrap().known().unwrap(),
             )
         };
         assert_eq!(

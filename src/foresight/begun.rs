@@ -50,7 +50,14 @@ impl Begun {
     /// the hour before. `None` where the traffic does not show, or where the rollout is beyond its beginning.
     pub fn of(rollout: &RolloutStatus, arms: &[ArmStatus], seen: &Observation) -> Option<Self> {
         // A new reference is judged by other guards, and later steps have half of their rollout behind them.
-        if rollout.kind == RolloutKind::NewReference || rollout.weight == 0 || rollout.step > 0 || rollout.promoting {
+        if rollout
+            .kind
+            .known()
+            .is_none_or(|kind| kind == RolloutKind::NewReference)
+            || rollout.weight == 0
+            || rollout.step > 0
+            || rollout.promoting
+        {
             return None;
         }
         let spec = &seen.model.spec;

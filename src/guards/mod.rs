@@ -27,7 +27,7 @@ pub use proportion::Proportion;
 pub use query::Query;
 pub use ratio::Ratio;
 pub use selector::Selector;
-pub use suite::{GuardReport, StepWait, Suite, SuiteConfig};
+pub use suite::{GuardReport, Numbers, StepWait, Suite, SuiteConfig};
 
 use std::ops::Deref;
 

@@ -13,7 +13,7 @@ use super::Kind;
 mod report;
 mod state;
 
-pub use report::GuardReport;
+pub use report::{GuardReport, Numbers};
 
 use report::report;
 use state::GuardState;

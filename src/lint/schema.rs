@@ -320,31 +320,13 @@ fn article(wanted: &str) -> &'static str {
     }
 }
 
-/// The name that was probably meant: one that differs in case or by two letters.
+/// The name that was probably meant: one that differs in case or by two letters. Names are short, so a long text is no slip of the
+/// pen.
 fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = written.to_lowercase();
-    let distances = known.map(|name| (distance(&lower, &name.to_lowercase()), name));
+    let lower = Some(written.to_lowercase()).filter(|lower| lower.len() <= 64)?;
+    let distances = known.map(|name| (strsim::levenshtein(&lower, &name.to_lowercase()), name));
     let (far, name) = distances.min_by_key(|(far, _)| *far)?;
     (far <= 2.min(written.len().div_ceil(3))).then_some(name)
-}
-
-/// Levenshtein's distance. Names are short; a long text is no slip of the pen.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 64 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = before + usize::from(x != *y);
-            before = row[j + 1];
-            row[j + 1] = replaced.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

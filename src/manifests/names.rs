@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{GROUP, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Variant};
@@ -134,10 +133,4 @@ pub(super) fn owner_reference(owner: &Owner) -> Value {
         "controller": true,
         "blockOwnerDeletion": true,
     }])
-}
-
-/// The word that the API has for a value of one of its enums: the name that serde gives it.
-pub(super) fn word(value: impl Serialize) -> String {
-    let word = serde_json::to_value(value).ok();
-    word.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -10,7 +10,7 @@ use crate::model::identity;
 use crate::rollout::WorkloadKey;
 
 use super::document::{Document, Kind};
-use super::names::{MANAGER_FACTS, MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label, word};
+use super::names::{MANAGER_FACTS, MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label};
 
 /// Longest annotation, in bytes: they are pointers and sentences, not records.
 pub(super) const LONGEST: usize = 1024;
@@ -109,7 +109,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
         );
     }
     if let Some(tier) = owner.spec.model.risk_tier {
-        put(&mut out, &format!("{GROUP}/risk-tier"), &word(tier));
+        put(&mut out, &format!("{GROUP}/risk-tier"), &tier.to_string());
     }
     put(&mut out, MODEL_LABEL, &model_label(owner.name));
     out
@@ -153,7 +153,7 @@ fn sentence(decision: &Decision) -> String {
         drift: _,
     } = decision;
     let time = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
-    format!("{time} {} {variant}: {why}", word(action))
+    format!("{time} {action} {variant}: {why}")
 }
 
 fn put(out: &mut Map<String, Value>, key: &str, value: &str) {

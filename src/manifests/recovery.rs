@@ -89,14 +89,14 @@ pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
         why: _,
         drift,
     } = owner.status.decisions.last()?;
-    if !matches!(action, Action::RolledBack | Action::FellBack) {
-        return None;
-    }
+    let action = action
+        .known()
+        .filter(|action| matches!(action, Action::RolledBack | Action::FellBack))?;
     let mut rejected = owner.status.rejected.iter();
     let rejected = rejected.find(|r| r.variant == *variant && r.revision == *revision)?;
     let mut record = Record {
         time: time.clone(),
-        action: *action,
+        action,
         variant: variant.clone(),
         revision: revision.clone(),
         guard: cut(&rejected.guard),

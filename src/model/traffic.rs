@@ -6,6 +6,12 @@ use super::reader::Reader;
 
 /// Behind one Service the smallest share is that of one pod beside those of stable.
 pub(super) fn check(spec: &QuantizedModelSpec, reader: &mut Reader) {
+    if spec.traffic.gateway.is_none() && spec.traffic.service.is_none() {
+        reader.refuse(
+            "spec.traffic",
+            "is of a kind that this release does not know; upgrade guardbit, or use one of gateway and service",
+        );
+    }
     if spec.traffic.service.as_ref().is_none_or(|s| s.allow_coarse_steps) {
         return;
     }

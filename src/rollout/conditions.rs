@@ -1,7 +1,7 @@
 //! Phase and conditions, and the plan as a whole. The README has the truth table.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, condition, plain};
 
@@ -55,19 +55,38 @@ pub(super) fn set(
     reason: &str,
     message: &str,
 ) -> bool {
+    put(
+        conditions,
+        (seen.now, seen.model.generation),
+        kind,
+        truth,
+        reason,
+        message,
+    )
+}
+
+/// The same, at a time and for a generation of the spec.
+pub(super) fn put(
+    conditions: &mut Vec<Condition>,
+    (now, generation): (Timestamp, i64),
+    kind: &str,
+    truth: Truth,
+    reason: &str,
+    message: &str,
+) -> bool {
     let old = conditions.iter().find(|c| c.type_ == kind);
     let same_status = old.is_some_and(|c| c.status == truth.as_str());
     let changed = !same_status || old.is_some_and(|c| c.reason != reason);
     let since = old
         .filter(|_| same_status)
-        .map_or(Time(seen.now), |c| c.last_transition_time.clone());
+        .map_or(Time(now), |c| c.last_transition_time.clone());
     let new = Condition {
         type_: kind.to_owned(),
         status: truth.as_str().to_owned(),
         reason: reason.to_owned(),
         message: plain(message, LONGEST_MESSAGE),
         last_transition_time: since,
-        observed_generation: Some(seen.model.generation),
+        observed_generation: Some(generation),
     };
     match conditions.iter_mut().find(|c| c.type_ == kind) {
         Some(slot) => *slot = new,
@@ -141,7 +160,7 @@ impl Evaluation<'_> {
 
     /// Writes phase and conditions, and the events that go with their changes.
     fn conclude(&mut self, next: &Next) {
-        self.status.phase = Some(self.phase(next));
+        self.status.phase = Some(self.phase(next).into());
         let mut conditions = std::mem::take(&mut self.status.conditions);
         let seen = self.seen;
         let mut put = |kind: &str, truth: Truth, reason: &str, message: &str| {

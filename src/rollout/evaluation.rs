@@ -98,7 +98,7 @@ impl<'a> Evaluation<'a> {
         let why = plain(&why.into(), LONGEST_MESSAGE);
         let decision = Decision {
             time: self.time(),
-            action,
+            action: action.into(),
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             why: why.clone(),
@@ -129,7 +129,7 @@ impl<'a> Evaluation<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             until: Time(until),
-            reason,
+            reason: reason.into(),
             keeps: None,
         });
     }
@@ -187,7 +187,7 @@ impl<'a> Evaluation<'a> {
             variant: revision.variant.clone(),
             revision: revision.revision.clone(),
             at: self.time(),
-            by,
+            by: by.into(),
         });
     }
 
@@ -195,6 +195,7 @@ impl<'a> Evaluation<'a> {
     /// are over. Rejections stay: a revert in git may bring the identity back. What is still to be over is so at its time.
     pub(super) fn prune(&mut self) -> Next {
         let now = self.now;
+        self.drain_unknown();
         self.status
             .retiring
             .retain(|r| r.until.0 > now || r.reason == RetiringReason::Handover);

@@ -13,6 +13,7 @@ mod conditions;
 mod evaluation;
 mod evidence;
 mod ladder;
+mod newer;
 mod next;
 pub mod observation;
 pub mod plan;
@@ -25,6 +26,7 @@ mod wire;
 pub use ask::{AskedArm, GuardQuery, Stage, guards_of, watch};
 pub use capacity::control_weight;
 pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
+pub use newer::stands_still;
 pub use observation::{
     EvidenceProblem, ModelSeen, Observation, RecoveryMarks, Rejection, RouteHarm, RouteSeen, Seen, Workload,
     WorkloadKey,
@@ -48,6 +50,10 @@ pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
     let model = &seen.model;
     if let Some(deleted_at) = model.deleted_at {
         return steps::tear_down(seen, deleted_at);
+    }
+    // First, for whatever else writes the status writes all of it.
+    if let Some(held) = newer::hold(seen) {
+        return held;
     }
     let resolved = match model::resolve(&model.spec) {
         Ok(resolved) => resolved,

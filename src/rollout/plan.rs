@@ -1,11 +1,11 @@
 //! What `decide` wants: the desired objects, the weights, the next status, what to record, when to evaluate again. Data only.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use k8s_openapi::jiff::SignedDuration;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::api::word::words;
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::guards::GuardReport;
 
@@ -45,6 +45,8 @@ pub enum Scope {
     Apply,
     /// Only status is written: the spec cannot be used, or a person has the wheel.
     StatusOnly,
+    /// Only conditions are written: a newer release wrote a status that this one cannot go on from, and the rest is not its to write.
+    ConditionsOnly,
     /// The route is deleted; then, at the next evaluation, the finalizer goes.
     TearDown,
     /// Connections have drained: the finalizer is removed, and the garbage collector takes the rest.
@@ -136,7 +138,7 @@ pub struct Event {
 }
 
 /// Reasons of events; the name of each is its word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// The first variant took all traffic.
     Bootstrapped,
@@ -180,6 +182,8 @@ pub enum Reason {
     Gated,
     /// The spec cannot be used.
     InvalidSpec,
+    /// The status holds what this release does not know: a newer one wrote it.
+    UnknownStatus,
     /// The gateway refused the route.
     RouteRefused,
     /// Pods of one arm run different images.
@@ -188,11 +192,7 @@ pub enum Reason {
     Disrupted,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+words!(Reason);
 
 impl Reason {
     /// Whether the event asks for attention.
@@ -210,6 +210,7 @@ impl Reason {
                 | Self::TrafficSplit
                 | Self::Gated
                 | Self::InvalidSpec
+                | Self::UnknownStatus
                 | Self::RouteRefused
                 | Self::IdentityMismatch
                 | Self::Disrupted

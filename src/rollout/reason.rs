@@ -1,9 +1,9 @@
 //! The reasons that conditions and events carry, as data. The name of a variant is its word on the wire (serde writes it, and
 //! [`std::fmt::Display`] is serde's word), so a word is spelled in one place and control flow compares variants.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::api::word::words;
 
 /// Why there is no evidence: the reason of `EvidenceAvailable` while it is false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,17 +86,7 @@ pub enum WaitReason {
     NoEvidence(EvidenceReason),
 }
 
-impl fmt::Display for EvidenceReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
+words!(EvidenceReason, WaitReason);
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, settings: &Rollout, status: &Q
     let stable = status.stable.clone()?;
     let reference = status.reference.clone();
     if let Some(rollout) = &status.rollout {
-        let new_reference = rollout.kind == RolloutKind::NewReference;
+        let new_reference = rollout.kind.known()? == RolloutKind::NewReference;
         return Some(Match {
             candidate: rollout.candidate.clone(),
             baseline: if new_reference { reference } else { Some(stable) },

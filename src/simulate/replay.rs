@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::api::word::words;
 use crate::api::{Action, QuantizedModelSpec};
 use crate::evidence::Selection;
 use crate::guards::GuardReport;
@@ -21,6 +22,8 @@ pub enum Outcome {
     /// Neither, by the deadline or the end of the recording.
     Undecided,
 }
+
+words!(Outcome);
 
 /// A decision on the way.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -115,17 +118,19 @@ pub fn simulate(
                 });
             }
             let weight = world.weight();
-            replay.decisions.extend(plan.decisions.iter().map(|d| Step {
-                at_seconds,
-                action: d.action,
-                variant: d.variant.clone(),
-                weight,
-                why: d.why.clone(),
+            replay.decisions.extend(plan.decisions.iter().filter_map(|d| {
+                Some(Step {
+                    at_seconds,
+                    action: d.action.known()?,
+                    variant: d.variant.clone(),
+                    weight,
+                    why: d.why.clone(),
+                })
             }));
             if let Some((outcome, why)) = plan
                 .decisions
                 .iter()
-                .find_map(|d| Some((ended(d.action)?, d.why.clone())))
+                .find_map(|d| Some((ended(d.action.known()?)?, d.why.clone())))
             {
                 replay.outcome = outcome;
                 replay.why = why;

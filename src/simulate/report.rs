@@ -73,7 +73,7 @@ pub fn table(trace: &str, replay: &Replay) -> String {
         .unwrap_or_default();
     let _ = writeln!(
         out,
-        "{trace}: {} against {}: {:?} at {}{by}",
+        "{trace}: {} against {}: {} at {}{by}",
         replay.candidate,
         replay.stable,
         replay.outcome,
@@ -82,7 +82,7 @@ pub fn table(trace: &str, replay: &Replay) -> String {
     for step in &replay.decisions {
         let _ = writeln!(
             out,
-            "  {:>8}  {:>3}%  {:?} {}: {}",
+            "  {:>8}  {:>3}%  {} {}: {}",
             clock(step.at_seconds),
             step.weight,
             step.action,
@@ -114,7 +114,7 @@ pub fn table(trace: &str, replay: &Replay) -> String {
         );
         let _ = writeln!(
             out,
-            "  {blank:width$}  health  {} {} of {}  {:?}",
+            "  {blank:width$}  health  {} {} of {}  {}",
             over_time(|g| g.health_progress),
             guard.health,
             guard.health_threshold,

@@ -10,7 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus};
+use crate::api::{Action, Condition, QuantizedModelSpec, QuantizedModelStatus};
+use crate::guards::GuardReport;
 
 use super::models::Models;
 
@@ -92,9 +93,14 @@ impl Metrics {
         self.models.spec(namespace, name, spec);
     }
 
-    /// What a model's status says.
-    pub fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus) {
-        self.models.status(namespace, name, status);
+    /// What a model's status says, and how its guards were judged.
+    pub fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus, judged: &[GuardReport]) {
+        self.models.status(namespace, name, status, judged);
+    }
+
+    /// The conditions of a model, where nothing else is known of it.
+    pub fn conditions(&self, namespace: &str, name: &str, conditions: &[Condition]) {
+        self.models.conditions(namespace, name, conditions);
     }
 
     /// Forgets a model that is gone.
@@ -117,10 +123,53 @@ mod tests {
 
     use super::*;
     use crate::api::condition;
+    use crate::guards::{Kind, Proportion, Suite, SuiteConfig};
+    use crate::judge::{Regime, Tolerance};
 
     fn series(metrics: &Metrics) -> Vec<String> {
         let of_models = |line: &&str| line.contains("namespace=\"risk\"");
         metrics.text().lines().filter(of_models).map(str::to_owned).collect()
+    }
+
+    /// A guard that has seen nothing yet.
+    fn report() -> GuardReport {
+        let tolerance = Tolerance {
+            ratio: 1.0,
+            absolute: 0.0,
+        };
+        let config = SuiteConfig {
+            guards: [("errors".to_owned(), Kind::Proportion(Proportion { tolerance }))].into(),
+            regime: Regime::Rollout {
+                false_rollback: 0.05,
+                false_promotion: 0.05,
+            },
+        };
+        Suite::default().reports(&config).remove(0)
+    }
+
+    #[test]
+    fn figures_are_the_numbers_of_the_last_judgement_and_not_what_the_status_writes_for_people() {
+        let metrics = Metrics::default();
+        let guard = json!({"name": "errors", "verdict": "Unheard", "evidence": "e^25", "threshold": "20.00", "health": "1.00", "healthThreshold": "20.00",
+            "candidate": {"total": 1, "bad": 0}, "baseline": {"total": 1, "bad": 0}, "estimate": "", "message": ""});
+        let status: QuantizedModelStatus = serde_json::from_value(json!({"guards": [guard]})).expect("a status");
+        let figure = || series(&metrics).into_iter().find(|s| s.contains("guard_evidence{"));
+        metrics.status("risk", "fraud", &status, &[]);
+        assert_eq!(figure(), None, "not judged by this process");
+        for judged in [&[report()][..], &[]] {
+            metrics.status("risk", "fraud", &status, judged);
+            let shown = r#"guardbit_guard_evidence{namespace="risk",name="fraud",guard="errors"} 1.0"#;
+            assert_eq!(
+                figure().as_deref(),
+                Some(shown),
+                "a look that judges nothing changes nothing"
+            );
+        }
+        let verdicts = series(&metrics).into_iter().filter(|s| s.contains("guard_verdict"));
+        assert!(
+            verdicts.clone().count() == 4 && verdicts.into_iter().all(|s| s.ends_with(" 0")),
+            "a word that nobody knows"
+        );
     }
 
     #[test]
@@ -128,7 +177,7 @@ mod tests {
         let metrics = Metrics::default();
         let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2026-11-10T00:00:00Z"});
         let status = json!({"conditions": [condition("Ready", "True"), condition("Stalled", "False"), condition("Available", "Unknown")]});
-        metrics.status("risk", "fraud", &serde_json::from_value(status).expect("a status"));
+        metrics.status("risk", "fraud", &serde_json::from_value(status).expect("a status"), &[]);
         let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
         let mut model: serde_json::Value = serde_yaml_ng::from_str(sample).expect("YAML");
         // The ladder ends at int8, whose calibration is the first.
@@ -171,7 +220,12 @@ mod tests {
             .map(|kind| json!({"type": kind, "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-11-10T00:00:00Z"}))
             .collect();
         let status = json!({"guards": [guard], "conditions": conditions});
-        metrics.status("risk", "fraud", &serde_json::from_value(status).expect("a status"));
+        metrics.status(
+            "risk",
+            "fraud",
+            &serde_json::from_value(status).expect("a status"),
+            &[report()],
+        );
         metrics.decided("risk", "fraud", Action::RolledBack, Duration::ZERO);
         assert!(series(&metrics).len() > 15);
         metrics.forget("risk", "fraud");

@@ -10,26 +10,39 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::api::{Action, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
+use crate::api::{Action, Condition, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
+use crate::guards::{GuardReport, Numbers};
 
 /// Roles whose weights are told.
 const ROLES: [Role; 3] = [Role::Stable, Role::Candidate, Role::Reference];
 
 const VERDICTS: [Verdict; 4] = [Verdict::Healthy, Verdict::Harmful, Verdict::Undecided, Verdict::NoData];
 
-/// What is told of every guard: name and meaning.
-const FIGURES: [(&str, &str); 4] = [
+/// What is told of every guard: name, meaning, and the number.
+const FIGURES: [Figure; 4] = [
     (
         "guard_evidence",
         "Evidence of harm of a guard; harmful at guardbit_guard_evidence_threshold.",
+        |numbers| numbers.evidence,
     ),
-    ("guard_evidence_threshold", "Where evidence of harm is enough."),
+    (
+        "guard_evidence_threshold",
+        "Where evidence of harm is enough.",
+        |numbers| numbers.threshold,
+    ),
     (
         "guard_health",
         "Evidence of health of a guard; healthy at guardbit_guard_health_threshold.",
+        |numbers| numbers.health,
     ),
-    ("guard_health_threshold", "Where evidence of health is enough."),
+    (
+        "guard_health_threshold",
+        "Where evidence of health is enough.",
+        |numbers| numbers.health_threshold,
+    ),
 ];
+
+type Figure = (&'static str, &'static str, fn(&Numbers) -> f64);
 
 /// All models, by namespace and name.
 #[derive(Debug, Default)]
@@ -53,9 +66,10 @@ struct Told {
 #[derive(Debug)]
 struct ToldGuard {
     name: Box<str>,
-    /// In the order of [`FIGURES`].
-    figures: [f64; FIGURES.len()],
-    verdict: Verdict,
+    /// As they were judged last; `None` until this process has judged the guard.
+    numbers: Option<Numbers>,
+    /// `None` for a word that this release does not know.
+    verdict: Option<Verdict>,
 }
 
 impl Models {
@@ -75,21 +89,26 @@ impl Models {
         self.change(namespace, name, |told| told.calibration_expires = expires);
     }
 
-    /// What a model's status says.
-    pub(super) fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus) {
+    /// What a model's status says, and how its guards were judged.
+    pub(super) fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus, judged: &[GuardReport]) {
         let weight = |role| {
             let arms = status.arms.iter().filter(|a| a.role == role);
             arms.map(|a| i64::from(a.weight)).sum()
         };
-        let condition = |kind| {
-            let condition = status.conditions.iter().find(|c| c.type_ == kind)?;
-            Some(truth(&condition.status))
-        };
         self.change(namespace, name, |told| {
             told.weights = Some(ROLES.map(weight));
-            told.conditions = condition::ALL.map(condition);
-            told.guards = status.guards.iter().map(ToldGuard::of).collect();
+            told.guards = status.guards.iter().map(|guard| told.guard(guard, judged)).collect();
         });
+        self.conditions(namespace, name, &status.conditions);
+    }
+
+    /// The conditions of a model.
+    pub(super) fn conditions(&self, namespace: &str, name: &str, conditions: &[Condition]) {
+        let truth_of = |kind| {
+            let condition = conditions.iter().find(|c| c.type_ == kind)?;
+            Some(truth(&condition.status))
+        };
+        self.change(namespace, name, |told| told.conditions = condition::ALL.map(truth_of));
     }
 
     /// Forgets a model that is gone.
@@ -117,18 +136,16 @@ impl Models {
     }
 }
 
-impl ToldGuard {
-    fn of(guard: &GuardStatus) -> Self {
-        let texts = [
-            &guard.evidence,
-            &guard.threshold,
-            &guard.health,
-            &guard.health_threshold,
-        ];
-        Self {
+impl Told {
+    /// What is to be told of a guard. The status writes its figures for people, so the numbers are those of its report; a reconcile
+    /// that judges nothing leaves them as they are.
+    fn guard(&self, guard: &GuardStatus, judged: &[GuardReport]) -> ToldGuard {
+        let report = judged.iter().find(|report| report.name == guard.name);
+        let before = || self.guards.iter().find(|told| *told.name == *guard.name)?.numbers;
+        ToldGuard {
             name: guard.name.as_str().into(),
-            figures: texts.map(|text| number(text)),
-            verdict: guard.verdict,
+            numbers: report.map(|report| report.numbers).or_else(before),
+            verdict: guard.verdict.known(),
         }
     }
 }
@@ -161,7 +178,7 @@ impl Collector for Models {
         let decisions = |told: &Told| {
             let counts = told.decisions.iter();
             counts
-                .map(|(action, n)| (vec![("action", format!("{action:?}"))], *n))
+                .map(|(action, n)| (vec![("action", action.to_string())], *n))
                 .collect()
         };
         let to = encoder.encode_descriptor("decisions", "Decisions, by action.", None, MetricType::Counter)?;
@@ -178,8 +195,8 @@ impl Collector for Models {
             &|told| {
                 let verdicts = told.guards.iter().flat_map(|guard| {
                     VERDICTS.map(|verdict| {
-                        let labels = vec![("guard", guard.name.to_string()), ("verdict", format!("{verdict:?}"))];
-                        (labels, i64::from(guard.verdict == verdict))
+                        let labels = vec![("guard", guard.name.to_string()), ("verdict", verdict.to_string())];
+                        (labels, i64::from(guard.verdict == Some(verdict)))
                     })
                 });
                 verdicts.collect()
@@ -191,7 +208,7 @@ impl Collector for Models {
             &|told| {
                 let weights = ROLES.iter().zip(told.weights.into_iter().flatten());
                 weights
-                    .map(|(role, weight)| (vec![("role", format!("{role:?}"))], weight))
+                    .map(|(role, weight)| (vec![("role", role.to_string())], weight))
                     .collect()
             },
         )?;
@@ -215,11 +232,11 @@ impl Collector for Models {
                     .collect()
             },
         )?;
-        for (at, (name, help)) in FIGURES.into_iter().enumerate() {
+        for (name, help, of) in FIGURES {
             let figures = |told: &Told| {
                 let guards = told.guards.iter();
                 guards
-                    .map(|g| (vec![("guard", g.name.to_string())], g.figures[at]))
+                    .filter_map(|g| Some((vec![("guard", g.name.to_string())], of(g.numbers.as_ref()?))))
                     .collect()
             };
             let to = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -229,33 +246,11 @@ impl Collector for Models {
     }
 }
 
-/// A figure as the status writes it: a number, a power of e where it is too large for people, or so many polls of so many.
-fn number(text: &str) -> f64 {
-    let first = text.split(' ').next().unwrap_or_default();
-    match first.strip_prefix("e^") {
-        Some(power) => power.parse::<f64>().map_or(0.0, f64::exp),
-        None => first.parse().unwrap_or(0.0),
-    }
-}
-
 /// A condition's status as a number.
 fn truth(status: &str) -> i8 {
     match status {
         "True" => 1,
         "False" => 0,
         _ => -1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_numbers_however_the_status_writes_them() {
-        assert_eq!(number("32.00"), 32.0);
-        assert_eq!(number("e^2"), 2f64.exp());
-        assert_eq!(number("3 of 5"), 3.0);
-        assert_eq!(number(""), 0.0);
     }
 }

@@ -8,6 +8,7 @@ mod packed;
 mod partial;
 mod projections;
 mod stores;
+mod unreadable;
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -25,7 +26,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::api::QuantizedModel;
 use crate::manifests::traffic::ROUTES;
 use crate::manifests::{Kind, MODEL_LABEL};
 
@@ -35,10 +35,11 @@ use projections::{Kept, KeptService, KeptSlice};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
-pub use models::{FirstLooks, KeptModel, Looked};
+pub use models::{Content, FirstLooks, KeptModel, Looked};
 pub use packed::{Packed, json};
 pub use projections::{KeptDeployment, KeptPod, KeptRoute, hashes_of, hashes_of_model};
 pub use stores::Stores;
+pub use unreadable::{SeenModel, Unreadable};
 
 /// A burst of events of one model ends in one look, so long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
@@ -173,7 +174,7 @@ impl Starting {
     }
 
     /// Keeps the models themselves.
-    fn follow_models(&mut self, api: Api<QuantizedModel>, follower: Arc<impl Followed>) -> Store<KeptModel> {
+    fn follow_models(&mut self, api: Api<SeenModel>, follower: Arc<impl Followed>) -> Store<KeptModel> {
         let wake = self.wake.clone();
         let mut models = Models::new();
         let store = models.store();
@@ -274,6 +275,66 @@ mod tests {
             .expect("an event in time");
         assert_eq!(model, Some(("risk".into(), "m".into())));
         assert!(pods.has("risk", "m", "q"));
+    }
+
+    /// Tells names of models as they come; a question mark is behind those that cannot be read.
+    struct Told(mpsc::UnboundedSender<String>);
+
+    impl Followed for Told {
+        fn needs_look(&self, model: &KeptModel) -> bool {
+            let unreadable = matches!(model.read(), Ok(Content::Unreadable(_)));
+            let mark = if unreadable { "?" } else { "" };
+            self.0.send(format!("{}{mark}", model.name_any())).is_ok()
+        }
+
+        fn all_come(&self, models: usize) {
+            let _ = self.0.send(format!("all {models}"));
+        }
+
+        fn gone(&self, _: &KeptModel) {}
+    }
+
+    #[tokio::test]
+    async fn a_model_that_cannot_be_read_does_not_take_the_watch_of_the_others_with_it() {
+        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let sample: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
+        let model = move |name: &str, tier: &str| {
+            let mut model = sample.clone();
+            (model["metadata"]["name"], model["metadata"]["uid"]) = (json!(name), json!(name));
+            model["metadata"]["resourceVersion"] = json!("8");
+            model["spec"]["model"]["riskTier"] = json!(tier);
+            model
+        };
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let model = model.clone();
+            async move {
+                let query = request.uri().query().unwrap_or_default();
+                let answer = match (query.contains("watch=true"), query.contains("resourceVersion=7")) {
+                    // The API server writes the type first.
+                    (true, true) => {
+                        let events = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")].map(|(name, tier)| {
+                            format!(r#"{{"type":"MODIFIED","object":{}}}"#, model(name, tier))
+                        });
+                        events.join("\n")
+                    }
+                    (true, false) => std::future::pending().await,
+                    (false, _) => json!({
+                        "kind": "QuantizedModelList", "apiVersion": "guardbit.dev/v1alpha1", "metadata": {"resourceVersion": "7"},
+                        "items": [model("a", "High"), model("b", "Extreme"), model("c", "High")],
+                    })
+                    .to_string(),
+                };
+                Ok::<_, kube::Error>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
+            }
+        });
+        let client = Client::new(service, "risk");
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut starting = Starting::new(mpsc::unbounded_channel().0);
+        starting.follow_models(Api::all(lists::listing(&client)), Arc::new(Told(tell)));
+        for expected in ["a", "b?", "c", "all 3", "a?", "b?", "c"] {
+            let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+            assert_eq!(next.expect("in time").as_deref(), Some(expected));
+        }
     }
 
     #[tokio::test]

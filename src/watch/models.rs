@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus};
 use crate::model::identity::Digests;
@@ -21,6 +22,7 @@ use crate::model::identity::Digests;
 use super::field_hashes::hash;
 use super::index::ModelName;
 use super::packed::{Packed, json};
+use super::unreadable::{self, SeenModel, Unreadable};
 
 /// Annotation in which `kubectl apply` keeps the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -32,10 +34,29 @@ pub struct KeptModel {
     metadata: ObjectMeta,
     /// Hashes of everything but status and version, and of the status.
     hashes: (u64, u64),
-    packed: Packed<(QuantizedModel, Option<QuantizedModelStatus>)>,
-    /// Taken once a version, for every look needs them.
-    #[serde(skip)]
-    digests: Arc<Digests>,
+    held: Held,
+}
+
+/// What is kept of a model beside its name.
+#[derive(Clone, Debug, Deserialize)]
+enum Held {
+    /// All of it.
+    Readable {
+        packed: Packed<(QuantizedModel, Option<QuantizedModelStatus>)>,
+        /// Taken once a version, for every look needs them.
+        #[serde(skip)]
+        digests: Arc<Digests>,
+    },
+    /// What can be said about it.
+    Unreadable(Box<Unreadable>),
+}
+
+/// A model, read again.
+pub enum Content<'a> {
+    /// With digests of its spec.
+    Readable(Box<QuantizedModel>, &'a Digests),
+    /// Why it cannot be read.
+    Unreadable(&'a Unreadable),
 }
 
 /// The models of one watch. Each is there as soon as it has come, also while a list goes on; what a whole list does not have is
@@ -60,37 +81,47 @@ pub struct Looked(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
 
 impl KeptModel {
     /// What is kept of a model.
-    pub fn of(mut model: QuantizedModel) -> Self {
+    pub fn of(mut seen: SeenModel) -> Self {
         let metadata = ObjectMeta {
-            name: model.metadata.name.clone(),
-            namespace: model.metadata.namespace.clone(),
-            uid: model.metadata.uid.clone(),
-            resource_version: model.metadata.resource_version.take(),
+            name: seen.metadata.name.clone(),
+            namespace: seen.metadata.namespace.clone(),
+            uid: seen.metadata.uid.clone(),
+            resource_version: seen.metadata.resource_version.take(),
             ..ObjectMeta::default()
         };
-        model.metadata.managed_fields = None;
-        model.annotations_mut().remove(LAST_APPLIED);
-        let status = json(&model.status.take());
-        let rest = json(&model);
-        Self {
-            metadata,
-            hashes: (hash(&rest), hash(&status)),
-            packed: Packed::json(&[b"[", &*rest, b",", &*status, b"]"].concat()),
-            digests: Arc::new(Digests::of(&model.spec)),
-        }
+        seen.metadata.managed_fields = None;
+        seen.annotations_mut().remove(LAST_APPLIED);
+        let (hashes, held) = match unreadable::read(&seen) {
+            Ok(mut model) => {
+                let status = json(&model.status.take());
+                let rest = json(&model);
+                let held = Held::Readable {
+                    packed: Packed::json(&[b"[", &*rest, b",", &*status, b"]"].concat()),
+                    digests: Arc::new(Digests::of(&model.spec)),
+                };
+                ((hash(&rest), hash(&status)), held)
+            }
+            Err(mut unreadable) => {
+                unreadable.metadata.resource_version = metadata.resource_version.clone();
+                let text = |part: &Option<Box<RawValue>>| hash(part.as_deref().map(RawValue::get));
+                let rest = hash((json(&seen.metadata), text(&seen.spec)));
+                ((rest, text(&seen.status)), Held::Unreadable(unreadable))
+            }
+        };
+        Self { metadata, hashes, held }
     }
 
     /// The model, read again.
-    pub fn read(&self) -> Result<QuantizedModel, serde_json::Error> {
-        let (mut model, status) = self.packed.read()?;
-        model.status = status;
-        model.metadata.resource_version = self.metadata.resource_version.clone();
-        Ok(model)
-    }
-
-    /// Digests of its spec.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
+    pub fn read(&self) -> Result<Content<'_>, serde_json::Error> {
+        match &self.held {
+            Held::Readable { packed, digests } => {
+                let (mut model, status) = packed.read()?;
+                model.status = status;
+                model.metadata.resource_version = self.metadata.resource_version.clone();
+                Ok(Content::Readable(Box::new(model), digests))
+            }
+            Held::Unreadable(unreadable) => Ok(Content::Unreadable(unreadable)),
+        }
     }
 
     /// Its namespace and name.
@@ -123,7 +154,7 @@ impl Models {
     }
 
     /// Takes in an event of the watch.
-    pub fn take(&mut self, event: Event<QuantizedModel>) -> Vec<Change> {
+    pub fn take(&mut self, event: Event<SeenModel>) -> Vec<Change> {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -272,12 +303,20 @@ mod tests {
         model
     }
 
+    /// As a watch gives it.
+    fn seen(model: &impl serde::Serialize) -> SeenModel {
+        serde_json::from_str(&serde_json::to_string(model).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_model_is_read_back_as_it_was_but_for_what_nobody_needs() {
-        let mut seen = model();
-        seen.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
-        seen.annotations_mut().insert(LAST_APPLIED.into(), "{}".into());
-        let read = KeptModel::of(seen).read().unwrap();
+        let mut whole = model();
+        whole.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+        whole.annotations_mut().insert(LAST_APPLIED.into(), "{}".into());
+        let kept = KeptModel::of(seen(&whole));
+        let Ok(Content::Readable(read, _)) = kept.read() else {
+            panic!("{kept:?}")
+        };
         assert_eq!(
             serde_json::to_value(read).unwrap(),
             serde_json::to_value(model()).unwrap()
@@ -289,7 +328,7 @@ mod tests {
         let of = |name: &str, uid: &str| {
             let mut model = model();
             (model.metadata.name, model.metadata.uid) = (Some(name.into()), Some(format!("{name}{uid}")));
-            model
+            seen(&model)
         };
         let told = |changes: Vec<Change>| {
             let tell = |change| match change {
@@ -337,7 +376,7 @@ mod tests {
         let changed = |change: fn(&mut QuantizedModel)| {
             let mut model = model();
             change(&mut model);
-            KeptModel::of(model)
+            KeptModel::of(seen(&model))
         };
         assert!(!looked.at(&changed(|_| {})), "not looked at yet");
         looked.begin(&changed(|_| {}));
@@ -355,10 +394,10 @@ mod tests {
             ..QuantizedModelStatus::default()
         };
         looked.will_write("u", &own);
-        let written = KeptModel::of(QuantizedModel {
+        let written = KeptModel::of(seen(&QuantizedModel {
             status: Some(own),
             ..model()
-        });
+        }));
         assert!(looked.at(&written), "its own writing");
         assert!(!looked.at(&changed(|_| {})), "somebody has put the old status back");
         looked.forget(&written);

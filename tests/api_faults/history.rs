@@ -153,7 +153,10 @@ impl State {
             .iter()
             .map(|(name, d)| format!("{} {} ({})", plain(name), d.replicas, d.marks.join(" ")));
         [
-            format!("phase {:?}", status.phase),
+            format!(
+                "phase {}",
+                status.phase.as_ref().map_or_else(String::new, ToString::to_string)
+            ),
             format!("stable {}, reference {}", of(&status.stable), of(&status.reference)),
             format!("rollout {}", of(&status.rollout.as_ref().map(|r| r.candidate.clone()))),
             format!(
@@ -181,7 +184,7 @@ impl State {
                 all(status
                     .retiring
                     .iter()
-                    .map(|r| format!("{} {:?}", r.variant, r.reason))
+                    .map(|r| format!("{} {}", r.variant, r.reason))
                     .collect())
             ),
             format!(
@@ -189,7 +192,7 @@ impl State {
                 all(status
                     .decisions
                     .iter()
-                    .map(|d| format!("{:?} {}", d.action, d.variant))
+                    .map(|d| format!("{} {}", d.action, d.variant))
                     .collect())
             ),
             format!("weights {}", all(weights.collect())),

@@ -134,7 +134,7 @@ impl Check<'_> {
                 found.push(format!(
                     "{backend} rises from {before} to {weight}, which no recorded decision allows; rollout: {:?}, last decision: {:?}",
                     rollout.map(|r| (&r.candidate.variant, r.weight)),
-                    status.decisions.last().map(|d| (d.action, &d.variant, &d.why)),
+                    status.decisions.last().map(|d| (&d.action, &d.variant, &d.why)),
                 ));
             }
         }
@@ -165,8 +165,8 @@ impl Check<'_> {
 
     /// A decision that is new on record, by the evidence that was recorded with it.
     fn decision(&mut self, decision: &Decision, before: &QuantizedModelStatus, status: &QuantizedModelStatus) {
-        match decision.action {
-            Action::Raised => {
+        match decision.action.known() {
+            Some(Action::Raised) => {
                 let above = before.rollout.as_ref().is_some_and(|r| r.weight > 0);
                 let counted = status.guards.iter().map(|g| (g.name.clone(), g.candidate.total));
                 let counted: BTreeMap<String, i64> = counted.collect();
@@ -179,14 +179,14 @@ impl Check<'_> {
                 }
                 self.at_rise = counted;
             }
-            Action::Promoting => {
+            Some(Action::Promoting) => {
                 let healthy = status.guards.iter().all(|g| g.verdict == Verdict::Healthy);
                 if status.guards.is_empty() || !healthy {
-                    let verdicts: Vec<_> = status.guards.iter().map(|g| (&g.name, g.verdict)).collect();
+                    let verdicts: Vec<_> = status.guards.iter().map(|g| (&g.name, &g.verdict)).collect();
                     self.complain(format!("a promotion without health: {verdicts:?}"));
                 }
             }
-            Action::RolledBack => {
+            Some(Action::RolledBack) => {
                 let rejected = |r: &guardbit::api::Rejected| r.revision == decision.revision;
                 if !status.rejected.iter().any(rejected) {
                     self.complain(format!("a rollback without a rejection: {}", decision.why));

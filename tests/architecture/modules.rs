@@ -14,12 +14,12 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
     ("manifests", &["api", "model", "rollout"]),
     ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
-    ("foresight", &["api", "evidence", "guards", "rollout"]),
+    ("foresight", &["api", "model", "evidence", "guards", "rollout"]),
     (
         "lint",
         &["api", "model", "evidence", "judge", "guards", "rollout", "foresight"],
     ),
-    ("telemetry", &["api"]),
+    ("telemetry", &["api", "guards"]),
     ("watch", &["api", "manifests", "model", "rollout"]),
     (
         "prometheus",

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use guardbit::api::{Action, Decision, QuantizedModelSpec};
+use guardbit::api::{Action, Decision, QuantizedModelSpec, Word};
 use guardbit::evidence::ArmMatcher;
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::model::identity::{self, Purpose};
@@ -33,17 +33,17 @@ const BINS: f64 = 60.0;
 
 /// Seconds that are recorded after a decision: a replay that is behind by as much must find what it needs.
 fn after(decision: &Decision) -> f64 {
-    match decision.action {
-        Action::Promoted => BINS,
+    match decision.action.known() {
+        Some(Action::Promoted) => BINS,
         // The candidate gets no more requests once the gateway has followed.
         _ => APART,
     }
 }
 
 /// What can be compared: the action, the variant, and the weight of a rise.
-fn told(action: Action, variant: &str, why: &str) -> String {
-    let weight = why.split(':').next().filter(|_| action == Action::Raised);
-    format!("{action:?} {variant} {}", weight.unwrap_or_default())
+fn told(action: &Word<Action>, variant: &str, why: &str) -> String {
+    let weight = why.split(':').next().filter(|_| *action == Action::Raised);
+    format!("{action} {variant} {}", weight.unwrap_or_default())
 }
 
 /// Matchers of the pods of a variant, as guardbit itself asks for them.
@@ -142,8 +142,11 @@ impl<'a> Case<'a> {
             .collect();
         let live = &live[begun..begun + again.len().min(live.len() - begun)];
         let story = format!("live {live:#?}\nagain {again:#?}\n{}", self.stage.story());
-        let said: Vec<_> = live.iter().map(|d| told(d.action, &d.variant, &d.why)).collect();
-        let says: Vec<_> = again.iter().map(|d| told(d.action, &d.variant, &d.why)).collect();
+        let said: Vec<_> = live.iter().map(|d| told(&d.action, &d.variant, &d.why)).collect();
+        let says: Vec<_> = again
+            .iter()
+            .map(|d| told(&d.action.into(), &d.variant, &d.why))
+            .collect();
         assert_eq!(said, says, "{story}");
         for (i, (live, again)) in live.iter().zip(&again).enumerate() {
             let at = replay.start.as_millisecond() as f64 / 1000.0 + again.at_seconds;
@@ -151,17 +154,17 @@ impl<'a> Case<'a> {
             println!(
                 "{}: {} {apart:+.1} s",
                 self.stage.namespace,
-                told(live.action, &live.variant, &live.why)
+                told(&live.action, &live.variant, &live.why)
             );
-            let (earlier, later) = match live.action {
-                Action::Raised if i == 0 => (GATEWAY, GATEWAY),
-                Action::Promoting | Action::Promoted => (BINS, BINS),
-                Action::RolledBack => (AWAY, APART),
+            let (earlier, later) = match live.action.known() {
+                Some(Action::Raised) if i == 0 => (GATEWAY, GATEWAY),
+                Some(Action::Promoting | Action::Promoted) => (BINS, BINS),
+                Some(Action::RolledBack) => (AWAY, APART),
                 _ => (APART, APART),
             };
             assert!(
                 (-earlier..=later).contains(&apart),
-                "{:?}: {apart} s apart\n{story}",
+                "{}: {apart} s apart\n{story}",
                 live.action
             );
         }

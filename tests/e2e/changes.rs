@@ -50,7 +50,7 @@ async fn a_target_moved_down_takes_traffic_there() {
     stage.decided(Action::TargetMoved, "fp32").await;
     stage.weights(&[("fp32", 100)]).await;
     let status = stage
-        .until("settled on fp32", |s| s.phase == Some(Phase::Guarding))
+        .until("settled on fp32", |s| s.phase == Some(Phase::Guarding.into()))
         .await;
     assert_eq!(status.stable.as_ref().map(|s| s.variant.as_str()), Some("fp32"));
     // int8 is not rejected: it may come back.

@@ -19,7 +19,9 @@ async fn healthy_int8_is_promoted() {
     for guard in ["errors", "latency", "drift"] {
         assert!(promoted.why.contains(guard), "{}", promoted.why);
     }
-    let status = stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    let status = stage
+        .until("guarding", |s| s.phase == Some(Phase::Guarding.into()))
+        .await;
     assert!(status.rejected.is_empty() && status.failed.is_empty());
     assert_eq!(
         stage.ledger.weights_of("fp32"),
@@ -105,7 +107,7 @@ async fn a_guardbit_that_is_killed_in_mid_rollout_ends_the_same() {
         !status
             .decisions
             .iter()
-            .any(|d| matches!(d.action, Action::EvidenceReset | Action::Recovered))
+            .any(|d| matches!(d.action.known(), Some(Action::EvidenceReset | Action::Recovered)))
     );
     stage.answered("int8", 800).await;
     stage.finish(2).await;
@@ -116,7 +118,7 @@ async fn paused_holds_the_weights_and_goes_on_gathering() {
     let stage = setting("paused").variants(&["fp32", "int8"]).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     stage.patch(json!({"paused": true})).await;
-    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+    stage.until("paused", |s| s.phase == Some(Phase::Paused.into())).await;
     let seen = |s: &guardbit::api::QuantizedModelStatus| s.guards.iter().map(|g| g.candidate.total).min().unwrap_or(0);
     let before = seen(&stage.status());
     // Far more than the hold and the evidence of this step would have needed.

@@ -10,7 +10,9 @@ async fn rolled_back(setting: Setting, guard: &str) -> (Stage, Decision) {
     let stage = setting.start().await;
     let decision = stage.rolled_back(guard).await;
     let status = stage
-        .until("settled", |s| s.phase == Some(Phase::Guarding) && s.rejected.len() == 1)
+        .until("settled", |s| {
+            s.phase == Some(Phase::Guarding.into()) && s.rejected.len() == 1
+        })
         .await;
     assert_eq!(status.rejected[0].guard, guard);
     assert!(status.proven.iter().all(|p| p.variant == "fp32"));
@@ -85,7 +87,7 @@ async fn harm_that_begins_after_promotion_falls_back() {
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     stage
         .until("the old stable has given its capacity back", |s| {
-            s.retiring.is_empty() && s.phase == Some(Phase::Guarding)
+            s.retiring.is_empty() && s.phase == Some(Phase::Guarding.into())
         })
         .await;
     stage.answered("int8", 800).await;

@@ -60,7 +60,9 @@ async fn climbs(mut sample: Setting) -> Stage {
         assert!(promoting.why.contains(&shown), "{shown}{}", promoting.why);
     }
     stage.decided(Action::Promoted, "int8").await;
-    let settled = stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    let settled = stage
+        .until("guarding", |s| s.phase == Some(Phase::Guarding.into()))
+        .await;
     assert!(
         settled.rejected.is_empty() && settled.failed.is_empty(),
         "{}",

@@ -50,7 +50,9 @@ async fn a_plain_service_climbs_by_replicas() {
         stage.story()
     );
     stage.decided(Action::Promoted, "int8").await;
-    stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    stage
+        .until("guarding", |s| s.phase == Some(Phase::Guarding.into()))
+        .await;
     // Three pods of int8 and one of the reference, though all of the old stable's are kept warm.
     stage
         .until("the holdout is one pod", |s| {
@@ -75,7 +77,7 @@ async fn a_plain_service_rolls_back() {
     assert!(decision.why.starts_with("errors: "), "{}", decision.why);
     stage
         .until("back on fp32", |s| {
-            s.phase == Some(Phase::Guarding) && s.arms.iter().all(|a| a.variant == "fp32" || a.weight == 0)
+            s.phase == Some(Phase::Guarding.into()) && s.arms.iter().all(|a| a.variant == "fp32" || a.weight == 0)
         })
         .await;
     // Connections that were open may end; then nothing more reaches int8.

@@ -352,7 +352,10 @@ fn give_up(plan: &mut Plan, candidate: &RevisionRef, action: Action) {
     let Some(last) = plan.status.decisions.last().cloned() else {
         return;
     };
-    let decision = guardbit::api::Decision { action, ..last };
+    let decision = guardbit::api::Decision {
+        action: action.into(),
+        ..last
+    };
     plan.order = Order::LowerFirst;
     plan.decisions.push(decision.clone());
     plan.status.decisions.push(decision);

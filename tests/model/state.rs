@@ -113,7 +113,7 @@ impl State<'_> {
 
     fn status<H: Hasher>(&self, status: &QuantizedModelStatus, h: &mut H) {
         (&status.stable, &status.reference, &status.reference_weights).hash(h);
-        (status.phase == Some(Phase::Suspended)).hash(h);
+        (status.phase == Some(Phase::Suspended.into())).hash(h);
         if let Some(rollout) = &status.rollout {
             std::mem::discriminant(&rollout.kind).hash(h);
             (&rollout.candidate, &rollout.plan_digest, rollout.step, rollout.weight).hash(h);

@@ -217,7 +217,7 @@ impl World {
             })
             .collect();
         let last = self.status.decisions.last();
-        let last = last.map_or_else(String::new, |d| format!("{:?} {}; ", d.action, d.variant));
+        let last = last.map_or_else(String::new, |d| format!("{} {}; ", d.action, d.variant));
         format!("{}s, {last}{}", self.clock, weights.join(", "))
     }
 
@@ -239,13 +239,13 @@ impl World {
     /// What is decided is remembered when it is recorded: a plan that met a conflict has never been.
     fn carry_out(&mut self, plan: &Plan, history: History, look: Look, judge: &Judge<'_>) -> Result<(), Broken> {
         match plan.scope {
-            Scope::StatusOnly if look != Look::Conflict => {
+            Scope::StatusOnly | Scope::ConditionsOnly if look != Look::Conflict => {
                 self.store(plan, history);
                 if matches!(look, Look::Killed(_)) {
                     self.restart();
                 }
             }
-            Scope::StatusOnly => {}
+            Scope::StatusOnly | Scope::ConditionsOnly => {}
             Scope::TearDown => self.route = RouteSeen::default(),
             Scope::Release => {
                 self.released = true;

@@ -75,10 +75,17 @@ fn harm_that_was_acted_on_is_put_on_record_though_the_metrics_are_gone() {
     let mut world = lowered(Action::RolledBack, "int8", 0);
     let harmful = candidate(&world);
     let plan = world.look();
-    let decided: Vec<_> = plan.decisions.iter().map(|d| (d.action, d.why.as_str())).collect();
+    let decided: Vec<_> = plan
+        .decisions
+        .iter()
+        .map(|d| (d.action.known(), d.why.as_str()))
+        .collect();
     assert_eq!(
         decided,
-        [(Action::RolledBack, "errors: 90 of 100 (90%), beyond the tolerance")]
+        [(
+            Some(Action::RolledBack),
+            "errors: 90 of 100 (90%), beyond the tolerance"
+        )]
     );
     let rejected: Vec<_> = world
         .status

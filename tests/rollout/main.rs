@@ -2,6 +2,7 @@
 
 mod conditions;
 mod deadlines;
+mod downgrade;
 mod forecasts;
 mod golden;
 mod handovers;

@@ -4,7 +4,7 @@ use crate::world::{World, spec};
 use guardbit::api::{Action, Preset};
 
 fn actions(world: &World) -> Vec<Action> {
-    world.status.decisions.iter().map(|d| d.action).collect()
+    world.status.decisions.iter().filter_map(|d| d.action.known()).collect()
 }
 
 #[test]

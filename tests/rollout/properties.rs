@@ -156,7 +156,7 @@ impl Watcher {
         for decision in plan
             .decisions
             .iter()
-            .filter(|d| matches!(d.action, Action::Started | Action::Bootstrapped))
+            .filter(|d| matches!(d.action.known(), Some(Action::Started | Action::Bootstrapped)))
         {
             let variant = world.spec.variants.iter().find(|v| v.name == decision.variant).unwrap();
             let stale = variant
@@ -203,7 +203,7 @@ impl Watcher {
                 variant: decision.variant.clone(),
                 revision: decision.revision.clone(),
             };
-            if matches!(decision.action, Action::RolledBack | Action::FellBack) {
+            if matches!(decision.action.known(), Some(Action::RolledBack | Action::FellBack)) {
                 assert_eq!(plan.order, Order::LowerFirst);
                 self.rejected.insert(revision);
             }
@@ -276,7 +276,7 @@ impl Watcher {
         if distrusted {
             for decision in &plan.decisions {
                 assert!(
-                    !matches!(decision.action, Action::Promoting | Action::Promoted)
+                    !matches!(decision.action.known(), Some(Action::Promoting | Action::Promoted))
                         && (decision.action != Action::Raised || before.rollout.as_ref().is_none_or(|r| r.weight == 0)),
                     "{:?} although evidence cannot be trusted",
                     decision.action
@@ -307,7 +307,7 @@ impl Watcher {
         if world.prometheus.is_err() {
             for decision in &plan.decisions {
                 assert!(
-                    !matches!(decision.action, Action::Promoting),
+                    !matches!(decision.action.known(), Some(Action::Promoting)),
                     "promoting without metrics"
                 );
                 if decision.action == Action::Undecided {

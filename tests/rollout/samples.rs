@@ -41,7 +41,7 @@ fn world(sample: &str) -> World {
 
 fn reached(world: &World, target: &str) -> bool {
     let stable = world.status.stable.as_ref().is_some_and(|s| s.variant == target);
-    stable && world.status.phase == Some(Phase::Guarding)
+    stable && world.status.phase == Some(Phase::Guarding.into())
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::world::{World, spec};
 use guardbit::api::{Action, Traffic};
 
 fn actions(world: &World) -> Vec<Action> {
-    world.status.decisions.iter().map(|d| d.action).collect()
+    world.status.decisions.iter().filter_map(|d| d.action.known()).collect()
 }
 
 /// When a decision was made, in seconds since the start.

@@ -208,7 +208,7 @@ impl World {
     pub fn apply(&mut self, plan: &Plan) {
         self.status = plan.status.clone();
         match plan.scope {
-            Scope::StatusOnly => return,
+            Scope::StatusOnly | Scope::ConditionsOnly => return,
             Scope::TearDown => {
                 self.route = RouteSeen::default();
                 return;

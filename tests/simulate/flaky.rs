@@ -173,10 +173,15 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
                 };
                 workloads.insert(key.clone(), workload);
             }
-            let ending = |d: &&Decision| matches!(d.action, Action::Promoted | Action::RolledBack | Action::Undecided);
+            let ending = |d: &&Decision| {
+                matches!(
+                    d.action.known(),
+                    Some(Action::Promoted | Action::RolledBack | Action::Undecided)
+                )
+            };
             if let Some(decision) = plan.decisions.iter().find(ending) {
                 return End {
-                    action: Some(decision.action),
+                    action: decision.action.known(),
                     at,
                     guard: model.status.rejected.last().map(|r| r.guard.clone()),
                     why: decision.why.clone(),

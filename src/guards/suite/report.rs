@@ -41,6 +41,21 @@ pub struct GuardReport {
     pub through: Option<i64>,
     /// A sentence with counts.
     pub message: String,
+    /// The evidence as numbers, for metrics.
+    pub numbers: Numbers,
+}
+
+/// Evidence and where it is enough, as numbers: of a plain rule, polls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Numbers {
+    /// Evidence of harm.
+    pub evidence: f64,
+    /// Where evidence of harm is enough.
+    pub threshold: f64,
+    /// Evidence of health.
+    pub health: f64,
+    /// Where evidence of health is enough.
+    pub health_threshold: f64,
 }
 
 /// Reports on one guard. `weight` is its share of the combined evidence of harm.
@@ -89,6 +104,20 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         seen,
         against,
     } = figures;
+    let numbers = match rule {
+        Some(((consecutive, of), rule)) => Numbers {
+            evidence: rule.out_of(of).into(),
+            threshold: consecutive.into(),
+            health: rule.within(of).into(),
+            health_threshold: of.into(),
+        },
+        None => Numbers {
+            evidence: ln_evidence.exp(),
+            threshold: ln_threshold.exp(),
+            health: ln_health.exp(),
+            health_threshold: ln_needed.exp(),
+        },
+    };
     let mut message = format!("{name}: {seen}");
     if state.form == Some(BucketForm::Native) {
         message.push_str(" (native buckets)");
@@ -117,6 +146,7 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         estimate,
         through: (state.through > i64::MIN).then_some(state.through),
         message,
+        numbers,
     }
 }
 

@@ -247,7 +247,7 @@ impl GuardLook<'_> {
             self.add(
                 &LATENCY_UNIT,
                 field,
-                format!("`{metric}` ends in {unit}, and the guard takes it for {:?}: its budget would be read wrongly; {help}", latency.unit),
+                format!("`{metric}` ends in {unit}, and the guard takes it for {}: its budget would be read wrongly; {help}", latency.unit),
             );
         }
         let seen = surroundings

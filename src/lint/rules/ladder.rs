@@ -110,7 +110,7 @@ fn precision(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Findin
             &PRECISION_MISMATCH,
             &format!("{field}.quantization.weights.bits"),
             format!(
-                "{} says precision {:?} and weights of {written} bits; correct one of them: the ladder is ordered by precision",
+                "{} says precision {} and weights of {written} bits; correct one of them: the ladder is ordered by precision",
                 variant.name, variant.precision
             ),
         ));
@@ -119,7 +119,7 @@ fn precision(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Findin
             &PRECISION_MISMATCH,
             &format!("{field}.quantization.weights.type"),
             format!(
-                "{} says precision {:?} and weights of type {kind:?}; correct one of them",
+                "{} says precision {} and weights of type {kind}; correct one of them",
                 variant.name, variant.precision
             ),
         ));

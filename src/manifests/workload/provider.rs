@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::manifests::document::{Document, Kind};
-use crate::manifests::names::{MANAGER_FACTS, MANAGER_SCALE, Owner, ROLE_LABEL, name, word};
+use crate::manifests::names::{MANAGER_FACTS, MANAGER_SCALE, Owner, ROLE_LABEL, name};
 use crate::manifests::provenance::of_revision;
 use crate::manifests::recovery::mark_annotations;
 use crate::rollout::{WorkloadKey, WorkloadPlan};
@@ -33,7 +33,7 @@ pub trait WorkloadProvider {
             annotations.insert(mark.to_owned(), Value::String(value));
         }
         let metadata = json!({
-            "labels": {ROLE_LABEL: word(plan.role).to_lowercase()},
+            "labels": {ROLE_LABEL: plan.role.to_string().to_lowercase()},
             "annotations": annotations,
         });
         Document::new(owner, MANAGER_FACTS, self.kind(), name(owner, key), metadata)

@@ -21,7 +21,8 @@ impl Capacity<'_> {
         for r in &self.status.retiring {
             let revision = r.revision_ref();
             if !weights.iter().any(|(known, _)| *known == revision) {
-                weights.push((revision, 0));
+                let free = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
+                weights.push((revision, self.kept_for_unknown_reason(r).min(free)));
             }
         }
         let mut rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();

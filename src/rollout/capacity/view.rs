@@ -97,7 +97,7 @@ impl<'a> Capacity<'a> {
         if self.control().is_none() {
             return 0;
         }
-        let compared = match self.status.rollout.as_ref().map(|r| r.kind) {
+        let compared = match self.status.rollout.as_ref().and_then(|r| r.kind.known()) {
             Some(RolloutKind::NewReference) => true,
             Some(_) => compare_outputs(&self.spec.guards),
             None => false,

@@ -67,12 +67,13 @@ impl Capacity<'_> {
             .status
             .retiring
             .iter()
-            .find(|r| is(revision, &r.variant, &r.revision))
-            .map(|r| r.reason);
+            .find(|r| is(revision, &r.variant, &r.revision));
+        let reason = leaving.and_then(|r| r.reason.known());
         let rollout = self.status.rollout.as_ref();
         let next = rollout.map_or(0, |r| self.next_weight(r));
         let pods = match (role, leaving) {
-            (Role::Stable, _) | (_, Some(RetiringReason::KeepWarm)) => self.full_pods(revision),
+            (Role::Stable, _) => self.full_pods(revision),
+            _ if reason == Some(RetiringReason::KeepWarm) => self.full_pods(revision),
             (Role::Candidate, _) if rollout.is_some_and(|r| r.promoting) => {
                 self.needed(revision, self.promoted_weight())
             }
@@ -87,7 +88,8 @@ impl Capacity<'_> {
         let joined = match role {
             Role::Stable => Joined::All,
             Role::Candidate if granted > 0 => Joined::All,
-            _ if leaving == Some(RetiringReason::Handover) => Joined::All,
+            _ if reason == Some(RetiringReason::Handover) => Joined::All,
+            _ if leaving.is_some_and(|r| self.left_with_traffic(r)) => Joined::All,
             // After a promotion its pods stay warm, but only the holdout's share of them serves.
             Role::Reference => Joined::UpTo(self.needed(revision, self.holdout(next))),
             _ => Joined::Nobody,
@@ -220,7 +222,7 @@ impl Capacity<'_> {
                         .map_or(0, |(_, w)| *w),
                 };
                 ArmStatus {
-                    role: plan.role,
+                    role: plan.role.into(),
                     variant: key.revision.variant.clone(),
                     revision: key.revision.revision.clone(),
                     deployment: identity::object_name(
@@ -236,7 +238,7 @@ impl Capacity<'_> {
                 }
             })
             .collect();
-        arms.sort_by_key(|arm| arm.role);
+        arms.sort_by(|a, b| a.role.cmp(&b.role));
         arms
     }
 }

@@ -225,7 +225,7 @@ pub fn guard_status(report: GuardReport) -> GuardStatus {
     };
     GuardStatus {
         name: report.name,
-        verdict: report.verdict,
+        verdict: report.verdict.into(),
         evidence: report.evidence,
         threshold: report.threshold,
         health: report.health,

@@ -33,7 +33,7 @@ pub(super) fn rollout(
     started_at: Time,
 ) -> RolloutStatus {
     RolloutStatus {
-        kind,
+        kind: kind.into(),
         candidate: candidate.clone(),
         plan_digest: plan_digest(spec, kind, candidate),
         started_at,

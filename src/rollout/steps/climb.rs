@@ -17,7 +17,11 @@ impl Evaluation<'_> {
         if let Some(why) = self.unwanted(rollout) {
             return self.abandon(&candidate, Action::Superseded, &why);
         }
-        let digest = plan_digest(self.spec, rollout.kind, &candidate);
+        // One of a kind that this release does not know is held before this; see `newer`.
+        let Some(kind) = rollout.kind.known() else {
+            return Next::default();
+        };
+        let digest = plan_digest(self.spec, kind, &candidate);
         let changed = digest != rollout.plan_digest;
         if changed {
             self.change_plan(digest);
@@ -38,7 +42,7 @@ impl Evaluation<'_> {
         if changed {
             return Next::default();
         }
-        if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
+        if self.was_out_of_hand() && rollout.weight > 0 {
             return self.hold_afresh();
         }
         let lag = self.lag(rollout);
@@ -82,6 +86,12 @@ impl Evaluation<'_> {
             Goal::MoveTo(to) => Some(format!("the spec now asks for {}", to.describe())),
             _ => Some("the spec no longer asks for it".to_owned()),
         }
+    }
+
+    /// Whether a person had the wheel until now, or a newer release did what this one has no word for.
+    fn was_out_of_hand(&self) -> bool {
+        let phase = self.status.phase.as_ref();
+        phase.is_some_and(|phase| phase.known().is_none_or(|known| known == Phase::Suspended))
     }
 
     /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.

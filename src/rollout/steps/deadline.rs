@@ -144,8 +144,8 @@ impl Evaluation<'_> {
 
     /// What a person can do about it.
     fn ways_out(&self, rollout: &RolloutStatus) -> String {
-        let back = match (rollout.kind, &self.status.stable) {
-            (RolloutKind::Climb, Some(stable)) => format!("lower spec.target to {}", stable.variant),
+        let back = match (rollout.kind.known(), &self.status.stable) {
+            (Some(RolloutKind::Climb), Some(stable)) => format!("lower spec.target to {}", stable.variant),
             _ => "put the old revision back into spec.variants".to_owned(),
         };
         format!(

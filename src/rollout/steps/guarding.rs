@@ -71,6 +71,9 @@ impl Evaluation<'_> {
         if self.capacity().hands_over() || !self.decisions.is_empty() {
             return Next::default();
         }
+        if let Some(wait) = self.leaves_for_unknown_reason() {
+            return Next::wait(wait);
+        }
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
         if self.spec.paused && goal != Goal::Settled {
             return Next::wait(paused_wait());

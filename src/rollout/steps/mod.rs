@@ -12,4 +12,4 @@ mod untouched;
 mod withdrawal;
 
 pub use gate::{calibration_gate, validation_gate};
-pub(super) use untouched::{stall, suspend, tear_down};
+pub(super) use untouched::{stall, suspend, tear_down, untouched};

@@ -31,7 +31,7 @@ pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Pl
             note: message.clone(),
         });
     }
-    plan.status.phase = plan.status.phase.or(Some(Phase::Pending));
+    plan.status.phase = plan.status.phase.or(Some(Phase::Pending.into()));
     let conditions = &mut plan.status.conditions;
     for (kind, truth) in [
         (condition::READY, Truth::False),
@@ -46,7 +46,7 @@ pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Pl
 /// A person has the wheel: nothing is written but this.
 pub(in crate::rollout) fn suspend(seen: &Seen<'_>) -> Plan {
     let mut plan = untouched(seen);
-    plan.status.phase = Some(Phase::Suspended);
+    plan.status.phase = Some(Phase::Suspended.into());
     let message = "spec.suspend is set: guardbit leaves everything as it is";
     let conditions = &mut plan.status.conditions;
     for (kind, truth) in [
@@ -74,7 +74,7 @@ pub(in crate::rollout) fn tear_down(seen: &Seen<'_>, deleted_at: Timestamp) -> P
 }
 
 /// A plan that leaves everything as it is.
-fn untouched(seen: &Seen<'_>) -> Plan {
+pub(in crate::rollout) fn untouched(seen: &Seen<'_>) -> Plan {
     let mut status = seen.model.status.clone();
     status.observed_generation = Some(seen.model.generation);
     Plan {

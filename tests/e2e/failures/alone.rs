@@ -155,7 +155,9 @@ async fn without_the_gateways_controller_nothing_rises_that_traffic_does_not_fol
         .await;
     stage.decided(Action::Promoted, "int8").await;
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
-    let status = stage.until("guarding", |s| s.phase == Some(Phase::Guarding)).await;
+    let status = stage
+        .until("guarding", |s| s.phase == Some(Phase::Guarding.into()))
+        .await;
     assert!(status.rejected.is_empty() && status.failed.is_empty());
     stage.gateway_follows().await;
     stage.answered("int8", 1_000).await;

@@ -339,7 +339,9 @@ async fn while_suspended_the_person_has_the_wheel_and_then_gives_it_back() {
     let stage = setting("suspended").variants(&["fp32", "int8"]).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     stage.patch(json!({"suspend": true})).await;
-    stage.until("suspended", |s| s.phase == Some(Phase::Suspended)).await;
+    stage
+        .until("suspended", |s| s.phase == Some(Phase::Suspended.into()))
+        .await;
     let rules = rules_with(&stage, &[("fp32", 60), ("int8", 40)]).await;
     stage.edit(&stage.routes(), MODEL, rules).await;
     stage.weights(&[("fp32", 60), ("int8", 40)]).await;

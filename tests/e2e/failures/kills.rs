@@ -45,8 +45,12 @@ async fn killed(seed: u64) {
     assert!(ends.contains(&weights), "seed {seed}: {}", stage.story());
     let status = stage.status();
     assert!(status.failed.is_empty(), "seed {seed}: {}", stage.story());
-    let unexpected =
-        |d: &guardbit::api::Decision| matches!(d.action, Action::EvidenceReset | Action::Recovered | Action::Withdrawn);
+    let unexpected = |d: &guardbit::api::Decision| {
+        matches!(
+            d.action.known(),
+            Some(Action::EvidenceReset | Action::Recovered | Action::Withdrawn)
+        )
+    };
     assert!(
         !status.decisions.iter().any(unexpected),
         "seed {seed}: {}",

@@ -52,7 +52,9 @@ async fn a_new_reference_is_tried_and_takes_over_the_holdout() {
     assert_ne!(promoted.revision, old);
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     let status = stage
-        .until("settled", |s| s.rollout.is_none() && s.phase == Some(Phase::Guarding))
+        .until("settled", |s| {
+            s.rollout.is_none() && s.phase == Some(Phase::Guarding.into())
+        })
         .await;
     assert_eq!(status.reference.expect("a reference").revision, promoted.revision);
     assert_eq!(status.stable.expect("stable").variant, "int8");
@@ -127,7 +129,7 @@ async fn on_harm_reference_falls_back_past_the_safer_variant_as_pods_come() {
     let status = stage
         .until("the fallback would have to come first", |s| {
             s.retiring.is_empty()
-                && s.phase == Some(Phase::Guarding)
+                && s.phase == Some(Phase::Guarding.into())
                 && condition(s, "FallbackCapacity").1 == "ScaledDown"
         })
         .await;

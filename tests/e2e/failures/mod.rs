@@ -21,7 +21,7 @@ async fn paused_at_25(setting: Setting) -> Stage {
     let stage = setting.variants(&["fp32", "int8"]).start().await;
     stage.weights(&[("fp32", 75), ("int8", 25)]).await;
     stage.patch(serde_json::json!({"paused": true})).await;
-    stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+    stage.until("paused", |s| s.phase == Some(Phase::Paused.into())).await;
     stage
 }
 

@@ -62,8 +62,8 @@ async fn a_downgrade_and_an_upgrade_in_mid_rollout_change_no_pod_and_no_weight()
     let status = stage.status();
     let unexpected = |d: &guardbit::api::Decision| {
         matches!(
-            d.action,
-            Action::PlanChanged | Action::Recovered | Action::Withdrawn | Action::Superseded | Action::Failed
+            d.action.known(),
+            Some(Action::PlanChanged | Action::Recovered | Action::Withdrawn | Action::Superseded | Action::Failed)
         )
     };
     assert!(!status.decisions.iter().any(unexpected), "{}", stage.story());

@@ -13,7 +13,12 @@ impl Step<'_> {
             .plan
             .decisions
             .iter()
-            .filter(|d| matches!(d.action, Action::Bootstrapped | Action::Started | Action::Raised))
+            .filter(|d| {
+                matches!(
+                    d.action.known(),
+                    Some(Action::Bootstrapped | Action::Started | Action::Raised)
+                )
+            })
             .filter(|d| {
                 let before = history.weights.get(&revision(&d.variant, &d.revision));
                 before.copied().unwrap_or(0) == 0
@@ -30,7 +35,7 @@ impl Step<'_> {
                 continue;
             };
             self.holds(Invariant::GatesComeFirst, self.seen.now <= expires, || {
-                format!("{:?} {} with a stale calibration", decision.action, decision.variant)
+                format!("{} {} with a stale calibration", decision.action, decision.variant)
             })?;
         }
         Ok(())
@@ -76,7 +81,12 @@ impl Step<'_> {
         let Some(seen) = self.on_trial().and_then(|of| self.seen.workloads.get(&serving(of))) else {
             return Ok(());
         };
-        let decided = |actions: &[Action]| self.plan.decisions.iter().find(|d| actions.contains(&d.action));
+        let decided = |actions: &[Action]| {
+            self.plan
+                .decisions
+                .iter()
+                .find(|d| actions.iter().any(|a| d.action == *a))
+        };
         let forbidden: &[Action] = match (seen.disruption.is_some(), seen.image_ids.len()) {
             (true, _) => &[FellBack, Promoted, Promoting, Raised, RolledBack],
             (false, 0..=1) => &[],
@@ -87,7 +97,10 @@ impl Step<'_> {
         }
         let decision = decided(forbidden);
         self.holds(Invariant::DisruptionDecidesNothing, decision.is_none(), || {
-            format!("{:?} on disrupted or unlike pods", decision.map(|d| d.action))
+            format!(
+                "{:?} on disrupted or unlike pods",
+                decision.and_then(|d| d.action.known())
+            )
         })
     }
 
@@ -163,7 +176,7 @@ impl Step<'_> {
             self.holds(
                 Invariant::DecisionsAreRecorded,
                 self.plan.status.decisions.contains(decision),
-                || format!("{:?} {} is not on record", decision.action, decision.variant),
+                || format!("{} {} is not on record", decision.action, decision.variant),
             )?;
         }
         Ok(())

@@ -255,7 +255,7 @@ impl History {
         let Step { plan, now, .. } = step;
         let status = &plan.status;
         for decision in &plan.decisions {
-            if matches!(decision.action, Action::RolledBack | Action::FellBack) {
+            if matches!(decision.action.known(), Some(Action::RolledBack | Action::FellBack)) {
                 self.rejected.insert(revision(&decision.variant, &decision.revision));
             }
         }
@@ -358,7 +358,10 @@ impl Step<'_> {
     }
 
     fn decided(&self, actions: &[Action]) -> bool {
-        self.plan.decisions.iter().any(|d| actions.contains(&d.action))
+        self.plan
+            .decisions
+            .iter()
+            .any(|d| actions.iter().any(|a| d.action == *a))
     }
 
     /// Who was on trial at this look: the candidate, or stable after its promotion.
@@ -410,7 +413,7 @@ impl Step<'_> {
 
     /// A person had the wheel until now.
     fn resumes(&self) -> bool {
-        self.before.phase == Some(Phase::Suspended) && self.before.rollout.as_ref().is_some_and(|r| r.weight > 0)
+        self.before.phase == Some(Phase::Suspended.into()) && self.before.rollout.as_ref().is_some_and(|r| r.weight > 0)
     }
 
     /// What the candidate's pods answer now says nothing of it.

@@ -20,7 +20,7 @@ impl Step<'_> {
         }
         let allowed = match plan.scope {
             Scope::Apply => false,
-            Scope::StatusOnly => model.deleted_at.is_none(),
+            Scope::StatusOnly | Scope::ConditionsOnly => model.deleted_at.is_none(),
             Scope::TearDown | Scope::Orphan => model.deleted_at.is_some(),
             Scope::Release => model.deleted_at.is_some() && !self.seen.route.exists,
         };
@@ -45,7 +45,7 @@ impl Step<'_> {
     /// Nobody rises beyond what its ready endpoints can carry, but a stable that has to.
     pub(super) fn rises_need_capacity(&self) -> Result<(), Broken> {
         for decision in &self.plan.decisions {
-            if !matches!(decision.action, Action::Raised | Action::Promoted) {
+            if !matches!(decision.action.known(), Some(Action::Raised | Action::Promoted)) {
                 continue;
             }
             let of = revision(&decision.variant, &decision.revision);
@@ -107,8 +107,13 @@ impl Step<'_> {
         let others = self.weights.keys().chain(self.seen.route.weights.keys());
         let given_up = |of: &RevisionRef| {
             let mut decisions = self.plan.decisions.iter();
-            let lowers = |action| matches!(action, Action::Superseded | Action::Failed | Action::Withdrawn);
-            decisions.any(|d| revision(&d.variant, &d.revision) == *of && lowers(d.action))
+            let lowers = |d: &guardbit::api::Decision| {
+                matches!(
+                    d.action.known(),
+                    Some(Action::Superseded | Action::Failed | Action::Withdrawn)
+                )
+            };
+            decisions.any(|d| revision(&d.variant, &d.revision) == *of && lowers(d))
         };
         for of in others.filter(|of| !given_up(of) && !arms.iter().any(|arm| arm.as_ref() == Some(*of))) {
             let before = self.seen.route.weights.get(of).copied().unwrap_or(0);

@@ -22,15 +22,15 @@ impl World {
             };
             let _ = writeln!(
                 self.transcript,
-                "{clock}  * {:?} {}: {}{first}",
+                "{clock}  * {} {}: {}{first}",
                 decision.action, decision.variant, decision.why
             );
         }
-        let names: BTreeSet<_> = plan.decisions.iter().map(|d| format!("{:?}", d.action)).collect();
+        let names: BTreeSet<_> = plan.decisions.iter().map(|d| d.action.to_string()).collect();
         for event in plan.events.iter().filter(|e| {
-            !names.contains(&format!("{:?}", e.reason)) && !plan.decisions.iter().any(|d| e.note.ends_with(&d.why))
+            !names.contains(&e.reason.to_string()) && !plan.decisions.iter().any(|d| e.note.ends_with(&d.why))
         }) {
-            let _ = writeln!(self.transcript, "{clock}  ! {:?}: {}", event.reason, event.note);
+            let _ = writeln!(self.transcript, "{clock}  ! {}: {}", event.reason, event.note);
         }
         let state = self.state(plan);
         if state != self.shown {
@@ -42,7 +42,7 @@ impl World {
     fn state(&self, plan: &Plan) -> String {
         let mut out = format!(
             "{:<13}",
-            self.status.phase.map(|p| format!("{p:?}")).unwrap_or_default()
+            self.status.phase.as_ref().map(ToString::to_string).unwrap_or_default()
         );
         let mut names = self.names();
         let weights: Vec<_> = match &plan.route {

@@ -38,7 +38,7 @@ fn guards() -> BTreeMap<String, Kind> {
             Kind::Latency(Latency {
                 tolerance,
                 budget: Some(budget),
-                at_load: Some(0.5),
+                at_load: Some(0.1),
                 per_second: 1.0,
             }),
         ),
