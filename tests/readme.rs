@@ -76,33 +76,27 @@ fn metrics() {
     assert_named("metrics", names);
 }
 
-#[test]
-fn event_reasons() {
-    let source = include_str!("../src/rollout/plan.rs");
+/// Names of the members of an enum without data.
+fn members(source: &str, name: &str) -> Vec<String> {
     let body = source
-        .split("pub enum Reason {")
+        .split(&format!("pub enum {name} {{"))
         .nth(1)
         .and_then(|s| s.split("\n}").next())
         .expect("the enum");
-    let names = body
-        .lines()
-        .map(str::trim)
-        .filter(|l| l.ends_with(',') && !l.starts_with("//"));
-    assert_named("event reasons", names.map(|l| l.trim_end_matches(',').to_owned()));
+    let lines = body.lines().map(str::trim).filter(|l| !l.starts_with("//"));
+    lines.filter_map(|l| l.strip_suffix(',').map(str::to_owned)).collect()
+}
+
+#[test]
+fn event_reasons() {
+    let source = include_str!("../src/rollout/plan.rs");
+    assert_named("event reasons", members(source, "Reason"));
 }
 
 #[test]
 fn conditions_and_reasons_of_missing_evidence() {
-    let source = include_str!("../src/rollout/listen.rs");
-    let body = source
-        .split("const KNOWN")
-        .nth(1)
-        .and_then(|s| s.split("];").next())
-        .expect("the list");
-    let names = body
-        .lines()
-        .filter_map(|l| l.trim().strip_prefix('"')?.strip_suffix("\",").map(str::to_owned));
-    assert_named("reasons", names);
+    let source = include_str!("../src/rollout/reason.rs");
+    assert_named("reasons", members(source, "EvidenceReason"));
     assert_named(
         "conditions",
         ["EvidenceAvailable", "FallbackCapacity", "IdentityMismatch"].map(str::to_owned),

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef};
-use crate::manifests::{self, revision_label};
+use crate::manifests::{self, Digests, revision_label};
 use crate::model::identity::Purpose;
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{KeptDeployment, KeptPod, Stores};
@@ -26,13 +26,14 @@ pub(super) struct Cluster {
 }
 
 /// The model as the API server holds it, with the status that is newest.
-pub(super) fn model_seen(model: &QuantizedModel, status: QuantizedModelStatus) -> ModelSeen {
+pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: QuantizedModelStatus) -> ModelSeen {
     ModelSeen {
         namespace: model.namespace().unwrap_or_default(),
         name: model.name_any(),
         generation: model.metadata.generation.unwrap_or_default(),
         deleted_at: model.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         spec: model.spec.clone(),
+        revisions: digests.revisions().to_vec(),
         status,
     }
 }

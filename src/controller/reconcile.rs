@@ -204,7 +204,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     } else {
         ctx.disturbances.end(&uid);
     }
-    let seen = observe::model_seen(model, ctx.memory.newest(model));
+    let seen = observe::model_seen(model, digests, ctx.memory.newest(model));
     let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
     let evidence = if queries.is_empty() {
         BTreeMap::new()

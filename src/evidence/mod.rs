@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod counter;
 mod cursor;
+mod decimal;
 mod histogram;
 mod labels;
 mod native;
@@ -41,9 +42,10 @@ impl Counts {
 }
 
 /// A histogram counted on one arm over one interval.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Buckets {
     /// Finite upper bounds (`le`), strictly ascending.
+    #[serde(with = "decimal::list")]
     pub bounds: Vec<f64>,
     /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
     pub counts: Vec<u64>,
@@ -63,8 +65,10 @@ impl Buckets {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Amounts {
     /// By how much the numerator rose; not negative.
+    #[serde(with = "decimal")]
     pub numerator: f64,
     /// By how much the denominator rose; not negative.
+    #[serde(with = "decimal")]
     pub denominator: f64,
 }
 
@@ -76,7 +80,8 @@ impl Amounts {
 }
 
 /// What one guard saw in one interval, on both arms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Observed {
     /// A share of bad events.
     Proportion {
@@ -100,11 +105,11 @@ pub enum Observed {
         baseline: Amounts,
     },
     /// The value of a free query; no sampling model.
-    Value(f64),
+    Value(#[serde(with = "decimal")] f64),
 }
 
 /// One interval of evidence of one guard. Times are Unix milliseconds; the interval is `(from, through]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Poll {
     /// Exclusive start.
     pub from: i64,

@@ -104,14 +104,15 @@ pub struct Digests {
 impl Digests {
     /// Takes them.
     pub fn of(spec: &QuantizedModelSpec) -> Self {
-        let revision = |v: &Variant| RevisionRef {
-            variant: v.name.clone(),
-            revision: identity::revision(spec, v),
-        };
         Self {
             spec: format!("sha256:{}", identity::digest(spec)),
-            revisions: spec.variants.iter().map(revision).collect(),
+            revisions: identity::revisions(spec),
         }
+    }
+
+    /// The variants with their identities, in the order of the spec.
+    pub fn revisions(&self) -> &[RevisionRef] {
+        &self.revisions
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use crate::api::status::short;
-use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, Variant, Weights};
+use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, Weights};
 
 /// Version of what is hashed, and how.
 const SCHEME: &str = "v1";
@@ -75,6 +75,15 @@ pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
         variant_template: &variant.template,
     };
     format!("{SCHEME}:{}", digest(&written))
+}
+
+/// The variants of a spec with their identities, in the order of the spec.
+pub fn revisions(spec: &QuantizedModelSpec) -> Vec<RevisionRef> {
+    let of = |v: &Variant| RevisionRef {
+        variant: v.name.clone(),
+        revision: revision(spec, v),
+    };
+    spec.variants.iter().map(of).collect()
 }
 
 /// What a Deployment of a revision is for.

@@ -3,18 +3,21 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RetiringReason, condition, plain};
+use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, condition, plain};
+use crate::model;
 
-use super::look::Look;
-use super::observation::Observation;
+use super::capacity::Capacity;
+use super::evaluation::Evaluation;
+use super::evidence::Evidence;
+use super::next::{Next, Wait};
+use super::observation::Seen;
 use super::plan::{Event, Plan, Reason, Record, Scope};
-use super::reason::{EvidenceReason, Wait, WaitReason};
-use super::trial::on_trial;
+use super::reason::{EvidenceReason, WaitReason};
 
-/// Longest time between two looks when nothing is to be watched.
+/// Longest time between two evaluations when nothing is to be watched.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Shortest time between two looks.
+/// Shortest time between two evaluations.
 const SOON: SignedDuration = SignedDuration::from_millis(100);
 
 /// Evidence is missing because requests do not follow the weights.
@@ -47,7 +50,7 @@ impl From<bool> for Truth {
 /// Sets a condition; its transition time moves only when its status does. Returns whether its status or reason changed.
 pub(super) fn set(
     conditions: &mut Vec<Condition>,
-    seen: &Observation,
+    seen: &Seen<'_>,
     kind: &str,
     truth: Truth,
     reason: &str,
@@ -74,15 +77,27 @@ pub(super) fn set(
     changed
 }
 
-impl Look<'_> {
+impl Evaluation<'_> {
     /// Puts the plan together.
-    pub(super) fn finish(mut self) -> Plan {
-        let route = self.route();
-        let (workloads, delete) = self.workloads();
-        self.status.arms = self.arms(route.as_ref(), &workloads);
+    pub(super) fn finish(mut self, next: Next) -> Plan {
+        let capacity = Capacity {
+            build_up: next.build_up,
+            ..self.capacity()
+        };
+        let route = capacity.route();
+        let brought_up = self.status.stable.is_none() && next.stalled.is_none();
+        let first = brought_up.then(|| self.ladder.first());
+        let (workloads, delete) = capacity.workloads(first);
+        let arms = capacity.arm_statuses(route.as_ref(), &workloads);
+        self.status.arms = arms;
         self.status.observed_generation = Some(self.seen.model.generation);
-        self.conclude();
-        let again = self.again();
+        self.conclude(&next);
+        let again = self.again(&next);
+        let written = self.evidence.take().map(Evidence::write);
+        (self.status.evidence, self.status.guards) = match written {
+            Some((evidence, guards)) => (Some(evidence), guards),
+            None => (None, Vec::new()),
+        };
         let record = if same_but_for_figures(&self.status, &self.seen.model.status) {
             Record::Later
         } else {
@@ -103,48 +118,48 @@ impl Look<'_> {
         }
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self, next: &Next) -> Phase {
         let Some(stable) = &self.status.stable else {
-            return if self.stalled.is_some() {
+            return if next.stalled.is_some() {
                 Phase::Pending
             } else {
                 Phase::Bootstrapping
             };
         };
         match &self.status.rollout {
-            _ if !self.serves(stable) => Phase::Degraded,
-            _ if self.hands_over() => Phase::RollingBack,
+            _ if !self.capacity().serves(stable) => Phase::Degraded,
+            _ if self.capacity().hands_over() => Phase::RollingBack,
             Some(_) if self.spec.paused => Phase::Paused,
             Some(rollout) if rollout.escalated_at.is_some() => Phase::AwaitingApproval,
             Some(rollout) if rollout.promoting => Phase::Promoting,
             Some(rollout) if rollout.weight == 0 => Phase::Pending,
             Some(_) => Phase::Progressing,
-            None if self.wait.as_ref().is_some_and(|w| w.reason == WaitReason::Paused) => Phase::Paused,
-            None if self.wait.is_some() => Phase::Pending,
+            None if next.wait.as_ref().is_some_and(|w| w.reason == WaitReason::Paused) => Phase::Paused,
+            None if next.wait.is_some() => Phase::Pending,
             None => Phase::Guarding,
         }
     }
 
     /// Writes phase and conditions, and the events that go with their changes.
-    fn conclude(&mut self) {
-        self.status.phase = Some(self.phase());
+    fn conclude(&mut self, next: &Next) {
+        self.status.phase = Some(self.phase(next));
         let mut conditions = std::mem::take(&mut self.status.conditions);
         let seen = self.seen;
         let mut put = |kind: &str, truth: Truth, reason: &str, message: &str| {
             set(&mut conditions, seen, kind, truth, reason, message)
         };
         let none = String::new();
-        let serves = self.status.stable.as_ref().is_some_and(|s| self.serves(s));
-        // After a decision it takes another look to know whether there is something left to do.
-        let busy = self.stalled.is_none()
+        let serves = self.status.stable.as_ref().is_some_and(|s| self.capacity().serves(s));
+        // After a decision it takes another evaluation to know whether there is something left to do.
+        let busy = next.stalled.is_none()
             && (!self.decisions.is_empty()
                 || self.status.rollout.is_some()
                 || !serves
-                || self.hands_over()
-                || self.wait.is_some());
-        let progress = self.progress();
+                || self.capacity().hands_over()
+                || next.wait.is_some());
+        let progress = self.progress(next);
 
-        match &self.stalled {
+        match &next.stalled {
             Some(stalled) => {
                 let reason = stalled.reason.to_string();
                 put(condition::READY, Truth::False, &reason, &stalled.message);
@@ -172,7 +187,7 @@ impl Look<'_> {
             if busy { "Progressing" } else { "Settled" },
             if busy { &progress } else { &none },
         );
-        let waits_for = self.wait.as_ref().map(|wait| wait.reason.to_string());
+        let waits_for = next.wait.as_ref().map(|wait| wait.reason.to_string());
         let usual = if busy { "Progressing" } else { "Settled" };
         let reason = waits_for.as_deref().unwrap_or(usual);
         put(condition::PROGRESSING, Truth::from(busy), reason, &progress);
@@ -207,7 +222,7 @@ impl Look<'_> {
                 },
                 note: lost.message.clone(),
             });
-        } else if self.blind.is_none() && was_blind && changed && self.trial().is_some() {
+        } else if self.blind.is_none() && was_blind && changed && self.evidence.is_some() {
             self.events.push(Event {
                 reason: Reason::EvidenceRestored,
                 note: if had_reason(seen, condition::EVIDENCE_AVAILABLE, TRAFFIC_SPLIT) {
@@ -219,7 +234,7 @@ impl Look<'_> {
         }
 
         self.capacity_condition(&mut conditions);
-        self.held_conditions(&mut conditions);
+        self.held_conditions(next, &mut conditions);
         self.status.conditions = conditions;
     }
 
@@ -230,7 +245,7 @@ impl Look<'_> {
         let fallback = if on_trial {
             stable.clone()
         } else {
-            self.fallback(stable)
+            self.capacity().fallback(stable)
         };
         let (truth, reason, message) = if fallback == *stable && !on_trial {
             (
@@ -238,7 +253,7 @@ impl Look<'_> {
                 "NothingToFallBackFrom",
                 "stable is the safest revision there is".to_owned(),
             )
-        } else if self.can_carry(&fallback, 100) {
+        } else if self.capacity().can_carry(&fallback, 100) {
             (
                 Truth::True,
                 "Warm",
@@ -265,8 +280,8 @@ impl Look<'_> {
     }
 
     /// Conditions and events of what holds a rollout.
-    fn held_conditions(&mut self, conditions: &mut Vec<Condition>) {
-        let mismatch = self.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
+    fn held_conditions(&mut self, next: &Next, conditions: &mut Vec<Condition>) {
+        let mismatch = next.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
         let (truth, reason, message) = match mismatch {
             Some(wait) => (Truth::True, "ImagesDiffer", wait.message.as_str()),
             None => (Truth::False, "AsExpected", "the pods of each arm run one image"),
@@ -279,7 +294,7 @@ impl Look<'_> {
             reason,
             message,
         );
-        let told = self.wait.as_ref().and_then(|Wait { reason, message }| {
+        let told = next.wait.as_ref().and_then(|Wait { reason, message }| {
             let event = match reason {
                 WaitReason::IdentityMismatch => Reason::IdentityMismatch,
                 WaitReason::Disrupted => Reason::Disrupted,
@@ -294,8 +309,8 @@ impl Look<'_> {
         }
     }
 
-    /// How far it is, in a sentence without figures that change at every look.
-    fn progress(&self) -> String {
+    /// How far it is, in a sentence without figures that change at every evaluation.
+    fn progress(&self, next: &Next) -> String {
         let what = match (&self.status.rollout, &self.status.stable) {
             (Some(r), _) if r.promoting => format!("{} is being promoted", r.candidate.describe()),
             (Some(r), _) => format!(
@@ -305,7 +320,7 @@ impl Look<'_> {
                 r.step + 1,
                 self.spec.rollout.steps.len()
             ),
-            (None, Some(stable)) if self.ready(stable) == 0 => {
+            (None, Some(stable)) if self.capacity().ready(stable) == 0 => {
                 format!(
                     "{} is stable and has no ready endpoint; see its pods",
                     stable.describe()
@@ -314,45 +329,35 @@ impl Look<'_> {
             (None, Some(stable)) => format!("{} is stable", stable.describe()),
             (None, None) => "nothing serves yet".to_owned(),
         };
-        match &self.wait {
+        match &next.wait {
             Some(wait) => format!("{what}: {}", wait.message),
             None => what,
         }
     }
 
-    /// When to look again.
-    fn again(&self) -> SignedDuration {
-        let watching = on_trial(self.spec, &self.status).is_some() || self.status.stable.is_none();
+    /// When to evaluate again.
+    fn again(&self, next: &Next) -> SignedDuration {
+        let watching = self.evidence.is_some() || self.status.stable.is_none() || self.capacity().hands_over();
         let usual = if !self.decisions.is_empty() {
             SOON
-        } else if watching
-            || self
-                .status
-                .retiring
-                .iter()
-                .any(|r| r.reason == RetiringReason::Handover)
-        {
-            self.interval()
+        } else if watching {
+            SignedDuration::try_from(model::interval(self.spec)).unwrap_or(IDLE)
         } else {
             IDLE
         };
-        let next = self
-            .alarms
-            .iter()
-            .map(|at| at.duration_since(self.now))
-            .filter(|d| d.is_positive())
-            .min();
-        next.map_or(usual, |next| next.min(usual)).max(SOON)
+        let until = next.alarms.iter().map(|at| at.duration_since(self.now));
+        let alarm = until.filter(SignedDuration::is_positive).min();
+        alarm.map_or(usual, |alarm| alarm.min(usual)).max(SOON)
     }
 }
 
 /// Whether a condition had this reason before.
-fn had_reason(seen: &Observation, kind: &str, reason: WaitReason) -> bool {
+fn had_reason(seen: &Seen<'_>, kind: &str, reason: WaitReason) -> bool {
     let mut conditions = seen.model.status.conditions.iter();
     conditions.any(|c| c.type_ == kind && c.reason == reason.to_string())
 }
 
-fn was(seen: &Observation, kind: &str, status: &str) -> bool {
+fn was(seen: &Seen<'_>, kind: &str, status: &str) -> bool {
     seen.model
         .status
         .conditions
@@ -360,7 +365,7 @@ fn was(seen: &Observation, kind: &str, status: &str) -> bool {
         .any(|c| c.type_ == kind && c.status == status)
 }
 
-/// Whether two statuses differ in nothing but running evidence: figures that grow at every look are no reason to write.
+/// Whether two statuses differ in nothing but running evidence: figures that grow at every evaluation are no reason to write.
 fn same_but_for_figures(a: &QuantizedModelStatus, b: &QuantizedModelStatus) -> bool {
     let bare = |status: &QuantizedModelStatus| {
         let mut status = status.clone();

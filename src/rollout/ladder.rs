@@ -3,7 +3,6 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind, Variant};
-use crate::model::identity;
 
 /// One variant of the spec with its identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,16 +41,15 @@ pub(super) enum Goal {
 }
 
 impl Ladder {
-    /// `None` for a spec without variants.
-    pub(super) fn of(spec: &QuantizedModelSpec) -> Option<Self> {
-        let rung = |v: &Variant| Rung {
-            revision: RevisionRef {
-                variant: v.name.clone(),
-                revision: identity::revision(spec, v),
-            },
-            weights_digest: v.weights.digest.clone(),
+    /// `None` for a spec without variants, or if these are not the revisions of its variants.
+    pub(super) fn of(spec: &QuantizedModelSpec, revisions: &[RevisionRef]) -> Option<Self> {
+        let rung = |v: &Variant| {
+            Some(Rung {
+                revision: revisions.iter().find(|of| of.variant == v.name)?.clone(),
+                weights_digest: v.weights.digest.clone(),
+            })
         };
-        let rungs: Vec<_> = spec.variants.iter().map(rung).collect();
+        let rungs: Vec<_> = spec.variants.iter().map(rung).collect::<Option<_>>()?;
         let named = |name: &String| spec.variants.iter().position(|v| v.name == *name);
         let bootstrap = spec.rollout.bootstrap.as_ref().and_then(named).unwrap_or(0);
         (!rungs.is_empty()).then(|| Self {
@@ -59,6 +57,11 @@ impl Ladder {
             bootstrap,
             rungs,
         })
+    }
+
+    /// What the first install gives all traffic to.
+    pub(super) fn first(&self) -> &RevisionRef {
+        &self.rungs[self.bootstrap].revision
     }
 
     pub(super) fn reference(&self) -> &Rung {

@@ -3,75 +3,68 @@
 //! Owns every decision about weights and revisions; must not touch the cluster (that is `controller`) nor do statistics
 //! (that is `judge`). Status is the state: a controller killed at any point goes on from the API objects alone. Whole
 //! rollouts run to the end are the golden files of the tests, after Cluster API's rollout planner.
+//!
+//! An evaluation has two halves. [`hear`] does all that needs samples, and gives counts. [`resolve`] decides from these and from
+//! what was [`Seen`] besides; both can be printed, so a decision can be taken once more by whoever has them.
 
-mod benefit;
 mod capacity;
-mod climb;
 mod conditions;
-mod deadline;
-mod gate;
-mod guarding;
+mod evaluation;
+mod evidence;
 mod ladder;
-mod lifecycle;
-mod listen;
-mod look;
+mod next;
 pub mod observation;
 pub mod plan;
 mod reason;
-mod split;
+mod steps;
 mod trial;
 mod unrecorded;
-mod warm_up;
+mod wire;
 
+pub use crate::model::problems;
 pub use capacity::control_weight;
-pub use gate::{calibration_gate, validation_gate};
-pub use listen::guard_status;
+pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
 pub use observation::{
-    EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Workload, WorkloadKey,
+    EvidenceProblem, Marks, ModelSeen, Observation, RouteDecision, RouteSeen, Seen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use reason::{EvidenceReason, WaitReason};
+pub use steps::{calibration_gate, validation_gate};
 pub use trial::{Ask, AskedArm, GuardQuery, Stage, guards_of, watch};
 
-use crate::api::QuantizedModelSpec;
-use crate::api::validate::{self, SpecProblem};
-
+use evaluation::Evaluation;
 use ladder::Ladder;
-use look::Look;
-
-/// All problems of a spec that the API server let through, those with the guards of its preset as well.
-pub fn problems(spec: &QuantizedModelSpec) -> Vec<SpecProblem> {
-    let mut found = validate::problems(spec);
-    found.extend(benefit::problem(spec));
-    found
-}
 
 /// What is to be done about what was seen.
 pub fn decide(observation: &Observation) -> Plan {
-    let model = &observation.model;
+    resolve(&observation.seen(), hear(observation))
+}
+
+/// What is to be done about what was seen, and heard of the samples.
+pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
+    let model = &seen.model;
     if let Some(deleted_at) = model.deleted_at {
-        return lifecycle::tear_down(observation, deleted_at);
+        return steps::tear_down(seen, deleted_at);
     }
     let problems = problems(&model.spec);
-    let ladder = match Ladder::of(&model.spec) {
+    let ladder = match Ladder::of(&model.spec, &model.revisions) {
         Some(ladder) if problems.is_empty() => ladder,
-        _ => return lifecycle::stall(observation, &problems),
+        _ => return steps::stall(seen, &problems),
     };
     if model.spec.suspend {
-        return lifecycle::suspend(observation);
+        return steps::suspend(seen);
     }
-    let mut look = Look::new(observation, ladder);
-    if look.status.stable.is_none() && !look.recover() {
-        look.bootstrap();
-    } else {
-        look.prune();
-        look.listen();
-        if look.status.rollout.is_some() {
-            look.climb();
-        } else if look.status.stable.is_some() {
-            look.guard();
-            look.seek();
-        }
+    let mut evaluation = Evaluation::new(seen, ladder);
+    if evaluation.status.stable.is_none() && !evaluation.recover() {
+        let next = evaluation.bootstrap();
+        return evaluation.finish(next);
     }
-    look.finish()
+    let pruned = evaluation.prune();
+    evaluation.listen(heard);
+    let next = match (evaluation.status.rollout.clone(), evaluation.status.stable.clone()) {
+        (Some(rollout), _) => evaluation.climb(&rollout),
+        (None, Some(stable)) => evaluation.guard(&stable).and(evaluation.seek()),
+        (None, None) => next::Next::default(),
+    };
+    evaluation.finish(pruned.and(next))
 }

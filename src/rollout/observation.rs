@@ -1,16 +1,24 @@
 //! What the controller saw: everything that `decide` may look at. Data only.
+//!
+//! [`Seen`] is all of it but the samples, and can be printed and read back: whoever has it, and what was heard of the samples,
+//! can take the decision once more.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
 use crate::model::identity::Purpose;
 
 use super::reason::EvidenceReason;
+use super::wire;
 
-/// One look at a model and its world.
+/// What one evaluation sees of a model and its world.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// When.
@@ -25,8 +33,36 @@ pub struct Observation {
     pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
 }
 
+impl Observation {
+    /// All of it but the samples.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            now: self.now,
+            model: Cow::Borrowed(&self.model),
+            workloads: Cow::Borrowed(&self.workloads),
+            route: Cow::Borrowed(&self.route),
+        }
+    }
+}
+
+/// An observation without its samples. Printed it has no times of single pods either: those bear on how samples are counted
+/// and on nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen<'a> {
+    /// When.
+    #[serde(with = "wire::instant")]
+    pub now: Timestamp,
+    /// The model.
+    pub model: Cow<'a, ModelSeen>,
+    /// Its Deployments that exist, by key.
+    pub workloads: Cow<'a, BTreeMap<WorkloadKey, Workload>>,
+    /// Its route.
+    pub route: Cow<'a, RouteSeen>,
+}
+
 /// The model as the API server holds it, with the newest running evidence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ModelSeen {
     /// Its namespace.
     pub namespace: String,
@@ -35,9 +71,12 @@ pub struct ModelSeen {
     /// Generation of the spec.
     pub generation: i64,
     /// When its deletion was asked for.
+    #[serde(with = "wire::optional_instant")]
     pub deleted_at: Option<Timestamp>,
     /// What is wanted.
     pub spec: QuantizedModelSpec,
+    /// The variants of the spec with their identities, in the order of the spec.
+    pub revisions: Vec<RevisionRef>,
     /// What was.
     pub status: QuantizedModelStatus,
 }
@@ -51,8 +90,53 @@ pub struct WorkloadKey {
     pub purpose: Purpose,
 }
 
+impl fmt::Display for WorkloadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RevisionRef { variant, revision } = &self.revision;
+        write!(f, "{variant}/{revision}/{}", self.purpose.as_str())
+    }
+}
+
+/// A text that is no key of a Deployment.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no `variant/revision/purpose`")]
+pub struct NoWorkloadKey(String);
+
+impl FromStr for WorkloadKey {
+    type Err = NoWorkloadKey;
+
+    fn from_str(text: &str) -> Result<Self, NoWorkloadKey> {
+        let key = || {
+            let [variant, revision, purpose] = text.split('/').collect::<Vec<_>>().try_into().ok()?;
+            let purposes = [Purpose::Serving, Purpose::Pinned];
+            Some(Self {
+                revision: RevisionRef {
+                    variant: str::to_owned(variant),
+                    revision: str::to_owned(revision),
+                },
+                purpose: purposes.into_iter().find(|p| p.as_str() == purpose)?,
+            })
+        };
+        key().ok_or_else(|| NoWorkloadKey(text.to_owned()))
+    }
+}
+
+impl Serialize for WorkloadKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkloadKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A Deployment and its pods.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Workload {
     /// `spec.replicas`.
     pub desired: i32,
@@ -61,8 +145,10 @@ pub struct Workload {
     /// Pods that exist and are not terminating.
     pub pods: i32,
     /// When its pods started; samples before are not their own.
+    #[serde(skip)]
     pub pod_starts: BTreeMap<String, Timestamp>,
     /// Since when its pods are ready, without those that are not.
+    #[serde(skip)]
     pub ready_since: BTreeMap<String, Timestamp>,
     /// Scheduler's message, when a pod cannot be scheduled.
     pub unschedulable: Option<String>,
@@ -77,7 +163,7 @@ pub struct Workload {
 }
 
 /// What guardbit wrote on a Deployment of what it knew of the revision, for recovery.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// It carried the main traffic.
     pub stable: bool,
@@ -90,11 +176,12 @@ pub struct Marks {
 }
 
 /// The HTTPRoute, or the Service of plain Service mode.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RouteSeen {
     /// Whether it exists.
     pub exists: bool,
     /// Weights that it holds now, by revision of the serving arm.
+    #[serde(with = "wire::pairs")]
     pub weights: BTreeMap<RevisionRef, i32>,
     /// What the gateway refused, in its own words.
     pub refused: Option<String>,
@@ -104,9 +191,10 @@ pub struct RouteSeen {
 }
 
 /// A decision as an HTTPRoute names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteDecision {
     /// When, in whole seconds.
+    #[serde(with = "wire::instant")]
     pub time: Timestamp,
     /// What.
     pub action: Action,
@@ -117,7 +205,7 @@ pub struct RouteDecision {
 }
 
 /// Why there is no evidence for a guard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceProblem {
     /// The reason for conditions.
     pub reason: EvidenceReason,

@@ -1,4 +1,4 @@
-//! What `decide` wants: the desired objects, the weights, the next status, what to record, when to look again. Data only.
+//! What `decide` wants: the desired objects, the weights, the next status, what to record, when to evaluate again. Data only.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,15 +26,15 @@ pub struct Plan {
     pub order: Order,
     /// The next status, whole.
     pub status: QuantizedModelStatus,
-    /// The guards as this look judged them, also where the status has begun afresh since.
+    /// The guards as this evaluation judged them, also where the status has begun afresh since.
     pub judged: Vec<GuardReport>,
-    /// Decisions of this look; they are in `status.decisions` as well.
+    /// Decisions of this evaluation; they are in `status.decisions` as well.
     pub decisions: Vec<Decision>,
     /// Kubernetes Events to publish.
     pub events: Vec<Event>,
     /// Whether the status must be written now, or the running evidence may stay in memory until the next checkpoint.
     pub record: Record,
-    /// When to look again at the latest.
+    /// When to evaluate again at the latest.
     pub again: SignedDuration,
 }
 
@@ -45,7 +45,7 @@ pub enum Scope {
     Apply,
     /// Only status is written: the spec cannot be used, or a person has the wheel.
     StatusOnly,
-    /// The route is deleted; then, at the next look, the finalizer goes.
+    /// The route is deleted; then, at the next evaluation, the finalizer goes.
     TearDown,
     /// Connections have drained: the finalizer is removed, and the garbage collector takes the rest.
     Release,

@@ -98,14 +98,6 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// What holds a rollout back, or what it waits for: a reason for conditions, and a sentence without figures that change at
-/// every evaluation.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wait {
-    pub(super) reason: WaitReason,
-    pub(super) message: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,18 @@
-//! The running evidence: which guards ask what of which arms, the cursors, the tests, and how all of it is stored.
+//! The trial: who is judged against whom, and which guards ask what of which arms.
 
-use std::collections::BTreeMap;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use k8s_openapi::jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::api::{
     ArmLabel, ArmMatchers, Guard, LatencyUnit, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind,
 };
-use crate::evidence::{ArmMatcher, BucketForm, Cursor, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
-use crate::judge::{BenefitTest, Budget, GuardConfig, Regime, SplitTest, Suite, SuiteConfig, Tolerance};
+use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
+use crate::judge::{Budget, GuardConfig, Regime, SuiteConfig, Tolerance};
 use crate::model::identity::{self, Purpose};
 use crate::model::presets::guards;
+use crate::model::problems;
 
+use super::evidence::state::Running;
 use super::observation::ModelSeen;
-
-/// Version of the stored evidence.
-const VERSION: &str = "v2:";
 
 /// A false alarm in this time, on average at most, after promotion.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
@@ -164,7 +158,7 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
 /// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
 pub fn watch(model: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
     let (spec, status) = (&model.spec, &model.status);
-    if spec.suspend || model.deleted_at.is_some() || !super::problems(spec).is_empty() {
+    if spec.suspend || model.deleted_at.is_some() || !problems(spec).is_empty() {
         return Vec::new();
     }
     let Some(trial) = on_trial(spec, status) else {
@@ -355,94 +349,5 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
             .filter_map(|g| Some((g.name.clone(), guard(g)?)))
             .collect(),
         regime: trial.regime,
-    }
-}
-
-/// Running state of a trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Running {
-    epoch: String,
-    /// Evidence before does not count, Unix milliseconds.
-    pub(super) since: i64,
-    pub(super) suite: Suite,
-    cursors: BTreeMap<String, Cursor>,
-    /// Where a benefit is asked for.
-    pub(super) benefit: Option<BenefitTest>,
-    /// Of the weights that are in force.
-    pub(super) split: Option<SplitTest>,
-}
-
-/// How a stored state was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It is of this trial, or there was none.
-    Usable,
-    /// It could not be read, for this reason.
-    Unreadable(String),
-}
-
-impl Running {
-    pub(super) fn fresh(epoch: &str, since: Timestamp) -> Self {
-        Self {
-            epoch: epoch.to_owned(),
-            since: since.as_millisecond(),
-            suite: Suite::default(),
-            cursors: BTreeMap::new(),
-            benefit: None,
-            split: None,
-        }
-    }
-
-    /// Reads what [`Running::write`] wrote; a state of another epoch is left aside.
-    pub(super) fn read(stored: Option<&str>, epoch: &str, now: Timestamp) -> (Self, Found) {
-        let Some(stored) = stored else {
-            return (Self::fresh(epoch, now), Found::Usable);
-        };
-        let read = || -> Result<Self, String> {
-            let body = stored
-                .strip_prefix(VERSION)
-                .ok_or("another version of guardbit wrote it")?;
-            let bytes = STANDARD_NO_PAD.decode(body).map_err(|e| e.to_string())?;
-            postcard::from_bytes(&bytes).map_err(|e| e.to_string())
-        };
-        match read() {
-            Ok(running) if running.epoch == epoch => (running, Found::Usable),
-            Ok(_) => (Self::fresh(epoch, now), Found::Usable),
-            Err(why) => (Self::fresh(epoch, now), Found::Unreadable(why)),
-        }
-    }
-
-    /// The state as one opaque, versioned string.
-    pub(super) fn write(&self) -> String {
-        // Plain data into memory cannot fail; an empty string would be read as unreadable, and start afresh.
-        postcard::to_stdvec(self)
-            .map(|bytes| format!("{VERSION}{}", STANDARD_NO_PAD.encode(bytes)))
-            .unwrap_or_default()
-    }
-
-    pub(super) fn cursor(&self, guard: &str, now: Timestamp) -> Cursor {
-        self.cursors
-            .get(guard)
-            .cloned()
-            .unwrap_or_else(|| Cursor::new(self.since.min(now.as_millisecond())))
-    }
-
-    pub(super) fn set_cursor(&mut self, guard: &str, cursor: Cursor) {
-        self.cursors.insert(guard.to_owned(), cursor);
-    }
-
-    /// What was counted so far stays; the interval that is running now mixes two weights and is dropped.
-    pub(super) fn skip_to(&mut self, now: Timestamp) {
-        self.pass_over(now);
-        self.suite.mark_step();
-        self.split = None;
-    }
-
-    /// What was counted so far stays; what happened since then, up to now, is not judged.
-    pub(super) fn pass_over(&mut self, now: Timestamp) {
-        self.since = now.as_millisecond();
-        self.cursors
-            .values_mut()
-            .for_each(|cursor| cursor.skip_to(now.as_millisecond()));
     }
 }

@@ -1,10 +1,12 @@
 //! Harm that was acted on and is not on record. Lowering waits for nothing, so the route is written before the status; when
 //! guardbit dies in between, or the status cannot be written, the route alone knows. What was found is put on record by the
-//! next look, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a crash.
+//! next evaluation, whatever the metrics say by then, or do not say: nobody who was found harmful gets his traffic back by a
+//! crash.
 
 use crate::api::{Action, RevisionRef};
 
-use super::look::Look;
+use super::evaluation::Evaluation;
+use super::evidence::Evidence;
 
 /// What was found.
 pub(super) struct Harm {
@@ -12,10 +14,10 @@ pub(super) struct Harm {
     pub(super) message: String,
 }
 
-impl Look<'_> {
+impl Evaluation<'_> {
     /// The harm that a revision does: what the guards find now, or what was found and acted on before.
     pub(super) fn harm(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
-        let found = self.trial().and_then(|(l, _)| l.running.suite.harmful(&l.config));
+        let found = self.evidence.as_ref().and_then(Evidence::harmful);
         let found = found.map(|report| Harm {
             guard: report.name,
             message: report.message,

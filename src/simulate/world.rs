@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
 use crate::evidence::promql::expression;
 use crate::evidence::{ArmMatcher, ArmSamples, GuardSamples, PartKind, Selection};
+use crate::model::identity;
 use crate::model::presets::guards;
 use crate::rollout::{
     Ask, AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload,
@@ -128,6 +129,7 @@ impl<'a> World<'a> {
                 name: "replay".to_owned(),
                 generation: 1,
                 deleted_at: None,
+                revisions: identity::revisions(&spec),
                 spec,
                 status: QuantizedModelStatus::default(),
             },

@@ -157,6 +157,7 @@ impl World {
             generation: self.generation,
             deleted_at: self.deleted_at.map(time),
             spec: QuantizedModelSpec::clone(&self.spec),
+            revisions: identity::revisions(&self.spec),
             status: self.newest(),
         };
         let now = time(self.now());

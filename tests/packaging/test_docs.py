@@ -68,10 +68,7 @@ class Operations(unittest.TestCase):
         self.named("reasons of waiting", members("src/rollout/reason.rs", "WaitReason"))
 
     def test_reasons_of_missing_evidence(self):
-        names = members("src/rollout/reason.rs", "EvidenceReason")
-        self.named("reasons of missing evidence", names)
-        missing = [name for name in names if f"`{name}`" not in source("README.md")]
-        self.assertEqual(missing, [], "README.md does not name these reasons of EvidenceAvailable")
+        self.named("reasons of missing evidence", members("src/rollout/reason.rs", "EvidenceReason"))
 
     def test_metrics(self):
         names = metrics()

@@ -1,4 +1,5 @@
-//! The invariants of a rollout, over random histories of at least fifty events.
+//! The invariants of a rollout, over random histories of at least fifty events. In these every decision is taken twice, the second
+//! time from what was printed of the observation: `resolve(parse(print(seen)), parse(print(heard)))` must be `decide`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -400,6 +401,7 @@ proptest! {
             spec.traffic.precision_routes = serde_json::from_value(model["spec"]["traffic"]["precisionRoutes"].clone()).unwrap();
         }
         let mut world = World::new(spec);
+        world.decides_twice = true;
         let mut watcher = Watcher::default();
         for event in &history {
             happen(&mut world, event);
@@ -417,6 +419,7 @@ proptest! {
         history in prop::collection::vec(undecided_happening(), 15..30)
     ) {
         let mut world = World::new(spec());
+        world.decides_twice = true;
         world.spec.rollout.on_undecided = OnUndecided::Escalate;
         world.spec.rollout.deadline = "4m".into();
         happen(&mut world, &Happening::Benefit(true));

@@ -1,18 +1,19 @@
 //! A small world around `decide`: virtual time, pods that take their time, traffic that follows the weights, counters that
 //! follow the traffic. Deterministic, so that whole rollouts can be golden files.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
-use guardbit::api::{Condition, QuantizedModelSpec, QuantizedModelStatus, RetiringReason, RevisionRef};
-use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
-use guardbit::model::identity::Purpose;
+use guardbit::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use guardbit::evidence::BucketForm;
+use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    Ask, AskedArm, EvidenceProblem, GuardQuery, ModelSeen, Observation, Order, Plan, RouteSeen, Scope, Workload,
-    WorkloadKey, decide, watch,
+    EvidenceProblem, Heard, ModelSeen, Observation, Plan, RouteSeen, Scope, Seen, Workload, WorkloadKey, decide, hear,
+    resolve, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+
+mod samples;
+mod transcript;
 
 /// Requests a second.
 const RPS: f64 = 200.0;
@@ -104,6 +105,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// Whether every decision is taken once more from what was printed of the observation.
+    pub decides_twice: bool,
     /// How the servers' histograms are stored.
     pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
@@ -131,6 +134,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            decides_twice: false,
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
@@ -151,6 +155,7 @@ impl World {
             generation: self.generation,
             deleted_at: self.deleted_at,
             spec: self.spec.clone(),
+            revisions: identity::revisions(&self.spec),
             status: self.status.clone(),
         }
     }
@@ -172,86 +177,23 @@ impl World {
         }
     }
 
-    fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
-        self.prometheus.clone()?;
-        let arm = |asked: &AskedArm, window| self.samples(query, window, self.arms.get_key_value(&asked.revision));
-        let baseline = |asked| arm(asked, query.baseline_window_ms);
-        Ok(GuardSamples {
-            candidate: arm(&query.candidate, query.window_ms),
-            baseline: query.baseline.as_ref().map(baseline).unwrap_or_default(),
-        })
-    }
-
-    fn samples(&self, query: &GuardQuery, window: u64, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
-        let from = self.now.as_millisecond() - window as i64;
-        let series = |labels: &[(&str, String)], value: &dyn Fn(&Scrape) -> f64| {
-            let Some((revision, arm)) = arm else { return Vec::new() };
-            let samples: Vec<_> = arm
-                .history
-                .iter()
-                .filter(|h| h.at > from && h.at <= self.now.as_millisecond())
-                .map(|h| (h.at, value(h)))
-                .collect();
-            let mut all: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-            all.insert("pod".into(), format!("{}-7d9c-abcde", deployment(revision)));
-            if samples.is_empty() {
-                Vec::new()
-            } else {
-                vec![Series {
-                    labels: all.into(),
-                    samples,
-                }]
-            }
-        };
-        let matrix = |series: Vec<Series>| Matrix {
-            series,
-            warnings: Vec::new(),
-        };
-        match &query.ask {
-            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
-                part: matrix(series(&[("code", "500".into())], &|h| h.bad)),
-                total: matrix(
-                    series(&[("code", "200".into())], &|h| h.total - h.bad)
-                        .into_iter()
-                        .chain(series(&[("code", "500".into())], &|h| h.bad))
-                        .collect(),
-                ),
-                kind: *kind,
-            },
-            Ask::Histogram { selector } => {
-                let scores = selector.contains("score");
-                let bounds: Vec<f64> = if scores {
-                    (1..20).map(|i| f64::from(i) / 20.0).collect()
-                } else {
-                    LATENCY_BOUNDS.to_vec()
-                };
-                let mut all = Vec::new();
-                for i in 0..=bounds.len() {
-                    let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
-                    all.extend(series(&[("le", le)], &|h| {
-                        if scores {
-                            h.score[..=i].iter().sum()
-                        } else {
-                            h.latency[..=i].iter().sum()
-                        }
-                    }));
-                }
-                match self.buckets {
-                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
-                    BucketForm::Native => ArmSamples::Native(native(&all)),
-                }
-            }
-            Ask::Ratio { .. } => ArmSamples::Ratio {
-                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
-                denominator: matrix(series(&[], &|h| h.total)),
-            },
-            Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
+    /// What is decided; where it is asked for, decided once more from what was seen and heard, printed and read back.
+    fn decide(&self) -> Plan {
+        let observation = self.observe();
+        let plan = decide(&observation);
+        if self.decides_twice {
+            let seen = serde_json::to_string(&observation.seen()).expect("what was seen can be printed");
+            let heard = serde_json::to_string(&hear(&observation)).expect("what was heard can be printed");
+            let seen: Seen = serde_json::from_str(&seen).expect("what was seen can be read back");
+            let heard: Heard = serde_json::from_str(&heard).expect("what was heard can be read back");
+            assert_eq!(resolve(&seen, heard), plan, "decided anew from {seen:?}");
         }
+        plan
     }
 
     /// One look, and all that follows from it.
     pub fn look(&mut self) -> Plan {
-        let plan = decide(&self.observe());
+        let plan = self.decide();
         self.carry_out(&plan);
         plan
     }
@@ -325,7 +267,7 @@ impl World {
                 edited = false;
                 self.seen_generation = self.generation;
                 let before = self.status.clone();
-                let plan = decide(&self.observe());
+                let plan = self.decide();
                 watcher(self, &before, &plan);
                 self.carry_out(&plan);
             }
@@ -472,130 +414,6 @@ impl World {
             }
         }
     }
-
-    /// Writes down what changed.
-    fn note(&mut self, plan: &Plan) {
-        let t = self.now.duration_since(self.start).as_secs();
-        let clock = format!("{}:{:02}:{:02}", t / 3600, t / 60 % 60, t % 60);
-        for decision in &plan.decisions {
-            let first = if plan.order == Order::LowerFirst {
-                " (lowered before it is recorded)"
-            } else {
-                ""
-            };
-            let _ = writeln!(
-                self.transcript,
-                "{clock}  * {:?} {}: {}{first}",
-                decision.action, decision.variant, decision.why
-            );
-        }
-        let names: BTreeSet<_> = plan.decisions.iter().map(|d| format!("{:?}", d.action)).collect();
-        for event in plan.events.iter().filter(|e| {
-            !names.contains(&format!("{:?}", e.reason)) && !plan.decisions.iter().any(|d| e.note.ends_with(&d.why))
-        }) {
-            let _ = writeln!(self.transcript, "{clock}  ! {:?}: {}", event.reason, event.note);
-        }
-        let state = self.state(plan);
-        if state != self.shown {
-            let _ = writeln!(self.transcript, "{clock}    {state}");
-            self.shown = state;
-        }
-    }
-
-    fn state(&self, plan: &Plan) -> String {
-        let mut out = format!(
-            "{:<13}",
-            self.status.phase.map(|p| format!("{p:?}")).unwrap_or_default()
-        );
-        let mut names = self.names();
-        let weights: Vec<_> = match &plan.route {
-            Some(route) if self.spec.traffic.gateway.is_some() => route
-                .weights
-                .iter()
-                .map(|(r, w)| format!("{} {w}%", names(r)))
-                .collect(),
-            _ => self
-                .status
-                .arms
-                .iter()
-                .filter(|a| a.weight > 0)
-                .map(|a| format!("{} {}%", a.variant, a.weight))
-                .collect(),
-        };
-        let _ = write!(out, " traffic [{}]", weights.join(", "));
-        let pods: Vec<_> = plan
-            .workloads
-            .iter()
-            .filter(|(_, w)| w.replicas != Some(0))
-            .map(|(key, w)| {
-                let ready = self.workloads.get(key).map_or(0, |w| w.ready);
-                let kind = if key.purpose == Purpose::Pinned { "pinned " } else { "" };
-                format!(
-                    "{kind}{} {ready}/{}",
-                    names(&key.revision),
-                    w.replicas.map_or("auto".into(), |r| r.to_string())
-                )
-            })
-            .collect();
-        let _ = write!(out, " pods [{}]", pods.join(", "));
-        for kind in ["Ready", "Stalled", "EvidenceAvailable", "FallbackCapacity"] {
-            if let Some(Condition { status, reason, .. }) = self.status.conditions.iter().find(|c| c.type_ == kind) {
-                let usual = if kind == "Stalled" { "False" } else { "True" };
-                if status != usual {
-                    let _ = write!(out, " {kind}={status}({reason})");
-                }
-            }
-        }
-        if self
-            .status
-            .retiring
-            .iter()
-            .any(|r| r.reason == RetiringReason::KeepWarm)
-        {
-            out.push_str(" warm");
-        }
-        out
-    }
-
-    /// Names for people: the variant, with a mark where there are two revisions of it.
-    fn names(&self) -> impl FnMut(&RevisionRef) -> String + use<> {
-        let current: BTreeMap<String, String> = self
-            .spec
-            .variants
-            .iter()
-            .map(|v| (v.name.clone(), guardbit::model::identity::revision(&self.spec, v)))
-            .collect();
-        move |r: &RevisionRef| {
-            if current.get(&r.variant) == Some(&r.revision) {
-                r.variant.clone()
-            } else {
-                format!("{}(old)", r.variant)
-            }
-        }
-    }
-}
-
-/// The same as native histograms with custom buckets, by way of what Prometheus would write.
-fn native(classic: &[Series]) -> NativeMatrix {
-    let Some(first) = classic.first() else {
-        return NativeMatrix::default();
-    };
-    let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
-        let (mut below, mut lower) = (0.0, "-Inf");
-        let buckets = classic.iter().filter_map(|series| {
-            let (upper, up_to) = (series.labels.get("le")?, series.samples[i].1);
-            let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
-            let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
-            (below, lower) = (up_to, upper);
-            bucket
-        });
-        let buckets: Vec<_> = buckets.collect();
-        json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
-    });
-    let metric = json!({"__name__": "h", "pod": first.labels.get("pod")});
-    let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
-    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
-    NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")
 }
 
 fn deployment(revision: &RevisionRef) -> String {

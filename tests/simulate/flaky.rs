@@ -150,6 +150,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
         generation: 1,
         deleted_at: None,
         spec: spec.clone(),
+        revisions: guardbit::model::identity::revisions(spec),
         status: QuantizedModelStatus::default(),
     };
     let mut workloads = BTreeMap::new();

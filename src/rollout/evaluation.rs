@@ -1,20 +1,23 @@
-//! One look: the next status in the making, with what is decided on the way.
+//! One evaluation: the next status in the making, with what is decided on the way.
+//!
+//! Owns what is put on record, and how. What comes next is no part of it: the steps return that.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{
-    Action, Decision, Failed, LONGEST_MESSAGE, QuantizedModelSpec, QuantizedModelStatus, Rejected, Retiring,
-    RetiringReason, RevisionRef, plain,
+    Action, Decision, Failed, LONGEST_MESSAGE, Proven, ProvenBy, QuantizedModelSpec, QuantizedModelStatus, Rejected,
+    Retiring, RetiringReason, RevisionRef, plain,
 };
-
 use crate::judge::GuardReport;
+use crate::model;
 
+use super::capacity::{Capacity, DRAIN};
+use super::evidence::Evidence;
 use super::ladder::{Ladder, is};
-use super::observation::{Observation, Workload, WorkloadKey};
+use super::next::{Next, Wait};
+use super::observation::Seen;
 use super::plan::{Event, Order, Reason};
-use super::reason::Wait;
-use crate::model::identity::Purpose;
 
 /// Decisions that status keeps.
 const KEPT_DECISIONS: usize = 10;
@@ -22,50 +25,41 @@ const KEPT_DECISIONS: usize = 10;
 /// Rejections that status keeps.
 const KEPT_REJECTIONS: usize = 50;
 
-/// Time that connections get to drain, and gateways to follow, before pods go.
-pub(super) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
-
-/// One look.
-pub(super) struct Look<'a> {
-    pub(super) seen: &'a Observation,
+/// One evaluation of a model.
+pub(super) struct Evaluation<'a> {
+    pub(super) seen: &'a Seen<'a>,
     pub(super) spec: &'a QuantizedModelSpec,
     pub(super) now: Timestamp,
     pub(super) ladder: Ladder,
     pub(super) status: QuantizedModelStatus,
-    /// The guards as this look judged them.
+    /// Of the trial that goes on, if one does.
+    pub(super) evidence: Option<Evidence>,
+    /// Why nothing may be concluded from the metrics, if they say nothing.
+    pub(super) blind: Option<Wait>,
+    /// When the candidate's pods that its step began with are warm.
+    pub(super) warm_at: Option<Timestamp>,
+    /// The guards as this evaluation judged them.
     pub(super) judged: Vec<GuardReport>,
     pub(super) decisions: Vec<Decision>,
     pub(super) events: Vec<Event>,
     pub(super) order: Order,
-    /// What the rollout waits for.
-    pub(super) wait: Option<Wait>,
-    /// A person must act.
-    pub(super) stalled: Option<Wait>,
-    /// Why there is no evidence, if there should be.
-    pub(super) blind: Option<Wait>,
-    /// Weight that capacity is built up for, beyond the one that is granted.
-    pub(super) build_up: Option<i32>,
-    /// Times at which to look again.
-    pub(super) alarms: Vec<Timestamp>,
 }
 
-impl<'a> Look<'a> {
-    pub(super) fn new(seen: &'a Observation, ladder: Ladder) -> Self {
+impl<'a> Evaluation<'a> {
+    pub(super) fn new(seen: &'a Seen<'a>, ladder: Ladder) -> Self {
         Self {
             seen,
             spec: &seen.model.spec,
             now: seen.now,
             ladder,
             status: seen.model.status.clone(),
+            evidence: None,
+            blind: None,
+            warm_at: None,
             judged: Vec::new(),
             decisions: Vec::new(),
             events: Vec::new(),
             order: Order::RecordFirst,
-            wait: None,
-            stalled: None,
-            blind: None,
-            build_up: None,
-            alarms: Vec::new(),
         }
     }
 
@@ -73,16 +67,27 @@ impl<'a> Look<'a> {
         Time(self.now)
     }
 
-    /// The serving Deployment of a revision, as seen.
-    pub(super) fn workload(&self, revision: &RevisionRef) -> Option<&Workload> {
-        self.seen.workloads.get(&WorkloadKey {
-            revision: revision.clone(),
-            purpose: Purpose::Serving,
-        })
+    /// What there is, and what the status asks of it as it stands now.
+    pub(super) fn capacity(&self) -> Capacity<'_> {
+        Capacity {
+            seen: self.seen,
+            spec: self.spec,
+            ladder: &self.ladder,
+            status: &self.status,
+            build_up: None,
+        }
     }
 
-    pub(super) fn ready(&self, revision: &RevisionRef) -> i32 {
-        self.workload(revision).map_or(0, |w| w.ready)
+    /// Drops the interval that runs now, because weights change in it, and begins a step.
+    pub(super) fn begin_step(&mut self) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.begin_step(self.now);
+        }
+    }
+
+    /// Forgets all evidence: another trial begins, or the plan has changed.
+    pub(super) fn forget(&mut self) {
+        self.evidence = Evidence::of(self.spec, &self.status, None, self.now);
     }
 
     /// Puts a decision on record, with its event.
@@ -163,9 +168,25 @@ impl<'a> Look<'a> {
         });
     }
 
+    /// Puts on record that a revision is proven.
+    pub(super) fn prove(&mut self, revision: &RevisionRef, by: ProvenBy) {
+        self.status.proven.retain(|p| !is(revision, &p.variant, &p.revision));
+        self.status.proven.push(Proven {
+            variant: revision.variant.clone(),
+            revision: revision.revision.clone(),
+            at: self.time(),
+            by,
+        });
+    }
+
+    /// A duration of the spec; the spec was checked before.
+    pub(super) fn duration(&self, duration: &crate::api::Duration) -> SignedDuration {
+        model::duration(duration)
+    }
+
     /// Forgets what no longer matters: records of revisions that are neither in the spec nor alive, and retirements that
-    /// are over. Rejections stay: a revert in git may bring the identity back.
-    pub(super) fn prune(&mut self) {
+    /// are over. Rejections stay: a revert in git may bring the identity back. What is still to be over is so at its time.
+    pub(super) fn prune(&mut self) -> Next {
         let now = self.now;
         self.status
             .retiring
@@ -193,9 +214,7 @@ impl<'a> Look<'a> {
                 .collect(),
         );
         (self.status.proven, self.status.failed) = (proven, failed);
-        for retiring in &self.status.retiring {
-            self.alarms.push(retiring.until.0);
-        }
+        Next::default().at(self.status.retiring.iter().map(|retiring| retiring.until.0))
     }
 }
 

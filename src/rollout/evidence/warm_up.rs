@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::evidence::{ArmSamples, GuardSamples, Labels, Matrix};
+use crate::model;
+use crate::model::identity::Purpose;
 
-use super::look::Look;
-use super::reason::{Wait, WaitReason};
+use super::super::observation::{Observation, WorkloadKey};
+use super::heard::WarmUntil;
 
 /// From when on evidence counts. Times are Unix milliseconds.
 #[derive(Default)]
@@ -21,15 +23,15 @@ pub(super) struct WarmUp {
     candidate: Option<i64>,
 }
 
-impl Look<'_> {
-    /// From when on evidence counts; nothing is left out with a `warmUp` of 0.
-    pub(super) fn warm_up(&self) -> WarmUp {
-        let length = self.duration(&self.spec.rollout.warm_up);
+impl WarmUp {
+    /// Of all arms that were seen; nothing is left out with a `warmUp` of 0.
+    pub(super) fn of(seen: &Observation) -> Self {
+        let length = model::duration(&seen.model.spec.rollout.warm_up);
         if length.is_zero() {
-            return WarmUp::default();
+            return Self::default();
         }
-        let rollout = self.status.rollout.as_ref();
-        let pods = self.seen.workloads.iter().flat_map(|(key, workload)| {
+        let rollout = seen.model.status.rollout.as_ref();
+        let pods = seen.workloads.iter().flat_map(|(key, workload)| {
             // Servers warm up on requests: a candidate that was ready early is cold until it gets some.
             let served = rollout
                 .filter(|r| r.candidate == key.revision)
@@ -41,51 +43,23 @@ impl Look<'_> {
                 (pod.clone(), warm.map_or(i64::MAX, Timestamp::as_millisecond))
             })
         });
-        WarmUp {
+        Self {
             pods: pods.collect(),
-            candidate: self.step_is_warm_at().map(Timestamp::as_millisecond),
+            candidate: step_is_warm_at(seen, length).map(Timestamp::as_millisecond),
         }
     }
 
-    /// When the candidate's pods that a step began with are warm; later ones come and go without holding anything.
-    fn step_is_warm_at(&self) -> Option<Timestamp> {
-        let rollout = self.status.rollout.as_ref()?;
-        let (served, since) = (rollout.first_weight_at.as_ref()?.0, rollout.weight_since.as_ref()?.0);
-        let ready = || {
-            self.workload(&rollout.candidate)
-                .into_iter()
-                .flat_map(|w| w.ready_since.values().copied())
-        };
-        let ready = ready().filter(|at| *at <= since).max().or_else(|| ready().min());
-        let length = self.duration(&self.spec.rollout.warm_up);
-        Some(plus(ready.map_or(served, |ready| ready.max(served)), length))
+    /// When it ends.
+    pub(super) fn until(&self) -> WarmUntil {
+        WarmUntil {
+            all: self.pods.values().copied().chain(self.candidate).max(),
+            candidate: self.candidate,
+        }
     }
 
-    /// What a rise waits for while the candidate is cold.
-    pub(super) fn warming_up(&mut self) -> Option<Wait> {
-        let at = self.step_is_warm_at().filter(|at| *at > self.now)?;
-        self.alarms.push(at);
-        Some(Wait {
-            reason: WaitReason::WarmingUp,
-            message: format!("the first {} of its pods are no evidence", self.spec.rollout.warm_up),
-        })
-    }
-}
-
-impl WarmUp {
     /// Whether a query of the candidate, which knows no pods, would count now.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.candidate.is_none_or(|at| at <= now.as_millisecond())
-    }
-
-    /// Whether nothing was left out of what happened after `from`.
-    pub(super) fn is_whole_after(&self, from: i64) -> bool {
-        self.pods.values().copied().chain(self.candidate).all(|at| at <= from)
-    }
-
-    /// Time from which the newest evidence of a trial that began at `since` can be.
-    pub(super) fn counts_from(&self, since: i64) -> i64 {
-        self.candidate.map_or(since, |at| at.max(since))
     }
 
     /// Leaves out the candidate's samples from before `candidate` of series that name no known pod. Samples before `since` do
@@ -113,6 +87,19 @@ impl WarmUp {
         }
         Some(samples)
     }
+}
+
+/// When the candidate's pods that a step began with are warm; later ones come and go without holding anything.
+fn step_is_warm_at(seen: &Observation, length: SignedDuration) -> Option<Timestamp> {
+    let rollout = seen.model.status.rollout.as_ref()?;
+    let (served, since) = (rollout.first_weight_at.as_ref()?.0, rollout.weight_since.as_ref()?.0);
+    let candidate = seen.workloads.get(&WorkloadKey {
+        revision: rollout.candidate.clone(),
+        purpose: Purpose::Serving,
+    });
+    let ready = || candidate.into_iter().flat_map(|w| w.ready_since.values().copied());
+    let ready = ready().filter(|at| *at <= since).max().or_else(|| ready().min());
+    Some(plus(ready.map_or(served, |ready| ready.max(served)), length))
 }
 
 fn plus(at: Timestamp, length: SignedDuration) -> Timestamp {

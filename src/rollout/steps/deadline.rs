@@ -4,17 +4,26 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Action, OnUndecided, RolloutKind, RolloutStatus, Verdict};
+use crate::judge::GuardReport;
 
-use super::look::Look;
-use super::reason::{Wait, WaitReason};
+use super::super::evaluation::Evaluation;
+use super::super::evidence::Evidence;
+use super::super::next::{Next, Wait};
+use super::super::reason::WaitReason;
 
-impl Look<'_> {
-    /// Keeps the deadline's clock; whether the weights are frozen.
-    pub(super) fn stands_still(&mut self) -> bool {
+/// What the deadline says of a rollout.
+pub(super) enum Deadline {
+    /// It goes on; and this is told of it.
+    Open(Next),
+    /// It has ended without a verdict, for this reason.
+    Ended(String),
+}
+
+impl Evaluation<'_> {
+    /// Keeps the deadline's clock; what is waited for while the weights are frozen.
+    pub(super) fn stands_still(&mut self) -> Option<Wait> {
         let (now, paused) = (self.now, self.spec.paused);
-        let Some(rollout) = &mut self.status.rollout else {
-            return false;
-        };
+        let rollout = self.status.rollout.as_mut()?;
         let still = paused || rollout.escalated_at.is_some();
         match (still, rollout.stands_still_since.take()) {
             (true, since) => rollout.stands_still_since = Some(since.unwrap_or(Time(now))),
@@ -24,66 +33,52 @@ impl Look<'_> {
             }
             (false, None) => {}
         }
-        if paused {
-            self.wait = Some(Wait {
-                reason: WaitReason::Paused,
-                message: "spec.paused is set: the weights are frozen, a rollback still works".to_owned(),
-            });
-        }
-        paused
+        paused.then(paused_wait)
     }
 
-    /// Whether the deadline has passed and has ended the rollout.
-    pub(super) fn overdue(&mut self) -> bool {
+    /// Whether the deadline has passed, and what that means.
+    pub(super) fn overdue(&mut self) -> Deadline {
         let Some(rollout) = self.status.rollout.clone() else {
-            return false;
+            return Deadline::Open(Next::default());
         };
         let Some(at) = self.deadline(&rollout) else {
-            return false;
+            return Deadline::Open(Next::default());
         };
-        let (candidate, escalated_at) = (rollout.candidate.clone(), rollout.escalated_at.clone());
         if self.now < at {
-            self.alarms.push(at);
             // It was raised, or stood still.
             self.waits_on(false, None);
-            return false;
+            return Deadline::Open(Next::default().at([at]));
         }
-        match self.spec.rollout.on_undecided {
-            OnUndecided::RollBack => {
-                let why = self.with_figures(self.undecided());
-                self.fail(&candidate, &why, 0);
-                self.abandon(&candidate, Action::Undecided, &why);
-                true
-            }
+        let next = match self.spec.rollout.on_undecided {
+            OnUndecided::RollBack => return Deadline::Ended(self.with_figures(self.undecided())),
             OnUndecided::Hold => {
                 self.waits_on(true, None);
                 if !rollout.overdue {
                     let why = self.with_figures(self.undecided());
-                    self.decide(
-                        Action::Overdue,
-                        &candidate,
-                        format!("{why}; the weight stays, as onUndecided says"),
-                    );
+                    let why = format!("{why}; the weight stays, as onUndecided says");
+                    self.decide(Action::Overdue, &rollout.candidate, why);
                 }
-                false
+                Next::default()
             }
             // Decided, and only waiting for pods.
-            OnUndecided::Escalate if rollout.promoting => false,
-            OnUndecided::Escalate => {
-                self.waits_on(false, Some(escalated_at.clone().unwrap_or_else(|| self.time())));
-                let (why, ways) = (self.undecided(), self.ways_out(&rollout));
-                // Figures change at every look; the decision has them as they were.
-                self.stalled = Some(Wait {
-                    reason: WaitReason::AwaitingApproval,
-                    message: format!("{why}; {ways}"),
-                });
-                if escalated_at.is_none() {
-                    let why = self.with_figures(why);
-                    self.decide(Action::Escalated, &candidate, format!("{why}; {ways}"));
-                }
-                false
-            }
+            OnUndecided::Escalate if rollout.promoting => Next::default(),
+            OnUndecided::Escalate => self.escalate(&rollout),
+        };
+        Deadline::Open(next)
+    }
+
+    /// Asks a person.
+    fn escalate(&mut self, rollout: &RolloutStatus) -> Next {
+        let asked_at = rollout.escalated_at.clone().unwrap_or_else(|| self.time());
+        self.waits_on(false, Some(asked_at));
+        let (why, ways) = (self.undecided(), self.ways_out(rollout));
+        // Figures change at every evaluation; the decision has them as they were.
+        let asked = Wait::new(WaitReason::AwaitingApproval, format!("{why}; {ways}"));
+        if rollout.escalated_at.is_none() {
+            let why = self.with_figures(why);
+            self.decide(Action::Escalated, &rollout.candidate, format!("{why}; {ways}"));
         }
+        Next::stalled(asked)
     }
 
     /// Notes how a rollout goes on after its deadline. The clock stands still from the moment in which a person is asked.
@@ -112,15 +107,10 @@ impl Look<'_> {
     /// Why there is no verdict yet, in a sentence.
     fn undecided(&self) -> String {
         let deadline = &self.spec.rollout.deadline;
-        let open: Vec<_> = self
-            .status
-            .guards
-            .iter()
-            .filter(|g| g.verdict != Verdict::Healthy)
-            .map(|g| g.name.as_str())
-            .collect();
+        let open: Vec<_> = self.unhealthy().map(|guard| guard.name.as_str()).collect();
         let promoting = self.status.rollout.as_ref().is_some_and(|r| r.promoting);
-        match (open.as_slice(), self.lacking_benefit(), &self.blind) {
+        let lacking = self.evidence.as_ref().and_then(Evidence::lacking_benefit);
+        match (open.as_slice(), lacking, &self.blind) {
             ([], ..) if promoting => {
                 format!("not ended within {deadline}: it is healthy, but the pods for all traffic were not ready")
             }
@@ -136,13 +126,19 @@ impl Look<'_> {
         }
     }
 
+    /// The guards that have not shown health.
+    fn unhealthy(&self) -> impl Iterator<Item = &GuardReport> {
+        let reports = self.evidence.iter().flat_map(|evidence| evidence.reports());
+        reports.filter(|guard| guard.verdict != Verdict::Healthy)
+    }
+
     /// With what was found of a benefit that is all that is lacking.
     fn with_figures(&self, why: String) -> String {
-        let healthy = self.status.guards.iter().all(|g| g.verdict == Verdict::Healthy);
-        let found = self.status.guards.iter().find_map(|g| g.benefit.as_deref());
-        match found.filter(|_| healthy && self.lacking_benefit().is_some()) {
-            Some(found) => format!("{why} ({found})"),
-            None => why,
+        let lacking = |evidence: &&Evidence| evidence.lacking_benefit().is_some();
+        let evidence = self.evidence.as_ref().filter(lacking);
+        match evidence.and_then(Evidence::benefit_message) {
+            Some((_, found)) if self.unhealthy().next().is_none() => format!("{why} ({found})"),
+            _ => why,
         }
     }
 
@@ -156,6 +152,14 @@ impl Look<'_> {
             "the weight stays and the evidence goes on: on the last step health still promotes, and harm rolls back at any. To go on raise spec.rollout.deadline; to withdraw the candidate {back}; or widen a tolerance of spec.guards, which starts the evidence afresh, on record"
         )
     }
+}
+
+/// What is waited for while a person has frozen the weights.
+pub(super) fn paused_wait() -> Wait {
+    Wait::new(
+        WaitReason::Paused,
+        "spec.paused is set: the weights are frozen, a rollback still works",
+    )
 }
 
 fn millis_between(since: Timestamp, now: Timestamp) -> i64 {

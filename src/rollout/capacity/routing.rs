@@ -1,0 +1,45 @@
+//! Weights: who gets which share of the traffic.
+
+use crate::api::RevisionRef;
+
+use super::super::plan::RoutePlan;
+use super::view::Capacity;
+
+impl Capacity<'_> {
+    /// How requests are to be routed; `None` while nothing can serve.
+    pub(in crate::rollout) fn route(&self) -> Option<RoutePlan> {
+        let stable = self.status.stable.clone()?;
+        let mut weights: Vec<(RevisionRef, i32)> = vec![(stable.clone(), 0)];
+        if let Some(rollout) = &self.status.rollout {
+            weights.push((rollout.candidate.clone(), rollout.weight));
+        }
+        let granted = weights.last().map_or(0, |(_, w)| *w);
+        if let Some(control) = self.control().cloned() {
+            let wanted = self.holdout(granted).min(100 - granted);
+            weights.push((control.clone(), wanted.min(self.carries(&control))));
+        }
+        for r in &self.status.retiring {
+            let revision = r.revision_ref();
+            if !weights.iter().any(|(known, _)| *known == revision) {
+                weights.push((revision, 0));
+            }
+        }
+        let mut rest = 100 - weights.iter().map(|(_, w)| w).sum::<i32>();
+        let mut give = |revision: &RevisionRef, share: i32| {
+            if let Some((_, w)) = weights.iter_mut().find(|(known, _)| known == revision) {
+                *w += share;
+            }
+        };
+        // Who leaves keeps only what its successor cannot carry yet.
+        for leaving in self.handovers() {
+            let kept = (rest - self.carries(&stable)).min(self.may_keep(leaving)).max(0);
+            give(&leaving.revision_ref(), kept);
+            rest -= kept;
+        }
+        give(&self.stand_in(&stable).unwrap_or(stable), rest);
+        Some(RoutePlan {
+            weights,
+            pinned: self.pinned(),
+        })
+    }
+}

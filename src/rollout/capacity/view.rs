@@ -1,0 +1,246 @@
+//! Who is there, who is ready, and who can carry how much.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::api::{
+    OnHarm, QuantizedModelSpec, QuantizedModelStatus, Retiring, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
+};
+use crate::model::identity::Purpose;
+
+use super::super::ladder::{Ladder, is};
+use super::super::observation::{Seen, Workload, WorkloadKey};
+
+/// Time that connections get to drain, and gateways to follow, before pods go.
+pub(in crate::rollout) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// What there is and what is asked of it, under a status in the making.
+#[derive(Clone, Copy)]
+pub(in crate::rollout) struct Capacity<'a> {
+    pub(in crate::rollout) seen: &'a Seen<'a>,
+    pub(in crate::rollout) spec: &'a QuantizedModelSpec,
+    pub(in crate::rollout) ladder: &'a Ladder,
+    pub(in crate::rollout) status: &'a QuantizedModelStatus,
+    /// Weight that capacity is built up for, beyond the one that is granted.
+    pub(in crate::rollout) build_up: Option<i32>,
+}
+
+impl<'a> Capacity<'a> {
+    /// Whether traffic is split by ready replicas behind one Service.
+    pub(in crate::rollout) fn by_replicas(&self) -> bool {
+        self.spec.traffic.service.is_some()
+    }
+
+    /// The serving Deployment of a revision, as seen.
+    pub(in crate::rollout) fn workload(&self, revision: &RevisionRef) -> Option<&'a Workload> {
+        self.seen.workloads.get(&WorkloadKey {
+            revision: revision.clone(),
+            purpose: Purpose::Serving,
+        })
+    }
+
+    /// Ready endpoints of a revision.
+    pub(in crate::rollout) fn ready(&self, revision: &RevisionRef) -> i32 {
+        self.workload(revision).map_or(0, |w| w.ready)
+    }
+
+    /// Pods that carry all traffic on a revision; `None` when an autoscaler owns the scale.
+    pub(super) fn full(&self, revision: &RevisionRef) -> Option<i32> {
+        match self.spec.variants.iter().find(|v| v.name == revision.variant) {
+            Some(variant) => self.spec.replicas(variant),
+            // Gone from the spec: what it runs now is what it needs.
+            None => Some(self.workload(revision).map_or(1, |w| w.desired.max(1))),
+        }
+    }
+
+    pub(super) fn full_pods(&self, revision: &RevisionRef) -> i32 {
+        self.full(revision)
+            .unwrap_or_else(|| self.workload(revision).map_or(1, |w| w.desired))
+            .max(1)
+    }
+
+    /// Pods that carry `weight` percent on a revision.
+    pub(in crate::rollout) fn needed(&self, revision: &RevisionRef, weight: i32) -> i32 {
+        if weight <= 0 {
+            return 0;
+        }
+        let full = self.full_pods(revision);
+        if !self.by_replicas() || weight >= 100 {
+            return ((full * weight + 99) / 100).max(1);
+        }
+        // c pods beside n of stable take the share c / (n + c): never more than was asked, but for a whole pod.
+        let others = self.status.stable.as_ref().map_or(1, |stable| self.full_pods(stable));
+        (weight * others / (100 - weight)).max(1)
+    }
+
+    /// Whether the ready endpoints of a revision can carry `weight` percent.
+    pub(in crate::rollout) fn can_carry(&self, revision: &RevisionRef, weight: i32) -> bool {
+        self.ready(revision) >= self.needed(revision, weight)
+    }
+
+    /// Percent of all traffic that the ready endpoints of a revision can carry.
+    pub(super) fn carries(&self, revision: &RevisionRef) -> i32 {
+        (100 * self.ready(revision) / self.full_pods(revision)).clamp(0, 100)
+    }
+
+    /// The control arm, where it is not stable itself.
+    pub(in crate::rollout) fn control(&self) -> Option<&RevisionRef> {
+        let candidate = self.status.rollout.as_ref().map(|r| &r.candidate);
+        let reference = self.status.reference.as_ref()?;
+        (Some(reference) != self.status.stable.as_ref() && Some(reference) != candidate).then_some(reference)
+    }
+
+    /// Percent that the control arm should have while the candidate has `weight`. It is as large as the candidate's while
+    /// something is compared with it, or a fidelity guard on a small holdout would take hours.
+    pub(in crate::rollout) fn holdout(&self, weight: i32) -> i32 {
+        if self.control().is_none() {
+            return 0;
+        }
+        let compared = match self.status.rollout.as_ref().map(|r| r.kind) {
+            Some(RolloutKind::NewReference) => true,
+            Some(_) => self.spec.guards.iter().any(|g| g.fidelity.is_some()),
+            None => false,
+        };
+        let declared = self.spec.rollout.holdout;
+        if compared {
+            control_weight(declared, weight)
+        } else {
+            declared
+        }
+    }
+
+    /// Weight that capacity is built up for.
+    pub(in crate::rollout) fn next_weight(&self, rollout: &RolloutStatus) -> i32 {
+        match self.build_up {
+            Some(weight) => weight.max(rollout.weight),
+            None if rollout.weight == 0 && !self.by_replicas() => {
+                self.spec.rollout.steps.first().map_or(0, |s| s.weight)
+            }
+            None => rollout.weight,
+        }
+    }
+
+    /// What the candidate will carry once promoted: all traffic, but for a new reference of an unchanged model, which
+    /// only takes over the holdout.
+    pub(in crate::rollout) fn promoted_weight(&self) -> i32 {
+        if self.takes_over() {
+            100
+        } else {
+            self.spec.rollout.holdout.max(1)
+        }
+    }
+
+    pub(in crate::rollout) fn takes_over(&self) -> bool {
+        let new_reference = self
+            .status
+            .rollout
+            .as_ref()
+            .is_some_and(|r| r.kind == RolloutKind::NewReference);
+        let same_weights = self.status.reference_weights.as_ref() == Some(&self.ladder.reference().weights_digest);
+        !new_reference || self.status.stable == self.status.reference || !same_weights
+    }
+
+    /// Most that who leaves may keep, in percent: what was judged harmful or given up gets back nothing that it has lost.
+    pub(super) fn may_keep(&self, leaving: &Retiring) -> i32 {
+        let of = leaving.revision_ref();
+        if self.ready(&of) == 0 {
+            return 0;
+        }
+        let rejected = self.status.rejected.iter().any(|r| is(&of, &r.variant, &r.revision));
+        if !rejected && leaving.keeps.is_none() {
+            return 100;
+        }
+        let mut arms = self.status.arms.iter();
+        let had = arms.find(|arm| is(&of, &arm.variant, &arm.revision));
+        had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100))
+    }
+
+    /// Revisions that hand their traffic over to stable.
+    pub(in crate::rollout) fn handovers(&self) -> impl Iterator<Item = &'a Retiring> + use<'a> {
+        let retiring = self.status.retiring.iter();
+        retiring.filter(|r| r.reason == RetiringReason::Handover)
+    }
+
+    pub(in crate::rollout) fn hands_over(&self) -> bool {
+        self.handovers().next().is_some()
+    }
+
+    /// Whether stable serves, or a former one until it can.
+    pub(in crate::rollout) fn serves(&self, stable: &RevisionRef) -> bool {
+        self.ready(stable) > 0 || self.handovers().any(|r| r.keeps.is_none() && self.may_keep(r) > 0)
+    }
+
+    /// Whether anyone is ready to take what a candidate gives up.
+    pub(in crate::rollout) fn has_fallback(&self) -> bool {
+        let stable = self.status.stable.as_ref();
+        stable.is_some_and(|stable| self.ready(stable) > 0 || self.stand_in(stable).is_some())
+    }
+
+    /// Where traffic goes when stable is harmful: to what was stable before while it is warm, else to the next safer
+    /// proven variant, else to the reference.
+    pub(in crate::rollout) fn fallback(&self, stable: &RevisionRef) -> RevisionRef {
+        let reference = || {
+            self.status
+                .reference
+                .clone()
+                .unwrap_or_else(|| self.ladder.reference().revision.clone())
+        };
+        if self.spec.rollout.on_harm == OnHarm::Reference {
+            return reference();
+        }
+        let proven = |r: &RevisionRef| self.status.proven.iter().any(|p| is(r, &p.variant, &p.revision));
+        let warm = self
+            .status
+            .retiring
+            .iter()
+            .rev()
+            .filter(|r| r.reason == RetiringReason::KeepWarm)
+            .map(|r| r.revision_ref());
+        if let Some(previous) = warm.into_iter().find(proven) {
+            return previous;
+        }
+        let limit = self.ladder.position(&stable.variant).unwrap_or(self.ladder.rungs.len());
+        self.ladder.safest_proven_below(limit, self.status)
+    }
+
+    /// Who serves for a stable that has lost its last endpoint: the control arm or a warm fallback, never the candidate.
+    pub(super) fn stand_in(&self, stable: &RevisionRef) -> Option<RevisionRef> {
+        if self.ready(stable) > 0 {
+            return None;
+        }
+        let warm = self
+            .status
+            .retiring
+            .iter()
+            .filter(|r| r.reason == RetiringReason::KeepWarm);
+        let warm = warm.map(|r| r.revision_ref());
+        self.control()
+            .cloned()
+            .into_iter()
+            .chain(warm)
+            .find(|r| self.ready(r) > 0)
+    }
+
+    /// What serves header-pinned requests: pods of their own, until they are ready the reference's, never anything else.
+    pub(in crate::rollout) fn pinned(&self) -> Option<WorkloadKey> {
+        if self.spec.traffic.precision_routes.is_empty() {
+            return None;
+        }
+        let revision = self.status.reference.clone()?;
+        let own = WorkloadKey {
+            revision: revision.clone(),
+            purpose: Purpose::Pinned,
+        };
+        let shared = WorkloadKey {
+            revision,
+            purpose: Purpose::Serving,
+        };
+        let ready = |key: &WorkloadKey| self.seen.workloads.get(key).is_some_and(|w| w.ready > 0);
+        Some(if !ready(&own) && ready(&shared) { shared } else { own })
+    }
+}
+
+/// Percent that the control arm gets beside a candidate of `weight` percent where something is compared with it, out of
+/// the `declared` holdout: as much as the candidate, where stable can spare it.
+pub fn control_weight(declared: i32, weight: i32) -> i32 {
+    declared.max(weight.min((100 - weight) / 2))
+}

@@ -1,0 +1,113 @@
+//! From samples to polls: everything of an evaluation that needs samples, and nothing that decides.
+
+use std::collections::BTreeMap;
+
+use crate::evidence::{Cursor, GuardSamples, Pods};
+use crate::judge::{GuardConfig, SuiteConfig};
+use crate::model;
+use crate::model::identity::Purpose;
+
+use super::super::observation::{Observation, WorkloadKey};
+use super::super::trial::{on_trial, suite_config};
+use super::heard::{GuardHeard, Heard};
+use super::state::Running;
+use super::warm_up::WarmUp;
+
+/// Counts what is new in the samples of an observation.
+pub fn hear(observation: &Observation) -> Heard {
+    let (model, now) = (&observation.model, observation.now);
+    let Some(trial) = on_trial(&model.spec, &model.status) else {
+        return Heard::default();
+    };
+    let (mut running, unreadable) = Running::read(model.status.evidence.as_deref(), &trial.epoch, now);
+    let warm_up = WarmUp::of(observation);
+    let mut heard = Heard {
+        unreadable,
+        warm_until: warm_up.until(),
+        ..Heard::default()
+    };
+    let candidate = observation.workloads.get(&WorkloadKey {
+        revision: trial.candidate.clone(),
+        purpose: Purpose::Serving,
+    });
+    if candidate.is_some_and(|workload| workload.disruption.is_some()) {
+        // What its pods answer while their node is being drained says nothing of the variant.
+        running.pass_over(now);
+    } else {
+        let mut hearing = Hearing {
+            observation,
+            config: suite_config(&model.spec, &trial),
+            starts: pod_starts(observation),
+            warm_up,
+            running: &mut running,
+        };
+        for (guard, answer) in &observation.evidence {
+            match answer {
+                Ok(samples) => {
+                    let counted = hearing.count(guard, samples);
+                    heard.guards.extend(counted.map(|counted| (guard.clone(), counted)));
+                }
+                Err(problem) => {
+                    heard.problems.insert(guard.clone(), problem.clone());
+                }
+            }
+        }
+    }
+    heard.running = Some(running);
+    heard
+}
+
+/// What is needed to count the samples of a guard.
+struct Hearing<'a> {
+    observation: &'a Observation,
+    config: SuiteConfig,
+    starts: BTreeMap<String, i64>,
+    warm_up: WarmUp,
+    running: &'a mut Running,
+}
+
+impl Hearing<'_> {
+    /// Moves the cursor of a guard over its samples. `None` where they do not count yet.
+    fn count(&mut self, guard: &str, samples: &GuardSamples) -> Option<GuardHeard> {
+        let now = self.observation.now;
+        if self.asks_for_a_value(guard) && !self.warm_up.is_over(now) {
+            return None;
+        }
+        let interval = model::interval(&self.observation.model.spec).as_millis() as i64;
+        let mut cursor = self.running.cursor(guard, now);
+        let (form, before) = (samples.form(), self.running.suite.form(guard));
+        let another = form.is_some() && before.is_some() && form != before;
+        if another {
+            // Counted in other buckets it is another measurement, and other series count what was counted before.
+            cursor.skip_to(cursor.through());
+        }
+        let begun = cursor.through();
+        let warm = self.warm_up.leave_out(samples, cursor.since());
+        let pods = Pods {
+            started: &self.starts,
+            warm: &self.warm_up.pods,
+        };
+        let samples_that_count = warm.as_ref().unwrap_or(samples);
+        let advance = cursor.advance_warm(samples_that_count, now.as_millisecond(), interval, pods);
+        // The first answer that shows anything is the one that knows the past.
+        let first = cursor.through() > begun && !self.running.suite.listens(guard);
+        self.running.set_cursor(guard, cursor);
+        Some(GuardHeard {
+            recalled: (another || first).then(|| Cursor::history(samples, begun, interval)),
+            form,
+            oddity: advance.problem,
+            polls: advance.polls,
+        })
+    }
+
+    /// Whether a guard asks for one value of all pods together.
+    fn asks_for_a_value(&self, guard: &str) -> bool {
+        matches!(self.config.guards.get(guard), Some(GuardConfig::Query { .. }))
+    }
+}
+
+/// When the pods of all arms started: a series born after its pod counts from 0.
+fn pod_starts(observation: &Observation) -> BTreeMap<String, i64> {
+    let pods = observation.workloads.values().flat_map(|w| &w.pod_starts);
+    pods.map(|(name, at)| (name.clone(), at.as_millisecond())).collect()
+}

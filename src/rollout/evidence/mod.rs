@@ -1,0 +1,18 @@
+//! The evidence of the trial that goes on: from samples to polls (`hear`), from polls to what the tests know (`running`), and
+//! how all of it is stored between two evaluations (`state`).
+//!
+//! Owns the line between what needs samples and what does not: a cursor says how far samples were counted and moves in `hear`;
+//! the tests take the polls after it, so that whoever has the polls can repeat what they found. Must not decide anything.
+
+mod benefit;
+mod hear;
+mod heard;
+mod running;
+mod split;
+pub(super) mod state;
+mod warm_up;
+
+pub use hear::hear;
+pub use heard::{GuardHeard, Heard, WarmUntil};
+pub(super) use running::Evidence;
+pub use running::guard_status;

@@ -1,0 +1,108 @@
+//! The traffic split: whether requests follow the weights. Where they do not, routing or scraping is broken, nothing that the
+//! guards say can be trusted to raise a candidate, and the weights hold.
+
+use crate::evidence::Poll;
+use crate::judge::{GuardConfig, SplitTest, SuiteConfig};
+use crate::model::identity::Purpose;
+use crate::model::presets::guards;
+
+use super::super::capacity::{Capacity, DRAIN};
+use super::super::next::Wait;
+use super::super::observation::WorkloadKey;
+use super::super::reason::{EvidenceReason, WaitReason};
+use super::super::trial::Match;
+use super::heard::WarmUntil;
+use super::state::Running;
+
+/// The split that is tested in one evaluation.
+pub(super) struct Split {
+    /// The guard whose counts tell.
+    guard: String,
+    /// Polls that begin before do not count: gateways follow their routes with a delay (Unix ms).
+    from: i64,
+}
+
+impl Split {
+    /// Makes ready to test the split of the weights that are in force; `None` where nothing can be said yet.
+    pub(super) fn of(
+        running: &mut Running,
+        config: &SuiteConfig,
+        trial: &Match,
+        capacity: &Capacity<'_>,
+    ) -> Option<Self> {
+        let (Some(weights), Some(guard)) = (weights(trial, capacity), counting_guard(config, capacity)) else {
+            running.split = None;
+            return None;
+        };
+        if running.split.as_ref().is_none_or(|test| test.weights() != weights) {
+            // What is counted in this evaluation is of other weights.
+            running.split = Some(SplitTest::new(weights));
+            return None;
+        }
+        let since = capacity.status.rollout.as_ref()?.weight_since.as_ref()?.0;
+        Some(Self {
+            guard,
+            from: (since + DRAIN).as_millisecond(),
+        })
+    }
+
+    /// Takes one poll of a guard, if that guard's counts tell and all of its requests are in them.
+    pub(super) fn observe(&self, running: &mut Running, guard: &str, warm_until: WarmUntil, poll: &Poll) {
+        if guard == self.guard
+            && poll.from >= self.from
+            && warm_until.is_whole_after(poll.from)
+            && let Some(test) = &mut running.split
+        {
+            test.observe(&poll.observed);
+        }
+    }
+}
+
+/// Weights of the candidate and its baseline that are in force; `None` where the requests need not follow any.
+fn weights(trial: &Match, capacity: &Capacity<'_>) -> Option<(u32, u32)> {
+    let route = &capacity.seen.route;
+    let rollout = capacity.status.rollout.as_ref().filter(|_| route.exists)?;
+    let baseline = trial.baseline.as_ref()?;
+    let (of_candidate, of_baseline) = if capacity.by_replicas() {
+        (capacity.serving_pods(&trial.candidate), capacity.serving_pods(baseline))
+    } else {
+        let weight = |revision| route.weights.get(revision).copied();
+        (
+            weight(&trial.candidate).filter(|w| *w == rollout.weight)?,
+            weight(baseline)?,
+        )
+    };
+    // Pinned requests that the baseline's own pods serve meanwhile follow no weight.
+    let shares = |key: &WorkloadKey| key.purpose == Purpose::Serving && key.revision == *baseline;
+    if capacity.pinned().as_ref().is_some_and(shares) {
+        return None;
+    }
+    let positive = |weight: i32| u32::try_from(weight).ok().filter(|w| *w > 0);
+    Some((positive(of_candidate)?, positive(of_baseline)?))
+}
+
+/// Why the counts cannot be trusted, if requests do not follow the weights.
+pub(super) fn broken(running: &Running, config: &SuiteConfig, capacity: &Capacity<'_>) -> Option<Wait> {
+    let found = running.split.as_ref()?.mismatch()?;
+    let guard = counting_guard(config, capacity)?;
+    let hint = if capacity.by_replicas() {
+        "see whether every pod of both arms is scraped, and whether clients keep few connections, for one Service splits connections and not requests"
+    } else {
+        "see whether the gateway follows the route's weights, and whether every pod of both arms is scraped"
+    };
+    Some(Wait {
+        reason: WaitReason::NoEvidence(EvidenceReason::TrafficSplit),
+        message: format!("guard {guard}: {found}; {hint}"),
+    })
+}
+
+/// The first guard of the spec that counts requests of both arms.
+fn counting_guard(config: &SuiteConfig, capacity: &Capacity<'_>) -> Option<String> {
+    let counts = |name: &String| {
+        matches!(
+            config.guards.get(name),
+            Some(GuardConfig::Proportion { .. } | GuardConfig::Latency { .. })
+        )
+    };
+    guards(capacity.spec).into_iter().map(|guard| guard.name).find(counts)
+}

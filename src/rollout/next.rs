@@ -1,0 +1,69 @@
+//! What comes next, as a step of an evaluation found it. Steps return it; only the plan as a whole puts it into conditions.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::reason::WaitReason;
+
+/// What holds a rollout back, or what it waits for: a reason for conditions, and a sentence without figures that change at
+/// every evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wait {
+    pub(super) reason: WaitReason,
+    pub(super) message: String,
+}
+
+/// What comes next; nothing where a decision was taken, or all is settled.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Next {
+    /// What is waited for.
+    pub(super) wait: Option<Wait>,
+    /// What a person must act on.
+    pub(super) stalled: Option<Wait>,
+    /// Weight that capacity is built up for, beyond the one that is granted.
+    pub(super) build_up: Option<i32>,
+    /// Times at which to evaluate again.
+    pub(super) alarms: Vec<Timestamp>,
+}
+
+impl Wait {
+    pub(super) fn new(reason: WaitReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl Next {
+    /// This is waited for.
+    pub(super) fn wait(wait: Wait) -> Self {
+        Self {
+            wait: Some(wait),
+            ..Self::default()
+        }
+    }
+
+    /// A person must act on this.
+    pub(super) fn stalled(why: Wait) -> Self {
+        Self {
+            stalled: Some(why),
+            ..Self::default()
+        }
+    }
+
+    /// The same, and to evaluate again at these times.
+    pub(super) fn at(mut self, alarms: impl IntoIterator<Item = Timestamp>) -> Self {
+        self.alarms.extend(alarms);
+        self
+    }
+
+    /// The same, and what a later step found. Of both waits the later one is told.
+    pub(super) fn and(self, later: Self) -> Self {
+        Self {
+            wait: later.wait.or(self.wait),
+            stalled: later.stalled.or(self.stalled),
+            build_up: later.build_up.or(self.build_up),
+            alarms: [self.alarms, later.alarms].concat(),
+        }
+    }
+}

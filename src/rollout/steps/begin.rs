@@ -1,0 +1,51 @@
+//! How a rollout begins: what it is judged by, under a digest.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use crate::api::{QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
+use crate::model::identity;
+use crate::model::presets::guards;
+
+/// Digest of what a rollout is judged by. Weights stay when it changes, evidence starts afresh.
+pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidate: &RevisionRef) -> String {
+    let rollout = &spec.rollout;
+    let mut plan = json!({
+        "kind": kind,
+        "candidate": candidate,
+        "steps": rollout.steps,
+        "guards": guards(spec),
+        "falseRollback": rollout.false_rollback,
+        "falsePromotion": rollout.false_promotion,
+    });
+    // Left out where it is not asked for: an upgrade must not change the plan of a rollout in progress.
+    if let Some(benefit) = &rollout.benefit {
+        plan["benefit"] = json!(benefit);
+    }
+    identity::digest(&plan)
+}
+
+/// A rollout that begins, without any weight.
+pub(super) fn rollout(
+    spec: &QuantizedModelSpec,
+    kind: RolloutKind,
+    candidate: &RevisionRef,
+    started_at: Time,
+) -> RolloutStatus {
+    RolloutStatus {
+        kind,
+        candidate: candidate.clone(),
+        plan_digest: plan_digest(spec, kind, candidate),
+        started_at,
+        step: 0,
+        weight: 0,
+        weight_since: None,
+        first_weight_at: None,
+        stood_still_millis: 0,
+        stands_still_since: None,
+        promoting: false,
+        overdue: false,
+        escalated_at: None,
+        forecast: None,
+    }
+}

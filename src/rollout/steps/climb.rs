@@ -1,0 +1,245 @@
+//! A rollout in progress: from the first weight to promotion, rollback, failure or being superseded.
+
+use crate::api::{Action, Phase, RevisionRef, RolloutStatus};
+
+use super::super::evaluation::Evaluation;
+use super::super::ladder::Goal;
+use super::super::next::{Next, Wait};
+use super::super::reason::WaitReason;
+use super::begin::plan_digest;
+use super::deadline::Deadline;
+use super::gate::{Grant, Transition};
+
+impl Evaluation<'_> {
+    /// Takes the rollout one evaluation further.
+    pub(in crate::rollout) fn climb(&mut self, rollout: &RolloutStatus) -> Next {
+        let candidate = rollout.candidate.clone();
+        if let Some(why) = self.unwanted(rollout) {
+            return self.abandon(&candidate, Action::Superseded, &why);
+        }
+        let digest = plan_digest(self.spec, rollout.kind, &candidate);
+        let changed = digest != rollout.plan_digest;
+        if changed {
+            self.change_plan(digest);
+        }
+        if let Some(harm) = self.harm(&candidate, Action::RolledBack) {
+            self.reject(&candidate, &harm.guard, &harm.message);
+            return self.abandon(&candidate, Action::RolledBack, &harm.message);
+        }
+        if let Some(why) = self.capacity().workload(&candidate).and_then(|w| w.failure.clone()) {
+            return self.give_up(&candidate, &why);
+        }
+        if rollout.weight > 0 && !self.capacity().by_replicas() && self.capacity().ready(&candidate) == 0 {
+            return self.withdraw(&candidate);
+        }
+        // What lowers the candidate waits for nothing; for the rest a changed plan begins with the next evaluation.
+        if changed {
+            return Next::default();
+        }
+        if self.status.phase == Some(Phase::Suspended) && rollout.weight > 0 {
+            return self.hold_afresh();
+        }
+        let lag = self.lag(rollout);
+        if let Some(paused) = self.stands_still() {
+            return Next::wait(paused);
+        }
+        let overdue = match self.overdue() {
+            Deadline::Open(next) => next,
+            Deadline::Ended(why) => {
+                self.fail(&candidate, &why, 0);
+                return self.abandon(&candidate, Action::Undecided, &why);
+            }
+        };
+        if let Some(wait) = lag.or_else(|| self.hold(&candidate)) {
+            return overdue.and(Next::wait(wait));
+        }
+        let next = if rollout.promoting {
+            self.promote(rollout)
+        } else {
+            self.step(rollout)
+        };
+        // Once the promotion is decided nobody is asked any more.
+        let asked = overdue
+            .stalled
+            .filter(|_| self.status.rollout.as_ref().is_none_or(|r| !r.promoting));
+        Next {
+            stalled: asked,
+            ..overdue
+        }
+        .and(next)
+    }
+
+    /// Why the spec no longer asks for this candidate.
+    fn unwanted(&self, rollout: &RolloutStatus) -> Option<String> {
+        match self.ladder.goal(&self.status, self.spec.attempt, self.now) {
+            Goal::Try { rung, .. } if self.ladder.rungs[rung].revision == rollout.candidate => None,
+            Goal::Try { rung, .. } => Some(format!(
+                "the spec now asks for {}",
+                self.ladder.rungs[rung].revision.describe()
+            )),
+            Goal::MoveTo(to) => Some(format!("the spec now asks for {}", to.describe())),
+            _ => Some("the spec no longer asks for it".to_owned()),
+        }
+    }
+
+    /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
+    fn hold_afresh(&mut self) -> Next {
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            (rollout.weight_since, rollout.promoting) = (Some(now), false);
+        }
+        self.begin_step();
+        Next::default()
+    }
+
+    fn change_plan(&mut self, digest: String) {
+        let now = self.time();
+        let steps = &self.spec.rollout.steps;
+        let Some(rollout) = &mut self.status.rollout else {
+            return;
+        };
+        rollout.plan_digest = digest;
+        rollout.forecast = None;
+        rollout.promoting = false;
+        rollout.weight_since = Some(now);
+        // The highest step that the weight has reached.
+        let reached = steps.iter().rposition(|s| s.weight <= rollout.weight).unwrap_or(0);
+        rollout.step = i32::try_from(reached).unwrap_or(0);
+        let (candidate, weight) = (rollout.candidate.clone(), rollout.weight);
+        self.decide(Action::PlanChanged, &candidate, format!("guards, steps or error rates were edited: the weight stays at {weight}%, evidence and hold start afresh"));
+        self.forget();
+    }
+
+    /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
+    /// evidence begin when the route does: a step that nobody was sent to has shown nothing.
+    fn lag(&mut self, rollout: &RolloutStatus) -> Option<Wait> {
+        let route = &self.seen.route;
+        let carried = route.weights.get(&rollout.candidate).copied().unwrap_or(0);
+        // Without a route there are no requests, and without requests there is no evidence; a replay has none.
+        if self.capacity().by_replicas() || !route.exists || carried >= rollout.weight {
+            return None;
+        }
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.weight_since = Some(now);
+        }
+        self.begin_step();
+        Some(Wait::new(
+            WaitReason::Applying,
+            format!("the HTTPRoute is to give it {}%", rollout.weight),
+        ))
+    }
+
+    /// What forbids a rise now, though it says nothing of the candidate.
+    fn hold(&self, candidate: &RevisionRef) -> Option<Wait> {
+        let capacity = self.capacity();
+        let arms = [Some(candidate), self.status.stable.as_ref(), capacity.control()];
+        for arm in arms.into_iter().flatten() {
+            let Some(workload) = capacity.workload(arm) else {
+                continue;
+            };
+            let name = arm.describe();
+            if let Some(message) = &workload.disruption {
+                return Some(Wait::new(
+                    WaitReason::Disrupted,
+                    format!("a pod of {name} is disrupted ({message}): nothing is judged"),
+                ));
+            }
+            if workload.image_ids.len() > 1 {
+                let images = workload.image_ids.join(", ");
+                return Some(Wait::new(
+                    WaitReason::IdentityMismatch,
+                    format!("the pods of {name} run different images: {images}"),
+                ));
+            }
+        }
+        let refused = self.seen.route.refused.as_ref();
+        refused
+            .map(|message| Wait::new(WaitReason::RouteRefused, message))
+            .or_else(|| self.blind.clone())
+    }
+
+    /// One step: hold, evidence, capacity, then the next weight.
+    fn step(&mut self, rollout: &RolloutStatus) -> Next {
+        let steps = &self.spec.rollout.steps;
+        let at = usize::try_from(rollout.step).unwrap_or(0).min(steps.len() - 1);
+        let Some(since) = rollout.weight_since.as_ref().filter(|_| rollout.weight > 0) else {
+            let why = "the gates are open and its capacity is ready";
+            return self.raise(0, steps[0].weight, why.to_owned());
+        };
+        let capacity = self.capacity();
+        if capacity.by_replicas() && !capacity.can_carry(&rollout.candidate, rollout.weight) {
+            return self.await_pods(rollout, rollout.weight);
+        }
+        let over = since.0 + self.duration(&steps[at].hold);
+        if self.now < over {
+            let message = format!("{}% is held for {}", rollout.weight, steps[at].hold);
+            return Next::wait(Wait::new(WaitReason::Holding, message)).at([over]);
+        }
+        if let Some(warm_at) = self.warm_at.filter(|at| *at > self.now) {
+            let message = format!("the first {} of its pods are no evidence", self.spec.rollout.warm_up);
+            return Next::wait(Wait::new(WaitReason::WarmingUp, message)).at([warm_at]);
+        }
+        let Some(evidence) = &self.evidence else {
+            return Next::default();
+        };
+        if let Some(lacking) = evidence.step_waits_for() {
+            return Next::wait(Wait::new(
+                WaitReason::NeedsData,
+                format!(
+                    "guard {} has not seen enough requests of this step yet; see status.guards",
+                    lacking.guard
+                ),
+            ));
+        }
+        match steps.get(at + 1) {
+            Some(next) => {
+                let (weight, hold) = (rollout.weight, &steps[at].hold);
+                let why = format!("{weight}% was held for {hold} and no guard found harm");
+                self.raise(at + 1, next.weight, why)
+            }
+            None => self.decide_promotion(rollout),
+        }
+    }
+
+    /// Raises the weight as soon as there is capacity for it.
+    fn raise(&mut self, step: usize, weight: i32, why: String) -> Next {
+        let Some(rollout) = self.status.rollout.clone() else {
+            return Next::default();
+        };
+        // The gates were open when it was started, which may have been long ago.
+        let grant = match self.may(Transition::Raise(step), &rollout.candidate) {
+            Ok(grant) => grant,
+            Err(closed) => return Next::stalled(closed),
+        };
+        // While a person is asked the weight stays.
+        if rollout.escalated_at.is_some() {
+            return Next::default();
+        }
+        let capacity = self.capacity();
+        if !capacity.by_replicas() {
+            let control = capacity.control();
+            let control_ready = control.is_none_or(|c| capacity.can_carry(c, capacity.holdout(weight)));
+            if !capacity.can_carry(&rollout.candidate, weight) || !control_ready {
+                return Next {
+                    build_up: Some(weight),
+                    ..self.await_pods(&rollout, weight)
+                };
+            }
+        }
+        self.grant_weight(grant, step, weight);
+        self.decide(Action::Raised, &rollout.candidate, format!("to {weight}%: {why}"));
+        self.begin_step();
+        Next::default()
+    }
+
+    fn grant_weight(&mut self, _: Grant, step: usize, weight: i32) {
+        let now = self.time();
+        if let Some(rollout) = &mut self.status.rollout {
+            rollout.step = i32::try_from(step).unwrap_or(0);
+            rollout.weight = weight;
+            rollout.weight_since = Some(now.clone());
+            rollout.first_weight_at.get_or_insert(now);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Nothing on trial: the guards watch stable, and the next goal is sought.
+
+use crate::api::{Action, Retiring, RetiringReason, RevisionRef, RolloutKind};
+
+use super::super::capacity::DRAIN;
+use super::super::evaluation::Evaluation;
+use super::super::ladder::Goal;
+use super::super::next::{Next, Wait};
+use super::super::plan::Order;
+use super::super::reason::WaitReason;
+use super::begin;
+use super::deadline::paused_wait;
+use super::gate::{Grant, Transition};
+
+impl Evaluation<'_> {
+    /// Watches stable, and completes handovers.
+    pub(in crate::rollout) fn guard(&mut self, stable: &RevisionRef) -> Next {
+        // A handover that goes on holds back no answer to harm.
+        if let Some(harm) = self.harm(stable, Action::FellBack) {
+            self.reject(stable, &harm.guard, &harm.message);
+            let to = self.capacity().fallback(stable);
+            self.hand_over(stable, &to);
+            self.order = Order::LowerFirst;
+            self.decide(
+                Action::FellBack,
+                stable,
+                format!("traffic falls back to {}: {}", to.describe(), harm.message),
+            );
+            return Next::default();
+        }
+        let leaving: Vec<_> = self.capacity().handovers().cloned().collect();
+        let completed = leaving.iter().map(|leaving| self.complete(leaving, stable));
+        completed.fold(Next::default(), Next::and)
+    }
+
+    /// Lets a revision go as soon as its successor has replaced it.
+    fn complete(&mut self, leaving: &Retiring, stable: &RevisionRef) -> Next {
+        let old = leaving.revision_ref();
+        let capacity = self.capacity();
+        let replaced = match leaving.keeps {
+            None => capacity.can_carry(stable, 100) || (capacity.ready(&old) == 0 && capacity.ready(stable) > 0),
+            Some(_) => capacity.has_fallback(),
+        };
+        if !replaced {
+            let (from, to) = (old.describe(), stable.describe());
+            return Next::wait(Wait::new(
+                WaitReason::HandingOver,
+                format!("traffic moves from {from} to {to} as that becomes ready"),
+            ));
+        }
+        if leaving.keeps.is_some() {
+            // It was given up long ago: what is left of it waits for no record.
+            self.order = Order::LowerFirst;
+        }
+        self.drain(&old);
+        self.begin_step();
+        Next::default()
+    }
+
+    /// `to` becomes stable; `from` keeps what `to` cannot carry yet.
+    fn hand_over(&mut self, from: &RevisionRef, to: &RevisionRef) {
+        self.unretire(to);
+        self.status.stable = Some(to.clone());
+        self.retire(from, RetiringReason::Handover, self.now + DRAIN);
+        self.forget();
+    }
+
+    /// Does what the spec asks for next.
+    pub(in crate::rollout) fn seek(&mut self) -> Next {
+        if self.capacity().hands_over() || !self.decisions.is_empty() {
+            return Next::default();
+        }
+        let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
+        if self.spec.paused && goal != Goal::Settled {
+            return Next::wait(paused_wait());
+        }
+        match goal {
+            Goal::Settled => Next::default(),
+            Goal::MoveTo(to) => self.move_to(&to),
+            Goal::Try { kind, rung } => self.start(kind, rung),
+            Goal::Rejected { candidate, why } => {
+                let name = candidate.describe();
+                let message = format!("{name} was rejected and is not tried again until its identity changes: {why}");
+                Next::stalled(Wait::new(WaitReason::TargetRejected, message))
+            }
+            Goal::GivenUp { candidate, why } => {
+                let name = candidate.describe();
+                let message = format!("{name} was given up; mend it, or raise spec.attempt to try it again: {why}");
+                Next::stalled(Wait::new(WaitReason::CandidateFailed, message))
+            }
+            Goal::Retry { candidate, at, why } => {
+                let message = format!("{} is tried again at {at}: {why}", candidate.describe());
+                Next::wait(Wait::new(WaitReason::BackingOff, message)).at([at])
+            }
+        }
+    }
+
+    fn move_to(&mut self, to: &RevisionRef) -> Next {
+        if let Some(stable) = self.status.stable.clone().filter(|stable| stable != to) {
+            self.hand_over(&stable, to);
+            let (from, name) = (stable.describe(), to.describe());
+            let why = format!("the spec asks for less than {from}: traffic moves to {name}");
+            self.decide(Action::TargetMoved, to, why);
+        }
+        Next::default()
+    }
+
+    fn start(&mut self, kind: RolloutKind, rung: usize) -> Next {
+        let candidate = self.ladder.rungs[rung].revision.clone();
+        match self.may(Transition::Start, &candidate) {
+            Ok(grant) => self.put_on_trial(grant, kind, &candidate),
+            Err(closed) => return Next::stalled(closed),
+        }
+        let (what, against) = match kind {
+            RolloutKind::Climb => ("the next rung", &self.status.stable),
+            RolloutKind::Lateral => ("a new revision of the same rung", &self.status.stable),
+            RolloutKind::NewReference => ("a new reference", &self.status.reference),
+        };
+        let against = against.as_ref().map_or_else(String::new, RevisionRef::describe);
+        self.decide(Action::Started, &candidate, format!("{what}, against {against}"));
+        self.forget();
+        Next::default()
+    }
+
+    fn put_on_trial(&mut self, _: Grant, kind: RolloutKind, candidate: &RevisionRef) {
+        self.unretire(candidate);
+        self.status.rollout = Some(begin::rollout(self.spec, kind, candidate, self.time()));
+    }
+}

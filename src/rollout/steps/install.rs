@@ -1,0 +1,145 @@
+//! Beginnings: the first install, and the recovery of a status that was lost.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{Action, ProvenBy, Rejected, RevisionRef, RolloutKind, RolloutStatus};
+use crate::model::identity::Purpose;
+
+use super::super::evaluation::Evaluation;
+use super::super::ladder::Goal;
+use super::super::next::{Next, Wait};
+use super::super::reason::WaitReason;
+use super::begin;
+use super::gate::{Grant, Transition};
+
+impl Evaluation<'_> {
+    /// The first install: the bootstrap variant takes all traffic as soon as it is ready, for there is nothing to compare
+    /// it with.
+    pub(in crate::rollout) fn bootstrap(&mut self) -> Next {
+        let first = self.ladder.first().clone();
+        let grant = match self.may(Transition::Bootstrap, &first) {
+            Ok(grant) => grant,
+            Err(closed) => return Next::stalled(closed),
+        };
+        if self.capacity().ready(&first) == 0 {
+            let workload = self.capacity().workload(&first);
+            let trouble = workload.and_then(|w| w.failure.as_ref().or(w.unschedulable.as_ref()));
+            return Next::wait(match trouble {
+                Some(message) => Wait::new(WaitReason::CannotStart, format!("{}: {message}", first.describe())),
+                None => Wait::new(
+                    WaitReason::Bootstrapping,
+                    format!("{} is brought up to take all traffic", first.describe()),
+                ),
+            });
+        }
+        self.install(grant, &first);
+        self.decide(
+            Action::Bootstrapped,
+            &first,
+            "the first install: there is nothing to compare it with",
+        );
+        Next::default()
+    }
+
+    fn install(&mut self, _: Grant, first: &RevisionRef) {
+        self.status.stable = Some(first.clone());
+        self.adopt_reference(self.ladder.reference().revision.clone());
+        self.prove(first, ProvenBy::Declaration);
+    }
+
+    fn adopt_reference(&mut self, reference: RevisionRef) {
+        let known = self.ladder.rungs.iter().find(|rung| rung.revision == reference);
+        self.status.reference_weights = known.map(|rung| rung.weights_digest.clone());
+        self.status.reference = Some(reference);
+    }
+
+    /// Rebuilds a lost status from what the owned objects say; whether there was anything. No weight changes.
+    pub(in crate::rollout) fn recover(&mut self) -> bool {
+        let serving: Vec<_> = self
+            .seen
+            .workloads
+            .iter()
+            .filter(|(key, _)| key.purpose == Purpose::Serving)
+            .collect();
+        let weight = |revision: &RevisionRef| self.seen.route.weights.get(revision).copied().unwrap_or(0);
+        let marked = serving
+            .iter()
+            .find(|(_, w)| w.marks.stable)
+            .map(|(key, _)| key.revision.clone());
+        let heaviest = || {
+            serving
+                .iter()
+                .map(|(key, _)| &key.revision)
+                .filter(|r| weight(r) > 0)
+                .max_by_key(|r| weight(r))
+                .cloned()
+        };
+        let Some(stable) = marked.or_else(heaviest) else {
+            return false;
+        };
+        let reference = serving
+            .iter()
+            .find(|(_, w)| w.marks.reference)
+            .map(|(key, _)| key.revision.clone());
+        let reference = reference.unwrap_or_else(|| stable.clone());
+        let on_trial = serving
+            .iter()
+            .map(|(key, _)| key.revision.clone())
+            .find(|r| *r != stable && *r != reference && weight(r) > 0)
+            .map(|candidate| (candidate.clone(), weight(&candidate)));
+        let proven: Vec<_> = serving
+            .iter()
+            .filter(|(_, w)| w.marks.proven)
+            .map(|(key, _)| key.revision.clone())
+            .collect();
+        let rejected: Vec<_> = serving
+            .iter()
+            .filter_map(|(key, w)| {
+                let (guard, reason) = w.marks.rejected.clone()?;
+                let RevisionRef { variant, revision } = key.revision.clone();
+                Some(Rejected {
+                    variant,
+                    revision,
+                    guard,
+                    reason,
+                    at: self.time(),
+                })
+            })
+            .collect();
+        self.status.stable = Some(stable.clone());
+        self.adopt_reference(reference);
+        self.status.rejected = rejected;
+        for revision in &proven {
+            self.prove(revision, ProvenBy::Promotion);
+        }
+        self.decide(
+            Action::Recovered,
+            &stable,
+            "the status was lost: state was rebuilt from the owned objects, no weight changes",
+        );
+        if let Some((candidate, weight)) = on_trial {
+            self.resume(&candidate, weight);
+        }
+        true
+    }
+
+    /// A candidate that carries traffic although nothing is known of its rollout.
+    fn resume(&mut self, candidate: &RevisionRef, weight: i32) {
+        let kind = match self.ladder.goal(&self.status, self.spec.attempt, self.now) {
+            Goal::Try { kind, .. } => kind,
+            _ => RolloutKind::Climb,
+        };
+        let steps = &self.spec.rollout.steps;
+        let reached = steps.iter().rposition(|s| s.weight <= weight).unwrap_or(0);
+        self.status.rollout = Some(RolloutStatus {
+            step: i32::try_from(reached).unwrap_or(0),
+            weight,
+            weight_since: Some(self.time()),
+            first_weight_at: Some(self.time()),
+            ..begin::rollout(self.spec, kind, candidate, self.time())
+        });
+        let warm_up = self.duration(&self.spec.rollout.warm_up);
+        self.warm_at = Some(self.now.checked_add(warm_up).unwrap_or(Timestamp::MAX));
+        self.forget();
+    }
+}

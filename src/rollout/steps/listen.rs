@@ -1,0 +1,56 @@
+//! Takes in what was heard of the metrics.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::Action;
+
+use super::super::evaluation::Evaluation;
+use super::super::evidence::{Evidence, Heard};
+use super::super::next::Wait;
+
+impl Evaluation<'_> {
+    /// Lets the tests take what was heard, and finds out whether anything may be concluded from it.
+    pub(in crate::rollout) fn listen(&mut self, mut heard: Heard) {
+        let known = heard.running.take();
+        self.evidence = Evidence::of(self.spec, &self.status, known, self.now);
+        let Some(mut evidence) = self.evidence.take() else {
+            return;
+        };
+        if let Some(at) = heard.warm_until.candidate {
+            self.warm_at = Timestamp::from_millisecond(at).ok();
+        }
+        if let Some(why) = &heard.unreadable {
+            // What was shown before is not shown any more.
+            if let Some(rollout) = &mut self.status.rollout {
+                rollout.promoting = false;
+            }
+            self.decide(
+                Action::EvidenceReset,
+                evidence.candidate(),
+                format!("the stored evidence cannot be used ({why}): weights hold, evidence starts afresh"),
+            );
+        }
+        // What the candidate's pods answer while their node is being drained says nothing of the variant.
+        let candidate = self.capacity().workload(evidence.candidate());
+        if candidate.is_none_or(|workload| workload.disruption.is_none()) {
+            let found = evidence.take(&heard, &self.capacity());
+            // What was left unread after harm was found is not missing.
+            if !found {
+                self.blind = self.blindness(&evidence, &heard);
+            }
+            self.judged = evidence.reports().to_vec();
+        }
+        self.evidence = Some(evidence);
+    }
+
+    /// Why nothing may be concluded from the metrics now.
+    fn blindness(&self, evidence: &Evidence, heard: &Heard) -> Option<Wait> {
+        // Before the first weight there is nothing to see.
+        let unseen = self.status.rollout.as_ref().is_some_and(|r| r.weight == 0);
+        if unseen {
+            None
+        } else {
+            evidence.missing(heard, &self.capacity())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Plans that leave the objects as they are: a spec that cannot be used, suspension, deletion.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::validate::SpecProblem;
+use crate::api::{DeletionPolicy, Phase, condition};
+
+use super::super::capacity::DRAIN;
+use super::super::conditions::{Truth, set};
+use super::super::observation::Seen;
+use super::super::plan::{Event, Order, Plan, Reason, Record, Scope};
+
+/// The spec cannot be used: everything stays as it is, and status says which field to mend.
+pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Plan {
+    let message = match problems {
+        [] => "spec.variants: is empty; list the precision variants, the reference first".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    };
+    let mut plan = untouched(seen);
+    let known = seen
+        .model
+        .status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == condition::STALLED && c.message == message);
+    if !known {
+        plan.events.push(Event {
+            reason: Reason::InvalidSpec,
+            note: message.clone(),
+        });
+    }
+    plan.status.phase = plan.status.phase.or(Some(Phase::Pending));
+    let conditions = &mut plan.status.conditions;
+    for (kind, truth) in [
+        (condition::READY, Truth::False),
+        (condition::STALLED, Truth::True),
+        (condition::RECONCILING, Truth::False),
+    ] {
+        set(conditions, seen, kind, truth, "InvalidSpec", &message);
+    }
+    finish_untouched(seen, plan)
+}
+
+/// A person has the wheel: nothing is written but this.
+pub(in crate::rollout) fn suspend(seen: &Seen<'_>) -> Plan {
+    let mut plan = untouched(seen);
+    plan.status.phase = Some(Phase::Suspended);
+    let message = "spec.suspend is set: guardbit leaves everything as it is";
+    let conditions = &mut plan.status.conditions;
+    for (kind, truth) in [
+        (condition::READY, Truth::Unknown),
+        (condition::STALLED, Truth::False),
+        (condition::RECONCILING, Truth::False),
+    ] {
+        set(conditions, seen, kind, truth, "Suspended", message);
+    }
+    finish_untouched(seen, plan)
+}
+
+/// The route goes first, connections drain, then the pods go with their owner.
+pub(in crate::rollout) fn tear_down(seen: &Seen<'_>, deleted_at: Timestamp) -> Plan {
+    let mut plan = untouched(seen);
+    plan.record = Record::Later;
+    plan.scope = match seen.model.spec.deletion_policy {
+        DeletionPolicy::Orphan => Scope::Orphan,
+        DeletionPolicy::Delete if seen.route.exists => Scope::TearDown,
+        DeletionPolicy::Delete if seen.now < deleted_at + DRAIN && !seen.workloads.is_empty() => Scope::TearDown,
+        DeletionPolicy::Delete => Scope::Release,
+    };
+    plan.again = SignedDuration::from_secs(1);
+    plan
+}
+
+/// A plan that leaves everything as it is.
+fn untouched(seen: &Seen<'_>) -> Plan {
+    let mut status = seen.model.status.clone();
+    status.observed_generation = Some(seen.model.generation);
+    Plan {
+        scope: Scope::StatusOnly,
+        workloads: BTreeMap::new(),
+        delete: Vec::new(),
+        route: None,
+        order: Order::RecordFirst,
+        status,
+        judged: Vec::new(),
+        decisions: Vec::new(),
+        events: Vec::new(),
+        record: Record::Later,
+        again: SignedDuration::from_mins(10),
+    }
+}
+
+fn finish_untouched(seen: &Seen<'_>, mut plan: Plan) -> Plan {
+    plan.record = if plan.status == seen.model.status {
+        Record::Later
+    } else {
+        Record::Now
+    };
+    plan
+}

@@ -1,0 +1,80 @@
+//! How a candidate loses its weight: it is given up, or all of its endpoints are gone. Lowering waits for nothing.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::api::{Action, RetiringReason, RevisionRef, RolloutStatus};
+
+use super::super::capacity::DRAIN;
+use super::super::evaluation::Evaluation;
+use super::super::next::{Next, Wait};
+use super::super::plan::Order;
+use super::super::reason::WaitReason;
+
+/// How often a candidate that could not start is tried again under one attempt.
+const RETRIES: i32 = 3;
+
+impl Evaluation<'_> {
+    /// The candidate could not start; it is tried again later.
+    pub(super) fn give_up(&mut self, candidate: &RevisionRef, why: &str) -> Next {
+        self.fail(candidate, why, RETRIES);
+        self.abandon(candidate, Action::Failed, why)
+    }
+
+    /// The candidate goes to 0 now; its pods drain.
+    pub(super) fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) -> Next {
+        let weight = self.status.rollout.take().map_or(0, |rollout| rollout.weight);
+        self.order = Order::LowerFirst;
+        // Without one ready endpoint its requests would only fail there: it keeps what it has, and gets no more.
+        let capacity = self.capacity();
+        if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
+            self.drain(candidate);
+        } else {
+            self.retire(candidate, RetiringReason::Handover, self.now + DRAIN);
+            if let Some(leaving) = self.status.retiring.last_mut() {
+                leaving.keeps = Some(weight);
+            }
+        }
+        self.decide(action, candidate, why);
+        self.forget();
+        Next::default()
+    }
+
+    /// All endpoints of the candidate are gone: its share goes to stable until they are back, then it starts at the first
+    /// step again.
+    pub(super) fn withdraw(&mut self, candidate: &RevisionRef) -> Next {
+        let why = match self.capacity().workload(candidate).and_then(|w| w.disruption.clone()) {
+            Some(disruption) => {
+                format!("it has no ready endpoint ({disruption}): its share goes to stable until it is back")
+            }
+            None => "it has no ready endpoint: its share goes to stable until it is back".to_owned(),
+        };
+        if let Some(rollout) = &mut self.status.rollout {
+            (rollout.weight, rollout.step, rollout.promoting, rollout.weight_since) = (0, 0, false, None);
+        }
+        self.order = Order::LowerFirst;
+        self.decide(Action::Withdrawn, candidate, why);
+        self.begin_step();
+        Next::default()
+    }
+
+    /// Waits for pods, until they have been impossible to schedule for too long.
+    pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
+        let workload = self.capacity().workload(&rollout.candidate);
+        let Some(message) = workload.and_then(|w| w.unschedulable.clone()) else {
+            let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
+            return Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
+        };
+        let since = rollout.weight_since.as_ref().map_or(rollout.started_at.0, |since| {
+            let at = usize::try_from(rollout.step).unwrap_or(0);
+            let step = self.spec.rollout.steps.get(at);
+            since.0 + step.map_or(SignedDuration::ZERO, |s| self.duration(&s.hold))
+        });
+        let allowed = &self.spec.rollout.schedule_deadline;
+        let at = since + self.duration(allowed);
+        if self.now >= at {
+            let why = format!("it could not be scheduled within {allowed}: {message}");
+            return self.give_up(&rollout.candidate, &why);
+        }
+        Next::wait(Wait::new(WaitReason::Unschedulable, message)).at([at])
+    }
+}

@@ -1,0 +1,112 @@
+//! What the Prometheus of a world answers.
+
+use std::collections::BTreeMap;
+
+use guardbit::api::RevisionRef;
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Series};
+use guardbit::rollout::{Ask, AskedArm, EvidenceProblem, GuardQuery};
+use serde_json::json;
+
+use super::{Arm, LATENCY_BOUNDS, Scrape, World, deployment};
+
+impl World {
+    pub(super) fn answer(&self, query: &GuardQuery) -> Result<GuardSamples, EvidenceProblem> {
+        self.prometheus.clone()?;
+        let arm = |asked: &AskedArm, window| self.samples(query, window, self.arms.get_key_value(&asked.revision));
+        let baseline = |asked| arm(asked, query.baseline_window_ms);
+        Ok(GuardSamples {
+            candidate: arm(&query.candidate, query.window_ms),
+            baseline: query.baseline.as_ref().map(baseline).unwrap_or_default(),
+        })
+    }
+
+    fn samples(&self, query: &GuardQuery, window: u64, arm: Option<(&RevisionRef, &Arm)>) -> ArmSamples {
+        let from = self.now.as_millisecond() - window as i64;
+        let series = |labels: &[(&str, String)], value: &dyn Fn(&Scrape) -> f64| {
+            let Some((revision, arm)) = arm else { return Vec::new() };
+            let samples: Vec<_> = arm
+                .history
+                .iter()
+                .filter(|h| h.at > from && h.at <= self.now.as_millisecond())
+                .map(|h| (h.at, value(h)))
+                .collect();
+            let mut all: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+            all.insert("pod".into(), format!("{}-7d9c-abcde", deployment(revision)));
+            if samples.is_empty() {
+                Vec::new()
+            } else {
+                vec![Series {
+                    labels: all.into(),
+                    samples,
+                }]
+            }
+        };
+        let matrix = |series: Vec<Series>| Matrix {
+            series,
+            warnings: Vec::new(),
+        };
+        match &query.ask {
+            Ask::Proportion { kind, .. } => ArmSamples::Proportion {
+                part: matrix(series(&[("code", "500".into())], &|h| h.bad)),
+                total: matrix(
+                    series(&[("code", "200".into())], &|h| h.total - h.bad)
+                        .into_iter()
+                        .chain(series(&[("code", "500".into())], &|h| h.bad))
+                        .collect(),
+                ),
+                kind: *kind,
+            },
+            Ask::Histogram { selector } => {
+                let scores = selector.contains("score");
+                let bounds: Vec<f64> = if scores {
+                    (1..20).map(|i| f64::from(i) / 20.0).collect()
+                } else {
+                    LATENCY_BOUNDS.to_vec()
+                };
+                let mut all = Vec::new();
+                for i in 0..=bounds.len() {
+                    let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
+                    all.extend(series(&[("le", le)], &|h| {
+                        if scores {
+                            h.score[..=i].iter().sum()
+                        } else {
+                            h.latency[..=i].iter().sum()
+                        }
+                    }));
+                }
+                match self.buckets {
+                    BucketForm::Classic => ArmSamples::Histogram(matrix(all)),
+                    BucketForm::Native => ArmSamples::Native(native(&all)),
+                }
+            }
+            Ask::Ratio { .. } => ArmSamples::Ratio {
+                numerator: matrix(series(&[("gpu", "0".into())], &|h| h.joules)),
+                denominator: matrix(series(&[], &|h| h.total)),
+            },
+            Ask::Expression { .. } => ArmSamples::Value(matrix(series(&[], &|_| 0.5))),
+        }
+    }
+}
+
+/// The same as native histograms with custom buckets, by way of what Prometheus would write.
+fn native(classic: &[Series]) -> NativeMatrix {
+    let Some(first) = classic.first() else {
+        return NativeMatrix::default();
+    };
+    let samples = first.samples.iter().enumerate().map(|(i, (at, _))| {
+        let (mut below, mut lower) = (0.0, "-Inf");
+        let buckets = classic.iter().filter_map(|series| {
+            let (upper, up_to) = (series.labels.get("le")?, series.samples[i].1);
+            let (n, rule) = (up_to - below, if lower == "-Inf" { 3 } else { 0 });
+            let bucket = (n > 0.0).then(|| json!([rule, lower, upper, n.to_string()]));
+            (below, lower) = (up_to, upper);
+            bucket
+        });
+        let buckets: Vec<_> = buckets.collect();
+        json!([*at as f64 / 1000.0, {"count": below.to_string(), "sum": "0", "buckets": buckets}])
+    });
+    let metric = json!({"__name__": "h", "pod": first.labels.get("pod")});
+    let series = json!({"metric": metric, "histograms": samples.collect::<Vec<_>>()});
+    let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+    NativeMatrix::parse(answer.to_string().as_bytes()).expect("an answer")
+}
