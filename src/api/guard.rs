@@ -6,8 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::message::says;
 use super::quantity::{Decimal, Duration, Fraction};
-use super::says;
 use super::word::words;
 
 /// One question asked of the metrics.

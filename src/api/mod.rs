@@ -5,6 +5,7 @@
 //! write on old objects, and with it a rollback.
 
 pub mod guard;
+mod message;
 pub mod plain;
 pub mod problem;
 pub mod quantity;
@@ -24,6 +25,7 @@ pub use guard::{
     ToleranceSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use message::says;
 pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
 pub use problem::SpecProblem;
 pub use quantity::{Decimal, Duration, Fraction};
@@ -241,10 +243,4 @@ impl QuantizedModelSpec {
     pub fn replicas(&self, variant: &Variant) -> Option<i32> {
         variant.replicas.or(self.serving.replicas)
     }
-}
-
-/// A message of a rule that names the value: a CEL expression over it. Strings of bounded length only: the API server
-/// prices everything else out of its budget.
-fn says(expression: &str) -> kube::core::Message {
-    kube::core::Message::Expression(expression.to_owned())
 }

@@ -4,8 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::message::says;
 use super::quantity::Duration;
-use super::says;
 use super::variant::PodTemplate;
 
 /// How requests reach the variants: through a Gateway, or through one Service split by ready replicas.

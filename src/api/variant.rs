@@ -12,8 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::message::says;
 use super::quantity::{Decimal, Duration, Fraction};
-use super::says;
 use super::word::words;
 
 /// A named precision configuration of the model: one rung of the ladder.

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use crate::model::interval;
 use crate::watch::{Content, KeptModel};
 
-use super::Error;
+use super::error::Error;
 
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));

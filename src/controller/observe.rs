@@ -11,7 +11,7 @@ use crate::model::identity::{Digests, Purpose, object_name};
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{KeptDeployment, KeptPod, KeptRoute, Stores};
 
-use super::Error;
+use super::error::Error;
 
 /// How long a pod must have been ready before traffic may follow. Gateways learn of endpoints by watches of their own: weight
 /// that arrives there before the endpoints is answered with 503.

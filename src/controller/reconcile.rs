@@ -19,14 +19,15 @@ use crate::manifests::Owner;
 use crate::model::identity::Digests;
 use crate::model::interval;
 use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 use crate::watch::{self, Content, KeptModel, scoped};
 
-use super::apply::{Apply, FINALIZER};
+use super::apply::{Apply, FINALIZER, is_disturbed};
 use super::backoff::Failures;
-use super::disturbance::is_disturbed;
-use super::unreadable::stand_still;
-use super::{Context, Error, Settings, Shared, SharedHealth, events, leader, observe, record};
+use super::context::{Context, Settings, Shared};
+use super::error::Error;
+use super::record::stand_still;
+use super::{events, leader, observe, record};
 
 /// Looks that may wait at once: for their turn, or for Prometheus.
 const WAITING: u16 = 64;
@@ -36,7 +37,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
-    health: SharedHealth,
+    health: Arc<Health>,
     mut stop: signal::Receiver<bool>,
 ) -> Result<(), Error> {
     let client = limited(&client, CALL_TIMEOUT);
@@ -206,7 +207,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
     let (begun, uid) = (Instant::now(), model.uid().unwrap_or_default());
-    if is_disturbed(ctx, model, &cluster) {
+    if is_disturbed(&ctx.stores, &ctx.applied, model, &cluster) {
         ctx.disturbances.wait(&uid, begun)?;
     } else {
         ctx.disturbances.end(&uid);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decimal;
+mod decimal;
 
 /// Events counted on one arm over one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,6 @@ mod answer;
 mod counter;
 mod counts;
 mod cursor;
-mod decimal;
 mod histogram;
 mod labels;
 mod native;

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use super::PrometheusError;
+use super::error::PrometheusError;
 
 /// Which URLs may be queried: prefixes from the operator's flags. None allowed means none may.
 #[derive(Clone, Debug, Default)]

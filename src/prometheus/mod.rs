@@ -11,16 +11,17 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION};
 use reqwest::{Certificate, Response, StatusCode, redirect};
 
 use crate::evidence::{Matrix, NativeMatrix, SampleError};
-use crate::rollout::EvidenceReason;
 
 mod access;
 mod ask;
 mod batch;
+mod error;
 mod problem;
 
 use access::shown;
 pub use access::{AllowedUrls, Authorization, Credentials};
 pub use ask::{Asker, Servers};
+pub use error::PrometheusError;
 
 /// Header in which Mimir and Cortex expect the tenant.
 const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
@@ -30,123 +31,6 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// A query of more bytes is posted as a form.
 const LONG_QUERY: usize = 1024;
-
-/// Why Prometheus gave no evidence.
-#[derive(Debug, thiserror::Error)]
-pub enum PrometheusError {
-    /// The operator's owner does not allow the URL.
-    #[error("guardbit may not query {url}: {why}")]
-    UrlNotAllowed {
-        /// The URL, without user and password.
-        url: String,
-        /// What is wrong with it and what to do.
-        why: String,
-    },
-    /// Something in the Secret cannot be used.
-    #[error("the credentials for Prometheus cannot be used: {0}")]
-    InvalidCredentials(String),
-    /// 401 or 403.
-    #[error("{url} refused the credentials ({status}): check the Secret that prometheus.secretRef names")]
-    Unauthorized {
-        /// The URL.
-        url: String,
-        /// The status.
-        status: StatusCode,
-    },
-    /// Prometheus, or what stands before it, is in trouble.
-    #[error("{url} answered {status}: {detail}")]
-    ServerError {
-        /// The URL.
-        url: String,
-        /// The status.
-        status: StatusCode,
-        /// Its words.
-        detail: String,
-    },
-    /// Something else than Prometheus answers.
-    #[error("{url} does not answer like Prometheus: {detail}")]
-    NotPrometheus {
-        /// The URL.
-        url: String,
-        /// What it does.
-        detail: String,
-    },
-    /// The answer broke off.
-    #[error("the answer of {url} broke off: {detail}")]
-    Truncated {
-        /// The URL.
-        url: String,
-        /// Where.
-        detail: String,
-    },
-    /// No whole answer in time.
-    #[error("{url} gave no whole answer in time ({detail}): the query is too heavy, or Prometheus is overloaded")]
-    Timeout {
-        /// The URL.
-        url: String,
-        /// Whose limit it was.
-        detail: String,
-    },
-    /// No connection.
-    #[error("{url} cannot be reached: {detail}")]
-    Unreachable {
-        /// The URL.
-        url: String,
-        /// The cause.
-        detail: String,
-    },
-    /// Prometheus does not accept the query, or its result is of the wrong kind.
-    #[error("query `{query}`: {detail}")]
-    BadQuery {
-        /// The query, with the arm's matchers.
-        query: String,
-        /// What is wrong.
-        detail: String,
-    },
-    /// More than is read.
-    #[error("query `{query}` gives more than {limit} bytes: narrow the selector, or aggregate in a recording rule")]
-    TooLarge {
-        /// The query.
-        query: String,
-        /// The limit.
-        limit: usize,
-    },
-    /// More series than are taken into memory.
-    #[error("query `{query}`: {detail}")]
-    TooManySeries {
-        /// The query.
-        query: String,
-        /// How many are.
-        detail: String,
-    },
-    /// Some data may be missing.
-    #[error("query `{query}`: {detail}")]
-    PartialData {
-        /// The query.
-        query: String,
-        /// The warning.
-        detail: String,
-    },
-}
-
-impl PrometheusError {
-    /// The reason for conditions.
-    pub fn reason(&self) -> EvidenceReason {
-        match self {
-            Self::UrlNotAllowed { .. } => EvidenceReason::UrlNotAllowed,
-            Self::InvalidCredentials(_) => EvidenceReason::InvalidCredentials,
-            Self::Unauthorized { .. } => EvidenceReason::Unauthorized,
-            Self::ServerError { .. } => EvidenceReason::ServerError,
-            Self::NotPrometheus { .. } => EvidenceReason::NotPrometheus,
-            Self::Truncated { .. } => EvidenceReason::Truncated,
-            Self::Timeout { .. } => EvidenceReason::Timeout,
-            Self::Unreachable { .. } => EvidenceReason::Unreachable,
-            Self::BadQuery { .. } => EvidenceReason::BadQuery,
-            Self::TooLarge { .. } | Self::TooManySeries { .. } => EvidenceReason::TooLarge,
-            Self::PartialData { .. } => EvidenceReason::PartialData,
-        }
-    }
-}
 
 /// How long to wait and how much to read.
 #[derive(Clone, Copy, Debug)]

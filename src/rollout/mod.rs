@@ -20,7 +20,6 @@ pub mod plan;
 mod reason;
 mod steps;
 mod trial;
-mod unrecorded;
 mod wire;
 
 pub use ask::{AskedArm, GuardQuery, Stage, guards_of, watch};

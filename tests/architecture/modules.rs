@@ -116,7 +116,7 @@ fn files(path: &Path, out: &mut Vec<PathBuf>) {
 }
 
 /// All code, by module.
-fn modules() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+pub fn modules() -> BTreeMap<String, Vec<(PathBuf, String)>> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = Vec::new();
     files(&src, &mut all);

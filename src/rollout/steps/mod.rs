@@ -8,6 +8,7 @@ mod guarding;
 mod install;
 mod listen;
 mod promotion;
+mod unrecorded;
 mod untouched;
 mod withdrawal;
 

@@ -1,25 +1,17 @@
-//! Records: status, and running evidence between checkpoints.
+//! What is newer than the API server's copy of a model: running evidence between checkpoints, and statuses that were written.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use parking_lot::Mutex;
 
-use crate::api::{Condition, GuardStatus, QuantizedModel, QuantizedModelStatus};
-use crate::apiserver::call;
-use crate::model::interval;
-use crate::rollout::{Plan, Record};
-use crate::watch::{Packed, SeenModel, hash};
-
-use super::{Context, Error};
+use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
+use crate::watch::{Packed, hash};
 
 /// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has shown.
 /// Nothing is lost with it: Prometheus keeps the samples.
-pub(super) struct Memory {
+pub(in crate::controller) struct Memory {
     running: Mutex<HashMap<String, Running>>,
     written: Mutex<HashMap<String, Written>>,
     /// From when on checkpoints are counted.
@@ -75,7 +67,7 @@ fn checkpoint(uid: &str, now: Duration, age: Duration) -> u128 {
 impl Memory {
     /// The model with the status that was written last, also while the watch still shows the one before: whoever looked at
     /// that would carry out once more what has been overruled.
-    pub(super) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
+    pub(in crate::controller) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
         let uid = model.uid().unwrap_or_default();
         let mut written = self.written.lock();
         let newer = |last: &&Written| version(&model).is_some_and(|seen| seen < last.version);
@@ -90,7 +82,7 @@ impl Memory {
         model
     }
 
-    fn wrote(&self, model: QuantizedModel) {
+    pub(in crate::controller) fn wrote(&self, model: QuantizedModel) {
         let (uid, version) = (model.uid().unwrap_or_default(), version(&model));
         if let (Some(version), Some(status)) = (version, &model.status) {
             let status = Packed::of(status);
@@ -100,7 +92,7 @@ impl Memory {
     }
 
     /// The newest status: the API server's, with the evidence that was gathered since it was written.
-    pub(super) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
+    pub(in crate::controller) fn newest(&self, model: &QuantizedModel) -> QuantizedModelStatus {
         let mut status = model.status.clone().unwrap_or_default();
         let memory = self.running.lock();
         let running = model.uid().and_then(|uid| memory.get(&uid));
@@ -112,7 +104,7 @@ impl Memory {
     }
 
     /// Whether a checkpoint is due.
-    fn due(&self, uid: &str, interval: Duration) -> bool {
+    pub(in crate::controller) fn due(&self, uid: &str, interval: Duration) -> bool {
         let age = checkpoint_age(interval);
         let at = |when: Instant| checkpoint(uid, when.duration_since(self.since), age);
         let running = self.running.lock();
@@ -121,7 +113,7 @@ impl Memory {
             .is_some_and(|r| r.evidence != r.base && at(r.written) != at(Instant::now()))
     }
 
-    fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
+    pub(in crate::controller) fn keep(&self, uid: &str, base: &Option<String>, status: &QuantizedModelStatus) {
         let base = hash(base);
         let mut memory = self.running.lock();
         let written = memory
@@ -137,61 +129,10 @@ impl Memory {
         memory.insert(uid.to_owned(), running);
     }
 
-    pub(super) fn forget(&self, uid: &str) {
+    pub(in crate::controller) fn forget(&self, uid: &str) {
         self.written.lock().remove(uid);
         self.running.lock().remove(uid);
     }
-}
-
-/// Writes the status if it must be written now. On a conflict nothing was written, and the look must end.
-pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> Result<(), Error> {
-    let uid = model.uid().unwrap_or_default();
-    let held = model.status.as_ref().and_then(|s| s.evidence.clone());
-    if plan.record == Record::Later && !ctx.memory.due(&uid, interval(&model.spec)) {
-        ctx.memory.keep(&uid, &held, &plan.status);
-        return Ok(());
-    }
-    let api: Api<QuantizedModel> = Api::namespaced(ctx.client.clone(), &model.namespace().unwrap_or_default());
-    let mut next = model.clone();
-    next.status = Some(plan.status.clone());
-    next.metadata.managed_fields = None;
-    ctx.looked.will_write(&uid, &plan.status);
-    // The resourceVersion that was read goes along: who reads an old state writes nothing.
-    let name = model.name_any();
-    let params = PostParams {
-        field_manager: Some(crate::manifests::MANAGER_STATUS.to_owned()),
-        ..PostParams::default()
-    };
-    let written = call(
-        format!("write status of {name}"),
-        api.replace_status(&name, &params, &next),
-    )
-    .await?;
-    ctx.memory.wrote(written);
-    ctx.memory.keep(&uid, &plan.status.evidence, &plan.status);
-    Ok(())
-}
-
-/// Writes conditions, and nothing else of a status that this release cannot go on from. The rest stays as whoever understands it wrote
-/// it.
-pub(super) async fn conditions(ctx: &Context, model: &ObjectMeta, conditions: &[Condition]) -> Result<(), Error> {
-    let namespace = model.namespace.as_deref().unwrap_or_default();
-    let name = model.name.as_deref().unwrap_or_default();
-    let patch = json!({
-        "metadata": {"resourceVersion": model.resource_version},
-        "status": {"observedGeneration": model.generation, "conditions": conditions},
-    });
-    let params = PatchParams {
-        field_manager: Some(crate::manifests::MANAGER_STATUS.to_owned()),
-        ..PatchParams::default()
-    };
-    let api: Api<SeenModel> = Api::namespaced(ctx.client.clone(), namespace);
-    call(
-        format!("write conditions of {name}"),
-        api.patch_status(name, &params, &Patch::Merge(patch)),
-    )
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -200,7 +141,7 @@ mod tests {
     use crate::api::Phase;
 
     fn model(version: &str, phase: Phase) -> QuantizedModel {
-        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let sample = include_str!("../../../tests/testdata/fraud-scorer.yaml");
         let mut model: QuantizedModel = serde_yaml_ng::from_str(sample).unwrap();
         model.metadata.uid = Some("u".to_owned());
         model.metadata.resource_version = Some(version.to_owned());

@@ -5,11 +5,17 @@ use kube::runtime::controller::Action;
 use crate::rollout::{Event, stands_still};
 use crate::watch::{KeptModel, Unreadable};
 
-use super::{Context, Error, observe, record};
+use super::super::context::Context;
+use super::super::error::Error;
+use super::super::observe;
 
 /// Says on a model that cannot be read which field that is. What serves goes on serving; nothing else is done until somebody has written
 /// the model again.
-pub(super) async fn stand_still(ctx: &Context, kept: &KeptModel, model: &Unreadable) -> Result<Action, Error> {
+pub(in crate::controller) async fn stand_still(
+    ctx: &Context,
+    kept: &KeptModel,
+    model: &Unreadable,
+) -> Result<Action, Error> {
     // Never closed.
     let _turn = ctx.turns.acquire().await;
     let event = Event {
@@ -19,7 +25,7 @@ pub(super) async fn stand_still(ctx: &Context, kept: &KeptModel, model: &Unreada
     let (mut conditions, generation) = (model.conditions.clone(), model.metadata.generation.unwrap_or_default());
     let is_news = stands_still(&mut conditions, observe::now(), generation, &event);
     if conditions != model.conditions {
-        record::conditions(ctx, &model.metadata, &conditions).await?;
+        super::conditions(ctx, &model.metadata, &conditions).await?;
     }
     let (namespace, name) = kept.name();
     if is_news {
@@ -42,7 +48,8 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::controller::{Settings, Shared, events};
+    use crate::controller::context::{Settings, Shared};
+    use crate::controller::events;
     use crate::prometheus::{AllowedUrls, Limits, Servers};
     use crate::telemetry::Metrics;
     use crate::watch::{Content, SeenModel};
@@ -65,7 +72,7 @@ mod tests {
     }
 
     fn model() -> Value {
-        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let sample = include_str!("../../../tests/testdata/fraud-scorer.yaml");
         let mut model: Value = serde_yaml_ng::from_str(sample).unwrap();
         for (field, value) in [
             ("namespace", json!("risk")),

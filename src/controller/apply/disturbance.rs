@@ -15,21 +15,22 @@ use crate::api::QuantizedModel;
 use crate::manifests::{Kind, MANAGER_WORKLOAD};
 use crate::model::identity::Purpose;
 use crate::rollout::WorkloadKey;
-use crate::watch::{FieldHashes, hash};
+use crate::watch::{FieldHashes, Stores, hash};
 
-use super::observe::Cluster;
-use super::{Context, Error};
+use super::super::error::Error;
+use super::super::observe::Cluster;
+use super::applied::Applied;
 
 /// Time for the gateway and its controller. The share of the variant fails meanwhile, so that it is short.
 const TAKEN_IN: Duration = Duration::from_millis(500);
 
 /// Since when splits are disturbed, by model.
 #[derive(Default)]
-pub(super) struct Disturbances(Mutex<HashMap<u64, Instant>>);
+pub(in crate::controller) struct Disturbances(Mutex<HashMap<u64, Instant>>);
 
 impl Disturbances {
     /// Fails for as long as whoever looks at a disturbed model must wait. Each disturbance is waited for once.
-    pub(super) fn wait(&self, uid: &str, now: Instant) -> Result<(), Error> {
+    pub(in crate::controller) fn wait(&self, uid: &str, now: Instant) -> Result<(), Error> {
         let mut since = self.0.lock();
         let since = *since.entry(hash(uid)).or_insert(now);
         let rest = TAKEN_IN.saturating_sub(now.saturating_duration_since(since));
@@ -41,13 +42,18 @@ impl Disturbances {
     }
 
     /// It is over, or the model is gone.
-    pub(super) fn end(&self, uid: &str) {
+    pub(in crate::controller) fn end(&self, uid: &str) {
         self.0.lock().remove(&hash(uid));
     }
 }
 
 /// Whether a variant with weight behind a gateway has no endpoint, or is about to have none: another hand has been at its Service.
-pub(super) fn is_disturbed(ctx: &Context, model: &QuantizedModel, cluster: &Cluster) -> bool {
+pub(in crate::controller) fn is_disturbed(
+    stores: &Stores,
+    applied: &Applied,
+    model: &QuantizedModel,
+    cluster: &Cluster,
+) -> bool {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let uid = model.uid().unwrap_or_default();
     let mut carrying = cluster.route.weights.iter().filter(|(_, weight)| **weight > 0);
@@ -59,12 +65,12 @@ pub(super) fn is_disturbed(ctx: &Context, model: &QuantizedModel, cluster: &Clus
         cluster.workloads.get(&key).is_none_or(|workload| workload.ready == 0)
     });
     let touched = |service: &str| {
-        let live = ctx.stores.services.get(&namespace, service);
+        let live = stores.services.get(&namespace, service);
         let live = live.map(|service| FieldHashes::digest(&service.hashes));
         let of = (MANAGER_WORKLOAD, Kind::Service, service);
-        ctx.applied.is_touched(&uid, of, live)
+        applied.is_touched(&uid, of, live)
     };
-    let mut routes = ctx.stores.routes.named(&namespace, &name);
+    let mut routes = stores.routes.named(&namespace, &name);
     unserved || routes.any(|route| route.carrying().any(touched))
 }
 

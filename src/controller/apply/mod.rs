@@ -1,10 +1,10 @@
 //! Carries out a plan by server-side apply. Applying twice is the same as once, and what is already so is not written.
 
-use std::collections::HashMap;
+mod applied;
+mod disturbance;
+
 use std::sync::Arc;
 use std::time::Instant;
-
-use parking_lot::Mutex;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -19,21 +19,11 @@ use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
 use crate::rollout::{Joined, Plan, Template, WorkloadKey};
 use crate::watch::{self, FieldHashes, KeptDeployment, hash, hashes_of, hashes_of_model};
 
-use super::{Context, Error};
+use super::context::Context;
+use super::error::Error;
 
-/// What was applied last, by model.
-#[derive(Default)]
-pub(super) struct Applied(Mutex<HashMap<u64, Vec<Hashes>>>);
-
-/// A document that was applied, in hashes.
-struct Hashes {
-    /// Of the object and the field manager.
-    of: u64,
-    /// Of what it wants.
-    wants: u64,
-    /// Of what the object said afterwards.
-    gave: u64,
-}
+pub(super) use applied::Applied;
+pub(super) use disturbance::{Disturbances, is_disturbed};
 
 /// Finalizer of a model.
 pub(super) const FINALIZER: &str = "guardbit.dev/route";
@@ -257,34 +247,5 @@ impl Apply<'_> {
             Some(objects) => objects.hashes(self.owner.namespace, name),
             None => Some(hashes_of_model(&self.model.metadata)),
         }
-    }
-}
-
-impl Applied {
-    /// What was wanted of an object, and what it said then.
-    fn last(&self, uid: &str, of: u64) -> Option<(u64, u64)> {
-        let applied = self.0.lock();
-        let document = applied.get(&hash(uid))?.iter().find(|document| document.of == of)?;
-        Some((document.wants, document.gave))
-    }
-
-    /// Whether an object is not what it was when it was applied last, told by field manager, kind and name; `live` is the digest
-    /// of what it says now.
-    pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, Kind, &str), live: Option<u64>) -> bool {
-        let last = self.last(uid, hash((manager, kind, name)));
-        last.is_some_and(|(_, gave)| Some(gave) != live)
-    }
-
-    fn note(&self, uid: &str, of: u64, wants: u64, gave: u64) {
-        let mut applied = self.0.lock();
-        let documents = applied.entry(hash(uid)).or_default();
-        documents.retain(|document| document.of != of);
-        documents.push(Hashes { of, wants, gave });
-    }
-
-    /// Forgets a model that is gone.
-    pub(super) fn forget(&self, uid: &str) {
-        let mut applied = self.0.lock();
-        applied.remove(&hash(uid));
     }
 }

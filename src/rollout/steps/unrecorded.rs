@@ -8,8 +8,8 @@ use crate::api::{Action, RevisionRef};
 use crate::guards::{GuardReport, compare_outputs};
 use crate::model::presets::guards;
 
-use super::evaluation::Evaluation;
-use super::evidence::Evidence;
+use super::super::evaluation::Evaluation;
+use super::super::evidence::Evidence;
 
 /// What was found.
 pub(super) struct Harm {

@@ -1,0 +1,108 @@
+//! What every reconcile needs: settings, clients, stores, and what is remembered between two of a model.
+
+use std::sync::Arc;
+
+use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
+
+use crate::prometheus::{Asker, Servers};
+use crate::telemetry::Metrics;
+use crate::watch::{FirstLooks, Followed, KeptModel, Looked, Stores};
+
+use super::apply::{Applied, Disturbances};
+use super::events::Events;
+use super::forecast::Forecasts;
+use super::leader::Election;
+use super::record::Memory;
+
+/// Settings of the controller.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Prometheus servers that may be asked.
+    pub servers: Servers,
+    /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
+    pub exempt_namespace: bool,
+    /// The only namespaces that are watched; all of them when there is none.
+    pub namespaces: Vec<String>,
+    /// Models that are worked on at once.
+    pub concurrency: u16,
+    /// Leader election; `None` for a single process.
+    pub election: Option<Election>,
+}
+
+/// What every reconcile needs.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) settings: Settings,
+    pub(super) stores: Stores,
+    pub(super) metrics: Arc<Metrics>,
+    /// Looks that may go on at once, in all namespaces together.
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) looked: Looked,
+    pub(super) first_looks: FirstLooks,
+    pub(super) memory: Memory,
+    pub(super) applied: Applied,
+    pub(super) disturbances: Disturbances,
+    pub(super) asker: Asker,
+    /// Shared by all namespaces, as are the events.
+    pub(super) forecasts: Arc<Forecasts>,
+    pub(super) events: Events,
+}
+
+/// What the looks of all namespaces share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) forecasts: Arc<Forecasts>,
+    pub(super) events: Events,
+}
+
+impl Settings {
+    /// What the watches are limited to: a namespace each, or nothing.
+    pub(super) fn scopes(&self) -> Vec<Option<&str>> {
+        match self.namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+        }
+    }
+}
+
+impl Context {
+    pub(super) fn new(client: Client, settings: Settings, metrics: Arc<Metrics>, shared: Shared) -> Self {
+        Self {
+            asker: Asker::new(client.clone(), settings.servers.clone(), Arc::clone(&metrics)),
+            client,
+            settings,
+            stores: Stores::default(),
+            metrics,
+            turns: shared.turns,
+            looked: Looked::default(),
+            first_looks: FirstLooks::new(),
+            memory: Memory::default(),
+            applied: Applied::default(),
+            disturbances: Disturbances::default(),
+            forecasts: shared.forecasts,
+            events: shared.events,
+        }
+    }
+}
+
+impl Followed for Context {
+    fn needs_look(&self, model: &KeptModel) -> bool {
+        !self.looked.at(model)
+    }
+
+    fn all_come(&self, models: usize) {
+        self.first_looks.all_come(models, self.looked.len());
+    }
+
+    fn gone(&self, model: &KeptModel) {
+        let ((namespace, name), uid) = (model.name(), model.uid().unwrap_or_default());
+        self.looked.forget(model);
+        self.memory.forget(&uid);
+        self.forecasts.forget(&uid);
+        self.applied.forget(&uid);
+        self.disturbances.end(&uid);
+        self.metrics.forget(&namespace, &name);
+    }
+}
