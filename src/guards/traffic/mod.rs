@@ -2,7 +2,6 @@
 //!
 //! Owns the distributions. Which of them goes with a guard, and which candidates are worse, is for its kind to say.
 
-mod normal;
 mod random;
 mod shape;
 mod tail;

@@ -1,9 +1,14 @@
 //! How latencies are distributed: as they were measured, or log-normal.
 
-use super::normal::{normal, quantile};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Width of the latencies that are assumed: the standard deviation of their logarithm. p95 is 2.7 times the median.
 const SIGMA: f64 = 0.6;
+
+/// Quantile of the standard normal distribution, for `p` in `(0, 1)`.
+fn standard_quantile(p: f64) -> f64 {
+    Normal::standard().inverse_cdf(p)
+}
 
 /// A distribution of latencies.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,20 +31,20 @@ impl Tail {
     /// Latencies of which a share of `p` lies within `within` seconds.
     pub fn through(p: f64, within: f64) -> Self {
         Self::LogNormal {
-            median: within / (SIGMA * quantile(p)).exp(),
+            median: within / (SIGMA * standard_quantile(p)).exp(),
         }
     }
 
     /// How many times its median the 95th percentile is of latencies that are assumed.
     pub fn assumed_p95() -> f64 {
-        (SIGMA * quantile(0.95)).exp()
+        (SIGMA * standard_quantile(0.95)).exp()
     }
 
     /// Share of requests that take longer than `seconds`, where all take `scale` times as long.
     pub fn slower(&self, seconds: f64, scale: f64) -> f64 {
         let at = seconds / scale;
         match self {
-            Self::LogNormal { median } => normal((median / at).ln() / SIGMA),
+            Self::LogNormal { median } => Normal::standard().cdf((median / at).ln() / SIGMA),
             Self::Measured { bounds, shares } => {
                 let above = |i: usize| shares.iter().skip(i + 1).sum::<f64>();
                 let next = bounds.partition_point(|b| *b < at);
@@ -58,7 +63,7 @@ impl Tail {
     /// The latency that a share of `p` stays within, in seconds; for what was measured, the bound next above.
     pub fn quantile(&self, p: f64) -> f64 {
         match self {
-            Self::LogNormal { median } => median * (SIGMA * quantile(p)).exp(),
+            Self::LogNormal { median } => median * (SIGMA * standard_quantile(p)).exp(),
             Self::Measured { bounds, .. } => bounds
                 .iter()
                 .copied()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use guardbit::evidence::Series;
 use guardbit::simulate::recording::Recording;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::random::Random;
 use crate::rows::Row;
@@ -127,29 +128,14 @@ fn shares(n: usize, up_to: impl Fn(usize) -> f64) -> Vec<f64> {
         .collect()
 }
 
-/// The normal distribution function, by Simpson's rule: exact enough for drawing.
+/// The normal distribution function.
 fn normal(x: f64) -> f64 {
-    let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
-    let (steps, end) = (200, x.clamp(-8.0, 8.0));
-    let h = end / steps as f64;
-    let inner: f64 = (1..steps)
-        .map(|i| density(i as f64 * h) * if i % 2 == 1 { 4.0 } else { 2.0 })
-        .sum();
-    0.5 + h / 3.0 * (density(0.0) + inner + density(end))
+    Normal::standard().cdf(x)
 }
 
-/// Its inverse, by bisection.
+/// Its inverse.
 pub fn quantile(p: f64) -> f64 {
-    let (mut low, mut high) = (-8.0, 8.0);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if normal(middle) < p {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    0.5 * (low + high)
+    Normal::standard().inverse_cdf(p)
 }
 
 impl Traffic {
