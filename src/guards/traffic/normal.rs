@@ -14,7 +14,7 @@ pub(super) fn normal(x: f64) -> f64 {
     0.5 + sum * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
 }
 
-/// Its inverse, for `p` in `(0, 1)`.
+/// Inverse of the distribution function, for `p` in `(0, 1)`.
 pub(super) fn quantile(p: f64) -> f64 {
     let (mut low, mut high) = (-8.0, 8.0);
     for _ in 0..70 {
