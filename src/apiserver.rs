@@ -1,8 +1,8 @@
-//! Calls to the API server, none of which waits for ever.
+//! Calls to the API server, each with a timeout.
 //!
-//! Owns the timeout of a call and what a failed one means. Watches list, and the lease is renewed, by libraries that wait as
-//! long as the connection stands; behind a load balancer, or after a node was lost, a connection can stand for hours without
-//! an answer. Must not know what is asked for.
+//! Owns the timeout of a call and what a failed one means. The libraries that list for watches and renew the lease wait
+//! as long as the connection is open; behind a load balancer, or after a node was lost, a connection can stay open for
+//! hours without an answer. Must not know what is asked for.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ pub enum CallError {
     /// The API server refused.
     #[error("{what}: {source}")]
     Api {
-        /// What was tried.
+        /// What the call was to do.
         what: String,
-        /// What it said.
+        /// The error that kube returned.
         source: Box<kube::Error>,
     },
     /// The call took too long.
     #[error("{0}: no answer from the API server within {CALL_TIMEOUT:?}")]
     Timeout(String),
-    /// Somebody else wrote the object since it was read.
+    /// Another client wrote the object since it was read.
     #[error("{0} was written by somebody else since it was read; looking again")]
     Conflict(String),
 }
 
 impl CallError {
-    /// Whether the API server was away, or as good as: the next try may well succeed, whatever came before.
+    /// Whether the API server was unreachable or failing, so that the same call may succeed when it is tried again.
     pub fn is_absence(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
@@ -58,7 +58,7 @@ pub async fn call<T>(what: impl Into<String>, future: impl Future<Output = kube:
     }
 }
 
-/// The same, where an object that is not there is no error.
+/// Runs one call as [`call`] does, and returns `None` for an object that does not exist.
 pub async fn call_opt<T>(
     what: impl Into<String>,
     future: impl Future<Output = kube::Result<T>>,
@@ -72,8 +72,8 @@ pub async fn call_opt<T>(
     }
 }
 
-/// The same client, but whoever asks hears within `limit`: an answer has begun, or there is an error to be tried again. What
-/// follows of a watch is not limited by it; the watcher itself leaves one that has fallen silent.
+/// A client whose calls return within `limit`: either the answer has begun, or there is an error to retry. The events
+/// of a watch that follow are not limited; the watcher itself ends a watch that has fallen silent.
 pub fn limited(client: &Client, limit: Duration) -> Client {
     let namespace = client.default_namespace().to_owned();
     let inner = client.clone();

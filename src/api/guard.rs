@@ -1,6 +1,7 @@
 //! Guards: the questions asked of the metrics.
 //!
-//! A question is one piece to server-side apply: half of it from another hand would be another question.
+//! Server-side apply treats each kind of question as atomic: two field managers that own half each would make another
+//! question.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -30,7 +31,8 @@ pub struct Guard {
     /// How far the distribution of outputs drifts from the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
-    /// What is spent on a request, such as energy or money, against the baseline. No sampling model: a plain k-of-n rule.
+    /// What is spent on a request, such as energy or money, against the baseline. No sampling model: a plain k-of-n
+    /// rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<Ratio>,
     /// The value of any PromQL expression against fixed bounds. No sampling model: a plain k-of-n rule.
@@ -122,7 +124,7 @@ pub struct ToleranceSpec {
 }
 
 impl ToleranceSpec {
-    /// What is tolerated of bad events where nothing is said.
+    /// Default tolerance of a share of bad events.
     pub fn proportion() -> Self {
         Self {
             ratio: Some("1".into()),
@@ -130,7 +132,7 @@ impl ToleranceSpec {
         }
     }
 
-    /// What is tolerated of slow requests where nothing is said.
+    /// Default tolerance of a share of slow requests.
     pub fn latency() -> Self {
         Self {
             ratio: Some("1.5".into()),
@@ -144,7 +146,8 @@ impl ToleranceSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Latency {
-    /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
+    /// Histogram of request durations: a selector without arm labels, with or without `_bucket`. Native histograms are
+    /// counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Absolute latency budget.
@@ -153,15 +156,17 @@ pub struct Latency {
     /// How much larger than the baseline's a candidate's share of slow requests may be.
     #[serde(default = "ToleranceSpec::latency")]
     pub tolerance: ToleranceSpec,
-    /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told by the label `pod`, or `instance`.
+    /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of
+    /// stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told apart by
+    /// the label `pod`, or `instance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_load: Option<Fraction>,
-    /// What the histogram counts in.
+    /// The unit of the histogram.
     #[serde(default, skip_serializing_if = "LatencyUnit::is_default")]
     pub unit: LatencyUnit,
 }
 
-/// What a histogram of durations counts in.
+/// The unit of a histogram of durations.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LatencyUnit {
     /// Seconds, as Prometheus recommends.
@@ -193,7 +198,8 @@ pub struct Budget {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Fidelity {
-    /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are counted where there are no classic buckets.
+    /// Histogram of output scores: a selector without arm labels, with or without `_bucket`. Native histograms are
+    /// counted where there are no classic buckets.
     #[schemars(length(min = 1, max = 512))]
     pub histogram: String,
     /// Largest tolerated total variation distance from the reference.
@@ -205,14 +211,16 @@ fn five_percent() -> Fraction {
     "0.05".into()
 }
 
-/// What is spent on a request, against the baseline: in each poll, the candidate's increment of `numerator` per increment
-/// of `denominator` may be at most `max` × that of the baseline. A poll in which either arm did nothing is not counted.
+/// What is spent on a request, against the baseline: in each poll, the candidate's increment of `numerator` per
+/// increment of `denominator` may be at most `max` × that of the baseline. A poll in which either arm did nothing is
+/// not counted.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!has(self.of) || self.of >= self.consecutive")
     .message("of must be at least consecutive: consecutive of the last of polls must be out of bounds"))]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Ratio {
-    /// Counter of what is spent, such as joules: a selector without arm labels. It may come from another exporter than `denominator`.
+    /// Counter of what is spent, such as joules: a selector without arm labels. It may come from another exporter than
+    /// `denominator`.
     #[schemars(length(min = 1, max = 512))]
     pub numerator: String,
     /// Counter of what it is spent on, such as requests: a selector without arm labels.
@@ -224,7 +232,7 @@ pub struct Ratio {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 60))]
     pub consecutive: i32,
-    /// Size of the window of polls that are looked at; `consecutive` when left out.
+    /// Size of the window, in polls, that the rule counts in; `consecutive` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60))]
     pub of: Option<i32>,
@@ -250,7 +258,7 @@ pub struct Query {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 60))]
     pub consecutive: i32,
-    /// Size of the window of polls that are looked at; `consecutive` when left out.
+    /// Size of the window, in polls, that the rule counts in; `consecutive` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60))]
     pub of: Option<i32>,

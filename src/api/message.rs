@@ -1,7 +1,7 @@
 //! Messages of validation rules.
 
-/// A message of a rule that names the value: a CEL expression over it. Strings of bounded length only: the API server
-/// prices everything else out of its budget.
+/// A rule's message that names the value, as a CEL expression over it. It may read only strings of bounded length:
+/// anything else exceeds the API server's cost budget.
 pub(super) fn says(expression: &str) -> kube::core::Message {
     kube::core::Message::Expression(expression.to_owned())
 }

@@ -1,8 +1,8 @@
-//! The custom resource `QuantizedModel`: types, validation rules, conditions. No behaviour.
+//! The custom resource `QuantizedModel`: types, validation rules, conditions. It has no behaviour.
 //!
 //! What can be checked when an object is applied is a CEL rule beside the field it protects; what CEL cannot see is
-//! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would refuse every status
-//! write on old objects, and with it a rollback.
+//! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would
+//! refuse every status write on old objects, and with it a rollback.
 
 pub mod guard;
 mod message;
@@ -89,7 +89,7 @@ pub struct QuantizedModelSpec {
     /// Freezes the weights. A rollback still works.
     #[serde(default)]
     pub paused: bool,
-    /// guardbit leaves everything as it is: a person has the wheel.
+    /// guardbit leaves everything as it is: a person is in control.
     #[serde(default)]
     pub suspend: bool,
     /// Raise it to try a Failed or undecided revision again.
@@ -112,7 +112,8 @@ pub struct QuantizedModelSpec {
     /// Where the evidence comes from; defaults to the operator's `--prometheus-url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSpec>,
-    /// Guards that go with a model server or a mesh, beside those in `guards`; one there takes the place of the preset's of the same name.
+    /// Guards that go with a model server or a mesh, in addition to those in `guards`. A guard in `guards` replaces the
+    /// preset's guard of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     /// The questions asked of the metrics. A candidate is promoted only when all of them are answered well.
@@ -189,11 +190,13 @@ pub struct Serving {
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
     .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
 pub struct PrometheusSpec {
-    /// Base URL of a Prometheus-compatible server, for example `http://prometheus.monitoring:9090`. The operator's flags say which ones may be asked.
+    /// Base URL of a Prometheus-compatible server, for example `http://prometheus.monitoring:9090`. The operator's
+    /// flags say which ones may be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: Option<String>,
-    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `tenant` (sent as X-Scope-OrgID), `ca.crt`.
+    /// Secret in the same namespace with any of the keys `token`, `username` and `password`, `tenant` (sent as
+    /// X-Scope-OrgID), `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
     /// How the series of one arm are told from those of another.
@@ -214,8 +217,8 @@ pub struct SecretRef {
 }
 
 impl SecretRef {
-    /// Whether it is a name, and not a path that leads to the Secret of somebody else: an object may have been stored
-    /// before its schema could tell.
+    /// Whether it is a name, and not a path to a Secret in another namespace. The schema checks this too, but an object
+    /// may have been stored before its schema did.
     pub fn is_name(&self) -> bool {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
         let outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

@@ -95,8 +95,8 @@ impl Decimal {
 }
 
 impl Duration {
-    /// The length in milliseconds; at most a thousand years. Read by hand, for kube's own `Duration` panics on a length beyond its range,
-    /// and jiff takes units in descending order only.
+    /// The length in milliseconds; at most a thousand years. It is parsed by hand, because kube's own `Duration` panics
+    /// on a length beyond its range, and jiff takes units in descending order only.
     pub fn millis(&self) -> Result<i64, QuantityError> {
         const LONGEST: i64 = 1000 * 366 * 24 * 3_600_000;
         let error = || QuantityError {

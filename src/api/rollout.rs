@@ -10,16 +10,18 @@ use super::quantity::{Duration, Fraction};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
-    /// Variant that takes all traffic on the first install, recorded as proven by declaration; the reference when left out.
+    /// Variant that takes all traffic on the first install, recorded as proven by declaration; the reference when left
+    /// out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20))]
     pub bootstrap: Option<String>,
-    /// Time between two looks at the metrics; at least 1s.
+    /// Time between two evaluations of the metrics; at least 1s.
     #[serde(default = "RolloutSpec::interval")]
     pub interval: Duration,
-    /// What a pod does in its first seconds is no evidence: its samples count from when it has been ready (a candidate's: ready
-    /// and with traffic) for this long. `"30s"` suits servers that compile or fill caches with their first requests. Where
-    /// series do not tell pods apart, and for queries, the candidate's count from when the pods of a step are warm.
+    /// What a pod does in its first seconds is no evidence: its samples count from when it has been ready (a
+    /// candidate's: ready and with traffic) for this long. `"30s"` suits servers that compile or fill caches with their
+    /// first requests. Where series do not tell pods apart, and for queries, the candidate's count from when the pods
+    /// of a step are warm.
     #[serde(default = "RolloutSpec::warm_up")]
     pub warm_up: Duration,
     /// Weights that a candidate climbs through before it is promoted.
@@ -53,8 +55,8 @@ pub struct RolloutSpec {
     /// Largest probability that a candidate beyond a tolerance is promoted.
     #[serde(default = "RolloutSpec::false_promotion")]
     pub false_promotion: Fraction,
-    /// What the next rung must be better at than stable before it is promoted. A new revision of the same rung and a new
-    /// reference need not be better.
+    /// What the next variant must be better at than stable before it is promoted. A new revision of the same variant
+    /// and a new reference need not be better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benefit: Option<Benefit>,
 }
@@ -79,7 +81,7 @@ impl Default for RolloutSpec {
     }
 }
 
-// One function a default, because the schema tells each of them to the API server.
+// Each default has a function of its own, because the schema passes each of them to the API server.
 impl RolloutSpec {
     fn interval() -> Duration {
         "15s".into()
@@ -137,14 +139,15 @@ pub struct Step {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Benefit {
-    /// Name of the guard: one that compares the candidate with stable and counts what is better when there is less of it.
+    /// Name of the guard: one that compares the candidate with stable and counts what is better when there is less of
+    /// it.
     #[schemars(length(min = 1, max = 32))]
     pub guard: String,
-    /// Share by which it must be better, above 0. Proportion: the share of bad events is lower by it. Latency: the mean latency
-    /// is, where a request counts with the middle of its bucket, and one beyond the largest edge that the guard watches (the
-    /// bucket bound next above the baseline's p99) with that edge. Both are shown as health is: a candidate that is not so much
-    /// better is promoted with a probability of at most `falsePromotion`, however often one looks. Ratio: the candidate's is
-    /// lower by it in each of the last `of` polls, a plain rule.
+    /// Share by which it must be better, above 0. Proportion: the share of bad events is lower by it. Latency: the mean
+    /// latency is, where a request counts with the middle of its bucket, and one beyond the largest edge that the guard
+    /// watches (the bucket bound next above the baseline's p99) with that edge. Both are shown as health is: a
+    /// candidate that is not so much better is promoted with a probability of at most `falsePromotion`, however often
+    /// it is evaluated. Ratio: the candidate's is lower by it in each of the last `of` polls, a plain rule.
     pub at_least: Fraction,
 }
 
@@ -154,10 +157,10 @@ pub enum OnUndecided {
     /// The candidate goes to 0; it is not rejected.
     #[default]
     RollBack,
-    /// The weights stay as they are, and guardbit goes on looking.
+    /// The weights stay as they are, and evaluations go on.
     Hold,
-    /// The weights stay as they are and a person is asked (`AwaitingApproval`). The evidence goes on: on the last step a
-    /// candidate that turns out healthy is promoted, and a harmful one is rolled back at once.
+    /// The weights stay as they are and a person is asked (`AwaitingApproval`). The evidence goes on: on the last step
+    /// a candidate that turns out healthy is promoted, and a harmful one is rolled back at once.
     Escalate,
 }
 

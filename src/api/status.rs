@@ -1,8 +1,9 @@
-//! Status: what guardbit did and found, and all that it needs to go on after being killed at any point.
+//! Status: what guardbit did and found, and all that it needs to continue after being killed at any point.
 //!
-//! A newer release may have written it before a downgrade. Each of its enums is therefore a [`Word`], which keeps a word that this
-//! release does not know. Fields that this release does not know are dropped with the next whole status: whatever they said of the
-//! rollout is out of date by then, and a newer release takes up a status without them after every upgrade.
+//! A newer release may have written it before a downgrade. Each of its enums is therefore a [`Word`], which keeps a
+//! word that this release does not know. Fields that this release does not know are dropped with the next whole status:
+//! what they said about the rollout is out of date by then, and a newer release must accept a status without them after
+//! every upgrade.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -12,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::word::{Word, list_known_words, words};
 
 /// What guardbit did and found.
-// Nobody else writes it, so the API server need not note who wrote each of its fields: a sixth of a model at rest.
+// Only guardbit writes it, so the API server need not track a manager for each of its fields, which would be a sixth of
+// a stored model.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"), transform = list_known_words)]
 pub struct QuantizedModelStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Summary for people; programs read the conditions.
@@ -27,7 +29,7 @@ pub struct QuantizedModelStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Who carries traffic now.
+    /// The revisions that carry traffic now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arms: Vec<ArmStatus>,
     /// The revision that carries the main traffic.
@@ -65,7 +67,7 @@ pub struct QuantizedModelStatus {
     pub evidence: Option<String>,
 }
 
-/// Summary of what goes on.
+/// Summary of what is happening.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Waiting: for a gate, for pods, or for a corrected spec.
@@ -101,7 +103,7 @@ pub struct RevisionRef {
     pub revision: String,
 }
 
-/// Part that a revision plays.
+/// Role of a revision.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Carries the main traffic.
@@ -116,11 +118,11 @@ pub enum Role {
     Retiring,
 }
 
-/// Who carries traffic.
+/// One revision that carries traffic.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmStatus {
-    /// Part it plays.
+    /// Role of the revision.
     pub role: Word<Role>,
     /// Name of the variant.
     pub variant: String,
@@ -140,7 +142,7 @@ pub struct ArmStatus {
 /// Why a rollout happens, which decides what it is judged against.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RolloutKind {
-    /// The next rung of the ladder against stable; outputs against the reference.
+    /// The next variant of the ladder against stable; outputs against the reference.
     Climb,
     /// A new revision of stable's own variant against stable.
     Lateral,
@@ -185,8 +187,8 @@ pub struct RolloutStatus {
     /// Since when a person is asked: the deadline passed with `onUndecided: Escalate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalated_at: Option<Time>,
-    /// What it is expected to take, foreseen once from the baseline's traffic when it began: "at 120 rps: health in about
-    /// 12 min, 2% errors found in 3 min; deadline 4h". Absent where the traffic is not known.
+    /// How long it is expected to take, estimated once from the baseline's traffic when it began: "at 120 rps: health
+    /// in about 12 min, 2% errors found in 3 min; deadline 4h". Absent where the traffic is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub forecast: Option<String>,
@@ -211,8 +213,8 @@ pub struct Retiring {
     pub until: Time,
     /// Why its pods are still there.
     pub reason: Word<RetiringReason>,
-    /// Of a candidate that was given up while stable had no endpoint: the share of traffic, in percent, that it keeps until
-    /// stable has one. A former stable, which has none, keeps what its successor cannot carry yet.
+    /// Share of traffic, in percent, that a candidate which was given up while stable had no endpoint keeps until
+    /// stable has one. A former stable has no such share: it keeps what its successor cannot carry yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub keeps: Option<i32>,
@@ -239,16 +241,16 @@ pub enum RetiringReason {
     KeepWarm,
 }
 
-/// Answer of a guard.
+/// Verdict of a guard.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Shown to be within tolerance.
+    /// The candidate was shown to be within tolerance.
     Healthy,
-    /// Shown to be beyond tolerance.
+    /// The candidate was shown to be beyond tolerance.
     Harmful,
-    /// Data, but not enough yet.
+    /// There is data, but not enough yet.
     Undecided,
-    /// No data.
+    /// There is no data.
     NoData,
 }
 
@@ -271,22 +273,22 @@ pub struct GuardStatus {
     pub verdict: Word<Verdict>,
     /// Evidence of harm; harmful at `threshold`.
     pub evidence: String,
-    /// Where evidence is enough.
+    /// Value of `evidence` from which on the candidate is harmful.
     pub threshold: String,
     /// Evidence of health; healthy at `healthThreshold`.
     pub health: String,
-    /// Where evidence of health is enough.
+    /// Value of `health` from which on the candidate is healthy.
     pub health_threshold: String,
-    /// What the candidate did.
+    /// Events of the candidate.
     pub candidate: ArmCounts,
-    /// What the baseline did.
+    /// Events of the baseline.
     pub baseline: ArmCounts,
     /// The shares side by side.
     pub estimate: String,
     /// Time of the newest sample that was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_through: Option<Time>,
-    /// A sentence with counts.
+    /// The finding as a sentence with counts.
     pub message: String,
     /// How much better the candidate is, where `rollout.benefit` asks this guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,9 +303,9 @@ pub struct Proven {
     pub variant: String,
     /// Identity digest.
     pub revision: String,
-    /// Since when.
+    /// When it was proven.
     pub at: Time,
-    /// How.
+    /// How it was proven.
     pub by: Word<ProvenBy>,
 }
 
@@ -324,11 +326,11 @@ pub struct Rejected {
     pub variant: String,
     /// Identity digest.
     pub revision: String,
-    /// The guard that found it.
+    /// The guard that found the harm.
     pub guard: String,
-    /// What it found.
+    /// What the guard found.
     pub reason: String,
-    /// When.
+    /// When it was rejected.
     pub at: Time,
 }
 
@@ -349,7 +351,7 @@ pub struct Failed {
     pub retry_at: Option<Time>,
     /// Why it failed.
     pub reason: String,
-    /// When.
+    /// When it failed last.
     pub at: Time,
 }
 
@@ -396,15 +398,15 @@ pub enum Action {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// When.
+    /// When the decision was taken.
     pub time: Time,
-    /// What.
+    /// What was decided.
     pub action: Word<Action>,
     /// Name of the variant.
     pub variant: String,
     /// Identity digest.
     pub revision: String,
-    /// Why.
+    /// Why it was decided.
     pub why: String,
     /// Figures of the fidelity guard that it rests on, if one speaks for it: "TV 0.012, PSI 0.004, JS 0.0010".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -436,7 +438,7 @@ pub mod condition {
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
 
-    /// All of them.
+    /// All types of conditions.
     pub const ALL: [&str; 8] = [
         READY,
         AVAILABLE,

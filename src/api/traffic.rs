@@ -59,14 +59,15 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub hostnames: Vec<String>,
-    /// Which requests; all of them when left out.
+    /// Which requests the route takes; all of them when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub matches: Vec<RouteMatch>,
     /// Timeouts of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
-    /// Filters of the rule, as in an HTTPRoute. Never of a single backend: a weight of 0 would then drop requests.
+    /// Filters of the rule, as in an HTTPRoute. They are never set on a single backend: a weight of 0 would then drop
+    /// requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub filters: Vec<PodTemplate>,
@@ -170,7 +171,7 @@ pub struct Timeouts {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceTraffic {
-    /// Lets a step take the share of one whole pod where that is more than was asked.
+    /// Lets a step take the share of one whole pod where that is more than the step's weight.
     #[serde(default)]
     pub allow_coarse_steps: bool,
 }

@@ -1,7 +1,7 @@
 //! The precision ladder: variants, how they were quantized, calibrated and validated.
 //!
-//! Weights, quantization, calibration and validation are one piece each to server-side apply: weights with the digest of others, or
-//! half of a recipe from another hand, would be a claim that nobody made.
+//! Server-side apply treats weights, quantization, calibration and validation as atomic: a mix of two field managers'
+//! fields, such as one's URI with the other's digest, would be a claim that neither made.
 
 use std::borrow::Cow;
 
@@ -240,16 +240,16 @@ pub struct QualityMetric {
     /// Name of the metric.
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
-    /// What the reference reached.
+    /// Value of the metric for the reference.
     pub reference: Decimal,
-    /// What this variant reached.
+    /// Value of the metric for this variant.
     pub measured: Decimal,
     /// Largest tolerated drop, as a share of `reference`.
     pub max_drop: Fraction,
 }
 
-/// A pod template as the user wrote it (`metadata`, `spec`). Kept open, because a schema of it would make the CRD larger
-/// than a client-side apply can carry; the API server checks it when the Deployment is applied.
+/// A pod template as the user wrote it (`metadata`, `spec`). Kept open, because a schema of it would make the CRD
+/// larger than a client-side apply can carry; the API server checks it when the Deployment is applied.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PodTemplate(pub Map<String, Value>);

@@ -1,7 +1,7 @@
 //! Words on the wire: the names that serde gives to the members of enums.
 //!
-//! A status may hold words of a newer release, and must hold them still when that release is back. An enum that refused them would
-//! make the whole object unreadable, and the watch with it.
+//! A status may hold words of a newer release, and must still hold them when that release is back. An enum that refused
+//! them would make the whole object unreadable, and break the watch.
 
 use std::borrow::Cow;
 
@@ -53,7 +53,7 @@ impl<T: std::fmt::Display> std::fmt::Display for Word<T> {
     }
 }
 
-/// A string: a schema that lists the words would refuse those of a newer release.
+/// The schema is a plain string, because one that lists the words would refuse those of a newer release.
 impl<T: JsonSchema> JsonSchema for Word<T> {
     fn schema_name() -> Cow<'static, str> {
         T::schema_name()
@@ -86,7 +86,8 @@ pub(super) fn list_known_words(schema: &mut Schema) {
     schema.insert("description".to_owned(), description.into());
 }
 
-/// Implements `Display` for enums as the name that serde gives to the member, so that labels, logs and JSON use the same word.
+/// Implements `Display` for enums as the name that serde gives to the member, so that labels, logs and JSON use the
+/// same word.
 macro_rules! words {
     ($($name:ty),+ $(,)?) => {
         $(impl std::fmt::Display for $name {

@@ -28,7 +28,7 @@ pub enum BucketForm {
 }
 
 impl BucketForm {
-    /// The other one.
+    /// The other form.
     pub fn other(self) -> Self {
         match self {
             Self::Classic => Self::Native,
@@ -38,13 +38,13 @@ impl BucketForm {
 }
 
 impl GuardSamples {
-    /// The form of the histograms, if there are any series of one. Of arms in different forms none is counted.
+    /// The form of the histograms, if there are any series. Arms in different forms are not counted.
     pub fn form(&self) -> Option<BucketForm> {
         self.candidate.form().or(self.baseline.form())
     }
 }
 
-/// What Prometheus answered for one guard on one arm; without a role where nothing was asked.
+/// What Prometheus answered for one guard on one arm; it has no role if nothing was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ArmSamples {
     matrices: BTreeMap<Role, Matrix>,
@@ -96,7 +96,7 @@ impl ArmSamples {
         self.matrices.keys().copied().chain(native)
     }
 
-    /// Whether it is a histogram, in whatever form; an answer to nothing may be one without series.
+    /// Whether it is a histogram, in either form; an answer without roles counts as one without series.
     pub(super) fn is_histogram(&self) -> bool {
         self.roles().all(|role| role.form() == Form::Histogram)
     }
@@ -112,7 +112,7 @@ impl ArmSamples {
         }
     }
 
-    /// Labels and times (Unix ms) of all series whose samples are counted: those of a value are not, it is taken as it is.
+    /// Labels and times (Unix ms) of all series whose samples are counted. A value is not counted, but used as it is.
     pub fn counted(&self) -> impl Iterator<Item = (&Labels, Vec<i64>)> {
         let counted = self.matrices.iter().filter(|(role, _)| **role != Role::Value);
         let matrices = counted.flat_map(|(_, matrix)| &matrix.series);
@@ -121,7 +121,7 @@ impl ArmSamples {
         matrices.chain(native.map(|s| (&s.labels, s.samples.iter().map(|(at, _)| *at).collect())))
     }
 
-    /// Leaves out samples from before `from` (Unix ms) of the series that are `meant`, where samples are counted.
+    /// Removes samples before `from` (Unix ms) from the series that are `meant`, where samples are counted.
     pub fn leave_out(&mut self, from: i64, meant: impl Fn(&Labels) -> bool) {
         let counted = self.matrices.iter_mut().filter(|(role, _)| **role != Role::Value);
         let series = counted.flat_map(|(_, matrix)| &mut matrix.series);
@@ -142,7 +142,7 @@ impl ArmSamples {
         matrices.max(native.filter(|at| *at <= now).max())
     }
 
-    /// An answer to the same question without any series.
+    /// An answer with the same roles and without any series.
     pub(super) fn nothing(&self) -> Self {
         Self {
             matrices: self.matrices.keys().map(|role| (*role, Matrix::default())).collect(),

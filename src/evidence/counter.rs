@@ -1,7 +1,8 @@
 //! Counters: the increments of every series of an arm, each counted exactly once.
 //!
-//! Owns what is an increment: resets, series that are born, scrapes that only one of two counters has seen. Must not know
-//! what the increments mean (errors, buckets) nor keep state: the caller brings and takes what was last counted.
+//! Owns the definition of an increment: resets, new series, scrapes that only one of two counters has seen. Must not
+//! know what the increments mean (errors, buckets) nor keep state: the caller passes the ledger of what was last
+//! counted.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +14,20 @@ use super::sample::{Matrix, Series};
 /// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
 
-/// What last was counted, by series.
+/// The sample that was last counted, by series.
 pub(super) type Ledger = BTreeMap<Fingerprint, Counted>;
 
 /// Limits within which samples count.
 pub(super) struct Limits<'a> {
-    /// Samples before are not evidence (Unix ms).
+    /// Samples before this time are not evidence (Unix ms).
     pub since: i64,
-    /// Entries of the ledger may have been forgotten up to here (Unix ms): nothing new counts from before.
+    /// Entries of the ledger up to this time may have been forgotten (Unix ms), so new series count nothing before it.
     pub forgotten: i64,
-    /// Samples after are left for next time (Unix ms).
+    /// Samples after this time are left for the next count (Unix ms).
     pub now: i64,
     /// When pods started (Unix ms).
     pub pod_started: &'a BTreeMap<String, i64>,
-    /// From when on the samples of a pod count (Unix ms), unless some have been counted before.
+    /// The time from which the samples of a pod count (Unix ms), unless some have been counted before.
     pub pod_warm: &'a BTreeMap<String, i64>,
 }
 
@@ -38,23 +39,23 @@ pub(super) enum Standing {
 }
 
 impl Limits<'_> {
-    /// From when on a series counts that is not in the ledger, its value until then being the base. `first` is the time
-    /// of the first sample of its target (Unix ms).
+    /// The time from which a series counts that is not in the ledger; its value until then is the base. `first` is the
+    /// time of the first sample of its target (Unix ms).
     pub(super) fn start(&self, [pod, ..]: Target<'_>, standing: Standing, first: Option<i64>) -> i64 {
-        // What a pod counted before it was warm is its base.
+        // A pod that has a warm-up does not count from 0: what it counted before it was warm is its base.
         let born_under_watch = !self.pod_warm.contains_key(pod)
             && self
                 .pod_started
                 .get(pod)
                 .is_some_and(|&started| started >= self.since.max(self.forgotten));
         if standing == Standing::Known || born_under_watch {
-            // Everything that it counted happened since: its first value is an increment from 0.
+            // All that it counted happened since then, so its first value is an increment from 0.
             return self.forgotten.max(self.since.saturating_sub(1));
         }
         first.unwrap_or(self.since).max(self.forgotten)
     }
 
-    /// From when on the samples of a target count (Unix ms): of one that has counted before, from ever.
+    /// The time from which the samples of a target count (Unix ms); all samples of one that has counted before do.
     pub(super) fn warm(&self, [pod, ..]: Target<'_>, standing: Standing) -> i64 {
         match standing {
             Standing::Known => i64::MIN,
@@ -63,11 +64,11 @@ impl Limits<'_> {
     }
 }
 
-/// One query result of an arm. The first of several is the one whose scrapes rule the others.
+/// One query result of an arm. Of several, the scrapes of the first determine how far the others count.
 pub(super) struct Stream<'a> {
     /// What the series are to the guard.
     pub role: Role,
-    /// Whose they are.
+    /// The arm that the series are of.
     pub arm: Arm,
     /// What its counters count.
     pub measure: Measure,
@@ -78,9 +79,10 @@ pub(super) struct Stream<'a> {
 /// What a counter counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measure {
-    /// Events: whole numbers. A target that shows only another stream than the first counts nothing.
+    /// Events, as whole numbers. A target without series in the first stream counts nothing.
     Events,
-    /// Joules, seconds, money: real numbers, which are stored as their bits. Each target counts for itself.
+    /// Joules, seconds or money, as real numbers, which are stored as their bits. A target counts with either stream
+    /// alone.
     Amounts,
 }
 
@@ -89,7 +91,7 @@ impl Measure {
         match self {
             // Rounding values, not differences, keeps the sum of all increments exact; the cast saturates.
             Self::Events => value.round() as u64,
-            // Bits of numbers that are not negative order as the numbers do; adding 0 turns -0 into 0.
+            // The bits of non-negative numbers have the order of the numbers; adding 0 turns -0 into 0.
             Self::Amounts => (value + 0.0).to_bits(),
         }
     }
@@ -108,7 +110,7 @@ impl Measure {
 pub(super) struct Increment<'a> {
     /// Index of its stream.
     pub stream: usize,
-    /// Its series.
+    /// The series that it is of.
     pub series: &'a Series,
     /// Time of the sample that shows it (Unix ms).
     pub at: i64,
@@ -121,13 +123,13 @@ struct Line<'a> {
     measure: Measure,
     series: &'a Series,
     fingerprint: Fingerprint,
-    /// As the ledger has it.
+    /// The ledger's entry.
     counted: Option<Counted>,
-    /// From what was counted on.
+    /// The samples from the ledger's entry on.
     samples: Vec<(i64, u64)>,
 }
 
-/// Hands every increment that is not yet in the ledger to `count`, and enters it there.
+/// Passes every increment that is not yet in the ledger to `count`, and enters it in the ledger.
 pub(super) fn count_increments<'a>(
     streams: &[Stream<'a>],
     ledger: &mut Ledger,
@@ -184,12 +186,13 @@ pub(super) fn count_increments<'a>(
     }
 }
 
-/// When the process behind a target restarted: after the one time and by the other (Unix ms), oldest first.
+/// When the process behind a target restarted: after the first time and not later than the second (Unix ms), oldest
+/// first.
 ///
-/// A drop of a counter is a reset: it began again at 0. A process that restarts takes all its counters with it, but some may
-/// have passed their old value when they are next seen: after a gap, or because an error code is exposed only once it has
-/// occurred again. Such a counter would seem to have counted less than those that show the reset, and a share of the two
-/// would be a fabrication. Hence the last restart is remembered in the ledger.
+/// A drop of a counter is a reset: it began again at 0. A process that restarts takes all its counters with it, but
+/// some may have passed their old value when they are next seen: after a gap, or because an error code is exposed only
+/// once it has occurred again. Such a counter would seem to have counted less than those that show the reset, and a
+/// share of the two would be a fabrication. Hence the last restart is remembered in the ledger.
 fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64, i64)> {
     if !is_named(target) {
         return Vec::new();
@@ -205,7 +208,7 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
                 (value < counted).then_some((last, at))
             })
     });
-    // Series that were all last counted at the same scrape have all seen what is remembered.
+    // If all series were last counted at the same scrape, all of them have seen the remembered restart.
     let mut counted = lines.iter().filter_map(|line| Some(line.counted?.0));
     let newest = counted.next();
     let remembered = || ledger.get(&remembered(target)?).copied();
@@ -218,8 +221,9 @@ fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64
     restarts
 }
 
-/// Where the ledger keeps the last restart of a target: its end, and how long before that it may have been. `None` for a
-/// target that names neither a pod nor an instance: its series may come from many processes, and each speaks for itself.
+/// Key of the last restart of a target in the ledger, which has the end of the restart and its longest duration. `None`
+/// for a target that names neither a pod nor an instance: its series may come from many processes that restart
+/// separately.
 fn remembered(target: Target<'_>) -> Option<Fingerprint> {
     let [pod, instance, job] = target;
     let labels = [("pod", pod), ("instance", instance), ("job", job)];
@@ -230,10 +234,10 @@ fn is_named([pod, instance, _]: Target<'_>) -> bool {
     !pod.is_empty() || !instance.is_empty()
 }
 
-/// What is scraped together, hence has the same timestamps: one endpoint of one job.
+/// One endpoint of one job: its series are scraped together and have the same timestamps.
 pub(super) type Target<'a> = [&'a str; 3];
 
-/// The pod of a target, or what stands for it.
+/// The pod of a target, or its instance where it names no pod.
 pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
     if pod.is_empty() { instance } else { pod }
 }
@@ -269,7 +273,7 @@ fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -
                     counted: ledger.get(&fingerprint).copied(),
                     samples: Vec::new(),
                 });
-            // What is older than the sample that was counted last says nothing any more.
+            // Samples older than the one that was counted last are counted already.
             let from = line.counted.map_or(limits.since, |(at, _)| at.max(limits.since));
             line.samples.extend(series.samples.iter().filter_map(|&(at, value)| {
                 let usable = (from..=limits.now).contains(&at) && value.is_finite() && value >= 0.0;
@@ -293,8 +297,9 @@ fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -
 /// The newest scrape of a target that all streams show.
 ///
 /// One query may have been answered just before a scrape was stored, the other just after. Nothing counts beyond the
-/// newest scrape of the first stream. Another stream that is exactly one scrape behind is waited for, unless the server
-/// restarted in between (it exposes an error code only once it has occurred again); one further behind has ended.
+/// newest scrape of the first stream. If another stream is exactly one scrape behind, counting waits for it, unless the
+/// server restarted in between (it exposes an error code only once it has occurred again). A stream further behind has
+/// ended.
 fn common_scrape(lines: &[Line<'_>], streams: usize) -> Option<i64> {
     let of = |stream: usize| lines.iter().filter(move |line| line.stream == stream);
     let newest = |stream: usize| {

@@ -14,7 +14,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts `more` as well.
+    /// Adds `more`.
     pub fn add(&mut self, more: Self) {
         self.n += more.n;
         self.x += more.x;
@@ -29,7 +29,7 @@ pub struct Buckets {
     pub bounds: Vec<f64>,
     /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
     pub counts: Vec<u64>,
-    /// Pods that had samples, told by the label `pod`, or `instance` where there is none; 0 if it is not known.
+    /// Number of pods that had samples, by the label `pod`, or `instance` where there is none; 0 if it is not known.
     pub pods: u32,
 }
 
@@ -53,13 +53,13 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// The one per the other; `None` where the denominator stood still.
+    /// The numerator per denominator; `None` where the denominator did not rise.
     pub fn ratio(self) -> Option<f64> {
         (self.denominator > 0.0).then(|| self.numerator / self.denominator)
     }
 }
 
-/// What one guard saw in one interval, on both arms.
+/// What one guard counted in one interval, on both arms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Observed {
@@ -77,20 +77,20 @@ pub enum Observed {
         /// The arm it is judged against.
         baseline: Buckets,
     },
-    /// What was spent on what, on each arm; no sampling model.
+    /// What was spent, and on how much, on each arm; it has no sampling model.
     Ratio {
         /// The arm on trial.
         candidate: Amounts,
         /// The arm it is judged against.
         baseline: Amounts,
     },
-    /// The value of a free query; no sampling model.
+    /// The value of a free query; it has no sampling model.
     Value(#[serde(with = "decimal")] f64),
 }
 
 impl Observed {
-    /// Requests of the candidate and of the baseline. What has no sampling model counts as one of the candidate where it can be
-    /// looked at.
+    /// Requests of the candidate and of the baseline. An observation without a sampling model counts as one request of
+    /// the candidate, if it is usable.
     pub fn requests(&self) -> (u64, u64) {
         match self {
             Self::Proportion { candidate, baseline } => (candidate.n, baseline.n),

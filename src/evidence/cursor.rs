@@ -1,10 +1,11 @@
 //! The cursor: how far the evidence of a guard has been counted.
 //!
-//! Owns the promise that no interval of evidence counts twice and none is lost, across restarts, late samples and outages:
-//! it remembers the last counted sample of every series. Must not judge, and has no clock: the caller says what time it is.
+//! Owns the promise that no interval of evidence counts twice and none is lost, across restarts, late samples and
+//! outages: it remembers the last counted sample of every series. Must not judge, and has no clock: the caller says
+//! what time it is.
 //!
-//! Polls lie on a grid, so that replaying an outage from stored samples gives the very polls that polling in time would
-//! have given; only samples that arrived late are found in an earlier poll than they would have been.
+//! Polls lie on a grid, so that replaying an outage from stored samples gives the same polls that polling in time would
+//! have given; only samples that arrived late are in an earlier poll than they would have been.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ mod polls;
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
 const MEMORY_MS: i64 = 3_600_000;
 
-/// How much of the past of a baseline is worth knowing when a trial begins: one hour, in ms.
+/// How much of a baseline's past is used when a trial begins: one hour, in ms.
 pub const HISTORY_MS: i64 = MEMORY_MS;
 
 /// How far the evidence of one guard has been counted. Times are Unix milliseconds.
@@ -41,20 +42,21 @@ pub struct Cursor {
     since: i64,
     through: i64,
     ledger: Ledger,
-    /// Of native histograms.
+    /// Ledger of native histograms.
     natives: NativeLedger,
-    /// Of a ratio.
+    /// Increments of a ratio that are in no poll yet.
     waiting: Option<Waiting>,
 }
 
-/// Times relative to `through` and fingerprints of six bytes, because the cursor lives in the status of an object.
+/// The stored form. It has times relative to `through` and fingerprints of six bytes, to be small in the status of an
+/// object.
 #[derive(Serialize, Deserialize)]
 struct Encoded {
     through: i64,
     since: i64,
-    /// Of all series, one after the other.
+    /// Fingerprints of all series, one after the other.
     fingerprints: Bytes,
-    /// Time and value of each.
+    /// Time and value of each series.
     series: Vec<(i64, u64)>,
     natives: Vec<([u8; 6], i64, Bins)>,
     waiting: Option<Waiting>,
@@ -120,12 +122,13 @@ impl From<Encoded> for Cursor {
     }
 }
 
-/// What is known of the pods of all arms, by name. Times are Unix milliseconds.
+/// What is known about the pods of all arms, by name. Times are Unix milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Pods<'a> {
     /// When they started: a pod that started after the cursor began counts from 0, not from its first sample.
     pub started: &'a BTreeMap<String, i64>,
-    /// From when on their samples count. What a pod did before is left out; once it counts, it goes on to.
+    /// The times from which their samples count. What a pod did before is left out; a pod that has counted goes on
+    /// counting.
     pub warm: &'a BTreeMap<String, i64>,
 }
 
@@ -136,7 +139,7 @@ pub struct Advance {
     pub polls: Vec<Poll>,
     /// Time of the newest sample of either arm (Unix ms); `None` if there is no series at all.
     pub newest_sample: Option<i64>,
-    /// What is odd about the data and what to do; the polls are usable all the same.
+    /// What is odd about the data and what to do; the polls are usable anyway.
     pub problem: Option<String>,
 }
 
@@ -152,24 +155,25 @@ impl Cursor {
         }
     }
 
-    /// All up to here has been counted (Unix ms).
+    /// Time up to which everything has been counted (Unix ms).
     pub fn through(&self) -> i64 {
         self.through
     }
 
-    /// Evidence began here (Unix ms).
+    /// Time at which evidence began (Unix ms).
     pub fn since(&self) -> i64 {
         self.since
     }
 
     /// Starts afresh: the first sample of every series at or after `at` (Unix ms) becomes its base and is not counted.
-    /// For changes of weights: an interval in which they changed mixes two populations. Never goes back.
+    /// This is for changes of weights, because an interval in which they changed mixes two populations. It never goes
+    /// back in time.
     pub fn skip_to(&mut self, at: i64) {
         *self = Self::new(at.max(self.through));
     }
 
-    /// The range to ask for at `now` so that nothing is missed (ms): what is not yet counted, and four intervals of slack
-    /// for late samples; at most an hour, beyond which the remembered values bridge the gap.
+    /// The range to ask for at `now` so that nothing is missed (ms): what is not yet counted, and four intervals of
+    /// slack for late samples; at most an hour, beyond which the remembered values bridge the gap.
     pub fn window_ms(&self, now: i64, interval_ms: i64) -> u64 {
         let slack = interval_ms.max(1).saturating_mul(4);
         now.saturating_sub(self.through)
@@ -179,7 +183,7 @@ impl Cursor {
             .unsigned_abs()
     }
 
-    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms). Stays where it is if nothing is.
+    /// Counts what is new in `samples`, which were asked for the time `now` (Unix ms). Does not move if nothing is new.
     ///
     /// `pod_started` (Unix ms, by pod name): a pod that started after `since` counts from 0, not from its first sample.
     pub fn advance(
@@ -196,7 +200,7 @@ impl Cursor {
         self.advance_warm(samples, now, interval_ms, pods)
     }
 
-    /// The same, without what pods did before they were warm.
+    /// Does what [`Cursor::advance`] does, but leaves out what pods did before they were warm.
     pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
         let newest_sample = samples.candidate.newest(now).max(samples.baseline.newest(now));
         if now <= self.through {
@@ -214,8 +218,8 @@ impl Cursor {
             pod_warm: pods.warm,
         };
         let (polls, problem) = self.count([&samples.candidate, &samples.baseline], &grid, &limits);
-        // An answer without anything new, be it empty, NaN or that of a server that stands still, is as none at all: what it
-        // lacks may yet come, and is then counted in the polls to which it belongs.
+        // An answer without anything new (empty, NaN, or from a server that ingests nothing) is treated as no answer:
+        // the missing samples may still come, and are then counted in the polls to which they belong.
         let seen = newest_sample
             .filter(|&newest| newest > self.through)
             .map(|newest| grid.end(grid.cell(newest)));
@@ -235,7 +239,7 @@ impl Cursor {
         polls.map(|poll| poll.observed).collect()
     }
 
-    /// The same with its times.
+    /// The polls of [`Cursor::history`], with their times.
     pub fn past(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Poll> {
         let baseline = GuardSamples {
             candidate: samples.baseline.nothing(),
@@ -246,7 +250,7 @@ impl Cursor {
             .polls
     }
 
-    /// Counts as the roles of the answers say.
+    /// Counts in the way that the roles of the answers require.
     fn count(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
         let [candidate, baseline] = arms;
         if let Some(value) = candidate.get(Role::Value) {
@@ -270,7 +274,7 @@ impl Cursor {
         (poll.into_iter().collect(), None)
     }
 
-    /// Counts histograms that come in one form; an arm without any series is of either.
+    /// Counts histograms if both arms have the same form; an arm without any series matches either.
     fn histograms(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
         let (no_classic, no_native) = (Matrix::default(), NativeMatrix::default());
         let classic = arms.map(|arm| arm.get(Role::Buckets).unwrap_or(&no_classic));
@@ -286,7 +290,7 @@ impl Cursor {
         }
     }
 
-    /// Forgets series that ended an hour ago; what is asked for never reaches back that far.
+    /// Forgets series that ended an hour ago; queries never reach back that far.
     fn forget(&mut self) {
         let until = self.through.saturating_sub(MEMORY_MS);
         self.ledger.retain(|_, &mut (at, _)| at >= until);

@@ -1,6 +1,6 @@
 //! Classic histograms: increments of cumulative `le` series → events per bucket.
 //!
-//! Owns the bounds. Must not interpolate: a count belongs to the bucket that Prometheus says, or to a wider one.
+//! Owns the bounds. Must not interpolate: a count belongs to the bucket that Prometheus reports, or to a wider one.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::counts::Buckets;
 use super::labels::Bucket;
 use super::sample::{Matrix, Series};
 
-/// Upper bounds of buckets, ascending, `+Inf` left out; as order-preserving bits, so that they can be keys.
+/// Upper bounds of buckets, as order-preserving bits, so that they can be keys.
 type Bounds = Vec<u64>;
 
 /// Cumulative increments by upper bound, summed over the series of an arm.
@@ -17,7 +17,7 @@ pub(super) struct Cumulative(BTreeMap<u64, u64>);
 
 /// The finite bounds that all histograms have, and whether any differ.
 ///
-/// Cumulative counts at a common bound add up whatever other bounds there are, so nothing is lost but resolution.
+/// Cumulative counts at a common bound add up whatever other bounds there are, so only resolution is lost.
 pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) -> (Vec<f64>, Agreement) {
     let mut histograms: BTreeMap<u64, Bounds> = BTreeMap::new();
     let all = matrices.into_iter().flat_map(|matrix| &matrix.series);
@@ -57,14 +57,14 @@ pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) 
 /// Whether all histograms have the same bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agreement {
-    /// They do.
+    /// All histograms have the same bounds.
     Same,
-    /// They do not; only common ones are used.
+    /// Bounds differ; only common ones are used.
     Differ,
 }
 
 impl Agreement {
-    /// What people should know of it, where so many bounds are common.
+    /// What people should know about differing bounds, of which `common` are shared.
     pub(super) fn problem(self, common: usize) -> Option<String> {
         match self {
             Self::Same => None,
@@ -103,13 +103,13 @@ impl Cumulative {
     }
 }
 
-/// Bits of a number that order as the number does (IEEE 754 totalOrder).
+/// Bits of a number that have the order of the numbers (IEEE 754 totalOrder).
 pub(super) fn key(bound: f64) -> u64 {
     let bits = bound.to_bits();
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-/// The number that [`key`] was made of.
+/// The number that [`key`] encoded.
 pub(super) fn unkey(key: u64) -> f64 {
     f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
 }

@@ -1,4 +1,4 @@
-//! Labels of a series: shared between all that hold them, and told apart by a fingerprint that is made once.
+//! Labels of a series: shared between all holders, and distinguished by a fingerprint that is computed once.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ pub(super) type Fingerprint = u64;
 #[derive(Clone, Debug, Default)]
 pub struct Labels(Arc<Shared>);
 
-/// Names and values in one piece: of a thousand models thousands of series are held at once.
+/// Names and values in one allocation, because a thousand models hold thousands of series at once.
 #[derive(Debug, Default)]
 struct Shared {
     /// Name, value, name, value and so on, in the order of the names.
@@ -28,7 +28,7 @@ struct Shared {
 /// What a series of a classic histogram is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
-    /// Which histogram it is of: identity without `le`.
+    /// The histogram that it belongs to: the digest of its labels without `le`.
     pub(super) histogram: u64,
     /// Its upper bound.
     pub(super) bound: f64,
@@ -62,7 +62,7 @@ impl Labels {
         *self = others.chain([(name, value)]).collect();
     }
 
-    /// Which bucket of which histogram this is; `None` for a series without a bound.
+    /// The bucket and histogram of this series; `None` for a series without a bound.
     pub(super) fn bucket(&self) -> Option<Bucket> {
         let bucket = || {
             let bound = bound(self.get("le")?)?;
@@ -72,9 +72,9 @@ impl Labels {
         *self.0.bucket.get_or_init(bucket)
     }
 
-    /// Which series this is; `role` sets those of one query apart from those of another with the same labels.
+    /// Identity of the series; `role` distinguishes series of different queries that have the same labels.
     pub(super) fn fingerprint(&self, role: u8) -> Fingerprint {
-        // An odd factor spreads roles over all bits, and no two of them meet.
+        // An odd factor spreads roles over all bits without collisions between them.
         let digest = self.0.digest.get_or_init(|| digest(self.iter()));
         (digest ^ u64::from(role).wrapping_mul(0x9e37_79b9_7f4b)) & 0xffff_ffff_ffff
     }
@@ -84,7 +84,7 @@ impl Labels {
 fn digest<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
     let mut text = Vec::with_capacity(256);
     for (name, value) in labels {
-        // Prometheus 3 writes le="1.0" for what was le="1": the same bucket.
+        // Prometheus 3 writes le="1.0" where older versions wrote le="1": it is the same bucket.
         let bound = if name == "le" {
             bound(value).map(|bound| bound.to_string())
         } else {
@@ -120,7 +120,7 @@ impl Ord for Labels {
 }
 
 impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
-    /// Of labels of one name the last counts.
+    /// If a name occurs more than once, its last value counts.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(labels: I) -> Self {
         let labels: Vec<_> = labels.into_iter().collect();
         let by_name: BTreeMap<_, _> = labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();

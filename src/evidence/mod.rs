@@ -1,4 +1,4 @@
-//! Evidence: raw Prometheus samples → integer counts per arm. Pure; no clock, no IO.
+//! Evidence: raw Prometheus samples → integer counts per arm. It is pure: no clock, no IO.
 //!
 //! Owns how samples are counted; must not judge them (that is `judge`). Counts come from raw range vectors, because
 //! `rate()`, `increase()` and `histogram_quantile()` extrapolate and interpolate, and a test on them has no guarantee.

@@ -1,9 +1,10 @@
 //! Native histograms: samples of cumulative buckets of any layout → events per bucket, each counted exactly once.
 //!
 //! Owns the layouts. Prometheus writes only buckets that hold something, with their bounds and without their schema:
-//! `histogram: [ts, {count, sum, buckets: [[rule, lower, upper, count], …]}]`. Exponential ones are put on a grid of eight
-//! bounds an octave (schema 3), coarser ones stay as they are; those of custom buckets (NHCB) keep their bounds. A bucket
-//! that is not written is empty. Must not interpolate: where layouts differ, only bounds inside no bucket are used.
+//! `histogram: [ts, {count, sum, buckets: [[rule, lower, upper, count], …]}]`. Exponential ones are put on a grid of
+//! eight bounds an octave (schema 3), coarser ones stay as they are; those of custom buckets (NHCB) keep their bounds.
+//! A bucket that is not written is empty. Must not interpolate: where layouts differ, only bounds inside no bucket are
+//! used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::Excluded;
@@ -19,7 +20,7 @@ use super::role::{Arm, Role};
 mod grid;
 mod wire;
 
-/// Series of native histograms, as a range selector gives them.
+/// Series of native histograms, as a range selector returns them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NativeMatrix {
     /// The series, in the order of the response.
@@ -45,9 +46,9 @@ pub struct NativeHistogram {
 /// Which bounds a histogram may have beside those that its buckets show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// Every so many steps of the grid; a power of two.
+    /// Bounds at every multiple of this many steps of the grid; a power of two.
     Grid(u16),
-    /// No others are known.
+    /// No bounds beside the written ones are known.
     Custom,
 }
 
@@ -60,7 +61,7 @@ impl Default for Layout {
 /// A bound, as order-preserving bits.
 type Edge = u64;
 
-/// A bucket: from above its lower up to its upper bound.
+/// A bucket: `(lower, upper]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bin {
     lower: Edge,
@@ -72,7 +73,7 @@ struct Bin {
 #[serde(from = "Vec<wire::StoredBin>", into = "Vec<wire::StoredBin>")]
 pub(super) struct Bins(BTreeMap<Bin, u64>);
 
-/// What last was counted of each series: Unix ms and the histogram.
+/// The histogram of each series that was last counted, with its time (Unix ms).
 pub(super) type NativeLedger = BTreeMap<Fingerprint, (i64, Bins)>;
 
 impl Layout {
@@ -85,8 +86,8 @@ impl Layout {
 }
 
 impl Bins {
-    /// What was counted since `before`. Everything, if there was a reset: a bucket fell, or what was told apart before no
-    /// longer is by the same or wider buckets, which only a restart brings about.
+    /// What was counted since `before`, or everything if there was a reset. A reset shows in a bucket that fell, or in
+    /// one that no same or wider bucket holds any more, which only a restart causes.
     fn since(&self, before: &Self) -> Self {
         let mut counted: BTreeMap<Bin, u64> = BTreeMap::new();
         for (old, n) in &before.0 {
@@ -119,7 +120,7 @@ impl Bins {
         (around.upper >= bin.upper).then_some(*around)
     }
 
-    /// Counts `more` as well; buckets may overlap from now on.
+    /// Adds `more`; buckets may overlap afterwards.
     pub(super) fn add(&mut self, more: &Self) {
         for (bin, n) in &more.0 {
             let sum = self.0.entry(*bin).or_default();
@@ -127,7 +128,7 @@ impl Bins {
         }
     }
 
-    /// Events per bucket of the bounds, none of which lies inside a bucket of this one.
+    /// Events per bucket of `bounds`, none of which may lie inside a bucket of this histogram.
     pub(super) fn buckets(&self, bounds: &[f64]) -> Buckets {
         let mut counts = vec![0u64; bounds.len() + 1];
         for (bin, n) in &self.0 {
@@ -142,8 +143,8 @@ impl Bins {
     }
 }
 
-/// Hands what every series counted since the ledger was written to `count`, with its target and time (Unix ms), and enters
-/// it there.
+/// Passes what every series counted since its ledger entry to `count`, with its target and time (Unix ms), and enters
+/// it in the ledger.
 pub(super) fn count_natives<'a>(
     arm: Arm,
     matrix: &'a NativeMatrix,
@@ -203,7 +204,7 @@ fn by_target<'a>(arm: Arm, matrix: &'a NativeMatrix, limits: &Limits<'_>) -> BTr
     targets
 }
 
-/// Finite bounds at which every histogram can be told apart, and whether others had to be left out.
+/// Finite bounds at which every histogram can be split, and whether others had to be left out.
 pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a NativeMatrix>) -> (Vec<f64>, Agreement) {
     let mut layout: Option<Layout> = None;
     let mut bins: BTreeSet<Bin> = BTreeSet::new();

@@ -1,8 +1,8 @@
 //! PromQL: puts an arm's matchers on every selector of what the user wrote.
 //!
-//! Works on the parsed expression, never on its text, and proves its own work: the result is parsed again and must be the
-//! very expression that was meant. A selector that slipped through would read another arm, or another tenant's namespace.
-//! Must not decide which matchers an arm has.
+//! Works on the parsed expression, never on its text, and verifies the result: it is parsed again and must equal the
+//! intended expression. A selector without its matchers would read another arm, or another tenant's namespace. Must not
+//! decide which matchers an arm has.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ mod selection;
 pub use batch::{Batch, BatchedArm, POD_OF_DEPLOYMENT, fitting, shape};
 pub use selection::{Selection, parse_matchers};
 
-/// Longest expression that is looked at, in bytes: as long as the API allows. Trees are walked and dropped recursively, and a
-/// deeper one, which a longer text could hold, would overflow the stack of the thread.
+/// Longest expression that is parsed, in bytes: as long as the API allows. Trees are walked and dropped recursively,
+/// and the deeper tree of a longer text could overflow the stack of the thread.
 const MAX_LENGTH: usize = 1024;
 
-/// A label matcher that tells an arm, or a tenant, from the others.
+/// A label matcher that distinguishes an arm, or a tenant, from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArmMatcher {
     /// Name of the label.
@@ -50,12 +50,12 @@ pub enum MatcherOp {
 /// Why an expression cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromqlError {
-    /// Not PromQL.
+    /// The text is not PromQL.
     #[error("`{expr}` is not valid PromQL: {detail}")]
     Invalid {
         /// What the user wrote.
         expr: String,
-        /// The parser's words.
+        /// The parser's message.
         detail: String,
     },
     /// More than a selector where a selector is needed.
@@ -63,12 +63,12 @@ pub enum PromqlError {
     NotPlain {
         /// What the user wrote.
         expr: String,
-        /// What it is.
+        /// Kind of the expression, in words.
         what: &'static str,
         /// The selector inside, if there is exactly one, as a suggestion.
         instead: String,
     },
-    /// A histogram whose name cannot be told.
+    /// The selector does not name a histogram.
     #[error(
         "`{expr}` names no histogram: write its name in front of the braces, such as http_request_duration_seconds"
     )]
@@ -81,7 +81,7 @@ pub enum PromqlError {
     NoValue {
         /// What the user wrote.
         expr: String,
-        /// What it gives.
+        /// Type of the result.
         kind: String,
     },
     /// An arm's matcher that PromQL cannot express.
@@ -91,10 +91,10 @@ pub enum PromqlError {
         label: String,
         /// The value.
         value: String,
-        /// The parser's words.
+        /// The parser's message.
         detail: String,
     },
-    /// Matchers of an arm that are none.
+    /// The text is no set of label matchers.
     #[error("`{text}` is no set of label matchers: write it as {{arm=\"candidate\"}}")]
     NoMatchers {
         /// What the user wrote.
@@ -119,7 +119,8 @@ pub fn arm_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Res
     ranged(selector, plain, window_ms)
 }
 
-/// The query for the raw samples of a classic histogram of one arm; the user may write its name with or without `_bucket`.
+/// The query for the raw samples of a classic histogram of one arm; the user may write its name with or without
+/// `_bucket`.
 pub fn histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
     let mut plain = plain_selector(selector)?;
     name_histogram(&mut plain, BucketForm::Classic).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
@@ -127,7 +128,8 @@ pub fn histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) 
     ranged(selector, plain, window_ms)
 }
 
-/// The query for the raw samples of a native histogram of one arm; the user may write its name with or without `_bucket`.
+/// The query for the raw samples of a native histogram of one arm; the user may write its name with or without
+/// `_bucket`.
 pub fn native_histogram_query(selector: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
     let mut plain = plain_selector(selector)?;
     name_histogram(&mut plain, BucketForm::Native).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
@@ -155,10 +157,10 @@ pub fn expression(expr: &str) -> Result<Expr, PromqlError> {
     }
 }
 
-/// A selector as it stands in an expression.
+/// A selector as it is written in an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Name of the metric, where it is given as it is; that of a histogram with or without `_bucket`.
+    /// Name of the metric, where it is given literally; that of a histogram with or without `_bucket`.
     pub metric: Option<String>,
     /// Labels that it has matchers on.
     pub labels: Vec<String>,
@@ -205,7 +207,7 @@ fn compile_one(ArmMatcher { label, op, value }: &ArmMatcher) -> Result<Matcher, 
     })
 }
 
-/// A matcher by an expression, which is compiled only when the query is read again, to be proven.
+/// A matcher by a regular expression, which is compiled only when the query is parsed again to verify it.
 fn unread(matcher: &ArmMatcher) -> Result<Matcher, PromqlError> {
     let nothing = compile_one(&ArmMatcher {
         value: String::new(),
@@ -228,7 +230,7 @@ fn parse(expr: &str) -> Result<Expr, PromqlError> {
     parse_any(expr).map_err(invalid)
 }
 
-/// Parses a text of any length: that of an expression which was short enough, with its matchers.
+/// Parses a text of any length, such as a short enough expression to which matchers were added.
 fn parse_any(expr: &str) -> Result<Expr, String> {
     // The parser turns a range of more than 2^64 seconds, or a negative one, into a panic of Duration::from_secs_f64.
     let parsed = std::panic::catch_unwind(|| parser::parse(expr));
@@ -289,7 +291,7 @@ fn for_each_selector(expr: &mut Expr, visit: &mut dyn FnMut(&mut VectorSelector)
         Expr::Call(call) => call.args.args.iter_mut().for_each(|arg| for_each_selector(arg, visit)),
         Expr::VectorSelector(selector) => visit(selector),
         Expr::MatrixSelector(range) => visit(&mut range.vs),
-        // The parser makes no extension nodes.
+        // The parser creates no extension nodes.
         Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
     }
 }
@@ -341,7 +343,7 @@ fn ranged(expr: &str, vs: VectorSelector, window_ms: u64) -> Result<String, Prom
     print(expr, &Expr::MatrixSelector(MatrixSelector { vs, range }))
 }
 
-/// Prints the expression and proves that it says what was meant.
+/// Prints the expression and verifies that the text means the same.
 fn print(expr: &str, tree: &Expr) -> Result<String, PromqlError> {
     let text = tree.to_string();
     match parse_any(&text) {
@@ -350,8 +352,8 @@ fn print(expr: &str, tree: &Expr) -> Result<String, PromqlError> {
     }
 }
 
-/// The same expression with the matchers of each selector in the order of their text, for printing sorts them; and those by
-/// an expression as they are written, for an expression is what its text says.
+/// The expression in a form that can be compared: the matchers of each selector are in the order of their text, because
+/// printing sorts them, and those by a regular expression hold only its text, which determines it.
 fn ordered(mut tree: Expr) -> Expr {
     let written = |m: &Matcher| {
         let (op, how) = match m.op {

@@ -1,7 +1,8 @@
 //! Ratios of two counters, such as joules per request, on both arms.
 //!
-//! Owns which increments of the two belong together: they may come from different exporters (one of GPUs and the model
-//! server), scraped at other times and intervals. What only one of them has seen waits until the other has seen it too.
+//! Owns which increments of the two belong together: they may come from different exporters (a GPU exporter and the
+//! model server), scraped at different times and intervals. Increments of one counter wait until the other covers the
+//! same time.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use super::counts::Amounts;
 use super::role::{Arm, Role};
 use super::sample::Matrix;
 
-/// What was counted and is in no poll yet, on the candidate and the baseline.
+/// Increments that are in no poll yet, on the candidate and the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     amounts: [Amounts; 2],
@@ -19,7 +20,7 @@ pub(super) struct Waiting {
     news: [[bool; 2]; 2],
 }
 
-/// Counts what is new, and hands it out once both counters of both arms have had samples since the last time.
+/// Counts what is new, and returns it once both counters of both arms have had samples since the last poll.
 pub(super) fn count(
     arms: [&ArmSamples; 2],
     waiting: &mut Option<Waiting>,

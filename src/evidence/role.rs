@@ -1,9 +1,9 @@
-//! Roles: what the series of a selector are to a guard, which says how they are asked for and how they are counted.
+//! Roles: what the series of a selector are to a guard, which determines how they are asked for and counted.
 
 /// What the series that a selector finds are to the guard that asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// The counter of all events, of which a share is watched.
+    /// The counter of all events of a proportion.
     Total,
     /// The counter of the bad events among them.
     Bad,
@@ -15,7 +15,7 @@ pub enum Role {
     Native,
     /// The counter of what is spent.
     Numerator,
-    /// The counter of what it is spent on, perhaps of another exporter.
+    /// The counter of what it is spent on, which may come from another exporter.
     Denominator,
     /// The value of an expression.
     Value,
@@ -53,8 +53,8 @@ impl Role {
         }
     }
 
-    /// Sets the series of this role on one arm apart from others with the same labels. It goes into the fingerprints of
-    /// series, which stored states are full of: a number never changes its meaning.
+    /// A number that distinguishes the series of this role on one arm from others with the same labels. It is part of
+    /// the fingerprints in stored states, so the meaning of a number must never change.
     pub(super) fn mark(self, arm: Arm) -> u8 {
         let (of_candidate, of_baseline) = match self {
             Self::Total => (0, 2),
@@ -63,7 +63,7 @@ impl Role {
             Self::Native => (6, 7),
             Self::Numerator => (8, 10),
             Self::Denominator => (9, 11),
-            // A value is not counted, so that nothing of it is remembered.
+            // A value is not counted, so no fingerprint of it is stored.
             Self::Value => (12, 13),
         };
         match arm {
@@ -73,5 +73,5 @@ impl Role {
     }
 }
 
-/// The mark of no role: of what is remembered of a target as a whole.
+/// The mark of a target as a whole, which is of no role: for its last restart.
 pub(super) const OF_TARGET: u8 = u8::MAX;

@@ -1,7 +1,7 @@
 //! What Prometheus answered: the body of `/api/v1/query`, parsed into samples.
 //!
-//! Owns the reading of the response and the question whether it is whole. Must not count (that is `counter`), and must
-//! not guess: an answer that is partial, of another type or cut short is an error with its own name, never a few samples.
+//! Owns the parsing of the response and the check that it is complete. Must not count (that is `counter`), and must not
+//! guess: an answer that is partial, of another type or cut short is an error with its own name, never a few samples.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Vis
 
 use super::labels::Labels;
 
-/// Series with their samples, as a range selector gives them; an instant vector has one sample per series.
+/// Series with their samples, as a range selector returns them; an instant vector has one sample per series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
     /// The series, in the order of the response.
@@ -53,13 +53,13 @@ pub enum SampleError {
         /// Length of what arrived.
         bytes: usize,
     },
-    /// JSON, but not that of the query API.
+    /// The body is JSON, but not that of the query API.
     #[error("the answer is JSON but not that of Prometheus' query API: {detail}")]
     Malformed {
         /// What the parser expected.
         detail: String,
     },
-    /// Another kind of result.
+    /// The result is of another type.
     #[error("the query gave a {got}, expected a {expected}: {hint}")]
     WrongType {
         /// What was needed.
@@ -69,7 +69,7 @@ pub enum SampleError {
         /// What to write.
         hint: &'static str,
     },
-    /// A native histogram where a number is needed.
+    /// The result is a native histogram where a number is needed.
     #[error(
         "series {series} holds native histograms where a counter or a value is needed: name a counter, such as \
          http_requests_total; histograms are for latency and fidelity"
@@ -105,7 +105,7 @@ struct Answer<R> {
     warnings: Vec<String>,
     #[serde(default)]
     infos: Vec<String>,
-    /// VictoriaMetrics' word for it.
+    /// VictoriaMetrics' name for a partial answer.
     #[serde(default, rename = "isPartial")]
     is_partial: bool,
 }
@@ -118,11 +118,11 @@ struct Data<R> {
     result: R,
 }
 
-/// Most series that are taken into memory. What ordinary series of the largest answer come to: a shorter text holds far more
-/// of them only if it was made to.
+/// Most series that are taken into memory: as many as the largest answer holds if its series are of ordinary length. A
+/// text with more of them was made to exhaust memory.
 const MAX_SERIES: usize = 65_536;
 
-/// What the reader says of more.
+/// Error message of the reader for more series than that.
 const TOO_MANY: &str = "too many series";
 
 /// The series of an answer, no more than [`MAX_SERIES`].
@@ -213,7 +213,8 @@ impl Matrix {
         Ok(Self { series })
     }
 
-    /// Parses the response to an instant query of a free expression: a vector, or a scalar as one series without labels.
+    /// Parses the response to an instant query of a free expression: a vector, or a scalar as one series without
+    /// labels.
     pub fn parse_vector(body: &[u8]) -> Result<Self, SampleError> {
         const HINT: &str = "write an expression with one value, such as max(…) of an instant vector";
         match read::<Few<VectorSeries>>(body, "vector", HINT) {
@@ -257,14 +258,14 @@ impl Matrix {
     }
 }
 
-/// Stale markers and `NaN` are no samples; an infinite counter is none either. Seconds become milliseconds.
+/// Converts seconds to milliseconds, and drops stale markers, `NaN` and infinite values, which are no samples.
 fn sample((seconds, Number(value)): (f64, Number)) -> Option<(i64, f64)> {
     value.is_finite().then_some((millis(seconds), value))
 }
 
 /// Seconds in milliseconds.
 pub(super) fn millis(seconds: f64) -> i64 {
-    // The cast saturates: an absurd timestamp stays absurd instead of wrapping round to a plausible one.
+    // The cast saturates, so that an absurd timestamp stays absurd instead of wrapping round to a plausible one.
     (seconds * 1000.0).round() as i64
 }
 
@@ -280,7 +281,7 @@ pub(super) fn read<R: DeserializeOwned>(
     expected: &'static str,
     hint: &'static str,
 ) -> Result<R, SampleError> {
-    // JSON is UTF-8 throughout; the parser looks only at the strings that are wanted.
+    // JSON must be UTF-8 throughout, but the parser checks only the strings that it deserializes.
     let text = std::str::from_utf8(body).map_err(|_| not_json(body))?;
     let answer: Answer<R> = match serde_json::from_str(text) {
         Ok(answer) => answer,
@@ -332,7 +333,7 @@ fn not_json(body: &[u8]) -> SampleError {
     }
 }
 
-/// The typed reading failed: tells why, looking only at the envelope.
+/// Explains why the typed parsing failed, by parsing only the envelope.
 fn explain(body: &[u8], error: &serde_json::Error, expected: &'static str, hint: &'static str) -> SampleError {
     if error.is_data() && error.to_string().starts_with(TOO_MANY) {
         return SampleError::TooMany { limit: MAX_SERIES };

@@ -1,4 +1,4 @@
-//! Benefit: whether a candidate is better than stable, by what the guard counts that it is asked of.
+//! Benefit: whether a candidate is better than stable, by what one guard counts.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::kind::Benefit;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenefitTest(State);
 
-/// It is stored: a variant keeps its place.
+/// The state is stored by position, so the order of these variants must not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum State {
     Means(Means),
@@ -20,7 +20,7 @@ enum State {
 }
 
 impl BenefitTest {
-    /// A test of what a guard counts.
+    /// A new test of what a guard counts.
     pub fn new(guard: &Kind) -> Self {
         Self(match guard.benefit() {
             Benefit::Means => State::Means(Means::default()),
@@ -28,7 +28,7 @@ impl BenefitTest {
         })
     }
 
-    /// Takes what the baseline did before the trial, oldest first: the guess of its mean, and how bursty it is.
+    /// Takes what the baseline did before the trial, oldest first. It sets the guess of its mean, and how bursty it is.
     ///
     /// `slowest` is the largest edge that a latency guard watches, in seconds; `None` while it has none.
     pub fn recall(&mut self, guard: &Kind, slowest: Option<f64>, history: &[Observed]) {
@@ -56,7 +56,7 @@ impl BenefitTest {
         }
     }
 
-    /// Whether the candidate has been shown to be so much better.
+    /// Whether the candidate has been shown to be better by the share that was asked for.
     pub fn is_shown(&self, config: &BenefitConfig, guard: &Kind) -> bool {
         match &self.0 {
             State::Means(means) => means.ln_evidence() >= -config.false_promotion.ln(),

@@ -10,7 +10,7 @@ use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
 use super::traffic::{Effect, Shape, Worse};
 
-/// Bins of the outputs that are assumed: guardbit cuts as many.
+/// Bins of an assumed distribution of outputs: as many as guardbit cuts.
 const BINS: u32 = 10;
 
 /// A distribution of outputs.

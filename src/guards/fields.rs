@@ -1,9 +1,9 @@
-//! Reads the strings of a guard, and says of each that cannot be used what would be right.
+//! Reads the strings of a guard, and says for each unusable one what would be right.
 
 use crate::api::{Decimal, Fraction, SpecProblem, ToleranceSpec};
 use crate::judge::Tolerance;
 
-/// The fields of one guard, with what was found wrong so far.
+/// The fields of one guard, with the problems found so far.
 pub(super) struct Fields {
     /// Path of the guard, such as `spec.guards[errors]`.
     path: String,
@@ -18,14 +18,14 @@ impl Fields {
         }
     }
 
-    /// Notes what is wrong with a field of the guard; with the guard itself where `field` is empty.
+    /// Records a problem of a field of the guard, or of the guard itself where `field` is empty.
     pub(super) fn add(&mut self, field: &str, problem: impl Into<String>) {
         let dot = if field.is_empty() { "" } else { "." };
         let field = format!("{}{dot}{field}", self.path);
         self.problems.push(SpecProblem::new(field, problem));
     }
 
-    /// A value, or the problem that it has.
+    /// Returns the value, or records why it could not be read.
     pub(super) fn value<T>(&mut self, field: &str, read: Result<T, impl ToString>) -> Option<T> {
         read.map_err(|error| self.add(field, error.to_string())).ok()
     }
@@ -51,7 +51,7 @@ impl Fields {
     }
 }
 
-/// A tolerance; what is left out, or cannot be read, tolerates no more than the baseline's share.
+/// Reads a tolerance. A part that is left out or cannot be read tolerates no more than the baseline's share.
 pub(super) fn tolerance(written: &ToleranceSpec) -> Tolerance {
     Tolerance {
         ratio: written.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(1.0),
@@ -59,7 +59,7 @@ pub(super) fn tolerance(written: &ToleranceSpec) -> Tolerance {
     }
 }
 
-/// How many polls out of bounds, of how many, are harm. A rule remembers sixty.
+/// How many polls out of bounds, of how many, are harm: at most sixty, because a rule remembers no more.
 pub(super) fn rule(consecutive: i32, of: Option<i32>) -> (u32, u32) {
     let polls = |n: i32| n.clamp(1, 60).unsigned_abs();
     (polls(consecutive), of.map_or(polls(consecutive), polls))

@@ -1,4 +1,4 @@
-//! What a test has counted, for people: the parts of its sentence that are of its kind.
+//! What a test has counted, for people: the parts of its sentence that depend on its kind.
 
 use crate::evidence::Counts;
 use crate::judge::{Rule, Tolerance, text};
@@ -9,9 +9,9 @@ pub(super) struct Figures {
     pub(super) baseline: Counts,
     /// The figures side by side.
     pub(super) estimate: String,
-    /// What was seen.
+    /// What was observed.
     pub(super) seen: String,
-    /// What it is held against: "the tolerance of 0.50% + baseline".
+    /// What it is compared with: "the tolerance of 0.50% + baseline".
     pub(super) against: String,
 }
 
@@ -26,7 +26,7 @@ impl Figures {
         }
     }
 
-    /// Without counts.
+    /// Figures without counts.
     pub(super) fn none(seen: String, against: String) -> Self {
         Self {
             candidate: Counts::default(),
@@ -38,7 +38,7 @@ impl Figures {
     }
 }
 
-/// "the tolerance of 0.50% + 1.5 × baseline".
+/// The tolerance in words: "the tolerance of 0.50% + 1.5 × baseline".
 pub(super) fn tolerance_text(Tolerance { ratio, absolute }: Tolerance) -> String {
     let share = (absolute > 0.0 || ratio == 0.0).then(|| text::percent(absolute));
     let baseline = (ratio > 0.0).then(|| {
@@ -52,7 +52,7 @@ pub(super) fn tolerance_text(Tolerance { ratio, absolute }: Tolerance) -> String
     format!("the tolerance of {}", parts.join(" + "))
 }
 
-/// How a plain rule stands, named as what it is.
+/// How a plain rule stands. The text says that it is a plain rule.
 pub(super) fn rule_text(rule: &Rule, consecutive: u32, of: u32) -> String {
     format!(
         "out of bounds in {} of the last {} polls (plain rule: {consecutive} of {of})",

@@ -1,6 +1,6 @@
-//! What every kind of guard has: as a spec writes it, as it is judged, and the running state of its test.
+//! The traits of every kind of guard: as a spec writes it, as it is judged, and with the running state of its test.
 //!
-//! A kind is a file that implements these three, and an arm in each match of the module above.
+//! A kind is a file that implements these three traits, and an arm in each match of the parent module.
 
 use crate::api::ToleranceSpec;
 use crate::evidence::Observed;
@@ -20,22 +20,22 @@ pub trait GuardSpec {
         false
     }
 
-    /// Whether it looks at what a variant answers, and not only at whether it does and how quickly.
+    /// Whether it depends on what a variant answers, and not only on whether and how quickly it answers.
     fn looks_at_outputs(&self) -> bool {
         false
     }
 
-    /// Whether it can tell that a candidate is better than stable.
+    /// Whether it can show that a candidate is better than stable.
     fn tells_benefit(&self) -> bool {
         true
     }
 
-    /// Whether having no series of a field says nothing: what never happened has none yet.
+    /// Whether the series of a field may be missing, because a counter of something that never happened has none yet.
     fn may_be_absent(&self, _field: &str) -> bool {
         false
     }
 
-    /// The field whose value is the same whatever a variant does, and why, if there is one.
+    /// The field whose value does not depend on what a variant does, and why, if there is one.
     fn constant(&self) -> Option<(&'static str, String)> {
         None
     }
@@ -45,30 +45,30 @@ pub trait GuardSpec {
         None
     }
 
-    /// The field that says how far a candidate may be from its baseline, and that share now.
+    /// The field that says how far a candidate may be from its baseline, and its current share.
     fn margin(&self) -> Option<(&'static str, f64)> {
         None
     }
 
-    /// Writes another share there.
+    /// Writes another share into that field.
     fn set_margin(&mut self, _share: &str) {}
 }
 
 /// What a guard compares its candidate with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
-    /// The revision that it is to replace.
+    /// The revision that the candidate is to replace.
     Baseline,
-    /// Full precision. A new reference is compared with nobody's outputs: to answer otherwise is what it is for.
+    /// The full-precision reference. The outputs of a new reference are not compared, because they are meant to differ.
     Reference,
-    /// Fixed bounds: the guard asks for one value of all pods of the candidate together.
+    /// Fixed bounds: the guard asks for one value for all pods of the candidate together.
     Bounds,
 }
 
-/// How a guard tells that a candidate is better.
+/// How a guard shows that a candidate is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Benefit {
-    /// By the means of what events count: by how much each of them is bad.
+    /// By the means of the events' values, which say how bad each event is.
     Means,
     /// By a plain rule on ratios.
     Ratio,
@@ -84,8 +84,8 @@ pub trait GuardKind {
         false
     }
 
-    /// Its weight in the combined evidence of harm, before weights are made to sum to 1; `None` where there is no sampling
-    /// model of what it sees.
+    /// Its weight in the combined evidence of harm, before weights are made to sum to 1; `None` for a guard without a
+    /// sampling model.
     fn weight(&self) -> Option<f64> {
         None
     }
@@ -95,19 +95,19 @@ pub trait GuardKind {
         None
     }
 
-    /// How it tells that a candidate is better.
+    /// How it shows that a candidate is better.
     fn benefit(&self) -> Benefit {
         Benefit::Means
     }
 
-    /// What is wanted of a candidate that is to be better, in words that follow "shown to be".
+    /// The improvement that is asked for, in words that follow "shown to be".
     fn better(&self, wanted: &BenefitConfig) -> String {
         format!("{} lower in {}", text::whole_percent(wanted.at_least), wanted.guard)
     }
 
-    /// What each event of both arms counts, between 0 and 1, for the test of a benefit; `None` where nothing can be told, or
-    /// where the candidate was too lightly loaded to be compared. `scale` is what 1 stands for, where that is no share;
-    /// `slowest` the largest latency that the guard watches.
+    /// The value of each event of both arms, between 0 and 1, for the test of a benefit; `None` where nothing can be
+    /// said, or where the candidate was too lightly loaded to be compared. `scale` is what 1 stands for, where that is
+    /// no share; `slowest` is the largest latency that the guard watches.
     fn values(
         &self,
         _scale: &mut Option<f64>,
@@ -117,21 +117,21 @@ pub trait GuardKind {
         None
     }
 
-    /// How the events of a baseline are distributed that nobody has measured, of which a share of `error_rate` is bad, and what
-    /// was assumed, in a sentence.
+    /// An assumed distribution of the events of a baseline that was not measured, of which a share of `error_rate` is
+    /// bad, and a sentence that says what was assumed.
     fn assumed(&self, name: &str, error_rate: f64) -> (Shape, String);
 
-    /// The distribution that was measured, as this guard takes it.
+    /// A measured distribution, adapted to this guard.
     fn measured(&self, shape: Shape) -> Shape {
         shape
     }
 
-    /// Candidates that are worse than a baseline with such events, and ought to be found.
+    /// Candidates that are worse than a baseline with such events, and that the guard should find.
     fn worse(&self, _baseline: Option<&Shape>) -> Vec<Worse> {
         Vec::new()
     }
 
-    /// What one poll of it costs to judge, as a multiple of what a share of bad events costs.
+    /// The cost of judging one poll, as a multiple of the cost for a share of bad events.
     fn work(&self) -> f64;
 }
 
@@ -140,7 +140,7 @@ pub(super) trait Judged: GuardKind {
     /// Running state of the test.
     type Test: Default;
 
-    /// Takes one poll; what does not fit the kind is left out.
+    /// Takes one poll; one that does not fit the kind is ignored.
     fn observe(&self, test: &mut Self::Test, regime: Regime, observed: &Observed);
 
     /// Takes what the baseline alone did before the trial, oldest first.
@@ -166,6 +166,6 @@ pub(super) trait Judged: GuardKind {
         None
     }
 
-    /// What was counted, in words.
+    /// The counts, in words.
     fn figures(&self, test: &Self::Test, regime: Regime) -> Figures;
 }

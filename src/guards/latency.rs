@@ -12,7 +12,7 @@ use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
 use super::traffic::{Effect, Shape, Tail, Worse, percent};
 
-/// Median of the latencies that are assumed where no budget says more, in seconds.
+/// Median of the assumed latencies where there is no budget, in seconds.
 const MEDIAN: f64 = 0.1;
 
 /// Shares of slow requests.
@@ -22,8 +22,8 @@ pub struct Latency {
     pub tolerance: Tolerance,
     /// A fixed bound.
     pub budget: Option<Budget>,
-    /// Health counts only from polls in which a candidate pod carries at least this share, in `(0, 1]`, of what a baseline pod
-    /// carries.
+    /// Health counts only from polls in which a candidate pod carries at least this share, in `(0, 1]`, of what a
+    /// baseline pod carries.
     pub at_load: Option<f64>,
     /// Units of the histogram in a second: 1, or 1000 for milliseconds.
     pub per_second: f64,
@@ -45,7 +45,7 @@ impl Latency {
         let budget = written.budget.as_ref().map(|budget| read_budget(budget, fields));
         Some(Self {
             tolerance: tolerance?,
-            // Where one was written and cannot be used there is no guard.
+            // An optional field that was written but cannot be used makes the whole guard unusable.
             budget: budget.map_or(Some(None), |read| read.map(Some))?,
             at_load: at_load.map_or(Some(None), |read| read.map(Some))?,
             per_second: match written.unit {
@@ -60,7 +60,7 @@ impl Latency {
         if self.per_second == 1.0 {
             return Cow::Borrowed(buckets);
         }
-        // Divided, not multiplied: 5 ms is then the very number that 0.005 s is.
+        // Bounds are divided, not multiplied, so that 5 ms gives exactly the number 0.005.
         let bounds = buckets.bounds.iter().map(|bound| bound / self.per_second);
         Cow::Owned(Buckets {
             bounds: bounds.collect(),
@@ -141,7 +141,7 @@ impl GuardKind for Latency {
     }
 
     fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
-        // A baseline within its budget uses half of it.
+        // A baseline within its budget is assumed to use half of it.
         let tail = match self.budget {
             Some(budget) => Tail::through(1.0 - budget.slower / 2.0, budget.within),
             None => Tail::LogNormal { median: MEDIAN },

@@ -1,10 +1,11 @@
-//! Guards: the questions that are asked of the metrics, one file a kind.
+//! Guards: the questions that are asked of the metrics, one file for each kind.
 //!
-//! A kind's file has all of it: what it asks, what of its strings is unusable, how it is tested, its figures and its sentence,
-//! and what traffic of it is like when it is imagined. The matches over kinds are here, and a test sees to it that there are
-//! no others: everybody else asks a guard through what all kinds have in common ([`GuardSpec`], [`GuardKind`]).
+//! A kind's file holds everything about it: what it asks, which of its strings are unusable, how it is tested, its
+//! figures and its sentence, and how its traffic is simulated. The only matches over kinds are here, as a test checks:
+//! all other code uses a guard through what all kinds have in common ([`GuardSpec`], [`GuardKind`]).
 //!
-//! Must not do statistics (that is `judge`), nor count samples (that is `evidence`: the roles of a guard's selectors say how).
+//! Must not do statistics (that is `judge`), nor count samples (that is `evidence`: the roles of a guard's selectors
+//! say how).
 
 mod benefit;
 mod fidelity;
@@ -41,7 +42,7 @@ use fields::Fields;
 use figures::Figures;
 use kind::Judged;
 
-/// A guard as it is judged. What all kinds have in common is that of [`GuardKind`].
+/// A guard as it is judged. [`GuardKind`] has what all kinds have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// A share of bad events.
@@ -56,7 +57,7 @@ pub enum Kind {
     Query(Query),
 }
 
-/// Running state of a guard's test. It is stored: a variant keeps its place.
+/// Running state of a guard's test. It is stored by position, so the order of these variants must not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Test {
     Proportion(ShareTest),
@@ -66,7 +67,7 @@ enum Test {
     Ratio(RatioTest),
 }
 
-/// A guard of a spec, its strings read.
+/// A guard of a spec, with its strings parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
     /// Its name.
@@ -77,7 +78,7 @@ pub struct Guard {
     pub kind: Kind,
 }
 
-/// Reads the strings of a guard, or says what is wrong with them.
+/// Reads the strings of a guard, or returns what is wrong with them.
 pub fn resolve(guard: &api::Guard) -> Result<Guard, Vec<SpecProblem>> {
     let mut fields = Fields::of(&guard.name);
     if guard.arm_matchers == Some(ArmMatchers::Labels) && guard.arm_labels.is_empty() {
@@ -117,7 +118,7 @@ fn read(guard: &api::Guard, fields: &mut Fields) -> Option<Kind> {
     }
 }
 
-/// What a spec writes of the kind of a guard; `None` for one that this release does not know.
+/// The part of a spec's guard that is specific to its kind; `None` for a kind that this release does not know.
 pub fn written(guard: &api::Guard) -> Option<&dyn GuardSpec> {
     match guard {
         api::Guard {
@@ -131,7 +132,7 @@ pub fn written(guard: &api::Guard) -> Option<&dyn GuardSpec> {
         } => Some(kind),
         api::Guard { ratio: Some(kind), .. } => Some(kind),
         api::Guard { query: Some(kind), .. } => Some(kind),
-        // Without `..`, so that a kind that is added is missed here.
+        // There is no `..`, so that a new kind fails to compile here.
         api::Guard {
             name: _,
             proportion: None,
@@ -173,7 +174,7 @@ pub fn compare_outputs(guards: &[api::Guard]) -> bool {
     guards.iter().any(|guard| guard.fidelity.is_some())
 }
 
-/// A tolerance as it is judged; what is left out tolerates no more than the baseline's share.
+/// A tolerance as it is judged; a part that is left out tolerates no more than the baseline's share.
 pub fn tolerance(written: &ToleranceSpec) -> Tolerance {
     fields::tolerance(written)
 }
@@ -226,7 +227,7 @@ impl Kind {
     }
 }
 
-/// What `$body` makes of a kind and its test; `None` for a test of another kind.
+/// Evaluates `$body` with a kind and its test; `None` if the test is of another kind.
 macro_rules! judged {
     ($kind:expr, $test:expr, ($of:ident, $state:ident) => $body:expr) => {
         match ($kind, $test) {
@@ -251,12 +252,12 @@ impl Test {
         }
     }
 
-    /// Whether it is the test of such a guard.
+    /// Whether it is the test of a guard of this kind.
     fn fits(&self, kind: &Kind) -> bool {
         judged!(kind, self, (_kind, _test) => ()).is_some()
     }
 
-    /// Takes one poll; what does not fit the guard's kind is left out.
+    /// Takes one poll; one that does not fit the guard's kind is ignored.
     fn observe(&mut self, kind: &Kind, regime: Regime, observed: &Observed) {
         judged!(kind, self, (kind, test) => kind.observe(test, regime, observed));
     }
@@ -286,7 +287,7 @@ impl Test {
         judged!(kind, self, (kind, test) => kind.slowest_edge(test))?
     }
 
-    /// What was counted, in words; `None` for a guard of another kind.
+    /// The counts, in words; `None` for a guard of another kind.
     fn figures(&self, kind: &Kind, regime: Regime) -> Option<Figures> {
         judged!(kind, self, (kind, test) => kind.figures(test, regime))
     }

@@ -23,7 +23,8 @@ impl Proportion {
         Some(Self { tolerance })
     }
 
-    /// Why nothing can be shown where this share of the baseline's events is bad, if all events of a candidate might be.
+    /// Why nothing can be shown where this share of the baseline's events is bad; `None` unless the tolerance then
+    /// allows that all events of a candidate are bad.
     pub fn tolerates_all(&self, bad: f64) -> Option<String> {
         let Tolerance { ratio, absolute } = self.tolerance;
         (self.tolerance.edge(bad) >= 1.0 && absolute < 1.0).then(|| {
@@ -37,7 +38,8 @@ impl Proportion {
 }
 
 impl GuardSpec for api::Proportion {
-    /// All events first: a scrape that comes in between then has more of the part, which is cut off, and never less.
+    /// All events are asked for first: a scrape between the two queries then adds to the part, where the excess is cut
+    /// off, and never takes from it.
     fn asks(&self) -> Vec<Selector> {
         let bad = self.bad.iter();
         let good = self.good.iter();
@@ -48,7 +50,7 @@ impl GuardSpec for api::Proportion {
             .collect()
     }
 
-    /// A `good` counter counts what came of an answer, such as clicks.
+    /// A `good` counter depends on outputs: it counts their effects, such as clicks.
     fn looks_at_outputs(&self) -> bool {
         self.good.is_some()
     }
@@ -87,7 +89,7 @@ impl GuardKind for Proportion {
         true
     }
 
-    /// The largest: errors are the rarest events that are counted.
+    /// The weight is the largest of all kinds, because errors are the rarest events that are counted.
     fn weight(&self) -> Option<f64> {
         Some(0.5)
     }

@@ -17,9 +17,9 @@ pub struct Query {
     pub min: Option<f64>,
     /// Values above are out of bounds.
     pub max: Option<f64>,
-    /// 1 to 60.
+    /// Polls out of bounds that are harm; 1 to 60.
     pub consecutive: u32,
-    /// `consecutive` to 60.
+    /// Size of the window, in polls; `consecutive` to 60.
     pub of: u32,
 }
 

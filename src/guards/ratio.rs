@@ -15,9 +15,9 @@ use super::traffic::Shape;
 pub struct Ratio {
     /// Largest factor on the baseline's ratio; above 0.
     pub max: f64,
-    /// 1 to 60.
+    /// Polls out of bounds that are harm; 1 to 60.
     pub consecutive: u32,
-    /// `consecutive` to 60.
+    /// Size of the window, in polls; `consecutive` to 60.
     pub of: u32,
 }
 

@@ -9,7 +9,7 @@ pub struct Selector {
     pub role: Role,
     /// The field of the guard that it stands in, such as `proportion.bad`.
     pub field: &'static str,
-    /// As it is written: without the labels of an arm.
+    /// The text of the spec, without the labels of an arm.
     pub text: String,
 }
 
@@ -22,12 +22,12 @@ impl Selector {
         }
     }
 
-    /// How it is asked for.
+    /// The form in which it is asked for.
     pub fn form(&self) -> Form {
         self.role.form()
     }
 
-    /// Fails where no server could be asked for it.
+    /// Fails if no query can be made of it.
     pub fn usable(&self) -> Result<(), PromqlError> {
         self.form().query(&self.text, &[], 60_000).map(drop)
     }

@@ -24,7 +24,7 @@ const STEP_REQUESTS: u64 = 200;
 /// Polls with data since the last raise before a step can end.
 const STEP_POLLS: u64 = 3;
 
-/// What a guard has seen of a step that needs more: on either arm 200 requests, in three polls.
+/// What a guard has counted in a step that cannot end yet: it needs 200 requests on each arm, in three polls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepWait {
     /// Name of the guard.
@@ -75,13 +75,13 @@ impl Suite {
         }
         state.test.observe(kind, config.regime, &poll.observed);
         state.polls += 1;
-        // A poll in which the candidate was not seen is none of its step.
+        // A poll without requests of the candidate does not count towards its step.
         state.step_polls += u64::from(candidate > 0);
         state.step_candidate += candidate;
         state.step_baseline += baseline;
     }
 
-    /// Whether this guard has begun to listen.
+    /// Whether this guard has any state.
     pub fn listens(&self, guard: &str) -> bool {
         self.guards.contains_key(guard)
     }
@@ -92,8 +92,8 @@ impl Suite {
         self.guards.get(guard)?.test.slowest_edge(kind)
     }
 
-    /// A guard begins to listen: takes what its baseline did before, oldest first. Nothing of it is judged: it places the
-    /// guesses, the edges and the bins, and tells how bursty the traffic is.
+    /// Starts a guard with what its baseline did before, oldest first. None of that is judged: it sets the guesses, the
+    /// edges and the bins, and shows how bursty the traffic is.
     pub fn recall(&mut self, config: &SuiteConfig, guard: &str, history: &[Observed]) {
         if let Some(kind) = config.guards.get(guard) {
             let mut state = GuardState::new(kind);
@@ -102,26 +102,27 @@ impl Suite {
         }
     }
 
-    /// In which form the histograms of a guard came, once any have.
+    /// The form of a guard's histograms, once any were received.
     pub fn form(&self, guard: &str) -> Option<BucketForm> {
         self.guards.get(guard)?.form
     }
 
-    /// Its histograms come in this form: said in its sentence, and what is asked for first from now on.
+    /// Records the form of a guard's histograms. Its sentence names the form, and queries ask for it first from now on.
     pub fn counts_in(&mut self, guard: &str, form: BucketForm) {
         if let Some(state) = self.guards.get_mut(guard) {
             state.form = Some(form);
         }
     }
 
-    /// What is odd about the data of a guard, and what to do about it; said in its sentence as long as it is so.
+    /// Records what is odd about the data of a guard, and what to do about it; its sentence says so until the oddity is
+    /// gone.
     pub fn remark(&mut self, guard: &str, oddity: Option<String>) {
         if let Some(state) = self.guards.get_mut(guard) {
             state.oddity = oddity;
         }
     }
 
-    /// A step begins: what a step needs is counted from here.
+    /// Starts a step: the requests and polls that a step needs are counted from here.
     pub fn mark_step(&mut self) {
         for state in self.guards.values_mut() {
             (state.step_polls, state.step_candidate, state.step_baseline) = (0, 0, 0);
@@ -145,7 +146,7 @@ impl Suite {
         config.guards.iter().filter_map(wait).collect()
     }
 
-    /// The guard that found harm, if the guards together did: Σ w·M ≥ threshold, or the k-of-n rule of one did.
+    /// The guard that found harm, if the guards together did (Σ w·M ≥ threshold) or the k-of-n rule of one did.
     pub fn harmful(&self, config: &SuiteConfig) -> Option<GuardReport> {
         if !self.is_harmful(config) {
             return None;
@@ -167,7 +168,7 @@ impl Suite {
     /// Whether the guards have found harm; quicker than [`Suite::harmful`], which says what.
     pub fn is_harmful(&self, config: &SuiteConfig) -> bool {
         let shares = weights(config);
-        // Guards without a sampling model have no share in the evidence: each has a rule of its own.
+        // Guards without a sampling model have no share in the combined evidence: each has a rule of its own.
         let ruled = config.guards.iter().filter(|(name, _)| !shares.contains_key(*name));
         let found =
             ruled.filter_map(|(name, guard)| Some(report(config.regime, name, guard, None, self.state(name, guard)?)));
@@ -184,7 +185,7 @@ impl Suite {
         ln_sum(together) >= config.regime.threshold().ln()
     }
 
-    /// What a guard has found so far, if that was as the kind that it is now.
+    /// The state of a guard, if it belongs to the guard's current kind.
     fn state(&self, name: &str, guard: &Kind) -> Option<&GuardState> {
         self.guards.get(name).filter(|state| state.test.fits(guard))
     }
@@ -194,7 +195,7 @@ impl Suite {
         self.reports(config).iter().all(|r| r.verdict == Verdict::Healthy)
     }
 
-    /// What every guard has found.
+    /// The reports of all guards.
     pub fn reports(&self, config: &SuiteConfig) -> Vec<GuardReport> {
         let shares = weights(config);
         config

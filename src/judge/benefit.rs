@@ -1,12 +1,13 @@
 //! Benefit: is a candidate that is safe also better than stable, by the share that was asked for?
 //!
-//! Compares the means of what an event counts, between 0 and 1: bad or not, or how much of the largest edge a latency takes. A
-//! ratio has no sampling model, so its plain rule decides: each of the last polls must show it.
-//! The null is `μ_c ≥ r·μ_b` with r = 1 − `at_least`. Evidence is won by betting (Waudby-Smith & Ramdas, *Estimating means of
-//! bounded random variables by betting*, 2024): each event of the candidate multiplies it by 1 + λ(r·p − v), each of the
-//! baseline by 1 + λ'(v − p), with λ' = λ·r·n_c/n_b and a guess p of μ_b from past polls. On the edge of the null the
-//! logarithm of the expectation, n_c·ln(1 + λr(p − μ_b)) + n_b·ln(1 + λ'(μ_b − p)), is concave in μ_b and has its maximum, 0,
-//! at p: so E ≤ 1 whatever μ_b is, and however it moves from poll to poll. A bad guess costs power, never validity.
+//! Compares the means of what an event counts, between 0 and 1: bad or not, or how much of the largest edge a latency
+//! takes. A ratio has no sampling model, so its plain rule decides: each of the last polls must show it. The null is
+//! `μ_c ≥ r·μ_b` with r = 1 − `at_least`. Evidence is won by betting (Waudby-Smith & Ramdas, *Estimating means of
+//! bounded random variables by betting*, 2024): each event of the candidate multiplies it by 1 + λ(r·p − v), each of
+//! the baseline by 1 + λ'(v − p), with λ' = λ·r·n_c/n_b and a guess p of μ_b from past polls. On the edge of the null
+//! the logarithm of the expectation, n_c·ln(1 + λr(p − μ_b)) + n_b·ln(1 + λ'(μ_b − p)), is concave in μ_b and has its
+//! maximum, 0, at p: so E ≤ 1 whatever μ_b is, and however it moves from poll to poll. A bad guess costs power, never
+//! validity.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,16 +20,16 @@ use super::text;
 /// Bets, as parts of the largest one that keeps all factors positive; one process each, averaged.
 const BETS: [f64; 4] = [0.03, 0.1, 0.3, 0.8];
 
-/// Share of what was known that a poll leaves: the guess follows a baseline that changes over some fifty polls.
+/// Factor by which each poll discounts the past: the guess follows a baseline that changes over some fifty polls.
 const MEMORY: f64 = 0.98;
 
-/// Classes of values whose spread over the polls tells how bursty they are.
+/// Classes of values whose spread over the polls shows how bursty they are.
 const CLASSES: usize = 4;
 
-/// What is asked of a candidate beyond being safe.
+/// The improvement that a candidate must show in addition to being safe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenefitConfig {
-    /// The guard that it is asked of.
+    /// The guard that measures it.
     pub guard: String,
     /// Share by which the candidate's mean must be lower than the baseline's, in `(0, 1)`.
     pub at_least: f64,
@@ -36,10 +37,10 @@ pub struct BenefitConfig {
     pub false_promotion: f64,
 }
 
-/// Events of one arm in one poll: what each counts, and how many there are of it.
+/// Events of one arm in one poll: a value, and how many events have it.
 pub type Values = Vec<(f64, u64)>;
 
-/// All events of one arm, and the sum of what they count.
+/// All events of one arm, and the sum of their values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Total {
     n: u64,
@@ -70,7 +71,7 @@ pub(crate) struct Means {
     pub(crate) scale: Option<f64>,
     candidate: Total,
     baseline: Total,
-    /// The baseline's past, fading: events, and the sum of what they count.
+    /// The baseline's past, discounted: events, and the sum of their values.
     past: (f64, f64),
     /// Logarithms, one for each of [`BETS`].
     processes: [f64; BETS.len()],
@@ -131,7 +132,7 @@ impl Means {
     }
 }
 
-/// The middle of each bucket as a part of `scale`; what is beyond counts as all of it.
+/// The middle of each bucket as a part of `scale`; requests beyond `scale` count 1.
 pub(crate) fn latencies(buckets: &Buckets, scale: f64) -> Values {
     let mut lower = 0.0;
     let middle = |bound: Option<&f64>| {

@@ -1,9 +1,10 @@
 //! Over-dispersion: how much burstier events are than independent ones.
 //!
 //! Real failures come in clumps: a retry, a bad batch, a pod that stalls for a second. An e-value that takes them for
-//! independent ones is too sure. e^{1/φ} keeps E ≤ 1 for every predictable φ ≥ 1 (Jensen), where φ is the quasi-likelihood
-//! ratio of the variance that was seen to the one that independent events would have (Wedderburn 1974). It comes from past
-//! polls alone, and from differences *within* short blocks of them, so that slow change is not taken for noise.
+//! independent ones is too sure. e^{1/φ} keeps E ≤ 1 for every predictable φ ≥ 1 (Jensen), where φ is the
+//! quasi-likelihood ratio of the variance that was seen to the one that independent events would have (Wedderburn
+//! 1974). It comes from past polls alone, and from differences *within* short blocks of them, so that slow change is
+//! not taken for noise.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,35 +13,35 @@ use crate::evidence::Counts;
 /// Polls of a block in which the shares of an arm are taken to be constant.
 const BLOCK: usize = 8;
 
-/// Polls of a block in which the candidate's share of all bad events is.
+/// Polls of a block in which the candidate's share of all bad events is taken to be constant.
 const SPLIT_BLOCK: usize = 4;
 
-/// Blocks after which what was seen counts half: about two hours of 15-second polls.
+/// Blocks after which an observation counts half: about two hours of 15-second polls.
 const HALF_LIFE: f64 = 60.0;
 
 /// Weight of what is expected of an arm before anything was seen, in units of variance: nearly that of bad events.
 const PRIOR: f64 = 20.0;
 
-/// The same for the split of bad events between the arms: it is expected to be as bursty as the baseline.
+/// Weight of the prior for the split of bad events between the arms, which is expected to be as bursty as the baseline.
 const SPLIT_PRIOR: f64 = 25.0;
 
-/// φ at the least: no real traffic is as even as independent events, and a candidate that is a little burstier than its
-/// baseline (by a quarter, say) cannot be told from one that is not before it is judged.
+/// Smallest φ: no real traffic is as even as independent events, and a candidate that is a little burstier than its
+/// baseline (by a quarter, say) cannot be recognised before it is judged.
 const LEAST: f64 = 1.1;
 
-/// φ that is expected of a baseline whose past nobody knows, beyond 1. It comes down by half with every block, for the
-/// damage of clumps is early, and an arm without failures never tells how bursty they are. More would be safer where failures
-/// come in threes, and too slow where they do not.
+/// Expected excess of φ over 1 for a baseline whose past is not known. It halves with every block, because clumps do
+/// their damage early, and an arm without failures never shows how bursty they are. A larger value would be safer where
+/// failures come in threes, and too slow where they do not.
 const SUSPICION: f64 = 0.2;
 
-/// What a block counts at the most, as a multiple of the usual one. An incident has a hundred times the events of a quiet
-/// hour: counted whole, the blocks in which it begins and ends would pass for burstiness for hours, and hide harm.
+/// Largest weight of a block, as a multiple of the usual one. An incident has a hundred times the events of a quiet
+/// hour: counted whole, the blocks in which it begins and ends would look like burstiness for hours, and hide harm.
 const HEAVIEST: f64 = 4.0;
 
-/// φ of a block at the most.
+/// Largest φ of a block.
 const WILDEST: f64 = 8.0;
 
-/// A ratio of sums: variance that was seen, and variance that independent events would have.
+/// A ratio of sums: the observed variance, and the variance that independent events would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Ratio {
     blocks: f64,
@@ -61,7 +62,7 @@ impl Ratio {
         self.expected = keep * self.expected + counted;
     }
 
-    /// Shrunken towards `prior`, which counts as much as `weight`.
+    /// The ratio, shrunk towards `prior`, which has the weight `weight`.
     fn shrunken(self, prior: f64, weight: f64) -> f64 {
         (weight * prior + self.seen) / (weight + self.expected)
     }
@@ -90,7 +91,7 @@ impl Spread {
         }
     }
 
-    /// Variance as a multiple of that of independent events, shrunken towards `prior`.
+    /// Variance as a multiple of that of independent events, shrunk towards `prior`.
     pub(super) fn phi(&self, prior: f64) -> f64 {
         self.ratio.shrunken(prior, PRIOR)
     }
@@ -102,7 +103,7 @@ pub(super) struct Dispersion {
     baseline: Spread,
     /// Whether the baseline was seen before the candidate.
     past: bool,
-    /// Polls of both arms.
+    /// Polls that were observed, without the recalled ones.
     polls: u64,
     /// Polls of the block that is open: candidate and baseline.
     open: Vec<(Counts, Counts)>,
@@ -116,7 +117,7 @@ impl Dispersion {
         self.baseline.observe(categories(baseline));
     }
 
-    /// Takes one poll; its φ is that of the polls after it.
+    /// Takes one poll; it affects φ only for the polls after it.
     pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
         self.polls += 1;
         self.baseline.observe(categories(baseline));
@@ -129,7 +130,7 @@ impl Dispersion {
         }
     }
 
-    /// φ, 1.1 or more.
+    /// The estimate of φ; 1.1 or more.
     pub(super) fn phi(&self) -> f64 {
         let expected = if self.past {
             1.0
@@ -145,8 +146,8 @@ fn categories(counts: Counts) -> Vec<u64> {
     vec![counts.x, counts.n.saturating_sub(counts.x)]
 }
 
-/// Pearson's sum of squares within a block, for the B/(B−1) that fitting the shares takes away, and what it would be for
-/// independent events. `None` where the block cannot tell.
+/// Pearson's sum of squares within a block, for the B/(B−1) that fitting the shares takes away, and what it would be
+/// for independent events. `None` where the block does not show it.
 fn within(block: &[Vec<u64>]) -> Option<(f64, f64)> {
     let categories = block.iter().map(Vec::len).max()?;
     let n: Vec<f64> = block.iter().map(|poll| poll.iter().sum::<u64>() as f64).collect();
@@ -165,8 +166,9 @@ fn within(block: &[Vec<u64>]) -> Option<(f64, f64)> {
     (expected > 0.0).then_some((seen * polls / (polls - 1.0), expected))
 }
 
-/// The same of the candidate's share of all bad events, which an incident on both arms leaves alone. Its odds are fitted to
-/// the block: a candidate that is worse is not a noisy one.
+/// Observed and expected sum of squares, as for [`within`], of the candidate's share of all bad events, which an
+/// incident on both arms does not change. Its odds are fitted to the block, so that a worse candidate is not taken for
+/// a noisy one.
 fn split(block: &[(Counts, Counts)]) -> Option<(f64, f64)> {
     let bad = |(c, b): &(Counts, Counts)| (c.x + b.x) as f64;
     let polls: Vec<_> = block

@@ -15,7 +15,7 @@ use super::regime::Regime;
 /// Reference outputs that the bins are cut from.
 const WARM_UP: u64 = 200;
 
-/// Bins at the most.
+/// Largest number of bins.
 const BINS: usize = 10;
 
 /// State of a fidelity guard.
@@ -129,7 +129,7 @@ impl FidelityTest {
         self.warm_up_above += reference.counts.last().copied().unwrap_or(0);
     }
 
-    /// Freezes the bins when there are enough.
+    /// Freezes the bins when there are enough outputs.
     fn freeze(&mut self) {
         let total = self.warm_up.iter().map(|(_, n)| n).sum::<u64>() + self.warm_up_above;
         if total < WARM_UP {
@@ -157,7 +157,7 @@ impl FidelityTest {
         self.warm_up_above = 0;
     }
 
-    /// Counts by bin; `None` where the buckets cannot be told apart at a cut.
+    /// Counts by bin; `None` where a cut is not a bound of the histogram.
     fn bin(&self, buckets: &Buckets) -> Option<Vec<u64>> {
         let mut bins = vec![0; self.cuts.len() + 1];
         if buckets.counts.iter().all(|n| *n == 0) {
@@ -192,7 +192,8 @@ impl FidelityTest {
         if self.family_health.is_empty() {
             return 0.0;
         }
-        // Without a witness set the candidate has never been above the reference anywhere: nothing to show there.
+        // Without a witness set the candidate has never been above the reference in any bin, so there is nothing to
+        // show there.
         let witness = if self.witness_health == Health::default() {
             None
         } else {
@@ -205,7 +206,7 @@ impl FidelityTest {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// Total variation, population stability index and Jensen–Shannon divergence, for people; they are not tested.
+    /// Total variation, population stability index and Jensen–Shannon divergence. They are shown to people, not tested.
     pub(crate) fn distances(&self) -> Option<(f64, f64, f64)> {
         let (c, r) = (self.candidate.iter().sum::<u64>(), self.reference.iter().sum::<u64>());
         if c == 0 || r == 0 {

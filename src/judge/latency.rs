@@ -1,7 +1,7 @@
 //! Latency: requests slower than an edge, against the baseline and against a fixed budget.
 //!
-//! Edges are bucket bounds, so that counts stay integers: those next above the baseline's p50, p95 and p99, taken from its
-//! first requests and then frozen, because a quantile that lies on a bound flips otherwise.
+//! Edges are bucket bounds, so that counts stay integers: those next above the baseline's p50, p95 and p99, taken from
+//! its first requests and then frozen, because a quantile that lies on a bound flips otherwise.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,8 @@ pub(crate) struct EdgeTest {
 /// State of a latency guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LatencyTest {
-    /// The baseline's first requests: (bound, requests in its bucket), and all of them. Gone once the edges are frozen.
+    /// The baseline's first requests: (bound, requests in its bucket), and in `warmed` their number. Both are cleared
+    /// once the edges are frozen.
     warm_up: Vec<(f64, u64)>,
     warmed: u64,
     pub(crate) edges: Vec<EdgeTest>,
@@ -50,17 +51,17 @@ pub(crate) struct LatencyTest {
     pub(crate) load: Loads,
 }
 
-/// What a candidate pod had to carry in a poll.
+/// How loaded a candidate pod was in a poll, compared with a baseline pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// As much as is asked for: the poll counts for harm and for health.
     Enough,
-    /// Less, and a lightly loaded pod is always fast: the poll counts for harm alone.
+    /// Less than that: the poll counts for harm only, because a lightly loaded pod is always fast.
     Light,
 }
 
 impl Load {
-    /// Of a poll. Where a number of pods is not known, nothing shows that the load was enough.
+    /// The load in a poll. Where the number of pods is not known, it counts as light.
     pub(crate) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
         let enough = at_load.is_none_or(|share| {
             let loads = candidate.per_pod().zip(baseline.per_pod());
@@ -83,7 +84,7 @@ impl Loads {
         self.all += 1;
     }
 
-    /// For people: how many polls could show health at this share of the baseline's load.
+    /// Text for people: how many polls could show health at this share of the baseline's load.
     pub(crate) fn text(self, share: f64) -> String {
         format!(
             ", {} of {} polls at {} or more of the baseline's load per pod",
@@ -166,7 +167,7 @@ impl LatencyTest {
         self.warmed += baseline.counts.iter().sum::<u64>();
     }
 
-    /// Freezes the edges when there are enough.
+    /// Freezes the edges when there are enough requests.
     fn freeze(&mut self) {
         if self.warmed < WARM_UP {
             return;
@@ -215,7 +216,7 @@ impl LatencyTest {
         }
     }
 
-    /// Logarithm of the evidence of health: that of the edge with the least.
+    /// Logarithm of the evidence of health: the least of all edges.
     pub(crate) fn ln_health(&self) -> f64 {
         if self.edges.is_empty() {
             return 0.0;
@@ -227,7 +228,7 @@ impl LatencyTest {
             .fold(f64::INFINITY, f64::min)
     }
 
-    /// The test that tells most of harm, and what it holds the candidate against.
+    /// The test with the most evidence of harm, and what it compares the candidate with.
     pub(crate) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
         let evidence = |(test, _): &(&EdgeTest, Watched)| test.share.ln_harm(regime, SHARES);
         let edges = self.edges.iter().map(|test| (test, Watched::Baseline));
@@ -237,7 +238,7 @@ impl LatencyTest {
     }
 }
 
-/// What an edge holds the candidate against.
+/// What an edge compares the candidate with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
     /// The baseline's share of slow requests.

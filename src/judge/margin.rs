@@ -1,9 +1,9 @@
 //! The margin test: is a candidate's share of bad events beyond `ratio` × the baseline's + `absolute`?
 //!
-//! Exact two-sample e-values: the numerator is a fixed guess (q_c, q_b) made from past polls, the denominator the largest
-//! likelihood in the null at its edge. See Turner, Ly & Grünwald, *Generic E-variables for exact sequential k-sample
-//! tests* (2024), and Ramdas et al., *Game-theoretic statistics and safe anytime-valid inference* (2023). A bad guess costs
-//! power, never validity.
+//! Exact two-sample e-values: the numerator is a fixed guess (q_c, q_b) made from past polls, the denominator the
+//! largest likelihood in the null at its edge. See Turner, Ly & Grünwald, *Generic E-variables for exact sequential
+//! k-sample tests* (2024), and Ramdas et al., *Game-theoretic statistics and safe anytime-valid inference* (2023). A
+//! bad guess costs power, never validity.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,16 +66,17 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
     };
     let other = (q_c - d) / r;
     let least = f64::MIN_POSITIVE.sqrt();
-    // The edge ends where a share is 1. A baseline beyond that end tolerates any candidate: the nearest point of the null then
-    // lies just before the end, and a test of health must not fall silent there; nor may one of harm, where no baseline
-    // would tolerate the guess.
+    // The edge ends where a share is 1. A baseline beyond that end tolerates any candidate: the nearest point of the
+    // null then lies just before the end, and a test of health must still give evidence there. So must one of harm,
+    // where no baseline would tolerate the guess.
     let end = ((1.0 - d) / r).min(1.0) * (1.0 - 1e-12);
     let (mut low, mut high) = (q_b.min(other).max(least), q_b.max(other).min(end));
-    // At the ends one of the two terms is 0 and the other has the sign that is wanted, but for rounding.
+    // At the ends one of the two terms is 0 and the other has the expected sign, except for rounding.
     if low >= high || slope(low) < -1e-6 * (n_c + n_b) || slope(high) > 1e-6 * (n_c + n_b) {
         return None;
     }
-    // Newton's steps; the bracket is halved instead where one leads out of it, or is not half as long as the one before.
+    // Newton's method; the bracket is halved instead where a step leaves it, or is not at most half as long as the one
+    // before.
     let (mut p, mut last) = (halfway(low, high), high - low);
     for _ in 0..200 {
         let at = slope(p);
@@ -94,7 +95,7 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
         };
         last = (next - p).abs();
         p = next;
-        // The e-value is flat at its root: what is left of an error counts squared.
+        // The e-value is flat at its root: an error in `p` enters it only squared.
         if last <= 1e-12 * p {
             break;
         }
@@ -102,7 +103,7 @@ fn root(n_c: f64, n_b: f64, tolerance: Tolerance, q_c: f64, q_b: f64) -> Option<
     Some(p)
 }
 
-/// The middle of a bracket; of a wide one that by ratio.
+/// The middle of a bracket: the geometric mean if it is wide.
 fn halfway(low: f64, high: f64) -> f64 {
     if high > 4.0 * low {
         (low * high).sqrt()
@@ -121,7 +122,7 @@ pub struct Alternatives {
     pub plug_in: f64,
 }
 
-/// For shares of bad events.
+/// Alternatives for shares of bad events.
 pub const SHARES: Alternatives = Alternatives {
     odds: &[
         (1.5, 0.04),
@@ -134,24 +135,25 @@ pub const SHARES: Alternatives = Alternatives {
     plug_in: 0.0,
 };
 
-/// For the share of a witness set of outputs.
+/// Alternatives for the share of a witness set of outputs.
 pub const WITNESS: Alternatives = Alternatives {
     odds: &[(1.1, 0.12), (1.25, 0.14), (1.5, 0.14), (2.0, 0.12), (3.0, 0.08)],
     plug_in: 0.4,
 };
 
-/// Weights of the guesses of a test of health: three between the baseline and the edge, and the candidate's own past share.
+/// Weights of the guesses of a test of health: three between the baseline and the edge, and the candidate's own past
+/// share.
 const HEALTH: [(Option<f64>, f64); 4] = [(Some(0.0), 0.5), (Some(0.35), 0.2), (Some(0.7), 0.1), (None, 0.2)];
 
 /// Pseudo-requests that a guess from past polls starts with.
 const PRIOR: f64 = 100.0;
 
-/// What past polls say of both arms: the guesses that a poll is tested with.
+/// What past polls say about both arms: the guesses that a poll is tested with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Past {
-    /// Candidate, all past polls.
+    /// Counts of the candidate in all past polls.
     pub candidate: Counts,
-    /// Baseline, all past polls.
+    /// Counts of the baseline in all past polls.
     pub baseline: Counts,
     /// The baseline's share before the first poll.
     pub prior: f64,
@@ -165,7 +167,8 @@ impl Past {
         (self.baseline.x as f64 + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
     }
 
-    /// Where the guesses are placed. An edge of 1 and beyond tolerates everything.
+    /// The edge that the guesses are placed around. It stays below 1, because an edge of 1 or more tolerates
+    /// everything.
     fn edge(tolerance: Tolerance, q_b: f64) -> f64 {
         tolerance.edge(q_b).min(0.999)
     }
@@ -186,7 +189,7 @@ pub fn ln_sum(logs: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// The running test of harm: one process an alternative, averaged at the end.
+/// The running test of harm: one process for each alternative, averaged at the end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Harm {
     polls: u64,
@@ -214,7 +217,8 @@ impl Harm {
         let hazard = 1.0 / (self.polls as f64 + 60.0);
         let unused = ln_unused(self.polls);
         for ((a, s), (q_c, _)) in self.processes.iter_mut().zip(guesses) {
-            // A guess below the edge would count health as harm: there is no room above an edge that is nearly 1.
+            // A guess below the edge would count health as harm. It occurs where the edge is nearly 1 and leaves no
+            // room above.
             let ln_e = if q_c > tolerance.edge(q_b) {
                 ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion
             } else {
@@ -285,7 +289,7 @@ fn guesses_of_harm(alternatives: Alternatives, edge: f64, past: f64) -> Vec<(f64
     guesses
 }
 
-/// The running test of health: one process a guess.
+/// The running test of health: one process for each guess.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     processes: [f64; 4],
@@ -304,7 +308,8 @@ impl Health {
     ) {
         let q_b = past.baseline_share();
         let edge = Past::edge(tolerance, q_b);
-        // The baseline itself may lie beyond the edge (ratio below 1, or a fixed bound): aim well within.
+        // The baseline itself may lie beyond the edge (ratio below 1, or a fixed bound): the guess is then placed well
+        // within.
         let anchor = if tolerance.ratio > 0.0 && q_b < edge {
             q_b
         } else {

@@ -1,8 +1,9 @@
-//! The judge: integer counts → verdicts. Pure; no clock, no IO.
+//! The judge: integer counts → verdicts. It is pure: no clock, no IO.
 //!
-//! Owns the tests and their running state; must not know which guard asks for them (that is `guards`) nor what is done with a
-//! verdict (that is `rollout`). Every guard tests a *tolerance*, because quantized variants always differ a little, and every test is anytime-valid: one may look
-//! after every poll and stop at any time (Ville's inequality).
+//! Owns the tests and their running state; must not know which guard asks for them (that is `guards`) nor what is done
+//! with a verdict (that is `rollout`). Every guard tests a *tolerance*, because quantized variants always differ a
+//! little, and every test is anytime-valid: it may be evaluated after every poll and stopped at any time (Ville's
+//! inequality).
 
 mod benefit;
 mod dispersion;

@@ -6,7 +6,7 @@ pub enum Regime {
     /// One rollout: probabilities that a tolerable candidate is ever found harmful, and that a guard finds a candidate
     /// healthy that is beyond its tolerance in every poll. Both in `(0, 1)`.
     Rollout {
-        /// For all guards, steps and looks together.
+        /// For all guards, steps and evaluations together.
         false_rollback: f64,
         /// For one guard.
         false_promotion: f64,
@@ -29,7 +29,7 @@ impl Regime {
         }
     }
 
-    /// Probability of a false finding of health; health decides nothing after promotion, so 5% does there.
+    /// Probability of a false finding of health. After promotion health decides nothing, so 5% is enough there.
     pub(crate) fn false_promotion(self) -> f64 {
         match self {
             Self::Rollout { false_promotion, .. } => false_promotion,

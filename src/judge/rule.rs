@@ -1,14 +1,14 @@
-//! Plain rules: for what has no sampling model, so many of the last polls out of bounds are harm.
+//! Plain rules, for metrics without a sampling model: k of the last n polls out of bounds are harm.
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::Verdict;
 use crate::evidence::Amounts;
 
-/// A plain k-of-n rule, for what has no sampling model: which of the last polls were out of bounds.
+/// State of a plain k-of-n rule: which of the last polls were out of bounds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rule {
-    /// Bit i is the poll i polls ago.
+    /// Bit i is set if the poll i polls ago was out of bounds.
     out: u64,
     seen: u32,
 }
@@ -36,7 +36,7 @@ pub(crate) struct RatioTest {
 }
 
 impl QueryTest {
-    /// Takes the value of one poll, if it is one.
+    /// Takes the value of one poll, unless it is NaN.
     pub(crate) fn observe(&mut self, min: Option<f64>, max: Option<f64>, value: f64) {
         if !value.is_nan() {
             let out = min.is_some_and(|min| value < min) || max.is_some_and(|max| value > max);
@@ -77,7 +77,7 @@ impl Rule {
         }
     }
 
-    /// Polls that were looked at, `of` at most.
+    /// Polls that the rule has counted, `of` at most.
     pub(crate) fn looked_at(&self, of: u32) -> u32 {
         self.seen.min(of)
     }

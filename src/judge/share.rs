@@ -1,4 +1,4 @@
-//! The running tests of one share of bad events, with all that is known of past polls.
+//! The running tests of one share of bad events, with what is known from past polls.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::regime::Regime;
 pub(crate) struct ShareTest {
     pub(crate) candidate: Counts,
     pub(crate) baseline: Counts,
-    /// The baseline before the trial.
+    /// Counts of the baseline before the trial.
     history: Counts,
     dispersion: Dispersion,
     harm: Harm,
@@ -27,7 +27,7 @@ impl ShareTest {
         self.dispersion.recall(baseline);
     }
 
-    /// Takes one poll. `prior` is the guess of the baseline's share where nothing is known of it.
+    /// Takes one poll. `prior` is the guess of the baseline's share where nothing is known about it.
     pub(crate) fn observe(
         &mut self,
         regime: Regime,

@@ -1,13 +1,14 @@
-//! Traffic split: does the candidate get the share of the requests that its weight says?
+//! Traffic split: does the candidate get the share of the requests that its weight demands?
 //!
-//! Requests that do not follow the weights mean that routing or scraping is broken, and then no comparison of the arms can
-//! be trusted. The null is wide, because small skews are ordinary and harm nothing: the odds of the candidate's share may
-//! be off by a factor of two either way. Probes add the same to every pod, while pods come in whole ones; connections that
-//! are kept alive are split instead of the requests on them; the scrapes of the arms are seconds apart. What is broken is
-//! off by far more: a route that is not followed, an arm that is not scraped, a balancer that knows no weights.
+//! Requests that do not follow the weights mean that routing or scraping is broken, and then no comparison of the arms
+//! can be trusted. The null is wide, because small skews are ordinary and harm nothing: the odds of the candidate's
+//! share may be off by a factor of two either way. Probes add the same number of requests to every pod, and pods come in
+//! whole numbers; balancers split connections that are kept alive instead of the requests on them; the scrapes of the
+//! arms are seconds apart. A broken split is off by far more: a route that is not followed, an arm that is not scraped,
+//! a balancer that ignores weights.
 //!
-//! Binomial likelihood ratios against the nearest edge of that band, one process an alternative on either side, averaged
-//! (Ville's inequality); e^{1/φ} for clumps, as in [`super::dispersion`].
+//! The test takes binomial likelihood ratios against the nearest edge of that band, one process for each alternative on
+//! either side, averaged (Ville's inequality), and e^{1/φ} for clumps, as in [`super::dispersion`].
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +27,10 @@ const BAND: f64 = 2.0;
 /// Alternatives: factors on the odds of the edge, on either side.
 const ODDS: [f64; 3] = [1.5, 4.0, 20.0];
 
-/// φ before anything was seen of the split: requests come in clumps of about so many.
+/// φ before the first poll: requests are expected in clumps of about this size.
 const CLUMPS: f64 = 4.0;
 
-/// Polls that it takes to find a broken split, at the least: no single one counts for more of the way.
+/// Fewest polls in which a broken split can be found: the evidence of each is capped accordingly.
 const LEAST_POLLS: f64 = 5.0;
 
 /// Running test of the split at one pair of weights.
@@ -84,7 +85,7 @@ impl SplitTest {
             (ln / dispersion).min(enough / LEAST_POLLS)
         };
         for ((many, few), theta) in self.processes.iter_mut().zip(ODDS) {
-            // Capped, so that a split that was mended shows.
+            // The processes are capped, so that a split that was repaired is noticed.
             *many = (*many + step(high, w_c / w_b, theta)).min(enough + 3.0);
             *few = (*few + step(low, w_b / w_c, theta)).min(enough + 3.0);
         }
@@ -102,7 +103,7 @@ impl SplitTest {
         ln_sum(each) - (2.0 * ODDS.len() as f64).ln()
     }
 
-    /// Where the split is broken: what the candidate got, against what its weight says, as at the poll that showed it.
+    /// If the split is broken, what the candidate got against what its weight demands, as of the poll that showed it.
     pub fn mismatch(&self) -> Option<String> {
         let Counts { n, x } = self.broken?;
         let (w_c, w_b) = (f64::from(self.weights.0), f64::from(self.weights.1));

@@ -2,7 +2,7 @@
 
 use crate::evidence::Counts;
 
-/// 12,345.
+/// A number with separators: "12,345".
 pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -27,7 +27,7 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
-/// A share that a person wrote, in percent as one writes it: 5%, 2.5%.
+/// A share from a spec, in percent as people write it: 5%, 2.5%.
 pub(crate) fn whole_percent(share: f64) -> String {
     format!("{}%", (share * 10_000.0).round() / 100.0)
 }
@@ -58,7 +58,7 @@ pub(crate) fn share(counts: Counts) -> String {
     }
 }
 
-/// "41 of 2,310 (1.8%)".
+/// Bad events, all events and the share: "41 of 2,310 (1.8%)".
 pub(crate) fn of(counts: Counts) -> String {
     format!("{} of {} ({})", number(counts.x), number(counts.n), share(counts))
 }

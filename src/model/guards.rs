@@ -1,4 +1,4 @@
-//! Holds the guards of a spec together with the rest of it.
+//! Checks the guards of a spec against the rest of it.
 
 use crate::api::{Benefit, QuantizedModelSpec};
 use crate::guards;
@@ -22,7 +22,7 @@ pub(super) fn check(spec: &QuantizedModelSpec, reader: &mut Reader) {
     }
 }
 
-/// A benefit is asked of a guard that compares the candidate with stable, be it one of the preset's.
+/// Checks that a benefit names a guard that compares the candidate with stable; it may be one of the preset's.
 fn of_benefit(Benefit { guard, at_least: _ }: &Benefit, spec: &QuantizedModelSpec, reader: &mut Reader) {
     let all = presets::guards(spec);
     let field = "spec.rollout.benefit.guard";

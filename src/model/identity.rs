@@ -1,7 +1,7 @@
 //! Identity of a revision: one digest over what the user wrote of a variant, and the names derived from it.
 //!
 //! The digest is taken before merging and defaulting, so that an upgrade of guardbit never changes the identity, or the
-//! pod template, of a live revision. Its scheme version is part of it; golden digests in the tests hold it still.
+//! pod template, of a live revision. Its scheme version is part of it; golden digests in the tests show every change.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,19 +10,19 @@ use sha2::{Digest, Sha256};
 pub use crate::api::status::short;
 use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, Weights};
 
-/// Version of what is hashed, and how.
+/// Version of what is hashed and of how it is hashed.
 const SCHEME: &str = "v1";
 
-/// Longest name of a Deployment whose pods keep the whole of it in their own names, which Kubernetes cuts at 58 characters
-/// before it adds five random ones; the ReplicaSet adds a dash and up to ten.
+/// Longest name of a Deployment that its pods' names keep whole: the ReplicaSet adds a dash and up to ten characters,
+/// and Kubernetes cuts that at 58 characters before it adds five random ones.
 const LONGEST_NAME: usize = 46;
 
-/// Integers up to here are written alike by everybody; RFC 8785 writes all numbers as those of JavaScript.
+/// Integers up to here have one text; RFC 8785 writes all numbers as JavaScript does.
 const LARGEST_INTEGER: u64 = 1 << 53;
 
 /// SHA-256 over canonical JSON (RFC 8785), as 64 hexadecimal digits.
 pub fn digest(value: &impl Serialize) -> String {
-    // Canonicalisation refuses nothing that types of the API can hold: numbers in them are finite.
+    // Canonicalisation cannot fail for types of the API: their numbers are finite.
     let value = serde_json::to_value(value).unwrap_or_default();
     let canonical = if is_canonical(&value) {
         serde_json::to_vec(&value)
@@ -32,8 +32,8 @@ pub fn digest(value: &impl Serialize) -> String {
     hex::encode(Sha256::digest(canonical.unwrap_or_default()))
 }
 
-/// Whether the text of a value is canonical as it is, which is many times cheaper to write and nearly always so: its keys are
-/// in order, and no number can be written in two ways.
+/// Whether serde's text of a value is canonical already: its keys are in order, and no number can be written in two
+/// ways. It nearly always is, and it is many times cheaper to write.
 fn is_canonical(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
@@ -41,12 +41,12 @@ fn is_canonical(value: &Value) -> bool {
             .as_i64()
             .is_some_and(|integer| integer.unsigned_abs() <= LARGEST_INTEGER),
         Value::Array(items) => items.iter().all(is_canonical),
-        // The order of keys is that of UTF-16, which only among ASCII is that of bytes for sure.
+        // RFC 8785 orders keys by UTF-16 code units, which is the order of bytes for certain only among ASCII.
         Value::Object(fields) => fields.iter().all(|(key, value)| key.is_ascii() && is_canonical(value)),
     }
 }
 
-/// What an identity is taken over.
+/// The fields that an identity is the digest of.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
@@ -61,7 +61,8 @@ struct Written<'a> {
     variant_template: &'a Option<PodTemplate>,
 }
 
-/// Identity digest of a variant: weights, quantization, calibration data and both pod templates, as the user wrote them.
+/// Identity digest of a variant: weights, quantization, calibration data and both pod templates, as the user wrote
+/// them.
 pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
     let written = Written {
         scheme: SCHEME,
@@ -86,8 +87,8 @@ pub fn revisions(spec: &QuantizedModelSpec) -> Vec<RevisionRef> {
     spec.variants.iter().map(of).collect()
 }
 
-/// Digests of one version of a spec: its own, and the identities of its variants. They are taken once for all that needs
-/// them, because hashing the templates is the dearest part of a reconcile that decides nothing.
+/// Digests of one version of a spec: its own, and the identities of its variants. They are computed once and shared,
+/// because hashing the templates is the most expensive part of a reconcile that decides nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Digests {
     spec: String,
@@ -95,7 +96,7 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Takes them.
+    /// Computes the digests of a spec.
     pub fn of(spec: &QuantizedModelSpec) -> Self {
         Self {
             spec: format!("sha256:{}", digest(spec)),
@@ -124,7 +125,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// As written in labels.
+    /// The purpose as labels write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Serving => "serving",
@@ -221,7 +222,7 @@ mod tests {
         let plain = json!({"b": [1, -9_007_199_254_740_992_i64, null, true, {}], "a": control, (control.as_str()): "\u{1f600}/"});
         assert!(is_canonical(&plain));
         assert_eq!(digest(&plain), by_the_library(&plain));
-        // Bytes say that the second key comes first, UTF-16 says the other.
+        // By bytes the second key comes first, by UTF-16 the other.
         for not in [
             json!({"\u{1f600}": 1, "\u{e000}": 2}),
             json!([1.0]),

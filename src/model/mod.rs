@@ -1,8 +1,8 @@
 //! The model: what a spec means once its strings are read.
 //!
-//! Owns the step from what the user wrote to what the rest of guardbit works with, after ripgrep's raw and resolved
-//! arguments: durations, rates and tolerances are read here and in `guards`, once, and nowhere else. Also owns the identity
-//! of revisions and the presets. Must not decide anything.
+//! Owns the step from what the user wrote to what the rest of guardbit works with, after the example of ripgrep's raw
+//! and resolved arguments: durations, rates and tolerances are read here and in `guards`, once, and nowhere else. Also
+//! owns the identity of revisions and the presets. Must not decide anything.
 
 mod guards;
 pub mod identity;
@@ -22,7 +22,7 @@ pub use reader::Reader;
 pub use rollout::{Benefit, Rollout, Step};
 pub use variant::{Dropped, Variant};
 
-/// A spec whose strings were read.
+/// A spec with its strings parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// How a candidate climbs.
@@ -31,15 +31,15 @@ pub struct Model {
     pub variants: Vec<Variant>,
 }
 
-/// What a spec means; or all that is wrong with it, where the API server let that through.
+/// Resolves a spec, or returns every problem in it that the API server let through.
 pub fn resolve(spec: &QuantizedModelSpec) -> Result<Model, Vec<SpecProblem>> {
     let mut reader = Reader::default();
     let model = read_with(spec, &mut reader);
     reader.finish(model)
 }
 
-/// What a spec means as far as it can be read, for whoever comments on one that cannot be used: what cannot be read stands
-/// as zero.
+/// Resolves a spec as far as it can be read, for callers that comment on an unusable one: values that cannot be read
+/// are zero.
 pub fn read(spec: &QuantizedModelSpec) -> Model {
     read_with(spec, &mut Reader::default())
 }
@@ -71,13 +71,13 @@ impl Model {
     }
 }
 
-/// Time between two evaluations of the metrics, for whoever needs nothing else of a spec that was not checked; in
-/// milliseconds, at least one.
+/// Time between two evaluations of the metrics, in milliseconds, at least one. It is for callers that need nothing else
+/// of a spec that was not checked.
 pub fn interval_ms(spec: &QuantizedModelSpec) -> i64 {
     spec.rollout.interval.millis().unwrap_or(15_000).max(1)
 }
 
-/// The same as a duration.
+/// Time between two evaluations of the metrics, as [`interval_ms`] gives it.
 pub fn interval(spec: &QuantizedModelSpec) -> Duration {
     Duration::from_millis(interval_ms(spec).unsigned_abs())
 }

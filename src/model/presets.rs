@@ -1,8 +1,8 @@
 //! Presets: the guards that go with a model server or a mesh.
 //!
 //! Owns the names of other projects' metrics; each is checked against a fixture that names its source
-//! (tests/testdata/presets). A server that does not count errors gets no guard on errors: a guard that sees nothing would
-//! hold every rollout, and one that guesses would be worse. Must not ask anything.
+//! (tests/testdata/presets). A server that does not count errors gets no guard on errors: a guard that sees nothing
+//! would hold every rollout, and one that guesses would be worse. Must not ask anything.
 
 use crate::api::{Guard, Latency, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio, ToleranceSpec};
 use crate::guards;
@@ -18,7 +18,7 @@ pub fn guards(spec: &QuantizedModelSpec) -> Vec<Guard> {
     all
 }
 
-/// The same guards, their strings read; without those that cannot be used.
+/// The guards of a model, resolved; those that cannot be used are left out.
 pub fn resolved(spec: &QuantizedModelSpec) -> Vec<guards::Guard> {
     guards(spec)
         .iter()
@@ -33,7 +33,8 @@ pub fn of(preset: Preset) -> Vec<Guard> {
             errors(r#"http_requests_total{status="5xx"}"#, "http_requests_total"),
             latency("vllm:e2e_request_latency_seconds", LatencyUnit::Seconds),
         ],
-        // Requests that the client gave up say nothing of the server. Triton has no histogram unless it is asked to.
+        // Requests that the client cancelled say nothing about the server. Triton has no histogram unless it is
+        // configured.
         Preset::Triton => vec![
             errors(
                 r#"nv_inference_request_failure{reason!="CANCELED"}"#,
@@ -41,7 +42,8 @@ pub fn of(preset: Preset) -> Vec<Guard> {
             ),
             time("nv_inference_request_duration_us", "nv_inference_request_success"),
         ],
-        // tgi_request_count counts requests as they come, the others as they end.
+        // tgi_request_count counts requests when they arrive, the other counters when they end: the two must not be
+        // mixed.
         Preset::Tgi => vec![
             errors(
                 r#"tgi_request_failure{err!="validation"}"#,
@@ -100,7 +102,7 @@ fn latency(histogram: &str, unit: LatencyUnit) -> Guard {
     }
 }
 
-/// Mean time, where there is no histogram: by a plain rule, with room for noise.
+/// A guard on the mean time, where there is no histogram: a plain rule with room for noise.
 fn time(spent: &str, on: &str) -> Guard {
     Guard {
         name: "latency".to_owned(),

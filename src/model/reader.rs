@@ -1,40 +1,40 @@
-//! Reads the strings of a spec, and notes each that cannot be read.
+//! Reads the strings of a spec, and records each one that cannot be read.
 
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::{Decimal, Duration, Fraction, SpecProblem};
 
-/// Reads values one by one. What cannot be read is noted and stands as zero until the whole is refused.
+/// Reads values one by one. A value that cannot be read is recorded as a problem and is zero until the spec is refused.
 #[derive(Debug, Default)]
 pub struct Reader {
     problems: Vec<SpecProblem>,
 }
 
 impl Reader {
-    /// Notes that a field cannot be used.
+    /// Records that a field cannot be used.
     pub fn refuse(&mut self, field: impl Into<String>, problem: impl Into<String>) {
         self.problems.push(SpecProblem::new(field, problem));
     }
 
-    /// A length of time.
+    /// Reads a length of time.
     pub fn duration(&mut self, field: &str, value: &Duration) -> SignedDuration {
         let read = value.millis().map_err(|e| self.refuse(field, e.to_string()));
         SignedDuration::from_millis(read.unwrap_or(0))
     }
 
-    /// A decimal number.
+    /// Reads a decimal number.
     pub fn decimal(&mut self, field: &str, value: &Decimal) -> f64 {
         let read = value.value().map_err(|e| self.refuse(field, e.to_string()));
         read.unwrap_or(0.0)
     }
 
-    /// A share in `[0, 1]`.
+    /// Reads a share in `[0, 1]`.
     pub fn share(&mut self, field: &str, value: &Fraction) -> f64 {
         let read = value.value().map_err(|e| self.refuse(field, e.to_string()));
         read.unwrap_or(0.0)
     }
 
-    /// A share for which more is asked than that it is one; `expected` says what, and what to write.
+    /// Reads a share that must also be `usable`; `expected` says what it must be, and what to write.
     pub fn share_where(&mut self, field: &str, value: &Fraction, usable: impl Fn(f64) -> bool, expected: &str) -> f64 {
         match value.value() {
             Ok(share) if usable(share) => share,
@@ -45,12 +45,12 @@ impl Reader {
         }
     }
 
-    /// Notes the problems that somebody else found.
+    /// Records problems that were found elsewhere.
     pub fn extend(&mut self, problems: impl IntoIterator<Item = SpecProblem>) {
         self.problems.extend(problems);
     }
 
-    /// What was read, if all of it could be.
+    /// Returns `read` if every value could be read, otherwise all problems.
     pub fn finish<T>(self, read: T) -> Result<T, Vec<SpecProblem>> {
         if self.problems.is_empty() {
             Ok(read)

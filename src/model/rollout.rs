@@ -1,4 +1,4 @@
-//! Steps, clocks and error rates of a rollout, read.
+//! Steps, clocks and error rates of a rollout, parsed.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -14,7 +14,7 @@ const SHORTEST_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 pub struct Rollout {
     /// Time between two evaluations of the metrics; at least a second.
     pub interval: SignedDuration,
-    /// What a pod does in this time is no evidence.
+    /// Time after readiness in which what a pod does is no evidence.
     pub warm_up: SignedDuration,
     /// The weights, rising.
     pub steps: Vec<Step>,
@@ -59,7 +59,7 @@ pub struct Benefit {
 /// Reads the settings of a rollout.
 pub(super) fn read(spec: &RolloutSpec, reader: &mut Reader) -> Rollout {
     let RolloutSpec {
-        // The ladder knows it.
+        // The ladder reads it.
         bootstrap: _,
         interval,
         warm_up,

@@ -1,10 +1,11 @@
-//! Checks how traffic is split, and reads what gateways are told.
+//! Checks how traffic is split, and the timeouts that go to the gateway.
 
 use crate::api::QuantizedModelSpec;
 
 use super::reader::Reader;
 
-/// Behind one Service the smallest share is that of one pod beside those of stable.
+/// Checks that every step can be reached: behind one Service the smallest share is that of one pod beside those of
+/// stable.
 pub(super) fn check(spec: &QuantizedModelSpec, reader: &mut Reader) {
     if spec.traffic.gateway.is_none() && spec.traffic.service.is_none() {
         reader.refuse(
@@ -29,7 +30,7 @@ pub(super) fn check(spec: &QuantizedModelSpec, reader: &mut Reader) {
     }
 }
 
-/// Timeouts go to the gateway as they are written; here they are only held to be durations.
+/// Checks that timeouts are durations; they go to the gateway as they are written.
 pub(super) fn timeouts(spec: &QuantizedModelSpec, reader: &mut Reader) {
     let Some(timeouts) = spec.traffic.gateway.as_ref().and_then(|g| g.timeouts.as_ref()) else {
         return;

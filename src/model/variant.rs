@@ -1,4 +1,4 @@
-//! What a variant must show before it gets any traffic, read.
+//! What a variant must show before it gets any traffic, parsed.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use crate::api::{self, Calibration, QualityMetric, Validation};
 
 use super::reader::Reader;
 
-/// What the gates look at.
+/// The facts about a variant that the gates check.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Variant {
     /// When its calibration will be older than `maxAge`; `None` where no age or no time of completion is set.

@@ -1,5 +1,5 @@
-//! Floating-point numbers as decimal text in formats that people read: JSON has neither infinity nor NaN, and its readers need
-//! not give back the very number that was written. In formats for machines they stay numbers.
+//! Floating-point numbers as decimal text in formats that people read, because JSON has neither infinity nor NaN, and
+//! its readers need not return exactly the number that was written. In binary formats they stay numbers.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,7 +20,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     }
 }
 
-/// The same for several.
+/// The same encoding for a list of numbers.
 pub(super) mod list {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
 

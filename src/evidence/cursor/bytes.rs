@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes that are read and written as one piece: one by one they take most of the time of a look.
+/// Bytes that are read and written as one piece: one by one they take most of the time of an evaluation.
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Serialize for Bytes {

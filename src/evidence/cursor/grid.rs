@@ -1,4 +1,4 @@
-//! The grid that polls lie on, so that it does not matter at which times the samples were asked for.
+//! The grid that polls lie on, which makes them independent of the times at which samples were asked for.
 
 use crate::evidence::counts::{Observed, Poll};
 
@@ -6,14 +6,14 @@ use crate::evidence::counts::{Observed, Poll};
 pub(super) struct Grid {
     through: i64,
     interval: i64,
-    /// Cells of full length; one more follows, which ends now.
+    /// Number of cells of full length; one more cell follows, which ends at `now`.
     full: i128,
     now: i64,
 }
 
 impl Grid {
-    /// The last cell ends at `now` and is up to one and a half intervals long, so that polling in time, with its jitter,
-    /// makes one poll of one call.
+    /// Lays the grid. The last cell ends at `now` and is up to one and a half intervals long, so that polling in time
+    /// gives one poll for each call in spite of jitter.
     pub(super) fn new(through: i64, now: i64, interval_ms: i64) -> Self {
         let interval = interval_ms.max(1);
         let gap = i128::from(now) - i128::from(through);
@@ -27,7 +27,7 @@ impl Grid {
         }
     }
 
-    /// The cell that a sample belongs to; a late one belongs to the first that is still open.
+    /// The cell that a sample belongs to; a late sample belongs to the first cell that is still open.
     pub(super) fn cell(&self, at: i64) -> i128 {
         let since = i128::from(at) - i128::from(self.through);
         ((since - 1).div_euclid(i128::from(self.interval)) + 1).clamp(1, self.full + 1)

@@ -28,7 +28,7 @@ struct Sums<'a> {
 }
 
 impl Sums<'_> {
-    /// The buckets, with the number of pods that they are of.
+    /// The buckets, with the number of pods that they come from.
     fn of_pods(&self, buckets: Buckets) -> Buckets {
         Buckets {
             pods: u32::try_from(self.pods.len()).unwrap_or(u32::MAX),
@@ -139,7 +139,7 @@ pub(super) fn natives(
     (polls.collect(), problem)
 }
 
-/// Takes the value of an expression, which must be one and newer than `after` (Unix ms).
+/// Takes the value of an expression: there must be exactly one, newer than `after` (Unix ms).
 pub(super) fn value(matrix: &Matrix, after: i64, now: i64) -> Counted {
     let mut values = matrix
         .series

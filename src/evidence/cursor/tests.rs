@@ -6,7 +6,7 @@ mod ratios;
 mod warm_up;
 
 const INTERVAL: i64 = 15_000;
-/// A plausible time, so that sizes are plausible too.
+/// A plausible time, so that encoded sizes are plausible too.
 const T0: i64 = 1_790_000_000_000;
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
@@ -83,7 +83,7 @@ fn a_reset_inside_the_window_is_counted_from_zero() {
 fn where_a_new_series_begins_to_count() {
     let started_before = BTreeMap::from([("b".to_owned(), at(-60))]);
     let started_under_watch = BTreeMap::from([("b".to_owned(), at(20))]);
-    // Pod `a` is known from the first scrape; what appears at 30 s is new.
+    // Pod `a` is known from the first scrape; the series that appears at 30 s is new.
     let cases = [
         (
             "an error code on a known pod",
@@ -185,7 +185,7 @@ fn a_restart_that_some_counters_hide_is_one_of_all_counters_of_the_pod() {
         )
         .polls;
     assert_eq!(sum(&polls), (1_224, 24));
-    // An error code that is exposed again long after, with a count as before.
+    // An error code is exposed again long after the restart, with the same count as before.
     let late = of("a", "502", &[(0, 1.0)]);
     let quiet = of("a", "200", &[(0, 1_000.0), (15, 10.0)]);
     let mut cursor = Cursor::new(at(0));
@@ -227,7 +227,7 @@ fn a_server_that_stands_still_gives_the_very_polls_once_it_goes_on() {
             .polls
     };
     let seen: Vec<_> = (1..20).flat_map(|round| poll(&mut live, round, round)).collect();
-    // Frozen after the third scrape, then empty, then all at once.
+    // The answers stand still after the third scrape, are then empty, and then bring all samples at once.
     let mut late: Vec<_> = (1..15)
         .flat_map(|round| poll(&mut still, round, round.min(3)))
         .collect();

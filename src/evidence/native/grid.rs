@@ -1,9 +1,10 @@
 //! The grid that exponential buckets are put on: eight bounds an octave, as Prometheus' schema 3, on both sides of 0.
 //!
-//! It reaches from 2⁻²⁰ (a microsecond, in seconds) to 2³⁴ (17 seconds, in nanoseconds). What is nearer to 0 is one bucket
-//! around it; what is further out has no bound.
+//! It reaches from 2⁻²⁰ (a microsecond, in seconds) to 2³⁴ (17 seconds, in nanoseconds). Values nearer to 0 are in one
+//! bucket around it; the outermost buckets have no outer bound.
 
-/// Bounds from a half up to 1, to the last bit those of Prometheus (`exponentialBounds` in model/histogram/generic.go).
+/// Bounds from 0.5 up to 1, equal to those of Prometheus to the last bit (`exponentialBounds` in
+/// model/histogram/generic.go).
 const OCTAVE: [f64; 8] = [
     0.5,
     0.5452538663326288,
@@ -24,10 +25,10 @@ pub(super) const FIRST: i32 = -20 * STEPS;
 /// The outermost bound on either side.
 pub(super) const LAST: i32 = 34 * STEPS;
 
-/// How far a logarithm may be off a step and still be on it.
+/// Tolerance within which a logarithm counts as being on a step.
 const SLACK: f64 = 1e-6;
 
-/// The bound so many steps from 1; beyond the ends, the one at the end.
+/// The bound that is `steps` steps from 1; beyond the ends of the grid, the outermost one.
 pub(super) fn bound(steps: i32) -> f64 {
     let steps = steps.clamp(FIRST, LAST);
     let fraction = OCTAVE.get(steps.rem_euclid(STEPS) as usize).copied().unwrap_or(0.5);
@@ -52,12 +53,12 @@ pub(super) fn ceil(steps: f64, width: u16) -> i32 {
     (((steps - SLACK) / width).ceil() * width) as i32
 }
 
-/// Whether so many steps are a multiple of `width`, which may be less than 1.
+/// Whether `steps` is a multiple of `width`, which may be less than 1.
 pub(super) fn on(steps: f64, width: f64) -> bool {
     (steps / width - (steps / width).round()).abs() < SLACK
 }
 
-/// Every so many steps, all bounds on both sides of 0.
+/// All bounds at multiples of `width` steps, on both sides of 0.
 pub(super) fn points(width: u16) -> impl Iterator<Item = f64> {
     let width = i32::from(width.max(1));
     let positive = (FIRST..=LAST).filter(move |steps| steps % width == 0).map(bound);

@@ -47,7 +47,7 @@ fn known(bins: &Bins) -> Vec<Known> {
         .collect()
 }
 
-/// All polls of a whole answer, as one: bounds, and the events up to each and in all.
+/// All polls of a whole answer added up: bounds, and the events up to each bound and in total.
 fn counted(candidate: ArmSamples) -> (Vec<f64>, Vec<u64>) {
     let samples = GuardSamples {
         candidate,
@@ -71,7 +71,7 @@ fn counted(candidate: ArmSamples) -> (Vec<f64>, Vec<u64>) {
     (bounds, up_to)
 }
 
-/// Events up to a bound since the first sample, straight from the JSON: a fall of the count is a reset.
+/// Events up to a bound since the first sample, directly from the JSON: a drop of the count is a reset.
 fn truth(series: &Value, bound: f64) -> u64 {
     let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
     let up_to = |sample: &Value| -> u64 {
@@ -314,7 +314,7 @@ fn arms_of_different_resolution_are_compared_on_the_coarser_bounds() {
         bounds.iter().filter(|b| (1.0..=4.0).contains(*b)).collect::<Vec<_>>(),
         [&1.0, &2.0, &4.0]
     );
-    // Buckets that nothing fell into yet are bounds all the same, on both sides of 0.
+    // The bounds of empty buckets are bounds too, on both sides of 0.
     assert!(bounds.contains(&0.25) && bounds.contains(&-16.0));
     assert_eq!(common_bounds([&fine, &fine]).1, Agreement::Same);
     let custom = matrix(&[(3, f64::NEG_INFINITY, 0.05, 4), (0, 0.05, 1.2, 2), (0, 1.2, 3.0, 1)]);
@@ -411,7 +411,7 @@ proptest! {
                     all.extend(outputs);
                 }
                 Life::Coarser => schema = (schema - 1).max(-2),
-                // A restart shows in that a bucket is gone: an empty sample is between.
+                // A restart shows in a missing bucket: there is an empty sample in between.
                 Life::Restart => {
                     alive.clear();
                     schema = 5;

@@ -37,7 +37,7 @@ struct Raw {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Around 0, both bounds inclusive.
+    /// The bucket around 0, with both bounds inclusive.
     Zero,
     Other,
 }
@@ -67,7 +67,7 @@ impl NativeMatrix {
 }
 
 impl NativeHistogram {
-    /// `None` for buckets that cannot be.
+    /// `None` if the buckets are impossible.
     fn of(histogram: &WireHistogram) -> Option<Self> {
         let mut raw: Vec<Raw> = histogram.buckets.iter().map(raw).collect::<Option<_>>()?;
         raw.retain(|raw| raw.events > 0);
@@ -110,7 +110,7 @@ fn raw(WireBucket(rule, Number(lower), Number(upper), Number(events)): &WireBuck
     };
     let possible = events.is_finite() && *events >= 0.0 && (lower < upper || (kind == Kind::Zero && lower == upper));
     possible.then_some(Raw {
-        // Adding 0 turns -0 into 0: one bound, not two.
+        // Adding 0 turns -0 into 0, so that they are one bound.
         lower: lower + 0.0,
         upper: upper + 0.0,
         // Histograms that were computed by a rule have fractions; the cast saturates.
@@ -119,7 +119,7 @@ fn raw(WireBucket(rule, Number(lower), Number(upper), Number(events)): &WireBuck
     })
 }
 
-/// Steps of the grid that a bucket is wide; those that are narrower are merged into one of a step.
+/// Width of a bucket of a schema, in steps of the grid; narrower buckets are merged into one step.
 fn grid_step(schema: Option<i32>) -> u16 {
     match schema {
         Some(schema) if schema < 3 => 1 << (3 - schema),
@@ -132,7 +132,7 @@ impl Raw {
     fn octaves(&self) -> Option<i32> {
         let (inner, outer) = self.magnitudes()?;
         if outer == f64::INFINITY {
-            // The bucket of infinite observations, which fits every schema but says nothing of it.
+            // The bucket of infinite observations fits every schema, so it says nothing about the schema.
             return None;
         }
         let octaves = (grid::steps(outer) - grid::steps(inner)) / 8.0;
@@ -152,7 +152,7 @@ impl Raw {
         (inner > 0.0).then_some((inner, outer))
     }
 
-    /// Of the zero bucket: where it ends, in steps, so that it takes in the bucket that it reaches into.
+    /// Where the zero bucket ends, in steps, rounded up so that it includes a bucket that it reaches into.
     fn inner(&self, step: u16) -> i32 {
         if self.upper > 0.0 {
             grid::ceil(grid::steps(self.upper), step)
@@ -178,14 +178,14 @@ impl Raw {
     }
 }
 
-/// A bound, in as few bytes as may be.
+/// A bound, encoded in few bytes.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) enum StoredEdge {
-    /// So many steps on the grid, above 0.
+    /// A bound on the grid above 0, in steps.
     Above(i16),
-    /// The same, below 0.
+    /// A bound on the grid below 0, in steps.
     Below(i16),
-    /// Any other.
+    /// Any other bound.
     Elsewhere(f64),
 }
 

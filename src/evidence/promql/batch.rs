@@ -1,5 +1,5 @@
-//! One query for the arms of many models, and the answer taken apart again: each arm gets the samples that a query of its
-//! own would have given, and no other's.
+//! One query for the arms of many models, and the split of its answer: each arm gets exactly the samples that a query
+//! of its own would have returned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,17 +13,17 @@ use super::{
     name_histogram, plain_selector, ranged, unread,
 };
 
-/// Most bytes of matchers in one query: it must stay below what is looked at of an expression.
+/// Most bytes of matchers in one query: it must stay below the length of an expression that is parsed.
 const MOST_BYTES: usize = 7 * 1024;
 
-/// One arm of a batch: its matchers, and the samples that are its.
+/// One arm of a batch: its matchers, and the times of its samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchedArm {
-    /// What tells it from all others.
+    /// Matchers that distinguish it from all other arms.
     pub matchers: Vec<ArmMatcher>,
-    /// Samples after this time are its (Unix ms, exclusive).
+    /// Its samples are after this time (Unix ms, exclusive).
     pub after: i64,
-    /// Samples up to this time are its (Unix ms).
+    /// Its samples are up to this time (Unix ms, inclusive).
     pub through: i64,
 }
 
@@ -35,31 +35,32 @@ pub struct Batch {
     starts: Starts,
 }
 
-/// What a matcher asks of the value of its label.
+/// The condition of a matcher on the value of its label.
 ///
-/// To compile an expression takes far longer than all that is done with it here, and as much memory as a model; nearly all
-/// are of one form.
+/// Most regular expressions have one known form, which is checked without compiling: that would take far longer than
+/// everything else here, and as much memory as a model.
 #[derive(Debug)]
 enum Test {
     Is(String),
-    /// The expression of [`POD_OF_DEPLOYMENT`] after these characters.
+    /// These characters, followed by [`POD_OF_DEPLOYMENT`].
     PodOf(String),
     Matches(Matcher),
 }
 
-/// The end of the expression for the pods of a Deployment: its ReplicaSet's hash, and five characters of a pod's own.
+/// The end of the expression for the pods of a Deployment: the hash of its ReplicaSet, and five characters for each
+/// pod.
 pub const POD_OF_DEPLOYMENT: &str = "-[a-z0-9]+-[a-z0-9]{5}";
 
-/// Arms by what the value of one label begins with in their series: a series is compared with few of them.
+/// Index of arms by a prefix of the value of one label, so that a series is compared with few of them.
 #[derive(Debug)]
 struct Starts {
     label: String,
-    /// Places of arms, by the length of a beginning and the beginning.
+    /// Positions of arms, by the length of a prefix and the prefix.
     arms: BTreeMap<usize, HashMap<String, Vec<usize>>>,
 }
 
-/// What the arms of one batch have in common: the labels that tell them apart. `None` for an arm that is told by what it is
-/// not; it needs a query of its own.
+/// The labels that distinguish an arm; all arms of one batch have the same. `None` for an arm with a negative matcher,
+/// which needs a query of its own.
 pub fn shape(matchers: &[ArmMatcher]) -> Option<Vec<String>> {
     let positive = |m: &ArmMatcher| matches!(m.op, MatcherOp::Equal | MatcherOp::Regex);
     let labels: Vec<String> = matchers.iter().map(|m| m.label.clone()).collect();
@@ -67,7 +68,7 @@ pub fn shape(matchers: &[ArmMatcher]) -> Option<Vec<String>> {
     (once && !labels.is_empty() && matchers.iter().all(positive)).then_some(labels)
 }
 
-/// How many of the arms, from the first on, fit into one query; at least one.
+/// How many arms, counted from the first, fit into one query; at least one.
 pub fn fitting(arms: &[BatchedArm]) -> usize {
     let mut bytes = 0;
     let fits = arms.iter().take_while(|arm| {
@@ -77,7 +78,7 @@ pub fn fitting(arms: &[BatchedArm]) -> usize {
     fits.count().max(1)
 }
 
-/// At most how many bytes a matcher takes: what is escaped in an expression is escaped once more in the string.
+/// Upper bound of a matcher's length in bytes: characters escaped in an expression are escaped once more in the string.
 fn written(matcher: &ArmMatcher) -> usize {
     let twice = |c: char| match matcher.op {
         MatcherOp::Equal | MatcherOp::NotEqual => !c.is_ascii_alphanumeric() && c != '-' && c != '_',
@@ -87,8 +88,8 @@ fn written(matcher: &ArmMatcher) -> usize {
 }
 
 impl Form {
-    /// The query for one arm alone. Raw samples are asked for the window before the time of the query, an expression's value
-    /// for that time; a histogram is asked for in its classic form.
+    /// The query for one arm alone. Raw samples are asked for the window before the time of the query, an expression's
+    /// value for that time; a histogram is asked for in its classic form.
     pub fn query(self, text: &str, matchers: &[ArmMatcher], window_ms: u64) -> Result<String, PromqlError> {
         match self {
             Self::Counter => arm_query(text, matchers, window_ms),
@@ -99,8 +100,8 @@ impl Form {
 }
 
 impl Batch {
-    /// The query for the raw samples of all `arms`, which have one [`shape`], as of `at` (Unix ms). Fails for the first selector
-    /// or matcher that cannot be used.
+    /// The query for the raw samples of all `arms`, which have one [`shape`], as of `at` (Unix ms). Fails for the first
+    /// selector or matcher that cannot be used.
     pub fn of(form: Form, selector: &str, arms: Vec<BatchedArm>, at: i64) -> Result<Self, PromqlError> {
         let mut plain = plain_selector(selector)?;
         if form == Form::Histogram {
@@ -124,10 +125,10 @@ impl Batch {
         &self.query
     }
 
-    /// The answer of each arm, in the order of the arms. A series without samples in the time of an arm is none of its.
+    /// The answer of each arm, in the order of the arms. An arm gets only series that have samples in its time.
     pub fn split(&self, answer: Matrix) -> Vec<Matrix> {
         let mut answers = vec![Matrix::default(); self.arms.len()];
-        // Each is let go before the next one is copied: an answer is not held twice.
+        // Each series is dropped before the next one is copied, so that an answer is not held twice.
         for series in answer.series {
             let value = |label: &str| series.labels.get(label).unwrap_or_default();
             for place in self.starts.of_value(value(&self.starts.label)) {
@@ -173,7 +174,7 @@ impl Test {
         }
     }
 
-    /// What every value begins with of which it holds, as far as it is plain to see.
+    /// A prefix of every value that passes the test; it need not be the longest.
     fn start(&self) -> &str {
         match self {
             Self::Is(value) | Self::PodOf(value) => value,
@@ -189,7 +190,7 @@ fn is_plain(c: char) -> bool {
 }
 
 impl Starts {
-    /// By the label that tells the most of them apart.
+    /// Builds the index on the label whose prefixes distinguish the most arms.
     fn of(arms: &[(Vec<Test>, BatchedArm)]) -> Self {
         let labels = arms.first().map_or(&[][..], |(_, arm)| &arm.matchers);
         fn start((tests, _): &(Vec<Test>, BatchedArm), index: usize) -> &str {
@@ -209,7 +210,7 @@ impl Starts {
         }
     }
 
-    /// The arms that a series with this value may be of.
+    /// The arms that a series with this value may belong to.
     fn of_value(&self, value: &str) -> impl Iterator<Item = usize> {
         let found = self
             .arms
@@ -231,7 +232,8 @@ fn within(series: &Series, arm: &BatchedArm) -> Option<Series> {
     })
 }
 
-/// For each label, the values of all arms: together they match whatever one of the arms matches, and more.
+/// One matcher for each label, over the values of all arms. Together they match whatever an arm matches, and possibly
+/// more.
 fn united(arms: &[(Vec<Test>, BatchedArm)]) -> Vec<ArmMatcher> {
     let Some((_, first)) = arms.first() else {
         return Vec::new();
@@ -242,11 +244,11 @@ fn united(arms: &[(Vec<Test>, BatchedArm)]) -> Vec<ArmMatcher> {
             match test {
                 Test::Is(value) => drop(values.insert(escaped(value))),
                 Test::PodOf(name) => drop(pods_of.insert(name.as_str())),
-                // Flags inside stay inside.
+                // The group keeps flags inside the expression from affecting the others.
                 Test::Matches(matcher) => drop(values.insert(format!("(?:{})", matcher.value))),
             }
         }
-        // The end that they have in common is written, and compiled, once.
+        // The common end is written, and compiled, once.
         if !pods_of.is_empty() {
             let names = pods_of.into_iter().collect::<Vec<_>>().join("|");
             values.insert(format!("(?:{names}){POD_OF_DEPLOYMENT}"));
@@ -270,7 +272,7 @@ fn united(arms: &[(Vec<Test>, BatchedArm)]) -> Vec<ArmMatcher> {
         .collect()
 }
 
-/// A text as the RE2 expression that matches it alone.
+/// The RE2 expression that matches only this text.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -282,13 +284,13 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// What every match of an expression begins with, as far as it is plain to see. Nothing is, where there are alternatives.
+/// A prefix of every match of an expression, which need not be the longest; empty where there are alternatives.
 fn prefix(expression: &str) -> &str {
     if expression.contains('|') {
         return "";
     }
     let end = expression.find(|c| !is_plain(c)).unwrap_or(expression.len());
-    // The last of the plain characters may be one that repeats, or is missing.
+    // The last plain character may be repeated or optional.
     let sure = if end < expression.len() {
         end.saturating_sub(1)
     } else {

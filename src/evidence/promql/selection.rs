@@ -1,4 +1,4 @@
-//! Selectors held against labels, for samples that were recorded and are not asked of a server.
+//! Selectors that are matched against labels here, for recorded samples that no server is asked for.
 
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
@@ -8,16 +8,17 @@ use super::super::labels::Labels;
 use super::super::role::Form;
 use super::{ArmMatcher, MatcherOp, PromqlError, compile, name_histogram, plain_selector};
 
-/// A selector with the matchers of an arm. An arm may be told in more than one way: a series of any of them is one of its.
+/// A selector with the matchers of an arm. An arm may have several sets of matchers; a series belongs to it if one
+/// matches.
 #[derive(Clone, Debug)]
 pub struct Selection {
     name: Option<String>,
-    /// All matchers of at least one of them must hold.
+    /// All matchers of at least one alternative must hold.
     alternatives: Vec<Vec<Matcher>>,
 }
 
 impl Selection {
-    /// Of what is asked for by a plain selector: a counter, or the buckets of a classic histogram.
+    /// Selects what a plain selector asks for: a counter, or the buckets of a classic histogram.
     pub fn plain(form: Form, selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         match form {
             Form::Counter | Form::Expression => Self::counter(selector, arm),
@@ -25,19 +26,19 @@ impl Selection {
         }
     }
 
-    /// Of a counter, as [`super::arm_query`] asks for it.
+    /// Selects a counter, as [`super::arm_query`] asks for it.
     pub fn counter(selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         Self::of(&plain_selector(selector)?, arm)
     }
 
-    /// Of the buckets of a classic histogram, as [`super::histogram_query`] asks for them.
+    /// Selects the buckets of a classic histogram, as [`super::histogram_query`] asks for them.
     pub fn histogram(selector: &str, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         let mut plain = plain_selector(selector)?;
         name_histogram(&mut plain, BucketForm::Classic).ok_or_else(|| PromqlError::NoName { expr: selector.into() })?;
         Self::of(&plain, arm)
     }
 
-    /// All series of an arm.
+    /// Selects all series of an arm.
     pub fn arm(arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         Ok(Self {
             name: None,
@@ -45,7 +46,7 @@ impl Selection {
         })
     }
 
-    /// Of a selector inside an expression.
+    /// Selects what a selector inside an expression asks for.
     pub fn of(selector: &VectorSelector, arm: &[Vec<ArmMatcher>]) -> Result<Self, PromqlError> {
         let written = if selector.matchers.or_matchers.is_empty() {
             vec![&selector.matchers.matchers]
@@ -68,7 +69,7 @@ impl Selection {
         self.name.as_deref()
     }
 
-    /// Whether a series is meant. A label that it does not have is empty, as in PromQL.
+    /// Whether a series is selected. A label that it does not have is empty, as in PromQL.
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = |name: &str| labels.get(name).unwrap_or_default();
         self.name.as_ref().is_none_or(|name| value("__name__") == name)

@@ -1,4 +1,4 @@
-//! Answers whole, partial, cut short and of other servers.
+//! Answers that are whole, partial, cut short, and from other servers.
 
 use super::*;
 use proptest::prelude::*;
@@ -61,7 +61,7 @@ fn each_way_of_being_no_evidence_has_its_own_error() {
 
 #[test]
 fn what_other_servers_add_to_a_whole_answer_is_no_reason_to_refuse_it() {
-    // As VictoriaMetrics does.
+    // VictoriaMetrics writes the field that way.
     for more in [
         r#""isPartial":false"#,
         r#""stats":{"seriesFetched":"1","executionTimeMsec":3}"#,

@@ -87,7 +87,7 @@ fn errors(share: f64) -> f64 {
 #[test]
 fn what_is_not_better_is_hardly_ever_shown_to_be() {
     assert!(latency(1.0) <= 0.02, "as fast: {}", latency(1.0));
-    // Just at the edge 5% are allowed.
+    // At the edge itself, 5% are allowed.
     assert!(latency(0.95) <= 0.05, "5% faster: {}", latency(0.95));
     assert!(errors(0.1) <= 0.02, "as many errors: {}", errors(0.1));
     assert!(errors(0.095) <= 0.05, "5% fewer errors: {}", errors(0.095));
@@ -161,7 +161,7 @@ fn a_ratio_must_be_so_much_lower_in_each_of_the_last_polls() {
         of: 3,
     });
     let (mut test, wanted) = (BenefitTest::new(&guard), config("energy", 0.25));
-    // Lower by a quarter is 0.3; the one poll at 0.31 is looked at three polls long.
+    // Lower by a quarter is 0.3; the one poll at 0.31 stays in the window for three polls.
     for (poll, (each, shown)) in [
         (0.29, false),
         (0.29, false),

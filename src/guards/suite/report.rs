@@ -1,4 +1,4 @@
-//! What people and programs read of a guard: its verdict, how far it is, and a sentence with counts.
+//! What people and programs read about a guard: its verdict, its progress, and a sentence with counts.
 //!
 //! Must not judge: the evidence comes from the tests, and this says what it means.
 
@@ -19,42 +19,42 @@ pub struct GuardReport {
     pub verdict: Verdict,
     /// Natural logarithm of the evidence of harm of this guard alone.
     pub ln_evidence: f64,
-    /// How far the evidence of harm is on its way, on a logarithmic scale: 0 for none, 1 where it is enough.
+    /// Progress of the evidence of harm, on a logarithmic scale: 0 for none, 1 where it is enough.
     pub harm_progress: f64,
-    /// How far the evidence of health is on its way.
+    /// Progress of the evidence of health, on the same scale.
     pub health_progress: f64,
     /// Evidence of harm, for people.
     pub evidence: String,
-    /// Where evidence is enough, for people.
+    /// Threshold of the evidence of harm, for people.
     pub threshold: String,
     /// Evidence of health, for people.
     pub health: String,
-    /// Where that is enough, for people.
+    /// Threshold of the evidence of health, for people.
     pub health_threshold: String,
     /// The candidate's events: all, and bad ones (slow ones; those in the witness set).
     pub candidate: Counts,
-    /// The baseline's.
+    /// The baseline's events.
     pub baseline: Counts,
     /// The figures side by side.
     pub estimate: String,
     /// Time through which evidence was counted, Unix milliseconds.
     pub through: Option<i64>,
-    /// A sentence with counts.
+    /// The finding as a sentence with counts.
     pub message: String,
     /// The evidence as numbers, for metrics.
     pub numbers: Numbers,
 }
 
-/// Evidence and where it is enough, as numbers: of a plain rule, polls.
+/// Evidence and its thresholds as numbers; for a plain rule they are polls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Numbers {
     /// Evidence of harm.
     pub evidence: f64,
-    /// Where evidence of harm is enough.
+    /// Threshold of the evidence of harm.
     pub threshold: f64,
     /// Evidence of health.
     pub health: f64,
-    /// Where evidence of health is enough.
+    /// Threshold of the evidence of health.
     pub health_threshold: f64,
 }
 
@@ -150,7 +150,8 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
     }
 }
 
-/// " at 1-in-20 risk": the probability that a tolerable candidate is found harmful. A plain rule has none to name.
+/// The probability that a tolerable candidate is found harmful: " at 1-in-20 risk". A plain rule has no such
+/// probability.
 fn risk_of_harm(plain: bool, regime: Regime) -> String {
     match regime {
         _ if plain => String::new(),

@@ -1,24 +1,24 @@
-//! What is remembered of one guard.
+//! The state that is kept for one guard.
 
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::BucketForm;
 use crate::guards::{Kind, Test};
 
-/// Running state of one guard. It is stored: a field keeps its place.
+/// Running state of one guard. It is stored by position, so the order of its fields must not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct GuardState {
     pub(super) test: Test,
     /// Time through which evidence was counted, Unix milliseconds.
     pub(super) through: i64,
     pub(super) polls: u64,
-    /// Since the last raise.
+    /// Polls since the last raise.
     pub(super) step_polls: u64,
     pub(super) step_candidate: u64,
     pub(super) step_baseline: u64,
-    /// In which form its histograms came, once any have.
+    /// The form of its histograms, once any were received.
     pub(super) form: Option<BucketForm>,
-    /// What is odd about its data, as of late.
+    /// What is odd about its latest data.
     pub(super) oddity: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The guards of a rollout together: what is stored of them, their rules and their sentences.
+//! The guards of a rollout together: their stored state, their rules and their sentences.
 
 use super::*;
 use crate::evidence::{Amounts, Buckets, Counts};
@@ -201,7 +201,7 @@ fn a_ratio_is_judged_against_the_baselines_by_its_k_of_n_rule_alone() {
     };
     for (t, observed, harmful) in [
         (6, joules(54.1, 410.0), false),
-        // Nothing was done, or nothing spent: no poll.
+        // Polls in which nothing was done or nothing was spent do not count.
         (7, idle, false),
         (8, joules(99.0, 0.0), false),
         (9, joules(40.0, 410.0), false),
@@ -258,7 +258,7 @@ fn latency(at_load: Option<f64>, per_second: f64) -> SuiteConfig {
     }
 }
 
-/// So many polls in which two pods of the baseline carry 700 requests each, and `pods` of the candidate 700 in all.
+/// Polls in which two pods of the baseline carry 700 requests each, and `pods` of the candidate 700 in all.
 fn loaded(config: &SuiteConfig, polls: i64, pods: u32, slow: u64) -> Suite {
     let mut suite = Suite::default();
     let buckets = |pods: u32, requests: u64, slow: u64| Buckets {
@@ -290,7 +290,7 @@ fn health_of_latency_counts_only_at_load_and_harm_always() {
     let idle = loaded(&config, 40, 2, 0).reports(&config).remove(0);
     assert_eq!((idle.verdict, idle.health_progress), (Verdict::Undecided, 0.0));
     assert!(idle.message.contains(", 0 of 40 polls at 80%"), "{}", idle.message);
-    // Where pods are not told apart nothing shows that the load was enough.
+    // Without the number of pods nothing shows that the load was enough.
     assert_eq!(
         loaded(&config, 40, 0, 0).reports(&config)[0].verdict,
         Verdict::Undecided

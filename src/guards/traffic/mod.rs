@@ -1,6 +1,6 @@
-//! Imagined traffic: what a guard would count of a baseline and of a candidate, drawn at random.
+//! Simulated traffic: what a guard would count on a baseline and on a candidate, drawn at random.
 //!
-//! Owns the distributions. Which of them goes with a guard, and which candidates are worse, is for its kind to say.
+//! Owns the distributions. The kind of a guard says which of them goes with it, and which candidates are worse.
 
 mod random;
 mod shape;

@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// In `(0, 1)`.
+    /// A uniform number in `(0, 1)`.
     pub(crate) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -18,10 +18,10 @@ impl Random {
         ((z >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    /// Independent events: exact at every mean, and as fast at large ones.
+    /// A Poisson number of events: exact at every mean, and no slower at large ones.
     pub(crate) fn poisson(&mut self, mean: f64) -> u64 {
         if mean < 10.0 {
-            // Products of uniform numbers: gaps of a Poisson process.
+            // Products of uniform numbers are the gaps of a Poisson process.
             let (limit, mut product, mut n) = ((-mean).exp(), self.uniform(), 0);
             while product > limit {
                 product *= self.uniform();
@@ -33,7 +33,7 @@ impl Random {
         }
     }
 
-    /// Transformed rejection (Hörmann 1993, algorithm PTRS).
+    /// A Poisson number with a large mean, by transformed rejection (Hörmann 1993, algorithm PTRS).
     fn many(&mut self, mean: f64) -> u64 {
         let b = 0.931 + 2.53 * mean.sqrt();
         let a = -0.059 + 0.02483 * b;

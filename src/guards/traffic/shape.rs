@@ -33,9 +33,9 @@ pub enum Shape {
         /// Share of each bucket; one more than `bounds`.
         shares: Vec<f64>,
     },
-    /// A value that stays within its bounds: there is no sampling model of it.
+    /// A value that stays within its bounds; it has no sampling model.
     Value(f64),
-    /// What an event costs, as a factor of what it costs the baseline; no sampling model either.
+    /// What an event costs, as a factor of what it costs the baseline; it has no sampling model either.
     Cost(f64),
 }
 
@@ -53,17 +53,16 @@ pub enum Effect {
 /// A candidate that is worse than its baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worse {
-    /// How.
+    /// How it differs from its baseline.
     pub effect: Effect,
     /// The share of bad events, the factor on latencies, or the total variation distance.
     pub size: f64,
-    /// For people: "2% bad", "1.4 × as slow", "TV 0.1".
+    /// The difference in words, for people: "2% bad", "1.4 × as slow", "TV 0.1".
     pub told: String,
 }
 
 impl Shape {
-    /// How the events of the baseline were distributed in `history`, and how many there were in all. `None` where nothing can
-    /// be told of that.
+    /// How many events the baseline had in `history`, and how they were distributed. `None` where that cannot be known.
     pub(crate) fn of(history: &[Observed]) -> Option<(u64, Self)> {
         match history.first()? {
             Observed::Proportion { .. } => {
@@ -73,7 +72,8 @@ impl Shape {
                         all.add(*baseline);
                     }
                 }
-                // A baseline without any bad event has some that it did not show: as many as would go unseen half of the time.
+                // A baseline without any bad event is taken to have a rate at which none would be seen half of the
+                // time.
                 let bad = if all.x == 0 { 2f64.ln() } else { all.x as f64 };
                 Some((all.n, Shape::Share(bad / all.n.max(1) as f64)))
             }
@@ -104,7 +104,7 @@ impl Shape {
                 let shares = sums.iter().map(|(_, x)| *x).chain([above]).map(share).collect();
                 Some((n, Shape::Outputs { bounds, shares }))
             }
-            // What it costs says nothing of how often; it is assumed to stay within its bound.
+            // The cost of events does not say how many there are; it is assumed to stay within its bound.
             Observed::Ratio { .. } => None,
             Observed::Value(value) => Some((1, Shape::Value(*value))),
         }
@@ -112,7 +112,7 @@ impl Shape {
 }
 
 impl Stream {
-    /// What both arms show in `seconds`, at these shares of the traffic. `random` says by how much they vary.
+    /// What both arms show in `seconds`, at these shares of the traffic, with variation from `random`.
     pub(crate) fn draw(
         &self,
         random: &mut Random,
@@ -179,7 +179,8 @@ impl Stream {
     }
 }
 
-/// One poll of an arm that gets `share` of the traffic, `mean` events. Capacity follows the weights: every pod carries as much.
+/// One poll of an arm that gets `share` of the traffic, `mean` events. Capacity follows the weights, so every pod
+/// carries the same load.
 fn buckets(random: &mut Random, bounds: &[f64], shares: &[f64], share: f64, mean: f64) -> Buckets {
     Buckets {
         pods: (100.0 * share).round().max(1.0) as u32,
@@ -188,8 +189,8 @@ fn buckets(random: &mut Random, bounds: &[f64], shares: &[f64], share: f64, mean
     }
 }
 
-/// Shares at a total variation distance of `distance`: as much is taken from the lower half, in proportion, and given to
-/// the upper. A half that holds less gives all that it has.
+/// Shares at a total variation distance of `distance`: that much is taken from the lower half, in proportion, and given
+/// to the upper half. A lower half that holds less gives all that it has.
 fn moved(shares: &[f64], distance: f64) -> Vec<f64> {
     let mut middle = 0;
     let mut low = 0.0;

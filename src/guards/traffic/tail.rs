@@ -2,7 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// Width of the latencies that are assumed: the standard deviation of their logarithm. p95 is 2.7 times the median.
+/// Width of the assumed latencies: the standard deviation of their logarithm. p95 is 2.7 times the median.
 const SIGMA: f64 = 0.6;
 
 /// Quantile of the standard normal distribution, for `p` in `(0, 1)`.
@@ -13,16 +13,16 @@ fn standard_quantile(p: f64) -> f64 {
 /// A distribution of latencies.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tail {
-    /// Assumed: logarithms are normal, of width 0.6.
+    /// An assumed distribution: logarithms are normal, with a standard deviation of 0.6.
     LogNormal {
-        /// Seconds.
+        /// Median, in seconds.
         median: f64,
     },
-    /// Measured: shares of the buckets, the last being above all bounds.
+    /// A measured distribution: shares of the buckets, the last being above all bounds.
     Measured {
         /// Finite upper bounds, ascending, in seconds.
         bounds: Vec<f64>,
-        /// One more than `bounds`.
+        /// Share of each bucket; one more than `bounds`.
         shares: Vec<f64>,
     },
 }
@@ -35,7 +35,7 @@ impl Tail {
         }
     }
 
-    /// How many times its median the 95th percentile is of latencies that are assumed.
+    /// The 95th percentile of assumed latencies, as a multiple of their median.
     pub fn assumed_p95() -> f64 {
         (SIGMA * standard_quantile(0.95)).exp()
     }
@@ -60,7 +60,7 @@ impl Tail {
         }
     }
 
-    /// The latency that a share of `p` stays within, in seconds; for what was measured, the bound next above.
+    /// The latency that a share of `p` stays within, in seconds; for a measured distribution, the bound next above.
     pub fn quantile(&self, p: f64) -> f64 {
         match self {
             Self::LogNormal { median } => median * (SIGMA * standard_quantile(p)).exp(),

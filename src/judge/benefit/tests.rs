@@ -65,7 +65,7 @@ fn the_expectation_is_at_most_one_wherever_the_candidate_is_not_so_much_better()
         }
     }
     assert!(cells > 1_000 && worst > 0.999, "{cells} cells, at most {worst}");
-    // The same sum finds a candidate that is better.
+    // The same sum shows that a better candidate is found.
     let e = expectation((5, 5), (&[1.0, 0.0, 0.0], &[0.2, 0.3, 0.5]), 0.95, 0.6, 0.8);
     assert!(e > 2.0, "{e}");
 }

@@ -69,7 +69,7 @@ fn what_nobody_knows_of_a_baseline_is_suspected_and_forgiven() {
 fn slow_change_is_no_noise() {
     let incident = |poll: usize| if (40..60).contains(&poll) { 0.2 } else { 0.005 };
     let both = phi(240, 80, (1, 1), |poll| (incident(poll), incident(poll)));
-    // The two blocks in which it begins and ends are all that an incident leaves behind, and they count no more than others.
+    // An incident leaves behind only the two blocks in which it begins and ends, and they count no more than others.
     between(both, LEAST, 2.2, "after an incident on both arms");
     let onset = phi(240, 80, (1, 1), |poll| (if poll < 40 { 0.005 } else { 0.05 }, 0.005));
     between(onset, LEAST, 1.25, "a candidate that turns bad");

@@ -14,7 +14,7 @@ struct Vectors {
     rows: Vec<Row>,
 }
 
-/// See tests/testdata/vectors.
+/// The vectors and their source are in tests/testdata/vectors.
 #[test]
 fn the_distances_that_are_told_are_those_of_scipy() {
     let vectors: Vectors =

@@ -14,13 +14,13 @@ fn poll(candidate: u64, baseline: u64) -> Observed {
     }
 }
 
-/// Requests of a poll that come in clumps of as many, at these means.
+/// Requests of a poll that come in clumps of size `clump`, at these means.
 fn clumped(random: &mut Random, clump: u64, candidate: f64, baseline: f64) -> Observed {
     let mut arm = |mean: f64| clump * random.poisson(mean / clump as f64);
     poll(arm(candidate), arm(baseline))
 }
 
-/// Rollouts of 240 polls, of 300, in which the split is ever found broken.
+/// How many of 300 rollouts of 240 polls ever find the split broken.
 fn alarms(clump: u64, candidate: f64, baseline: f64) -> usize {
     let found = |seed: &u64| {
         let (mut random, mut test) = (Random::new(*seed), SplitTest::new(WEIGHTS));

@@ -1,4 +1,4 @@
-//! However the same samples arrive, each increment counts once.
+//! Each increment counts once, in whatever way the same samples arrive.
 
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ fn stored(scrapes: &[Scrape], offset: i64) -> [(&'static str, Vec<Stored>); 2] {
         },
     ) in scrapes.iter().enumerate()
     {
-        // The last two scrapes are whole, so that all streams end with the same scrape.
+        // The last two scrapes are complete, so that all streams end with the same scrape.
         let ending = i + 2 >= scrapes.len();
         if *restart == Restart::Yes && !ending {
             (ok, failed) = (0.0, 0.0);
@@ -153,7 +153,7 @@ proptest! {
             match what {
                 0 => cursor = restarted(&cursor),
                 1 => saved = (restarted(&cursor), polls.len()),
-                // The controller is killed: what it had not written is gone.
+                // The controller is killed: it loses what it had not written.
                 2 => {
                     cursor = saved.0.clone();
                     polls.truncate(saved.1);

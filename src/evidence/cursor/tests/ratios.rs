@@ -1,11 +1,11 @@
-//! Ratios of counters that need not be whole, nor be scraped together.
+//! Ratios of counters that need not be whole numbers, nor be scraped together.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::evidence::Amounts;
 
-/// A GPU exporter's counter, and the model server's.
+/// The counter of a GPU exporter, beside that of the model server.
 fn joules(samples: &[(i64, f64)]) -> Series {
     series(
         &[
@@ -25,7 +25,7 @@ fn ratio(numerator: &[Series], denominator: &[Series]) -> ArmSamples {
     ])
 }
 
-/// The same on both arms.
+/// Samples that are the same on both arms.
 fn both(numerator: &[Series], denominator: &[Series]) -> GuardSamples {
     GuardSamples {
         candidate: ratio(numerator, denominator),

@@ -1,8 +1,8 @@
-//! What pods did before they were warm is left out; what has counted goes on to.
+//! What pods did before they were warm is left out; pods that have counted go on counting.
 
 use super::*;
 
-/// Pods "a" and "b" started at 0 and 30 s; what they do counts from so many seconds on.
+/// Pods "a" and "b" started at 0 and 30 s; `warm` has the seconds from which what they do counts.
 fn advance(cursor: &mut Cursor, samples: &GuardSamples, now: i64, warm: &[(&str, i64)]) -> (u64, u64) {
     let of = |times: &[(&str, i64)]| -> BTreeMap<String, i64> {
         times

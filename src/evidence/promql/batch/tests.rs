@@ -1,4 +1,4 @@
-//! What is asked for many arms at once, against what each would have been answered alone.
+//! Answers of queries for many arms, compared with the answers that each arm would have got alone.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::Selection;
 use super::*;
 use crate::evidence::Labels;
 
-/// Labels and expressions that are apt to be confused.
+/// Labels and expressions that are easily confused.
 const VALUES: [&str; 9] = ["a", "b", "a.b", "aXb", "a|b", "", "a\"b", "a\\b", "é\n(x"];
 const PODS: [&str; 6] = [
     "a-[a-z0-9]+-[a-z0-9]{5}",
@@ -66,7 +66,7 @@ fn series() -> impl Strategy<Value = Series> {
             ("code", code),
         ];
         Series {
-            // A label without a value is none.
+            // A label without a value is the same as no label.
             labels: labels.into_iter().filter(|(_, v)| !v.is_empty()).collect(),
             samples: times.into_iter().map(|at| (at, at as f64)).collect(),
         }
@@ -87,7 +87,7 @@ fn ask(all: &[Series], matchers: &[ArmMatcher], after: i64, through: i64) -> Mat
     }
 }
 
-/// The matchers and the window of a query that was written.
+/// The matchers and the window of a query.
 fn read(query: &str) -> (Vec<ArmMatcher>, i64) {
     let promql_parser::parser::Expr::MatrixSelector(range) = promql_parser::parser::parse(query).unwrap() else {
         panic!("{query} is no range");
