@@ -1,4 +1,4 @@
-//! How long to wait after a look that failed. Each model has a back-off of its own.
+//! How long to wait after a reconcile that failed. Each model has a back-off of its own.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -14,16 +14,16 @@ use super::error::Error;
 /// Shortest and longest wait after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// Longest wait while the API server is away: a candidate that turned bad meanwhile is lowered as soon as it is back. Only models
-/// that have something to write notice that it is.
+/// Longest wait while the API server is away, so that a candidate that turned bad meanwhile is lowered as soon as it is
+/// back. Only models that have something to write notice that it is back.
 const LONGEST_ABSENCE_UNNOTICED: Duration = Duration::from_secs(2);
 
 /// Failures in a row, by model.
 #[derive(Default)]
 pub(super) struct Failures(Mutex<HashMap<String, Row>>);
 
-/// Failures of one kind in a row. An API server that has just come back may refuse for a moment what it will allow, and that
-/// is not the next of its many absences.
+/// Failures of one kind in a row. An API server that has just come back may refuse for a moment what it will allow, and
+/// such a refusal does not lengthen its absences.
 #[derive(Default)]
 struct Row {
     absences: bool,
@@ -31,8 +31,8 @@ struct Row {
 }
 
 impl Row {
-    /// Counts a failure; returns how long to wait after it. Never longer than to the next look at the metrics: whatever else
-    /// cannot be written, a candidate that turns harmful is to be seen, and lowering it comes first.
+    /// Counts a failure; returns how long to wait after it. The wait is never longer than the interval of the metrics:
+    /// whatever else cannot be written, a candidate that turns harmful must be seen, and lowering it comes first.
     fn wait_after(&mut self, error: &Error, interval: impl FnOnce() -> Duration) -> Duration {
         let absences = error.is_absence();
         let before = if absences == self.absences { self.count } else { 0 };
@@ -63,7 +63,7 @@ impl Failures {
             .wait_after(error, interval)
     }
 
-    /// A look ended well.
+    /// Forgets the failures of a model whose reconcile ended well.
     pub(super) fn clear(&self, model: &KeptModel) {
         self.0.lock().remove(&model.uid().unwrap_or_default());
     }
@@ -105,7 +105,7 @@ mod tests {
             waits(3_600, &[away(), refused(503), late, away()]),
             [500, 1_000, 2_000, 2_000]
         );
-        // Back, but it has not read its roles yet.
+        // The API server is back, but it has not read its roles yet.
         assert_eq!(
             waits(3_600, &[away(), away(), away(), refused(403), refused(403), away()]),
             [500, 1_000, 2_000, 500, 1_000, 500]
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(waits(3_600, &forbidden)[5..], [16_000, 32_000, 60_000, 60_000]);
         assert_eq!(waits(15, &forbidden)[3..6], [4_000, 8_000, 15_000]);
         assert_eq!(waits(1, &forbidden)[..4], [500, 1_000, 1_000, 1_000]);
-        // An interval that cannot be read is no hot loop.
+        // An interval that cannot be read must not make a hot loop.
         assert_eq!(waits(0, &forbidden)[..3], [500, 500, 500]);
     }
 }

@@ -1,4 +1,4 @@
-//! What every reconcile needs: settings, clients, stores, and what is remembered between two of a model.
+//! What every reconcile needs: settings, clients, stores, and what is remembered of a model between two reconciles.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub struct Settings {
     pub servers: Servers,
     /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
     pub exempt_namespace: bool,
-    /// The only namespaces that are watched; all of them when there is none.
+    /// The only namespaces that are watched; all of them if this is empty.
     pub namespaces: Vec<String>,
-    /// Models that are worked on at once.
+    /// Number of models that are reconciled at once.
     pub concurrency: u16,
     /// Leader election; `None` for a single process.
     pub election: Option<Election>,
@@ -36,7 +36,7 @@ pub(super) struct Context {
     pub(super) settings: Settings,
     pub(super) stores: Stores,
     pub(super) metrics: Arc<Metrics>,
-    /// Looks that may go on at once, in all namespaces together.
+    /// Permits for reconciles, shared by all namespaces.
     pub(super) turns: Arc<Semaphore>,
     pub(super) looked: Looked,
     pub(super) first_looks: FirstLooks,
@@ -44,12 +44,12 @@ pub(super) struct Context {
     pub(super) applied: Applied,
     pub(super) disturbances: Disturbances,
     pub(super) asker: Asker,
-    /// Shared by all namespaces, as are the events.
+    /// The forecasts; like the events, they are shared by all namespaces.
     pub(super) forecasts: Arc<Forecasts>,
     pub(super) events: Events,
 }
 
-/// What the looks of all namespaces share.
+/// What the reconciles of all namespaces share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
 }
 
 impl Settings {
-    /// What the watches are limited to: a namespace each, or nothing.
+    /// The namespace of each watch; `None` for one watch of all namespaces.
     pub(super) fn scopes(&self) -> Vec<Option<&str>> {
         match self.namespaces.as_slice() {
             [] => vec![None],

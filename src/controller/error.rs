@@ -28,7 +28,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the API server was away, or as good as: the next try may well succeed, whatever came before.
+    /// Whether the API server was away or could not serve: the next try may well succeed, whatever came before.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Call(error) if error.is_absence())
     }

@@ -1,6 +1,7 @@
-//! Kubernetes Events. They are written one after the other beside the looks: the next look may have a candidate to lower.
+//! Kubernetes Events. They are written one after the other beside the reconciles, because the next reconcile may have a
+//! candidate to lower.
 //!
-//! Nothing waits for them but the end of the process, and that not for long. An event that cannot be written is logged.
+//! Only the end of the process waits for them, and not for long. An event that cannot be written is logged.
 
 use std::time::Duration;
 
@@ -15,20 +16,20 @@ use crate::rollout;
 
 use crate::apiserver::call;
 
-/// Events that wait at once. Beyond it they are dropped: an API server that is so far behind has more than them to do.
+/// Events that may wait at once. More are dropped: an API server that is so far behind has more important work.
 const WAITING: usize = 1_024;
 
 /// Longest time that the end of the process waits for events.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Takes events in; clones write through the same queue.
+/// Queues events; clones write through the same queue.
 #[derive(Clone)]
 pub(super) struct Events(mpsc::Sender<(ObjectReference, rollout::Event)>);
 
-/// Writes what was taken in.
+/// Writes the queued events.
 pub(super) struct Publisher(JoinHandle<()>);
 
-/// Starts a publisher; `instance` is the name by which events tell where they come from.
+/// Starts a publisher; `instance` is the name that events give as their source.
 pub(super) fn publisher(client: Client, instance: Option<String>) -> (Events, Publisher) {
     let reporter = Reporter {
         controller: "guardbit".to_owned(),
@@ -45,7 +46,7 @@ pub(super) fn publisher(client: Client, instance: Option<String>) -> (Events, Pu
 }
 
 impl Events {
-    /// Takes the events of one look in.
+    /// Queues the events of one reconcile.
     pub(super) fn tell(&self, model: &impl Resource<DynamicType = ()>, events: &[rollout::Event]) {
         for event in events {
             if self.0.try_send((model.object_ref(&()), event.clone())).is_err() {
@@ -56,7 +57,7 @@ impl Events {
 }
 
 impl Publisher {
-    /// Waits for what was taken in; the last of the [`Events`] must be gone.
+    /// Waits for the queued events; the last of the [`Events`] must have been dropped.
     pub(super) async fn end(self) {
         if tokio::time::timeout(FAREWELL, self.0).await.is_err() {
             tracing::warn!("events could not be written before the end of the process");
@@ -72,7 +73,7 @@ async fn publish(recorder: &Recorder, model: &ObjectReference, event: &rollout::
     };
     let reason = event.reason.to_string();
     let note: String = plain(&event.note, 1_000);
-    // The recorder folds events by reason and action; the part that tells two apart goes into the action.
+    // The recorder folds events by reason and action, so the part that distinguishes two of them goes into the action.
     let action: String = note.chars().take(100).collect();
     let event = Event {
         type_,
@@ -113,7 +114,7 @@ mod tests {
             async move {
                 let body = request.into_body().collect_bytes().await?;
                 gate.acquire().await.unwrap().forget();
-                // Whoever did not wait for this would be through before.
+                // A caller that did not wait for this answer would be done by now.
                 for _ in 0..100 {
                     tokio::task::yield_now().await;
                 }

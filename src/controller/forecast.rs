@@ -1,8 +1,8 @@
-//! The forecast of a rollout that has begun: one sentence for status, foreseen beside the looks.
+//! The forecast of a rollout that has begun: one sentence for status, computed beside the reconciles.
 //!
-//! It never delays a look and never causes a write: it is computed off the executor, one at a time in the whole process, with
-//! a rest after each that is longer than the work, and goes along with the next status that is written anyway. Whoever waits
-//! for the turn holds no samples, but what was made of them.
+//! It never delays a reconcile and never causes a write: it is computed off the executor, one at a time in the whole
+//! process, with a rest after each that is longer than the work, and goes along with the next status that is written
+//! anyway. A forecast that waits for its turn holds no samples, only what was made of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::rollout::Observation;
 /// Time that one forecast may take, on one processor.
 const TIME: Duration = Duration::from_millis(200);
 
-/// Runs of a scene at the most.
+/// Most runs of a scene.
 const RUNS: u64 = 60;
 
-/// Rest after a forecast, as a multiple of what it took: 1/1000 of one processor is the most that all forecasts take.
+/// Rest after a forecast, as a multiple of what it took: all forecasts together take at most 1/1000 of one processor.
 const REST: u32 = 999;
 
-/// Rollouts that may wait for their turn at once. Those beyond ask again at a later look, which sees less of the past.
+/// Rollouts that may wait for their turn at once. Others ask again at a later reconcile, which sees less of the past.
 const PLACES: usize = 16;
 
-/// Longest sentence, in characters: that of the API.
+/// Longest sentence, in characters, as the API limits it.
 const LONGEST: usize = 512;
 
-/// What was foreseen, by model.
+/// The forecasts, by model.
 pub(super) struct Forecasts {
     turn: Semaphore,
     places: Arc<Semaphore>,
@@ -40,11 +40,11 @@ pub(super) struct Forecasts {
     known: Mutex<HashMap<String, Foreseen>>,
 }
 
-/// What was foreseen of one rollout.
+/// The forecast of one rollout.
 struct Foreseen {
-    /// Which one.
+    /// The rollout.
     of: Which,
-    /// `None` while it is not known yet, or where nothing can be foreseen.
+    /// `None` while it is not known yet, or if nothing can be foreseen.
     sentence: Option<String>,
 }
 
@@ -104,7 +104,7 @@ impl Forecasts {
         self.known.lock().remove(uid);
     }
 
-    /// Waits for its turn, foresees, keeps the sentence, and rests.
+    /// Waits for its turn, computes the forecast, keeps the sentence, and rests.
     fn begin(self: &Arc<Self>, uid: String, of: Which, begun: Begun, place: OwnedSemaphorePermit) -> JoinHandle<()> {
         let foreseen = Foreseen {
             of: of.clone(),
@@ -113,7 +113,7 @@ impl Forecasts {
         self.known.lock().insert(uid.clone(), foreseen);
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            // Never closed.
+            // The semaphore is never closed.
             let _turn = this.turn.acquire().await;
             if !this.waits(&uid, &of) {
                 return;
@@ -127,7 +127,7 @@ impl Forecasts {
         })
     }
 
-    /// Whether the rollout still goes on as it was begun.
+    /// Whether the rollout still goes on as it did when its forecast began.
     fn waits(&self, uid: &str, of: &Which) -> bool {
         let known = self.known.lock();
         known.get(uid).is_some_and(|f| f.of == *of)
@@ -184,7 +184,7 @@ mod tests {
         })
     }
 
-    /// Begins one, which has a place.
+    /// Begins a forecast, which has a place.
     fn begin(forecasts: &Arc<Forecasts>, uid: &str, at: i64, rps: f64) -> JoinHandle<()> {
         let place = Arc::clone(&forecasts.places).try_acquire_owned().unwrap();
         forecasts.begin(uid.to_owned(), rollout(at), begun(rps), place)

@@ -1,4 +1,5 @@
-//! Leader election by a Lease. Its identity outlives the container, so a killed leader takes its own lease up again at once.
+//! Leader election by a Lease. Its identity outlives the container, so a killed leader takes its own lease up again at
+//! once.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::apiserver::{CALL_TIMEOUT, limited};
 
-/// Who stands for election, and where.
+/// Identity of this instance in the election, and the Lease.
 #[derive(Clone, Debug)]
 pub struct Election {
     /// Namespace of the Lease.
@@ -20,14 +21,14 @@ pub struct Election {
     pub identity: String,
 }
 
-/// Seconds that a lease holds without renewal.
+/// Seconds for which a lease is valid without renewal.
 const HOLDS: u64 = 15;
 
 /// Seconds before its end at which it is renewed.
 const GRACE: u64 = 10;
 
-/// Longest time of one call. A renewal must be tried again before the lease is over: whoever waits longer for an answer goes
-/// on as the leader that another one has become meanwhile.
+/// Longest time of one call. A renewal must be tried again before the lease is over: an instance that waits longer goes
+/// on as the leader although another one has become leader meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An instance that stands for election.
@@ -38,7 +39,8 @@ pub(super) struct Candidacy {
 }
 
 impl Candidacy {
-    /// Gives the lease back: after an upgrade or the drain of a node nobody has to wait until it ends by itself.
+    /// Gives the lease back, so that after an upgrade or the drain of a node no instance has to wait until it ends by
+    /// itself.
     pub(super) async fn resign(self) {
         let Self { leads, task } = self;
         drop(leads);

@@ -1,7 +1,8 @@
-//! The shell: everything that awaits. Observes, asks the pure core what to do, does it, records it.
+//! The shell around the pure core, with everything that awaits. It observes, asks the core what to do, does it and
+//! records it.
 //!
-//! Makes no decisions of its own. What it reads it reads from watches; what it writes it writes by server-side apply, one
-//! field manager a concern; every call has a timeout.
+//! Makes no decisions of its own. It reads from watches and writes by server-side apply, with one field manager for
+//! each concern; every call has a timeout.
 
 mod apply;
 mod backoff;

@@ -13,13 +13,13 @@ use crate::watch::{KeptDeployment, KeptPod, KeptRoute, Stores};
 
 use super::error::Error;
 
-/// How long a pod must have been ready before traffic may follow. Gateways learn of endpoints by watches of their own: weight
-/// that arrives there before the endpoints is answered with 503.
+/// How long a pod must have been ready before traffic may follow. Gateways learn of endpoints by their own watches;
+/// weight that arrives there before the endpoints is answered with 503.
 const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 
-/// What is seen of the cluster, without evidence.
+/// What was seen of the cluster, without evidence.
 pub(super) struct Cluster {
-    /// Pods are ready, but not for long enough: worth another look soon.
+    /// Whether pods are ready, but not for long enough, so that another reconcile is due soon.
     pub(super) settling: bool,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) route: RouteSeen,
@@ -38,7 +38,7 @@ pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: Quan
     }
 }
 
-/// Looks at the stores.
+/// Reads the stores.
 pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -> Result<Cluster, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let label = manifests::model_label(&model.name_any());
@@ -48,7 +48,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
     }
     let pods = stores.pods.of_model(&namespace, &label);
     let slices = stores.slices.of_model(&namespace, &label);
-    // Ready addresses, by name of the pod: readiness of endpoints lags that of pods, and traffic follows endpoints.
+    // Names of the pods with ready addresses: readiness of endpoints lags that of pods, and traffic follows endpoints.
     let serving: BTreeSet<&str> = slices
         .iter()
         .flat_map(|(_, slice)| slice.ready.iter().map(AsRef::as_ref))
@@ -114,7 +114,7 @@ fn workload(deployment: &KeptDeployment, pods: &[&KeptPod], ready: usize) -> Wor
     }
 }
 
-/// Ready for less than [`SETTLED`]. A time in the future is another clock's, and says nothing.
+/// Whether a pod has been ready for less than [`SETTLED`]. A time in the future is of another clock, and is ignored.
 fn is_young(pod: &KeptPod, now: Timestamp) -> bool {
     pod.ready_since.is_some_and(|since| {
         let age = now.duration_since(since);
@@ -172,7 +172,7 @@ fn weighted<'a>(
     }
 }
 
-/// Now, in whole milliseconds, as Prometheus counts them.
+/// The current time in whole milliseconds, as Prometheus counts it.
 pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -29,7 +29,7 @@ use super::error::Error;
 use super::record::stand_still;
 use super::{events, leader, observe, record};
 
-/// Looks that may wait at once: for their turn, or for Prometheus.
+/// Reconciles that may wait at once, for their turn or for Prometheus.
 const WAITING: u16 = 64;
 
 /// Runs the controller until `stop` says so or the lease is lost.
@@ -65,7 +65,7 @@ pub async fn run(
         metrics.leads();
         tokio::select! {
             () = work(&client, &settings, &metrics, &stop) => {}
-            // A lease is no fence: whoever has lost it stops at once, in the middle of whatever it does.
+            // A lease is no fence, so an instance that has lost it stops at once, in the middle of whatever it does.
             lost = async { candidacy.leads.wait_for(|leads| !*leads).await.is_ok() } => {
                 tracing::error!(lost, "the lease is lost");
                 return Err(Error::LeaseLost);
@@ -76,7 +76,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Looks after all models that are to be watched, until `stop` says so.
+/// Reconciles all models that are to be watched, until `stop` says so.
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &signal::Receiver<bool>) {
     let instance = settings.election.as_ref().map(|e| e.identity.clone());
     let (events, publisher) = events::publisher(client.clone(), instance);
@@ -97,8 +97,8 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
 /// The loop over the models of one watch.
 async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal::Receiver<bool>) {
     let mut watches = watch::watch(&ctx.client, &ctx.stores, namespace, Arc::clone(&ctx));
-    // Nothing can be decided before: a look would only find out that it came too early. Models are looked at as they come: their
-    // list takes as long as all others together.
+    // Nothing can be decided before: a reconcile would only find out that it came too early. Models are reconciled as
+    // they come, because their list takes as long as all others together.
     tokio::select! {
         () = watches.answered() => {}
         _ = stop.wait_for(|stop| *stop) => return,
@@ -124,7 +124,7 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal
             },
             move |model, error, _| {
                 let wait = policy.wait(&model, error);
-                tracing::warn!(model = %model.name_any(), namespace = model.namespace(), %error, ?wait, "looking again later");
+                tracing::warn!(model = %model.name_any(), namespace = model.namespace(), %error, ?wait, "reconciling again later");
                 Action::requeue(wait)
             },
             ctx,
@@ -148,7 +148,7 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut signal::Receiver<boo
     }
 }
 
-/// Runs a look beside the loop and other looks, on any thread. It ends when nobody waits for it any more.
+/// Runs a reconcile beside the loop and other reconciles, on any thread. It ends when its future is dropped.
 fn aside<T: Send + 'static>(look: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> {
     let mut one = JoinSet::new();
     one.spawn(look);
@@ -180,7 +180,7 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             failures.clear(kept);
             ctx.metrics.reconciled("ok");
         }
-        // A conflict is the ordinary way to learn of a newer state: look again soon, without back-off.
+        // A conflict is the ordinary way to learn of a newer state: reconcile again soon, without back-off.
         Err(Error::Call(CallError::Conflict(what))) => {
             ctx.metrics.reconciled("conflict");
             tracing::debug!(what, "conflict");
@@ -190,7 +190,7 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
             ctx.metrics.reconciled("waiting");
             return Ok(Action::requeue(*rest));
         }
-        // After a start: no error of anything.
+        // This is normal after a start, and no error.
         Err(Error::NotYet(_)) => ctx.metrics.reconciled("waiting"),
         Err(_) => ctx.metrics.reconciled("error"),
     }
@@ -202,7 +202,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
-    // Never closed.
+    // The semaphore is never closed.
     let mut turn = ctx.turns.acquire().await;
     let now = observe::now();
     let cluster = observe::cluster(&ctx.stores, model, now)?;
@@ -217,7 +217,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     let evidence = if queries.is_empty() {
         BTreeMap::new()
     } else {
-        // Whoever waits for Prometheus leaves the others their turn, and their questions go with this one.
+        // While this reconcile waits for Prometheus, others have their turn, and their questions go with its own.
         drop(turn);
         let evidence = ctx.asker.ask(model, &queries, now).await;
         turn = ctx.turns.acquire().await;
@@ -248,7 +248,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     };
     carry_out(ctx, model, &plan, &apply).await?;
     if matches!(plan.scope, Scope::Release | Scope::Orphan) {
-        // The model is gone, or as good as: nothing more is told of it.
+        // The model is gone, or as good as, so nothing more is reported of it.
         return Ok(Action::await_change());
     }
     ctx.metrics.spec(&namespace, &name, &model.spec);
@@ -269,15 +269,15 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     }))
 }
 
-/// Beats of an interval: looks fall on them, so that models of one interval ask together.
+/// Beats of an interval. Reconciles fall on them, so that models of one interval ask together.
 const BEATS: u32 = 20;
 
-/// Time from `at` (since 1970) to the look an interval later, moved forward to the beat before it.
+/// Time from `at` (since 1970) to the reconcile an interval later, moved forward to the beat before it.
 fn to_the_beat(at: Duration, interval: Duration) -> Duration {
     let beat = (interval / BEATS).max(Duration::from_millis(1));
     let late = Duration::from_millis(u64::try_from((at + interval).as_millis() % beat.as_millis().max(1)).unwrap_or(0));
     let early = beat.saturating_sub(late);
-    // A timer that was a little early by the clock of the wall was on the beat.
+    // A timer that was a little early by the wall clock was on the beat.
     if early <= beat / 50 {
         interval + early
     } else {

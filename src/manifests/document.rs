@@ -11,17 +11,17 @@ use super::names::Owner;
 /// The kinds of objects that guardbit writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// What runs the pods of a revision.
+    /// Runs the pods of a revision.
     Deployment,
-    /// What makes pods reachable: those of one arm, or those of all that have joined.
+    /// Makes pods reachable: those of one arm, or all that have joined.
     Service,
-    /// What splits requests by weights.
+    /// Splits requests by weights.
     Route(RouteKind),
     /// The model itself.
     QuantizedModel,
 }
 
-/// A kind of route. It is plain data, so that a provider of traffic can bring one of its own.
+/// A kind of route. It is plain data, so that a provider of traffic can bring its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteKind {
     /// Group of its API.
@@ -30,7 +30,7 @@ pub struct RouteKind {
     pub version: &'static str,
     /// Its name.
     pub kind: &'static str,
-    /// Its name in paths.
+    /// Its plural name in API paths.
     pub plural: &'static str,
 }
 
@@ -51,8 +51,8 @@ impl Kind {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
 
-    /// Whether requests follow the object: what another hand adds to it (a key of a selector, a filter of a rule) changes
-    /// where they go, though all that is wanted may still be there.
+    /// Whether requests follow the object. What another writer adds to it (a key of a selector, a filter of a rule)
+    /// changes where they go, even if everything that is wanted is still there.
     pub fn steers_requests(self) -> bool {
         matches!(self, Self::Service | Self::Route(_))
     }
@@ -67,13 +67,13 @@ impl std::fmt::Display for Kind {
 /// An object as one field manager wants it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Who owns the fields in it.
+    /// Field manager that owns the fields in it.
     pub manager: &'static str,
     /// Kind of the object.
     pub kind: Kind,
     /// Name of the object; its namespace is that of the model.
     pub name: String,
-    /// What is sent.
+    /// Content that is sent.
     pub body: Value,
 }
 
@@ -100,7 +100,7 @@ impl Document {
         }
     }
 
-    /// The same with a spec.
+    /// Adds a spec.
     pub(super) fn with_spec(mut self, spec: Value) -> Self {
         self.body["spec"] = spec;
         self

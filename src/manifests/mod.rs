@@ -1,9 +1,9 @@
 //! Plan → Kubernetes objects, as server-side apply documents. Pure.
 //!
-//! Owns the shape and the names of what guardbit writes, and how that is read back; must not know what is in the cluster.
-//! There is one field manager a concern: the template, the scale, the facts about it, the route. What is written for
-//! traffic and for workloads is up to their providers ([`traffic`], [`workload`]); whoever applies documents knows none
-//! of them.
+//! Owns the shape and the names of what guardbit writes, and how that is read back. Must not know what is in the
+//! cluster. There is one field manager for each concern: the template, the scale, the facts about it, the route. What
+//! is written for traffic and for workloads is up to their providers ([`traffic`], [`workload`]); callers that apply
+//! documents know none of them.
 
 mod document;
 mod names;

@@ -1,4 +1,4 @@
-//! Names: of objects, labels, annotations and field managers, and what tells whose an object is.
+//! Names of objects, labels, annotations and field managers, and which object belongs to which workload.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ pub const MANAGER_STATUS: &str = "guardbit";
 pub const MODEL_LABEL: &str = "guardbit.dev/model";
 /// Label with the name of the variant.
 pub const VARIANT_LABEL: &str = "guardbit.dev/variant";
-/// Label with the short revision; pinned pods have one of their own, for they are another population.
+/// Label with the short revision. Pinned pods have a value of their own, because they are another population.
 pub const REVISION_LABEL: &str = "guardbit.dev/revision";
-/// Label with what a Deployment is for.
+/// Label with the purpose of a Deployment.
 pub const PURPOSE_LABEL: &str = "guardbit.dev/purpose";
-/// Label of the part a Deployment plays; never on pods, or they would restart.
+/// Label with the role of a Deployment. It is never on pods, because they would restart when it changes.
 pub const ROLE_LABEL: &str = "guardbit.dev/role";
 /// Label of pods that belong to the Service of plain Service mode.
 pub const JOINED_LABEL: &str = "guardbit.dev/in-service";
@@ -44,16 +44,16 @@ pub struct Owner<'a> {
     pub name: &'a str,
     /// Its UID.
     pub uid: &'a str,
-    /// What is wanted.
+    /// The spec.
     pub spec: &'a QuantizedModelSpec,
-    /// Digests of it, which every object bears.
+    /// Digests of the spec, which every object bears.
     pub digests: &'a Digests,
     /// The next status.
     pub status: &'a QuantizedModelStatus,
 }
 
 impl<'a> Owner<'a> {
-    /// What the spec says of a variant; `None` when it does not describe it any more.
+    /// What the spec says about a variant; `None` if it no longer describes it.
     pub(super) fn variant(&self, name: &str) -> Option<&'a Variant> {
         self.spec.variants.iter().find(|v| v.name == name)
     }
@@ -85,7 +85,7 @@ pub fn revision_label(key: &WorkloadKey) -> String {
     }
 }
 
-/// Which workload a Deployment is, by its labels and annotations; `None` for one that guardbit did not make.
+/// The workload that a Deployment belongs to, by its labels and annotations; `None` if guardbit did not make it.
 pub fn key_of(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<WorkloadKey> {
     let purpose = match labels.get(PURPOSE_LABEL)?.as_str() {
         "serving" => Purpose::Serving,
@@ -123,7 +123,7 @@ pub(super) fn labels_of_model(owner: &Owner) -> Value {
     json!({MODEL_LABEL: model_label(owner.name), "app.kubernetes.io/managed-by": "guardbit"})
 }
 
-/// Makes an object go with its model.
+/// Owner reference by which an object is deleted with its model.
 pub(super) fn owner_reference(owner: &Owner) -> Value {
     json!([{
         "apiVersion": format!("{GROUP}/v1alpha1"),

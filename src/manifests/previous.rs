@@ -1,7 +1,7 @@
 //! Reads what release 0.1 wrote: sentences without data beside them.
 //!
-//! An upgrade may come between the lowering of a candidate and its record, and whoever was found harmful must not get
-//! traffic back by it. One evaluation by a later release writes the data, so this file can go with release 0.3.
+//! An upgrade may come between the lowering of a candidate and its record, and must not give traffic back to a revision
+//! that was found harmful. One evaluation by a later release writes the data, so this file can go with release 0.3.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::rollout::RouteHarm;
 
 use super::provenance::DECISION;
 
-/// The guard that rejected a revision: its sentence began with its name.
+/// The guard that rejected a revision. The sentence began with its name.
 pub(super) fn guard_of(reason: &str) -> String {
     let guard = reason.split_once(": ").map_or("", |(guard, _)| guard);
     guard.to_owned()
@@ -25,7 +25,7 @@ pub(super) fn route_harm(annotations: &BTreeMap<String, String>) -> Option<Route
     let action = serde_json::from_value(json!(action)).ok()?;
     let message = match action {
         Action::RolledBack => why,
-        // It said first where traffic went.
+        // The sentence said first where traffic went.
         Action::FellBack => why.split_once(": ")?.1,
         _ => return None,
     };

@@ -12,15 +12,15 @@ use crate::rollout::WorkloadKey;
 use super::document::{Document, Kind};
 use super::names::{MANAGER_FACTS, MODEL_LABEL, Owner, REVISION_ANNOTATION, model_label};
 
-/// Longest annotation, in bytes: they are pointers and sentences, not records.
+/// Longest annotation, in bytes. Annotations are pointers and sentences, not records.
 pub(super) const LONGEST: usize = 1024;
 
 /// Annotation with the last decision, as a sentence for people.
 pub(super) const DECISION: &str = "guardbit.dev/decision";
 
-/// Cuts a sentence at a character, and takes out what is obeyed and not shown.
+/// Cuts a sentence at a character boundary, and removes characters that are obeyed instead of shown.
 pub(super) fn cut(text: &str) -> String {
-    // Nearly always there is nothing to do.
+    // Usually there is nothing to do.
     if text.len() <= LONGEST && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
@@ -34,7 +34,7 @@ pub(super) fn cut(text: &str) -> String {
     out
 }
 
-/// What belongs to the identity of a variant; it may stand on pods, for it changes only with them.
+/// Annotations that belong to the identity of a variant. They may stand on pods, because they change only with them.
 pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
     let mut out = BTreeMap::from([(format!("{GROUP}/model-digest"), variant.weights.digest.clone())]);
     if let Some(quantization) = &variant.quantization {
@@ -52,7 +52,7 @@ pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
     out
 }
 
-/// What is known of one revision.
+/// Annotations about one revision.
 pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value> {
     let mut out = of_model(owner);
     put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
@@ -65,7 +65,7 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
     out
 }
 
-/// What is known of the route, and of the shared Service: stable's lineage and the last decision.
+/// Annotations of the route and of the shared Service: stable's lineage and the last decision.
 pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
     let mut out = of_model(owner);
     if let Some(stable) = &owner.status.stable {
@@ -85,7 +85,7 @@ pub(super) fn of_route(owner: &Owner) -> Map<String, Value> {
     out
 }
 
-/// Provenance of the model itself, of a field manager of its own.
+/// Provenance of the model itself, with its own field manager.
 pub fn model_annotations(owner: &Owner) -> Document {
     let metadata = json!({"annotations": of_route(owner)});
     Document::new(owner, MANAGER_FACTS, Kind::QuantizedModel, owner.name, metadata)
@@ -115,7 +115,7 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
     out
 }
 
-/// A revision that the spec no longer describes keeps what was written when it did.
+/// Adds the lineage of a revision. One that the spec no longer describes keeps what was written when it did.
 fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) {
     let described = owner.digests.revisions().contains(revision);
     let Some(variant) = owner.variant(&revision.variant).filter(|_| described) else {
@@ -133,7 +133,7 @@ fn lineage(out: &mut Map<String, Value>, owner: &Owner, revision: &RevisionRef) 
     }
 }
 
-/// The last decision: a sentence, and the drift figures that it rested on.
+/// Adds the last decision: a sentence, and the drift figures that it rested on.
 fn decided(out: &mut Map<String, Value>, decision: &Decision) {
     put(out, DECISION, &sentence(decision));
     if let Some(drift) = &decision.drift {
@@ -141,8 +141,8 @@ fn decided(out: &mut Map<String, Value>, decision: &Decision) {
     }
 }
 
-/// A decision in one line. Its time in whole seconds, as the status keeps it: the same line after a restart, or everything
-/// would be written once more.
+/// A decision in one line. Its time is in whole seconds, as the status keeps it: the line must be the same after a
+/// restart, or everything would be written again.
 fn sentence(decision: &Decision) -> String {
     let Decision {
         time,

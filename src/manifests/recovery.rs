@@ -1,7 +1,7 @@
-//! What recovery reads back, as annotations: each that is read has its data beside the sentence for people.
+//! Recovery annotations. What recovery reads back is data, beside the sentence for people.
 //!
-//! A lost status is rebuilt from the marks on Deployments. Harm that was acted on and is not on record yet is found on
-//! the route, which is lowered before the status is written.
+//! A lost status is rebuilt from the recovery annotations of Deployments. Harm that was acted on and is not on record
+//! yet is found on the route, because the route is lowered before the status is written.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const REJECTED: &str = "guardbit.dev/rejected";
 const REJECTED_BY: &str = "guardbit.dev/rejected-by";
 const HARM: &str = "guardbit.dev/harm";
 
-/// The annotations of a Deployment that hold its marks.
+/// The recovery annotations of a Deployment.
 pub(super) fn mark_annotations(marks: &RecoveryMarks) -> BTreeMap<&'static str, String> {
     let RecoveryMarks {
         stable,
@@ -34,7 +34,7 @@ pub(super) fn mark_annotations(marks: &RecoveryMarks) -> BTreeMap<&'static str, 
     let set = set.into_iter().filter(|(_, set)| **set);
     let mut out: BTreeMap<_, _> = set.map(|(key, _)| (key, "true".to_owned())).collect();
     if let Some(Rejection { guard, reason }) = rejected {
-        // A guard's sentence begins with its name; people want to see one in any case.
+        // A guard's sentence begins with its name; people want to see the name in any case.
         let named = reason.starts_with(&format!("{guard}: "));
         let text = if named {
             reason.clone()
@@ -47,7 +47,8 @@ pub(super) fn mark_annotations(marks: &RecoveryMarks) -> BTreeMap<&'static str, 
     out
 }
 
-/// The marks that a Deployment bears; the inverse of how they are written, but for the length of a reason.
+/// Reads the recovery annotations of a Deployment. This is the inverse of how they are written, but a reason may be
+/// cut.
 pub fn marks(annotations: &BTreeMap<String, String>) -> RecoveryMarks {
     let set = |key: &str| annotations.get(key).is_some_and(|v| v == "true");
     let rejected = annotations.get(REJECTED).map(|reason| Rejection {
@@ -65,8 +66,8 @@ pub fn marks(annotations: &BTreeMap<String, String>) -> RecoveryMarks {
     }
 }
 
-/// Harm as a route names it: JSON, whose message is cut where the whole would be too long. Its time is in whole seconds, as
-/// that of the status.
+/// Harm as a route names it: JSON, whose message is cut where the whole would be too long. Its time is in whole
+/// seconds, as in the status.
 #[derive(Serialize, Deserialize)]
 struct Record {
     time: Time,
@@ -79,7 +80,7 @@ struct Record {
     drift: Option<String>,
 }
 
-/// The annotation of a route that is written by a decision of harm.
+/// The annotation of the route for a decision of harm.
 pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
     let Decision {
         time,
@@ -108,7 +109,7 @@ pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
     Some((HARM, serde_json::to_string(&record).ok()?))
 }
 
-/// The beginning of a text that takes no more than so many bytes in JSON.
+/// The beginning of a text that takes at most `room` bytes in JSON.
 fn cut_escaped(text: &str, room: usize) -> String {
     let mut left = room;
     let fits = |c: &char| {
@@ -120,7 +121,7 @@ fn cut_escaped(text: &str, room: usize) -> String {
     text.chars().map(visible).take_while(fits).collect()
 }
 
-/// The harm for which a route was lowered last.
+/// The harm for which a route was last lowered.
 pub fn route_harm(annotations: &BTreeMap<String, String>) -> Option<RouteHarm> {
     let Some(text) = annotations.get(HARM) else {
         return previous::route_harm(annotations);

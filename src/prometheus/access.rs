@@ -1,4 +1,4 @@
-//! Which Prometheus may be asked, and how to prove who asks.
+//! Which Prometheus servers may be asked, and with which credentials.
 //!
 //! Owns the comparison of URLs and the hiding of secrets. Must not connect.
 
@@ -11,14 +11,14 @@ use url::Url;
 
 use super::error::PrometheusError;
 
-/// Which URLs may be queried: prefixes from the operator's flags. None allowed means none may.
+/// URLs that may be queried, as prefixes from the operator's flags. Without a prefix none may be.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedUrls(Vec<Url>);
 
 impl AllowedUrls {
     /// Reads the prefixes, such as `http://prometheus.monitoring:9090` or `https://metrics.example/tenants/a`.
     ///
-    /// Fails on the first that is no plain http(s) URL.
+    /// Fails on the first that is not a plain http(s) URL.
     pub fn parse<S: AsRef<str>>(prefixes: impl IntoIterator<Item = S>) -> Result<Self, PrometheusError> {
         prefixes
             .into_iter()
@@ -27,8 +27,8 @@ impl AllowedUrls {
             .map(Self)
     }
 
-    /// The URL, if it may be queried: scheme, host and port must be equal to those of a prefix, and the path must lie at
-    /// or below that of the prefix.
+    /// The URL, if it may be queried: scheme, host and port must be equal to those of a prefix, and the path must lie
+    /// at or below that of the prefix.
     pub fn check(&self, url: &str) -> Result<Url, PrometheusError> {
         let url = plain_url(url)?;
         let below = |prefix: &Url| {
@@ -46,7 +46,7 @@ impl AllowedUrls {
     }
 }
 
-/// A URL that means the same to everyone who reads it, without a slash at the end.
+/// A URL that all readers understand alike, without a slash at the end.
 fn plain_url(text: &str) -> Result<Url, PrometheusError> {
     let refused = |url: String, why: &str| PrometheusError::UrlNotAllowed { url, why: why.into() };
     let mut url = Url::parse(text.trim()).map_err(|_| refused("<not a URL>".into(), "it is not a URL"))?;
@@ -80,18 +80,18 @@ pub(super) fn shown(url: &Url) -> String {
     )
 }
 
-/// How to prove who asks, from a Secret.
+/// Credentials for Prometheus, from a Secret.
 #[derive(Clone, Default)]
 pub struct Credentials {
     /// The header to send.
     pub authorization: Option<Authorization>,
-    /// Tenant whose series are asked for, where the server keeps those of several.
+    /// Tenant whose series are asked for, if the server keeps those of several.
     pub tenant: Option<String>,
     /// Certificates in PEM of the authority that signed the server's; the system's when left out.
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// What the `Authorization` header holds.
+/// Content of the `Authorization` header.
 #[derive(Clone)]
 pub enum Authorization {
     /// A bearer token.

@@ -1,4 +1,4 @@
-//! Asks Prometheus what the guards want to know, all at one instant.
+//! Asks Prometheus what the guards need to know, all at one instant.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,18 +33,18 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Which servers may be asked, and how.
+/// The servers that may be asked, and the limits.
 #[derive(Clone, Debug)]
 pub struct Servers {
-    /// The one of models that name none.
+    /// The server of models that name none.
     pub usual: Option<String>,
-    /// Those that models may name.
+    /// The servers that models may name.
     pub allowed: AllowedUrls,
     /// Limits of one question.
     pub limits: Limits,
 }
 
-/// Keeps one client for each server and set of credentials.
+/// Asks Prometheus for models, with one client for each server and set of credentials.
 pub struct Asker {
     client: Client,
     servers: Servers,
@@ -221,8 +221,8 @@ impl Asking<'_> {
     }
 }
 
-/// Asks for the form of histogram that was counted so far, classic at first; and where an arm has no series in it, for the
-/// other as well. Both arms are counted in the one that more of them have.
+/// Asks for the form of histogram that was counted so far, at first for the classic one. If an arm has no series in it,
+/// asks for the other form as well. Both arms are counted in the form that more of them have.
 async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
     let form = query.form.unwrap_or(BucketForm::Classic);
     let samples = arms(asking, query, form, at).await?;
@@ -254,7 +254,7 @@ async fn arms(
             return Ok(ArmSamples::default());
         };
         if query.baseline_window_ms > query.window_ms {
-            // The past is a help that a trial can do without: an hour of a large arm may be more than the server gives.
+            // A trial can do without the past, and an hour of a large arm may be more than the server gives.
             match arm(asking, query, form, asked, query.baseline_window_ms, at).await {
                 Ok(samples) => return Ok(samples),
                 Err(problem) => tracing::info!(
@@ -282,7 +282,7 @@ async fn arm(
     at: i64,
 ) -> Result<ArmSamples, EvidenceProblem> {
     let mut answers = ArmSamples::default();
-    // One after the other: a kind of guard puts first what must be asked for first.
+    // They are asked one after the other, because a kind of guard puts first what must be asked for first.
     for asked in &query.asks {
         match (asked.form(), form) {
             (Form::Histogram, BucketForm::Native) => {
@@ -311,7 +311,7 @@ mod tests {
     use crate::api::RevisionRef;
     use crate::evidence::{MatcherOp, Role};
 
-    /// A server that has these series: `(arm, form)`. Gives its client, and in which form it was asked.
+    /// A server that has these series: `(arm, form)`. Returns its client, and the forms in which it was asked.
     fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<&'static str>) {
         let (asked, questions) = channel();
         let client = super::super::batch::mock(move |query| {

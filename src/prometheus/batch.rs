@@ -1,7 +1,8 @@
 //! Gathers the questions of many models into few queries.
 //!
-//! Questions go together that ask the same of the same server with the same credentials, within a moment. What one query
-//! cannot answer for all is asked in halves, and at last one by one: a model never suffers from another's question.
+//! Questions go together if they ask the same of the same server with the same credentials, within a moment. What one
+//! query cannot answer for all is asked in halves, and at last one by one, so that a model never suffers from another's
+//! question.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use crate::rollout::{EvidenceProblem, EvidenceReason};
 use super::problem::{bad_query, problem};
 use super::{PrometheusClient, PrometheusError};
 
-/// Queries of one batch that are on their way at once.
+/// Queries of one batch that run at once.
 const AT_ONCE: usize = 4;
 
-/// More questions than this are never too many for long.
+/// A cap that has grown to this number of questions is forgotten.
 const FORGET_CAP: usize = 128;
 
-/// A server with credentials.
+/// A server with its credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) url: String,
@@ -34,7 +35,7 @@ pub(super) struct Server {
     pub(super) secret: Option<(String, String)>,
 }
 
-/// What a model wants to know of one arm.
+/// A question of a model about one arm.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) form: Form,
@@ -49,7 +50,7 @@ struct Kind {
     form: Form,
     selector: String,
     labels: Vec<String>,
-    /// Power of two of the window: an hour of history is not asked for all because one needs it.
+    /// Power of two of the window, so that an hour of history is not asked for all because one needs it.
     window: u32,
 }
 
@@ -62,12 +63,12 @@ struct Waiting {
 #[derive(Clone, Default)]
 pub(super) struct Batcher {
     waiting: Arc<Mutex<HashMap<Kind, Vec<Waiting>>>>,
-    /// How many questions of a kind go together, where not as many as fit do.
+    /// How many questions of a kind go together, where that is fewer than fit.
     caps: Arc<Mutex<HashMap<Kind, usize>>>,
 }
 
 impl Batcher {
-    /// The answer to a question, which may wait for others for as long as `gather`.
+    /// Answers a question, which may wait for others for as long as `gather`.
     pub(super) async fn ask(
         &self,
         server: &Server,
@@ -105,7 +106,7 @@ impl Batcher {
         others.len() == 1
     }
 
-    /// Answers all that were gathered of a kind, in as many queries as it takes.
+    /// Answers all questions of a kind that were gathered, in as many queries as it takes.
     async fn answer(&self, client: &PrometheusClient, kind: &Kind) {
         let gathered = self.waiting.lock().remove(kind);
         let cap = self.caps.lock().get(kind).copied();
@@ -124,7 +125,7 @@ impl Batcher {
         self.learn(kind, most, fewest.into_inner());
     }
 
-    /// What was too much is not tried again at once; what went well may be a little more next time.
+    /// Lowers the cap after a query that was too large, and raises it a little after one that went well.
     fn learn(&self, kind: &Kind, most: usize, failed: usize) {
         let mut caps = self.caps.lock();
         match caps.get(kind).copied() {
@@ -136,8 +137,7 @@ impl Batcher {
     }
 }
 
-/// Answers with one query, or else by halves.
-/// Notes how few were too many.
+/// Answers with one query, or else by halves. `fewest` is lowered to the smallest number that was too many.
 fn together<'a>(
     client: &'a PrometheusClient,
     kind: &'a Kind,
@@ -147,7 +147,7 @@ fn together<'a>(
     async move {
         if waiting.len() <= 1 {
             join_all(waiting.into_iter().map(|Waiting { arm, answer }| async move {
-                // Nobody listens any more when the process ends.
+                // There is no receiver any more when the process ends.
                 let _ = answer.send(alone(client, kind.form, &kind.selector, &arm).await);
             }))
             .await;
@@ -164,7 +164,7 @@ fn together<'a>(
                     let _ = answer.send(Err(problem.clone()));
                 }
             }
-            // Its words may name other models, so they are told to nobody.
+            // The error may name other models, so it is reported to none of them.
             Err(Failed::ForSome) => {
                 fewest.fetch_min(waiting.len(), Ordering::Relaxed);
                 let rest = waiting.split_off(waiting.len() / 2);
@@ -181,9 +181,9 @@ fn together<'a>(
 
 /// Why a query gave no answer.
 enum Failed {
-    /// Nobody would get one.
+    /// No question would get an answer.
     ForAll(EvidenceProblem),
-    /// Some of those who asked may get one.
+    /// Some of the questions may get an answer.
     ForSome,
 }
 
@@ -218,7 +218,7 @@ fn dropped() -> EvidenceProblem {
     }
 }
 
-/// A Prometheus for tests: tells `answer` what was asked, and gives the series or the error that comes back.
+/// A Prometheus for tests: passes what was asked to `answer`, and replies with the series or the error that it returns.
 #[cfg(test)]
 pub(super) fn mock(answer: impl Fn(&str) -> Result<Vec<String>, &'static str> + Send + 'static) -> PrometheusClient {
     use std::io::{Read as _, Write as _};
@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// A server that has a series of every model that it is asked for, and refuses whoever asks for `bad`.
+    /// A server that has a series of every model that it is asked for, and refuses queries that ask for `bad`.
     fn server() -> (PrometheusClient, Receiver<String>) {
         let (asked, questions) = channel();
         let client = mock(move |query| {

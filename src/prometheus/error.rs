@@ -1,4 +1,4 @@
-//! Why Prometheus gave no evidence, in words for whoever can do something about it.
+//! Why Prometheus gave no evidence, in words for the people who can do something about it.
 
 use reqwest::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::rollout::EvidenceReason;
 /// Why Prometheus gave no evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum PrometheusError {
-    /// The operator's owner does not allow the URL.
+    /// The operator's flags do not allow the URL.
     #[error("guardbit may not query {url}: {why}")]
     UrlNotAllowed {
         /// The URL, without user and password.
@@ -33,15 +33,15 @@ pub enum PrometheusError {
         url: String,
         /// The status.
         status: StatusCode,
-        /// Its words.
+        /// Message of the server.
         detail: String,
     },
-    /// Something else than Prometheus answers.
+    /// Something other than Prometheus answers.
     #[error("{url} does not answer like Prometheus: {detail}")]
     NotPrometheus {
         /// The URL.
         url: String,
-        /// What it does.
+        /// What is wrong with the answer.
         detail: String,
     },
     /// The answer broke off.
@@ -49,18 +49,18 @@ pub enum PrometheusError {
     Truncated {
         /// The URL.
         url: String,
-        /// Where.
+        /// Where it broke off.
         detail: String,
     },
-    /// No whole answer in time.
+    /// No complete answer came in time.
     #[error("{url} gave no whole answer in time ({detail}): the query is too heavy, or Prometheus is overloaded")]
     Timeout {
         /// The URL.
         url: String,
-        /// Whose limit it was.
+        /// Whose limit was reached.
         detail: String,
     },
-    /// No connection.
+    /// There is no connection.
     #[error("{url} cannot be reached: {detail}")]
     Unreachable {
         /// The URL.
@@ -76,7 +76,7 @@ pub enum PrometheusError {
         /// What is wrong.
         detail: String,
     },
-    /// More than is read.
+    /// The answer is larger than the limit.
     #[error("query `{query}` gives more than {limit} bytes: narrow the selector, or aggregate in a recording rule")]
     TooLarge {
         /// The query.
@@ -84,12 +84,12 @@ pub enum PrometheusError {
         /// The limit.
         limit: usize,
     },
-    /// More series than are taken into memory.
+    /// There are more series than are taken into memory.
     #[error("query `{query}`: {detail}")]
     TooManySeries {
         /// The query.
         query: String,
-        /// How many are.
+        /// How many there are.
         detail: String,
     },
     /// Some data may be missing.

@@ -1,7 +1,7 @@
 //! The client of Prometheus' query API.
 //!
-//! Owns what may be asked (URLs the operator's owner allows), with which credentials, for how long and how much is read.
-//! Reads raw responses, so that warnings of partial data are seen. Must not count or judge: that is `evidence` and `judge`.
+//! Owns which URLs may be queried, with which credentials, for how long, and how much is read. Reads raw responses, so
+//! that warnings of partial data are seen. Must not count or judge: `evidence` and `judge` do.
 
 use std::error::Error as _;
 use std::fmt;
@@ -32,10 +32,10 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// A query of more bytes is posted as a form.
 const LONG_QUERY: usize = 1024;
 
-/// How long to wait and how much to read.
+/// Limits of one query.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the connection to the last byte of the answer.
+    /// Time from the connection to the last byte of the answer.
     pub timeout: Duration,
     /// Largest answer, in bytes.
     pub max_body: usize,
@@ -68,7 +68,7 @@ impl fmt::Debug for PrometheusClient {
 }
 
 impl PrometheusClient {
-    /// A client for `url`, if it is allowed. Connects only when asked.
+    /// A client for `url`, if it is allowed. It connects only when it is asked.
     pub fn new(
         url: &str,
         allowed: &AllowedUrls,
@@ -101,7 +101,7 @@ impl PrometheusClient {
             }
             builder = builder.tls_certs_only(certificates);
         } else if url.scheme() == "http" {
-            // Nothing to verify: an image without the system's certificates must not fail here.
+            // There is nothing to verify, and an image without the system's certificates must not fail here.
             builder = builder.tls_certs_only([]);
         }
         let invalid = |error: String| PrometheusError::InvalidCredentials(error);
@@ -138,8 +138,9 @@ impl PrometheusClient {
                 format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000)),
             )
             .timeout(i64::try_from(self.limits.timeout.as_millis()).unwrap_or(i64::MAX))
-            // Each is known to one of them and ignored by the others (docs/prometheus.md). Thanos: all stores or an error, raw
-            // samples. VictoriaMetrics: all nodes or an error, and the value of now instead of half a minute ago.
+            // Each parameter is known to one of the servers and ignored by the others (docs/prometheus.md). Thanos: all
+            // stores or an error, raw samples. VictoriaMetrics: all nodes or an error, and the value of now instead of
+            // half a minute ago.
             .query("partial_response", "false")
             .query("max_source_resolution", "0s")
             .query("deny_partial_response", "1")
@@ -161,7 +162,7 @@ impl PrometheusClient {
         Err(self.failed(answer, query).await)
     }
 
-    /// Reads the body in chunks: nothing beyond the limit is kept in memory, whatever the headers say.
+    /// Reads the body in chunks, so that nothing beyond the limit is kept in memory, whatever the headers say.
     async fn read(&self, answer: &mut Response, query: &str) -> Result<Vec<u8>, PrometheusError> {
         let limit = self.limits.max_body;
         let mut body = Vec::new();
@@ -270,7 +271,7 @@ impl PrometheusClient {
     }
 }
 
-/// The innermost cause: the outer ones say "error sending request" and repeat the URL with the query.
+/// The innermost cause, because the outer ones say "error sending request" and repeat the URL with the query.
 fn root_cause(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes

@@ -1,4 +1,4 @@
-//! Why there is no evidence, as the rollout hears of it.
+//! Why there is no evidence, in the form that the rollout reads.
 
 use crate::api::{LONGEST_MESSAGE, plain};
 use crate::evidence::PromqlError;
@@ -6,7 +6,7 @@ use crate::rollout::{EvidenceProblem, EvidenceReason};
 
 use super::PrometheusError;
 
-/// Of a server that gave no answer.
+/// The problem of a server that gave no answer.
 pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     EvidenceProblem {
         reason: error.reason(),
@@ -14,7 +14,7 @@ pub(super) fn problem(error: PrometheusError) -> EvidenceProblem {
     }
 }
 
-/// Of a question that cannot be put.
+/// The problem of a question that cannot be asked.
 pub(super) fn bad_query(error: PromqlError) -> EvidenceProblem {
     EvidenceProblem {
         reason: EvidenceReason::BadQuery,

@@ -20,37 +20,37 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked of each arm, in this order.
     pub asks: Vec<Selector>,
-    /// In which form its histogram has come so far: the one to ask for first.
+    /// Form in which its histogram has come so far; that one is asked for first.
     pub form: Option<BucketForm>,
     /// The arm on trial.
     pub candidate: AskedArm,
-    /// The arm that it is judged against, if one serves.
+    /// The arm that the candidate is judged against, if one serves.
     pub baseline: Option<AskedArm>,
     /// Range to ask for, in milliseconds.
     pub window_ms: u64,
-    /// Range to ask for of the baseline: at first also what it did before the trial, if that can be had.
+    /// Range to ask for of the baseline. At first it includes the time before the trial, if Prometheus has it.
     pub baseline_window_ms: u64,
 }
 
-/// Whose samples are asked for.
+/// An arm whose samples are asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskedArm {
-    /// What the arm serves.
+    /// Revision that the arm serves.
     pub revision: RevisionRef,
-    /// How its series are told from those of others.
+    /// Matchers that select the arm's series.
     pub matchers: Vec<ArmMatcher>,
 }
 
-/// When guards are asked.
+/// Stage in which guards are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// A candidate that is compared with stable and the reference climbs.
     Rollout,
-    /// What was promoted is compared with the holdout.
+    /// The promoted revision is compared with the holdout.
     Guarding,
 }
 
-/// The guards of a spec as they are judged, for whoever looks ahead of a rollout.
+/// The guards of a spec as they are judged, for callers that work ahead of a rollout.
 pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
     let (arm, settings) = (RevisionRef::default(), model::read(spec).rollout);
     suite_config(
@@ -80,7 +80,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> 
     let Some(trial) = on_trial(spec, &rollout, status) else {
         return Vec::new();
     };
-    // Nothing has reached the candidate yet.
+    // No request has reached the candidate yet.
     if status.rollout.as_ref().is_some_and(|r| r.weight == 0) {
         return Vec::new();
     }
@@ -106,7 +106,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> 
                 candidate: asked(guard, &trial.candidate),
                 baseline: trial.compared_with(&kind).map(|arm| asked(guard, arm)),
                 window_ms,
-                // However long the first answer has been waited for, it reaches back an hour before the trial.
+                // The range reaches back an hour before the trial, however long the first answer has been waited for.
                 baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
             })
         })
@@ -172,12 +172,12 @@ pub(super) fn suite_config(spec: &QuantizedModelSpec, trial: &Match) -> SuiteCon
 }
 
 impl Match {
-    /// Whether a guard is asked in this trial: a new reference is compared with nobody's outputs.
+    /// Whether a guard is asked in this trial. A new reference has no arm to compare its outputs with.
     fn asks(&self, guard: &Kind) -> bool {
         guard.compared_with() != Compared::Reference || self.reference.is_some()
     }
 
-    /// The arm that a guard compares the candidate with, if it compares it with one.
+    /// The arm that a guard compares the candidate with, if there is one.
     fn compared_with(&self, guard: &Kind) -> Option<&RevisionRef> {
         match guard.compared_with() {
             Compared::Baseline => self.baseline.as_ref(),

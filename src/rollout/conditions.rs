@@ -65,7 +65,7 @@ pub(super) fn set(
     )
 }
 
-/// The same, at a time and for a generation of the spec.
+/// Like [`set`], at a given time and for a given generation of the spec.
 pub(super) fn put(
     conditions: &mut Vec<Condition>,
     (now, generation): (Timestamp, i64),
@@ -256,7 +256,7 @@ impl Evaluation<'_> {
         self.status.conditions = conditions;
     }
 
-    /// Whether the fallback could take all traffic at once.
+    /// Sets the condition that says whether the fallback could take all traffic at once.
     fn capacity_condition(&self, conditions: &mut Vec<Condition>) {
         let Some(stable) = &self.status.stable else { return };
         let on_trial = self.status.rollout.is_some();
@@ -297,7 +297,7 @@ impl Evaluation<'_> {
         );
     }
 
-    /// Conditions and events of what holds a rollout.
+    /// Sets the conditions of what holds a rollout back, and adds their events.
     fn held_conditions(&mut self, next: &Next, conditions: &mut Vec<Condition>) {
         let mismatch = next.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
         let (truth, reason, message) = match mismatch {
@@ -327,7 +327,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// How far it is, in a sentence without figures that change at every evaluation.
+    /// Progress of the rollout, as a sentence without figures that change at every evaluation.
     fn progress(&self, next: &Next) -> String {
         let what = match (&self.status.rollout, &self.status.stable) {
             (Some(r), _) if r.promoting => format!("{} is being promoted", r.candidate.describe()),
@@ -353,7 +353,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// When to evaluate again.
+    /// Time until the next evaluation.
     fn again(&self, next: &Next) -> SignedDuration {
         let watching = self.evidence.is_some() || self.status.stable.is_none() || self.capacity().hands_over();
         let usual = if !self.decisions.is_empty() {
@@ -383,7 +383,8 @@ fn was(seen: &Seen<'_>, kind: &str, status: &str) -> bool {
         .any(|c| c.type_ == kind && c.status == status)
 }
 
-/// Whether two statuses differ in nothing but running evidence: figures that grow at every evaluation are no reason to write.
+/// Whether two statuses differ in nothing but running evidence. Its figures grow at every evaluation and are no reason
+/// to write.
 fn same_but_for_figures(a: &QuantizedModelStatus, b: &QuantizedModelStatus) -> bool {
     let bare = |status: &QuantizedModelStatus| {
         let mut status = status.clone();

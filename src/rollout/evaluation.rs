@@ -1,6 +1,6 @@
-//! One evaluation: the next status in the making, with what is decided on the way.
+//! One evaluation: the next status as it is being made, with the decisions taken on the way.
 //!
-//! Owns what is put on record, and how. What comes next is no part of it: the steps return that.
+//! Owns what is put on record, and how. It does not hold what comes next: the steps return that.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -19,26 +19,26 @@ use super::next::{Next, Wait};
 use super::observation::Seen;
 use super::plan::{Event, Order, Reason};
 
-/// Decisions that status keeps.
+/// Number of decisions that status keeps.
 const KEPT_DECISIONS: usize = 10;
 
-/// Rejections that status keeps.
+/// Number of rejections that status keeps.
 const KEPT_REJECTIONS: usize = 50;
 
 /// One evaluation of a model.
 pub(super) struct Evaluation<'a> {
     pub(super) seen: &'a Seen<'a>,
     pub(super) spec: &'a QuantizedModelSpec,
-    /// The spec, its strings read.
+    /// The spec, with its strings parsed.
     pub(super) model: Model,
     pub(super) now: Timestamp,
     pub(super) ladder: Ladder,
     pub(super) status: QuantizedModelStatus,
-    /// Of the trial that goes on, if one does.
+    /// Evidence of the current trial, if there is one.
     pub(super) evidence: Option<Evidence>,
-    /// Why nothing may be concluded from the metrics, if they say nothing.
+    /// Why nothing may be concluded from the metrics, if that is so.
     pub(super) blind: Option<Wait>,
-    /// When the candidate's pods that its step began with are warm.
+    /// When the pods that the candidate had at the start of its step are warm.
     pub(super) warm_at: Option<Timestamp>,
     /// The guards as this evaluation judged them.
     pub(super) judged: Vec<GuardReport>,
@@ -70,7 +70,7 @@ impl<'a> Evaluation<'a> {
         Time(self.now)
     }
 
-    /// What there is, and what the status asks of it as it stands now.
+    /// The capacity that exists, and that the status asks for as it stands now.
     pub(super) fn capacity(&self) -> Capacity<'_> {
         Capacity {
             seen: self.seen,
@@ -122,7 +122,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Lets a revision go: its pods stay for `reason` until `until`.
+    /// Retires a revision: its pods stay for `reason` until `until`.
     pub(super) fn retire(&mut self, revision: &RevisionRef, reason: RetiringReason, until: Timestamp) {
         self.unretire(revision);
         self.status.retiring.push(Retiring {
@@ -165,7 +165,7 @@ impl<'a> Evaluation<'a> {
             .iter()
             .find(|f| is(revision, &f.variant, &f.revision) && f.attempt == attempt);
         let count = before.map_or(0, |f| f.count) + 1;
-        // One minute, then two, then four.
+        // The retry comes after one minute, then two, then four.
         let retry_at =
             (count <= retries).then(|| Time(self.now + SignedDuration::from_mins(1 << (count - 1).clamp(0, 10))));
         self.status.failed.retain(|f| !is(revision, &f.variant, &f.revision));
@@ -191,8 +191,9 @@ impl<'a> Evaluation<'a> {
         });
     }
 
-    /// Forgets what no longer matters: records of revisions that are neither in the spec nor alive, and retirements that
-    /// are over. Rejections stay: a revert in git may bring the identity back. What is still to be over is so at its time.
+    /// Forgets what no longer matters: records of revisions that are neither in the spec nor alive, and retirements
+    /// that are over. Rejections stay, because a revert in git may bring the identity back. Returns when the remaining
+    /// retirements end.
     pub(super) fn prune(&mut self) -> Next {
         let now = self.now;
         self.drain_unknown();

@@ -26,13 +26,13 @@ pub(super) enum Goal {
     Settled,
     /// A candidate is to be tried.
     Try { kind: RolloutKind, rung: usize },
-    /// Stable is beyond the target, or gone from the spec: traffic goes to this proven revision.
+    /// Stable is beyond the target, or is gone from the spec: traffic moves to this proven revision.
     MoveTo(RevisionRef),
     /// The next candidate was judged harmful.
     Rejected { candidate: RevisionRef, why: String },
     /// The next candidate could not start or was not decided; a person must act.
     GivenUp { candidate: RevisionRef, why: String },
-    /// The next candidate could not start and is tried again then.
+    /// The next candidate could not start and is tried again later.
     Retry {
         candidate: RevisionRef,
         at: Timestamp,
@@ -41,7 +41,7 @@ pub(super) enum Goal {
 }
 
 impl Ladder {
-    /// `None` for a spec without variants, or if these are not the revisions of its variants.
+    /// The ladder of a spec. `None` if the spec has no variants, or if `revisions` are not those of its variants.
     pub(super) fn of(spec: &QuantizedModelSpec, revisions: &[RevisionRef]) -> Option<Self> {
         let rung = |v: &Variant| {
             Some(Rung {
@@ -59,7 +59,7 @@ impl Ladder {
         })
     }
 
-    /// What the first install gives all traffic to.
+    /// The revision that gets all traffic at the first install.
     pub(super) fn first(&self) -> &RevisionRef {
         &self.rungs[self.bootstrap].revision
     }
@@ -83,7 +83,7 @@ impl Ladder {
             return Goal::Settled;
         };
         let current = self.reference().revision.clone();
-        // A new reference comes first: everything else is compared with it.
+        // A new reference comes first, because everything else is compared with it.
         if status.reference.as_ref().is_some_and(|old| *old != current) {
             return self.attempt(RolloutKind::NewReference, 0, status, attempt, now);
         }
@@ -97,12 +97,12 @@ impl Ladder {
                     Goal::Settled
                 }
             }
-            // Beyond the target, or no longer in the spec.
+            // Stable is beyond the target, or no longer in the spec.
             _ => Goal::MoveTo(self.safest_proven_below(self.target + 1, status)),
         }
     }
 
-    /// The highest proven rung below `limit`; the reference where there is none.
+    /// The highest proven rung below `limit`, or the reference if none is proven.
     pub(super) fn safest_proven_below(&self, limit: usize, status: &QuantizedModelStatus) -> RevisionRef {
         let proven = |rung: &&Rung| {
             status
@@ -158,7 +158,7 @@ impl Ladder {
     }
 }
 
-/// Whether a record speaks of a revision.
+/// Whether a record is about a revision.
 pub(super) fn is(of: &RevisionRef, variant: &str, revision: &str) -> bool {
     of.variant == variant && of.revision == revision
 }

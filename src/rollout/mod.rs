@@ -1,11 +1,12 @@
 //! The rollout: observation → plan. Pure and total: never fails, never reads a clock, never awaits.
 //!
-//! Owns every decision about weights and revisions; must not touch the cluster (that is `controller`) nor do statistics
-//! (that is `judge`). Status is the state: a controller killed at any point goes on from the API objects alone. Whole
-//! rollouts run to the end are the golden files of the tests, after Cluster API's rollout planner.
+//! Owns every decision about weights and revisions. Must not touch the cluster (`controller` does) nor do statistics
+//! (`judge` does). The status is the state: a controller that was killed at any point continues from the API objects
+//! alone. The golden files of the tests hold whole rollouts, after Cluster API's rollout planner.
 //!
-//! An evaluation has two halves. [`hear`] does all that needs samples, and gives counts. [`resolve`] decides from these and from
-//! what was [`Seen`] besides; both can be printed, so a decision can be taken once more by whoever has them.
+//! An evaluation has two halves. [`hear`] does all that needs samples, and returns counts. [`resolve`] decides from
+//! these and from everything else that was [`Seen`]. Both can be printed, so a decision can be repeated from a record
+//! of them.
 
 mod ask;
 mod capacity;
@@ -39,18 +40,18 @@ use crate::model;
 use evaluation::Evaluation;
 use ladder::Ladder;
 
-/// What is to be done about what was seen.
+/// Plans what is to be done about an observation.
 pub fn decide(observation: &Observation) -> Plan {
     resolve(&observation.seen(), hear(observation))
 }
 
-/// What is to be done about what was seen, and heard of the samples.
+/// Plans what is to be done about what was seen, and what was heard of the samples.
 pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
     let model = &seen.model;
     if let Some(deleted_at) = model.deleted_at {
         return steps::tear_down(seen, deleted_at);
     }
-    // First, for whatever else writes the status writes all of it.
+    // This check comes first, because all other branches write the whole status.
     if let Some(held) = newer::hold(seen) {
         return held;
     }

@@ -1,7 +1,8 @@
-//! What a newer release left in the status, after a downgrade: words that this release does not know.
+//! Words in the status that this release does not know, because a newer release left them before a downgrade.
 //!
-//! Owns what is done about those that decide over traffic. No weight moves and no pod goes for a word that is not understood. Words
-//! that decide nothing (an action on record, a verdict, how a revision was proven) are kept as they are, and equal none that is known.
+//! Owns how such words are handled where they decide over traffic: no weight moves and no pod goes because of a word
+//! that is not understood. Words that decide nothing (an action on record, a verdict, how a revision was proven) are
+//! kept as they are, and equal no known word.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -17,8 +18,8 @@ use super::plan::{Event, Plan, Reason, Record, Scope};
 use super::reason::WaitReason;
 use super::steps::untouched;
 
-/// Holds a rollout of a kind that this release does not know: against whom it is to be judged cannot be told. It goes on when a
-/// release that knows the kind is back.
+/// Holds a rollout of a kind that this release does not know, because the kind decides which arm it is judged against.
+/// The rollout continues when a release that knows the kind is back.
 pub(super) fn hold(seen: &Seen<'_>) -> Option<Plan> {
     let Word::Unknown(kind) = &seen.model.status.rollout.as_ref()?.kind else {
         return None;
@@ -41,7 +42,8 @@ pub(super) fn hold(seen: &Seen<'_>) -> Option<Plan> {
     Some(plan)
 }
 
-/// Says in the conditions of a model that nothing is done about it, and why: what `event` says. Whether that is news.
+/// Says in the conditions of a model that nothing is done about it, and why, as `event` says. Returns whether that is
+/// news.
 pub fn stands_still(conditions: &mut Vec<Condition>, now: Timestamp, generation: i64, event: &Event) -> bool {
     let stalled = |conditions: &[Condition]| {
         let stalled = conditions.iter().find(|c| c.type_ == condition::STALLED)?;
@@ -60,7 +62,7 @@ pub fn stands_still(conditions: &mut Vec<Condition>, now: Timestamp, generation:
 }
 
 impl Evaluation<'_> {
-    /// What waits while a revision leaves for a reason that this release does not know: nothing new begins beside it.
+    /// The wait while a revision leaves for a reason that this release does not know: nothing new begins beside it.
     pub(super) fn leaves_for_unknown_reason(&self) -> Option<Wait> {
         let (leaving, reason) = self.status.retiring.iter().find_map(|r| match &r.reason {
             Word::Unknown(reason) => Some((r, reason)),
@@ -76,7 +78,7 @@ impl Evaluation<'_> {
         ))
     }
 
-    /// What left for an unknown reason drains once its time is over.
+    /// Drains revisions that left for an unknown reason once their time is over.
     pub(super) fn drain_unknown(&mut self) {
         let now = self.now;
         for leaving in &mut self.status.retiring {
@@ -89,7 +91,8 @@ impl Evaluation<'_> {
 }
 
 impl Capacity<'_> {
-    /// Percent that a revision which leaves for an unknown reason keeps: what the route gives it now, as long as it serves.
+    /// Percent that a revision keeps when it leaves for an unknown reason: what the route gives it now, as long as it
+    /// serves.
     pub(super) fn kept_for_unknown_reason(&self, leaving: &Retiring) -> i32 {
         let of = leaving.revision_ref();
         let carried = self.seen.route.weights.get(&of).copied().unwrap_or(0);
@@ -99,7 +102,7 @@ impl Capacity<'_> {
         carried.max(0)
     }
 
-    /// Behind one Service: whether the pods of a revision that leaves for an unknown reason were in it at the last evaluation.
+    /// Behind one Service: whether a revision that leaves for an unknown reason had traffic at the last evaluation.
     pub(super) fn left_with_traffic(&self, leaving: &Retiring) -> bool {
         let RevisionRef { variant, revision } = leaving.revision_ref();
         let mut arms = self.status.arms.iter();

@@ -1,25 +1,25 @@
-//! What comes next, as a step of an evaluation found it. Steps return it; only the plan as a whole puts it into conditions.
+//! What comes next, as a step of an evaluation returns it. Only the plan as a whole writes it into conditions.
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::reason::WaitReason;
 
-/// What holds a rollout back, or what it waits for: a reason for conditions, and a sentence without figures that change at
-/// every evaluation.
+/// What a rollout waits for, or what holds it back: a reason for conditions, and a sentence without figures that change
+/// at every evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wait {
     pub(super) reason: WaitReason,
     pub(super) message: String,
 }
 
-/// What comes next; nothing where a decision was taken, or all is settled.
+/// What comes next. It is empty where a decision was taken, or all is settled.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Next {
     /// What is waited for.
     pub(super) wait: Option<Wait>,
     /// What a person must act on.
     pub(super) stalled: Option<Wait>,
-    /// Weight that capacity is built up for, beyond the one that is granted.
+    /// Weight for which capacity is built up, beyond the weight that is granted.
     pub(super) build_up: Option<i32>,
     /// Times at which to evaluate again.
     pub(super) alarms: Vec<Timestamp>,
@@ -35,7 +35,7 @@ impl Wait {
 }
 
 impl Next {
-    /// This is waited for.
+    /// The evaluation waits for this.
     pub(super) fn wait(wait: Wait) -> Self {
         Self {
             wait: Some(wait),
@@ -51,13 +51,13 @@ impl Next {
         }
     }
 
-    /// The same, and to evaluate again at these times.
+    /// Adds times at which to evaluate again.
     pub(super) fn at(mut self, alarms: impl IntoIterator<Item = Timestamp>) -> Self {
         self.alarms.extend(alarms);
         self
     }
 
-    /// The same, and what a later step found. Of both waits the later one is told.
+    /// Adds what a later step found. If both wait, the later wait is reported.
     pub(super) fn and(self, later: Self) -> Self {
         Self {
             wait: later.wait.or(self.wait),

@@ -1,7 +1,7 @@
-//! What the controller saw: everything that `decide` may look at. Data only.
+//! What the controller saw: everything that `decide` may read. Data only.
 //!
-//! [`Seen`] is all of it but the samples, and can be printed and read back: whoever has it, and what was heard of the samples,
-//! can take the decision once more.
+//! [`Seen`] is all of it except the samples, and can be printed and read back. From it, and from what was heard of the
+//! samples, a decision can be repeated.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use super::wire;
 /// What one evaluation sees of a model and its world.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// When.
+    /// Time of the observation.
     pub now: Timestamp,
     /// The model.
     pub model: ModelSeen,
-    /// Its Deployments that exist, by key.
+    /// Its existing Deployments, by key.
     pub workloads: BTreeMap<WorkloadKey, Workload>,
     /// Its route.
     pub route: RouteSeen,
@@ -34,7 +34,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// All of it but the samples.
+    /// The observation without the samples.
     pub fn seen(&self) -> Seen<'_> {
         Seen {
             now: self.now,
@@ -45,16 +45,16 @@ impl Observation {
     }
 }
 
-/// An observation without its samples. Printed it has no times of single pods either: those bear on how samples are counted
-/// and on nothing else.
+/// An observation without its samples. Its printed form also lacks the times of single pods, because these only affect
+/// how samples are counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen<'a> {
-    /// When.
+    /// Time of the observation.
     #[serde(with = "wire::instant")]
     pub now: Timestamp,
     /// The model.
     pub model: Cow<'a, ModelSeen>,
-    /// Its Deployments that exist, by key.
+    /// Its existing Deployments, by key.
     pub workloads: Cow<'a, BTreeMap<WorkloadKey, Workload>>,
     /// Its route.
     pub route: Cow<'a, RouteSeen>,
@@ -73,20 +73,20 @@ pub struct ModelSeen {
     /// When its deletion was asked for.
     #[serde(with = "wire::optional_instant")]
     pub deleted_at: Option<Timestamp>,
-    /// What is wanted.
+    /// The desired state, as the user wrote it.
     pub spec: QuantizedModelSpec,
     /// The variants of the spec with their identities, in the order of the spec.
     pub revisions: Vec<RevisionRef>,
-    /// What was.
+    /// The last status that was written, with the newest running evidence.
     pub status: QuantizedModelStatus,
 }
 
-/// Which Deployment: of which revision, for which purpose.
+/// Identifies a Deployment by its revision and its purpose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadKey {
     /// The revision.
     pub revision: RevisionRef,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for WorkloadKey {
     }
 }
 
-/// A text that is no key of a Deployment.
+/// A text that is not the key of a Deployment.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no `variant/revision/purpose`")]
 pub struct NoWorkloadKey(String);
@@ -144,13 +144,13 @@ pub struct Workload {
     pub ready: i32,
     /// Pods that exist and are not terminating.
     pub pods: i32,
-    /// When its pods started; samples before are not their own.
+    /// When its pods started; earlier samples are not their own.
     #[serde(skip)]
     pub pod_starts: BTreeMap<String, Timestamp>,
-    /// Since when its pods are ready, without those that are not.
+    /// Since when its pods have been ready; pods that are not ready are left out.
     #[serde(skip)]
     pub ready_since: BTreeMap<String, Timestamp>,
-    /// Scheduler's message, when a pod cannot be scheduled.
+    /// The scheduler's message, when a pod cannot be scheduled.
     pub unschedulable: Option<String>,
     /// Why a pod cannot run: image missing, crash loop, never ready.
     pub failure: Option<String>,
@@ -158,11 +158,11 @@ pub struct Workload {
     pub disruption: Option<String>,
     /// Image IDs that run.
     pub image_ids: Vec<String>,
-    /// What a status that was lost is rebuilt from; see [`RecoveryMarks`].
+    /// Recovery annotations, from which a lost status is rebuilt; see [`RecoveryMarks`].
     pub marks: RecoveryMarks,
 }
 
-/// What a Deployment bears of what was known of its revision, so that a lost status can be rebuilt.
+/// Recovery annotations: what a Deployment says about its revision, so that a lost status can be rebuilt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryMarks {
     /// It carried the main traffic.
@@ -192,30 +192,30 @@ pub struct RouteSeen {
     /// Weights that it holds now, by revision of the serving arm.
     #[serde(with = "wire::pairs")]
     pub weights: BTreeMap<RevisionRef, i32>,
-    /// What the gateway refused, in its own words.
+    /// The gateway's message, if it refused the route.
     pub refused: Option<String>,
-    /// The harm for which the route was written last, if it was harm. It may be ahead of the status, and anyone who may write
-    /// the route may have written it.
+    /// The harm for which the route was last written, if it was harm. It may be ahead of the status, and any user who
+    /// may write the route may have written it.
     pub harm: Option<RouteHarm>,
 }
 
-/// A decision of harm as a route names it.
+/// A decision about harm, as an annotation of the route names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteHarm {
-    /// When, in whole seconds.
+    /// Time of the decision, in whole seconds.
     #[serde(with = "wire::instant")]
     pub time: Timestamp,
     /// What was done about it.
     pub action: Action,
     /// Name of the variant.
     pub variant: String,
-    /// Identity digest; `None` where release 0.1 wrote it.
+    /// Identity digest; `None` if release 0.1 wrote it.
     pub revision: Option<String>,
     /// The guard that found it.
     pub guard: String,
     /// What it found, perhaps cut off.
     pub message: String,
-    /// The drift figures, where it was drift.
+    /// The drift figures, if it was drift.
     pub drift: Option<String>,
 }
 

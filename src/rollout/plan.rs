@@ -1,4 +1,4 @@
-//! What `decide` wants: the desired objects, the weights, the next status, what to record, when to evaluate again. Data only.
+//! The result of `decide`: desired objects, weights, next status, records, and when to evaluate again. Data only.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::guards::GuardReport;
 
 use super::observation::{RecoveryMarks, WorkloadKey};
 
-/// What is to be done. Applying it twice is the same as once.
+/// What is to be done. Applying it twice has the same effect as applying it once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Whether objects are written at all.
@@ -22,11 +22,11 @@ pub struct Plan {
     pub delete: Vec<WorkloadKey>,
     /// How requests are to be routed; `None` while nothing can serve yet.
     pub route: Option<RoutePlan>,
-    /// Whether the route must be written before the status: the candidate is lowered, which waits for nothing.
+    /// Whether the route must be written before the status: a candidate is lowered without waiting for anything.
     pub order: Order,
     /// The next status, whole.
     pub status: QuantizedModelStatus,
-    /// The guards as this evaluation judged them, also where the status has begun afresh since.
+    /// The guards as this evaluation judged them, even where the status has begun afresh since.
     pub judged: Vec<GuardReport>,
     /// Decisions of this evaluation; they are in `status.decisions` as well.
     pub decisions: Vec<Decision>,
@@ -43,48 +43,48 @@ pub struct Plan {
 pub enum Scope {
     /// The plan is applied.
     Apply,
-    /// Only status is written: the spec cannot be used, or a person has the wheel.
+    /// Only status is written: the spec cannot be used, or a person has suspended the model.
     StatusOnly,
-    /// Only conditions are written: a newer release wrote a status that this one cannot go on from, and the rest is not its to write.
+    /// Only conditions are written, because a newer release wrote a status that this release cannot continue from.
     ConditionsOnly,
-    /// The route is deleted; then, at the next evaluation, the finalizer goes.
+    /// The route is deleted; a later evaluation removes the finalizer.
     TearDown,
     /// Connections have drained: the finalizer is removed, and the garbage collector takes the rest.
     Release,
-    /// Owner references and the finalizer are removed; everything serves on.
+    /// Owner references and the finalizer are removed; everything goes on serving.
     Orphan,
 }
 
-/// What is written first.
+/// Order of the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The decision is on record before its effect.
+    /// The decision is recorded before it takes effect.
     RecordFirst,
-    /// The candidate is lowered first.
+    /// The candidate is lowered before anything is recorded.
     LowerFirst,
 }
 
 /// Whether the status must be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Something that people or a restart need has changed.
+    /// Something has changed that people or a restart need.
     Now,
-    /// Only running evidence has changed: it stays in memory, for Prometheus keeps the samples.
+    /// Only running evidence has changed. It stays in memory, because Prometheus keeps the samples.
     Later,
 }
 
 /// A Deployment that must exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadPlan {
-    /// Part it plays, for labels on the Deployment object.
+    /// Its role, for labels on the Deployment object.
     pub role: Role,
     /// Replicas to set; `None` leaves the scale to its autoscaler.
     pub replicas: Option<i32>,
-    /// Whether the spec still describes this revision: then its template is applied, else only its scale.
+    /// Whether the spec still describes this revision. If so its template is applied, else only its scale.
     pub template: Template,
     /// Plain Service mode: how many of its pods belong to the Service.
     pub joined: Joined,
-    /// What recovery will need, written as annotations.
+    /// Recovery annotations to write.
     pub marks: RecoveryMarks,
 }
 
@@ -93,23 +93,23 @@ pub struct WorkloadPlan {
 pub enum Template {
     /// The spec describes the revision.
     InSpec,
-    /// The spec has moved on: the Deployment keeps the template it has.
+    /// The spec no longer describes the revision: the Deployment keeps the template it has.
     AsIs,
 }
 
-/// How many pods belong to the Service of plain Service mode. The label is taken off the others at once; they stay warm.
+/// How many pods belong to the Service of plain Service mode. The others lose its label at once and stay warm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
-    /// All of them.
+    /// All pods.
     All,
-    /// So many, ready ones first.
+    /// At most this many pods, ready ones first.
     UpTo(i32),
-    /// None.
+    /// No pod.
     Nobody,
 }
 
 impl Joined {
-    /// Of so many pods.
+    /// Number of pods that belong to the Service, out of `pods`.
     pub fn of(self, pods: i32) -> i32 {
         match self {
             Self::All => pods,
@@ -124,20 +124,20 @@ impl Joined {
 pub struct RoutePlan {
     /// Weights of the serving arms, in percent; they sum to 100. Arms with weight 0 stay in the list while they live.
     pub weights: Vec<(RevisionRef, i32)>,
-    /// What serves header-pinned requests, if any are pinned.
+    /// The workload that serves header-pinned requests, if any are pinned.
     pub pinned: Option<WorkloadKey>,
 }
 
 /// A Kubernetes Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its reason; the documented enum.
+    /// Its documented reason.
     pub reason: Reason,
     /// What happened, in a sentence.
     pub note: String,
 }
 
-/// Reasons of events; the name of each is its word.
+/// Reasons of events. The name of each variant is its word on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// The first variant took all traffic.
@@ -182,7 +182,7 @@ pub enum Reason {
     Gated,
     /// The spec cannot be used.
     InvalidSpec,
-    /// The status holds what this release does not know: a newer one wrote it.
+    /// The status holds words that this release does not know, because a newer one wrote it.
     UnknownStatus,
     /// The gateway refused the route.
     RouteRefused,

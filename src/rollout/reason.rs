@@ -1,5 +1,6 @@
-//! The reasons that conditions and events carry, as data. The name of a variant is its word on the wire (serde writes it, and
-//! [`std::fmt::Display`] is serde's word), so a word is spelled in one place and control flow compares variants.
+//! The reasons that conditions and events carry, as data. The name of a variant is its word on the wire: serde writes
+//! it, and [`std::fmt::Display`] uses serde's word. So a word is spelled in one place, and control flow compares
+//! variants.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +11,25 @@ use crate::api::word::words;
 pub enum EvidenceReason {
     /// Prometheus refused the credentials.
     Unauthorized,
-    /// The credentials that are given cannot be used.
+    /// The given credentials cannot be used.
     InvalidCredentials,
     /// The Secret with the credentials cannot be read.
     SecretUnreadable,
     /// Prometheus, or what stands before it, is in trouble.
     ServerError,
-    /// Something else than Prometheus answers.
+    /// Something other than Prometheus answers.
     NotPrometheus,
     /// The answer broke off.
     Truncated,
-    /// There was no whole answer in time.
+    /// No complete answer came in time.
     Timeout,
     /// There is no connection.
     Unreachable,
-    /// The URL is not allowed, or none is named.
+    /// The URL is not allowed, or none is set.
     UrlNotAllowed,
     /// Prometheus does not accept the query.
     BadQuery,
-    /// The answer is larger than what is read.
+    /// The answer is larger than the limit.
     TooLarge,
     /// Some data may be missing from the answer.
     PartialData,

@@ -1,27 +1,27 @@
-//! The trial: who is judged against whom, at which error rates.
+//! The trial: which revisions are compared, at which error rates.
 
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
 use crate::judge::Regime;
 use crate::model::presets::guards;
 use crate::model::{Rollout, identity};
 
-/// A false alarm in this time, on average at most, after promotion.
+/// After promotion there is at most one false alarm in this time, on average.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
 
-/// Who is judged against whom.
+/// The revisions that are compared, and the error rates.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Match {
     pub(super) candidate: RevisionRef,
-    /// For errors and latency.
+    /// Baseline for errors and latency.
     pub(super) baseline: Option<RevisionRef>,
-    /// For outputs; `None` where outputs are not judged.
+    /// Baseline for outputs; `None` where outputs are not judged.
     pub(super) reference: Option<RevisionRef>,
     pub(super) regime: Regime,
-    /// Evidence of another epoch does not count: digest of the plan, or of what is guarded.
+    /// Digest of the plan, or of what is guarded. Evidence of another epoch does not count.
     pub(super) epoch: String,
 }
 
-/// Who is on trial now, if anyone.
+/// The trial that goes on, if there is one.
 pub(super) fn on_trial(spec: &QuantizedModelSpec, settings: &Rollout, status: &QuantizedModelStatus) -> Option<Match> {
     let stable = status.stable.clone()?;
     let reference = status.reference.clone();
@@ -35,7 +35,7 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, settings: &Rollout, status: &Q
             epoch: rollout.plan_digest.clone(),
         });
     }
-    // Stable full precision has nothing to be compared with, and nothing to fall back to.
+    // Stable full precision has no arm to be compared with, and none to fall back to.
     let control = reference.filter(|r| *r != stable)?;
     Some(Match {
         epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),

@@ -1,4 +1,4 @@
-//! How what an evaluation saw is written as JSON, where serde's own way will not do.
+//! JSON forms of what an evaluation saw, where serde's own do not fit.
 
 /// A time as text, to the nanosecond.
 pub(super) mod instant {
@@ -36,7 +36,7 @@ pub(super) mod optional_instant {
     }
 }
 
-/// A map whose keys are no strings, as a list of pairs.
+/// A map whose keys are not strings, as a list of pairs.
 pub(super) mod pairs {
     use std::collections::BTreeMap;
 

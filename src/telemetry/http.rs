@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz`.
+//! Serves `/metrics`, `/healthz` and `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::net::TcpListener;
 
 use super::Metrics;
 
-/// Whether the process is ready: alive it is as long as it answers.
+/// Whether the process is ready. It is alive as long as it answers.
 #[derive(Debug, Default)]
 pub struct Health(AtomicBool);
 
 impl Health {
-    /// From now on `/readyz` says yes.
+    /// Makes `/readyz` succeed from now on.
     pub fn set_ready(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

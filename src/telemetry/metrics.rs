@@ -63,7 +63,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A reconcile ended.
+    /// Counts a reconcile that ended.
     pub fn reconciled(&self, result: &str) {
         self.reconciles
             .get_or_create(&Result_ {
@@ -72,33 +72,33 @@ impl Metrics {
             .inc();
     }
 
-    /// Prometheus answered for a guard.
+    /// Counts an answer of Prometheus for a guard.
     pub fn prometheus_query(&self, took: Duration) {
         self.query.observe(took.as_secs_f64());
     }
 
-    /// A decision was carried out, so long after Prometheus was asked.
+    /// Notes a decision that was carried out, this long after Prometheus was asked.
     pub fn decided(&self, namespace: &str, name: &str, action: Action, took: Duration) {
         self.models.decided(namespace, name, action);
         self.to_action.observe(took.as_secs_f64());
     }
 
-    /// This instance leads from now on.
+    /// Notes that this instance leads from now on.
     pub fn leads(&self) {
         self.leader.set(1);
     }
 
-    /// What a model's spec says.
+    /// Notes what a model's spec says.
     pub fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
         self.models.spec(namespace, name, spec);
     }
 
-    /// What a model's status says, and how its guards were judged.
+    /// Notes what a model's status says, and how its guards were judged.
     pub fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus, judged: &[GuardReport]) {
         self.models.status(namespace, name, status, judged);
     }
 
-    /// The conditions of a model, where nothing else is known of it.
+    /// Notes the conditions of a model, where nothing else is known of it.
     pub fn conditions(&self, namespace: &str, name: &str, conditions: &[Condition]) {
         self.models.conditions(namespace, name, conditions);
     }
@@ -108,7 +108,7 @@ impl Metrics {
         self.models.forget(namespace, name);
     }
 
-    /// All of it, in OpenMetrics text.
+    /// All metrics, in OpenMetrics text.
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing into a string cannot fail.

@@ -1,5 +1,5 @@
-//! What guardbit tells of itself: metrics, health, logs. Labels are names of models and guards, never pods, revisions or
-//! URLs, so that series do not grow without bound.
+//! What guardbit reports of itself: metrics, health, logs. Labels are names of models and guards, never pods, revisions
+//! or URLs, so that the number of series stays bounded.
 
 mod http;
 mod metrics;

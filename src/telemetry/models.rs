@@ -1,4 +1,5 @@
-//! What is told of every model: kept small, for there may be ten thousand, and spelled out only when somebody asks.
+//! Metrics of every model. They are kept small, because there may be ten thousand models, and are written out only when
+//! scraped.
 
 use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
@@ -13,12 +14,12 @@ use prometheus_client::metrics::MetricType;
 use crate::api::{Action, Condition, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
 use crate::guards::{GuardReport, Numbers};
 
-/// Roles whose weights are told.
+/// Roles whose weights are reported.
 const ROLES: [Role; 3] = [Role::Stable, Role::Candidate, Role::Reference];
 
 const VERDICTS: [Verdict; 4] = [Verdict::Healthy, Verdict::Harmful, Verdict::Undecided, Verdict::NoData];
 
-/// What is told of every guard: name, meaning, and the number.
+/// What is reported of every guard: name, meaning, and the number.
 const FIGURES: [Figure; 4] = [
     (
         "guard_evidence",
@@ -50,14 +51,14 @@ pub(super) struct Models(Mutex<Namespaces>);
 
 type Namespaces = BTreeMap<Box<str>, BTreeMap<Box<str>, Told>>;
 
-/// What is told of one model.
+/// What is reported of one model.
 #[derive(Debug, Default)]
 struct Told {
-    /// In percent, in the order of [`ROLES`]; `None` before the first status.
+    /// Weights in percent, in the order of [`ROLES`]; `None` before the first status.
     weights: Option<[i64; ROLES.len()]>,
-    /// In the order of [`condition::ALL`].
+    /// Their statuses, in the order of [`condition::ALL`].
     conditions: [Option<i8>; condition::ALL.len()],
-    /// In seconds since 1970.
+    /// Time in seconds since 1970.
     calibration_expires: Option<i64>,
     guards: Box<[ToldGuard]>,
     decisions: Vec<(Action, u64)>,
@@ -66,14 +67,14 @@ struct Told {
 #[derive(Debug)]
 struct ToldGuard {
     name: Box<str>,
-    /// As they were judged last; `None` until this process has judged the guard.
+    /// The numbers as they were judged last; `None` until this process has judged the guard.
     numbers: Option<Numbers>,
-    /// `None` for a word that this release does not know.
+    /// `None` if this release does not know the word.
     verdict: Option<Verdict>,
 }
 
 impl Models {
-    /// A decision was carried out.
+    /// Counts a decision that was carried out.
     pub(super) fn decided(&self, namespace: &str, name: &str, action: Action) {
         self.change(namespace, name, |told| {
             match told.decisions.iter_mut().find(|(known, _)| *known == action) {
@@ -83,13 +84,13 @@ impl Models {
         });
     }
 
-    /// What a model's spec says.
+    /// Notes what a model's spec says.
     pub(super) fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
         let expires = spec.calibration_expires().map(|at| at.as_second());
         self.change(namespace, name, |told| told.calibration_expires = expires);
     }
 
-    /// What a model's status says, and how its guards were judged.
+    /// Notes what a model's status says, and how its guards were judged.
     pub(super) fn status(&self, namespace: &str, name: &str, status: &QuantizedModelStatus, judged: &[GuardReport]) {
         let weight = |role| {
             let arms = status.arms.iter().filter(|a| a.role == role);
@@ -102,7 +103,7 @@ impl Models {
         self.conditions(namespace, name, &status.conditions);
     }
 
-    /// The conditions of a model.
+    /// Notes the conditions of a model.
     pub(super) fn conditions(&self, namespace: &str, name: &str, conditions: &[Condition]) {
         let truth_of = |kind| {
             let condition = conditions.iter().find(|c| c.type_ == kind)?;
@@ -137,8 +138,8 @@ impl Models {
 }
 
 impl Told {
-    /// What is to be told of a guard. The status writes its figures for people, so the numbers are those of its report; a reconcile
-    /// that judges nothing leaves them as they are.
+    /// What is to be reported of a guard. The status writes its figures for people, so the numbers are those of its
+    /// report. A reconcile that judges nothing leaves them as they are.
     fn guard(&self, guard: &GuardStatus, judged: &[GuardReport]) -> ToldGuard {
         let report = judged.iter().find(|report| report.name == guard.name);
         let before = || self.guards.iter().find(|told| *told.name == *guard.name)?.numbers;
@@ -153,7 +154,7 @@ impl Told {
 /// A series of a model: its labels but namespace and name, and its value.
 type Series<V> = (Vec<(&'static str, String)>, V);
 
-/// Writes a family: what `series` tells of every model.
+/// Writes a family: the series that `series` returns for every model.
 fn family<V>(
     mut encoder: MetricEncoder<'_>,
     namespaces: &Namespaces,

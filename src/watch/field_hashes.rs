@@ -1,7 +1,8 @@
-//! What an object says, as the hashes of its hashes: enough to tell whether it holds a document, at a tenth of its size.
+//! Field hashes: what an object says, as hashes of its values. They tell whether it holds a document, at a tenth of its
+//! size.
 //!
-//! A leaf is a value with the path to it. Hashes are keyed afresh in every process, so nobody can write two objects that
-//! look alike.
+//! A field hash covers a value and the path to it. Hashes are keyed afresh in every process, so that no user can write
+//! two objects that look alike.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, OnceLock};
@@ -20,8 +21,8 @@ pub fn hash(value: impl Hash) -> u64 {
 }
 
 impl FieldHashes {
-    /// Of an object as the API server holds it, if it has a spec. Of the metadata only what documents speak of; status, versions
-    /// and who wrote what change by themselves.
+    /// The field hashes of an object as the API server holds it, with its spec if it has one. Of the metadata they
+    /// cover only what documents set; status, versions and managed fields change by themselves.
     pub fn of(metadata: &ObjectMeta, spec: Option<&Value>) -> Self {
         let parts = [
             ("name", json!(metadata.name)),
@@ -44,11 +45,12 @@ impl FieldHashes {
         Self(leaves.into())
     }
 
-    /// Whether the object holds everything that `wanted` says; what others added does not matter, but for lists.
+    /// Whether the object holds everything that `wanted` says. What others added does not matter, except in lists and
+    /// in `WHOLE` maps.
     pub fn hold(&self, wanted: &Value) -> bool {
         let mut all = true;
         for (part, value) in wanted.as_object().into_iter().flatten() {
-            // Not held by typed stores.
+            // Typed stores do not hold these.
             if matches!(part.as_str(), "apiVersion" | "kind") {
                 continue;
             }
@@ -65,7 +67,7 @@ impl FieldHashes {
         all
     }
 
-    /// Of all that it says.
+    /// One hash of all field hashes.
     pub fn digest(&self) -> u64 {
         hash(&self.0)
     }
@@ -79,11 +81,12 @@ fn below(path: u64, key: &str) -> u64 {
     hash((path, key))
 }
 
-/// Maps that are one piece to server-side apply: a key that another hand adds is as wrong as one that it takes away.
+/// Maps that server-side apply treats as one piece: a key that another writer adds is as wrong as one that it takes
+/// away.
 const WHOLE: [&str; 2] = ["selector", "nodeSelector"];
 
-/// Tells every leaf below. An object is a leaf as well, for a document may want an empty one; so is the length of a list, and of a
-/// map that is one piece.
+/// Reports the hash of every field below. An object has a hash as well, because a document may want an empty one; so
+/// has the length of a list, and of a map that is one piece.
 fn walk(path: u64, value: &Value, tell: &mut impl FnMut(u64)) {
     match value {
         Value::Object(fields) => {
@@ -113,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// What the hashes stand for: whether `live` holds everything that `wanted` says.
+    /// The property that the hashes stand for: whether `live` holds everything that `wanted` says.
     fn contains(live: &Value, wanted: &Value) -> bool {
         match (live, wanted) {
             (Value::Object(live), Value::Object(wanted)) => wanted
@@ -142,7 +145,7 @@ mod tests {
         })
     }
 
-    /// Some of what it says, so that the documents of the test are often held.
+    /// A part of what it says, so that the documents of the test are often held.
     fn part(value: &Value, keep: &mut impl Iterator<Item = bool>) -> Value {
         match value {
             Value::Object(fields) => fields

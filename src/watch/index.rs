@@ -1,5 +1,5 @@
-//! Objects of one kind by model, kept up to date from the events of a watch: a look at a model costs what the model has,
-//! however many models there are.
+//! Objects of one kind by model, kept up to date from the events of a watch: a reconcile of a model costs what the
+//! model has, however many models there are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +21,10 @@ pub struct Index<T>(Arc<RwLock<Objects<T>>>);
 
 struct Objects<T> {
     namespaces: HashMap<Arc<str>, Namespace<T>>,
-    /// Number of the list that goes on or came last; what an older one had and this one has not is gone.
+    /// Number of the list that goes on or came last. Objects that an older list had and this one does not have are
+    /// gone.
     list: u32,
-    /// Whether a list has come to its end.
+    /// Whether a list has been complete.
     come: bool,
 }
 
@@ -66,8 +67,8 @@ impl<T> Default for Namespace<T> {
 }
 
 impl<T: Kept> Index<T> {
-    /// Takes in an event; `read` says what is kept of an object. Returns the models for which something has changed that a
-    /// look would see.
+    /// Takes in an event; `read` makes the projection of an object. Returns the models for which something has changed
+    /// that a reconcile would see.
     pub fn take(&self, event: Event<T::Of>, read: impl Fn(&T::Of) -> T) -> Vec<ModelName> {
         let mut objects = self.write();
         match event {
@@ -84,7 +85,8 @@ impl<T: Kept> Index<T> {
         }
     }
 
-    /// Whether the first list has come. What is not seen before may well be there: nothing may be decided on it.
+    /// Whether the first list is complete. Until then an object that is not seen may well exist, so nothing may be
+    /// decided.
     pub fn has_come(&self) -> bool {
         self.read().come
     }
@@ -164,7 +166,8 @@ impl<T: Kept> Objects<T> {
             },
         );
         woken.push((namespace, owner));
-        // Whoever is looked at before the first list has come is looked at again; a long list wakes nobody.
+        // A model that is reconciled before the first list is complete is reconciled again, so a long list wakes no
+        // model.
         if listing { Vec::new() } else { woken }
     }
 
@@ -182,7 +185,7 @@ impl<T: Kept> Objects<T> {
         owner.map(|owner| (namespace.into(), owner)).into_iter().collect()
     }
 
-    /// Removes what the list that has come to its end did not have.
+    /// Removes the objects that the completed list did not have.
     fn sweep(&mut self) -> Vec<ModelName> {
         let (list, mut woken) = (self.list, Vec::new());
         for (namespace, within) in &mut self.namespaces {
@@ -218,7 +221,7 @@ impl<T> Namespace<T> {
     }
 }
 
-/// Namespace and name of an object, the model label's value, and the model's name. `None` for what belongs to no model.
+/// Namespace and name of an object, the model label's value, and the model's name. `None` if it belongs to no model.
 fn place<K: ResourceExt>(object: &K) -> Option<(String, String, Arc<str>, Arc<str>)> {
     let label: Arc<str> = object.labels().get(MODEL_LABEL)?.as_str().into();
     let owner = owner_of(object).filter(|owner| *owner != label);
@@ -332,7 +335,7 @@ mod tests {
         for pod in [pod("x", "same", "a", "red"), pod("x", "other", "b", "blue")] {
             woken.extend(take(&index, Event::InitApply(pod)));
         }
-        // Until the list is whole nothing is known to be gone.
+        // Until the list is complete, no object is known to be gone.
         assert_eq!(of(&index, "x", "c"), ["gone red"]);
         woken.extend(take(&index, Event::InitDone));
         assert_eq!(names(woken), ["x/b", "x/c"]);
@@ -353,7 +356,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain map of all objects, with watches that break off and begin again.
+        /// Compares the index with a plain map of all objects, over watches that break off and begin again.
         #[test]
         fn the_index_holds_what_a_scan_of_all_objects_finds(
             steps in prop::collection::vec((0..4u8, "[xy]", "[a-d]", "[mno]", "[rb]"), 1..60)

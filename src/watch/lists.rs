@@ -1,10 +1,10 @@
-//! What there is, as a watch begins with it: from a list, cut into events as it comes.
+//! The objects that exist when a watch begins, from a list that is cut into events as it arrives.
 //!
-//! kube's watcher can begin in two ways. It lists by pages: of ten thousand models the API server may read all pages but the first
-//! from etcd, at five times the price. Or the API server begins the watch with all there is (WatchList), from any state of the past,
-//! and copies and encodes each object for itself. A list as a whole comes from its cache, is the newest state, and costs half as
-//! much; the informers of client-go have always asked for it. Only its size speaks against it, so it is never held: its text becomes
-//! the text of a watch, item by item.
+//! kube's watcher can begin in two ways. It can list by pages: of ten thousand models the API server may read all pages
+//! but the first from etcd, at five times the price. Or the API server begins the watch with all objects (WatchList),
+//! from any state of the past, and copies and encodes each object for itself. A list as a whole comes from its cache,
+//! is the newest state, and costs half as much; the informers of client-go have always asked for it. Only its size
+//! speaks against it, so it is never held: its text becomes the text of a watch, item by item.
 
 use axum::body::Body as AnyBody;
 use futures::{Stream, StreamExt, stream};
@@ -13,16 +13,16 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-/// Half of most objects, and of no use here.
+/// This field is half of most objects, and is not used here.
 const LEFT_OUT: &[u8] = b"managedFields";
 
-/// Objects and lists that are open around what the list says, around an item, and around what an item's metadata says.
+/// Number of objects and lists that are open in the list itself, between items, and in the metadata of an item.
 const LIST: usize = 1;
 const ITEMS: usize = 2;
 const METADATA: usize = 4;
 
-/// The same client, but a watch that is to begin with all there is gets a list for an answer: an event for each item, a mark,
-/// and the end, after which the watcher goes on from the mark.
+/// The same client, except that a watch that is to begin with all objects is answered with a list: an event for each
+/// item, a bookmark, and the end, after which the watcher goes on from the bookmark.
 pub fn listing(client: &Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let inner = client.clone();
@@ -31,7 +31,7 @@ pub fn listing(client: &Client) -> Client {
         async move {
             let listed = to_list(&mut request);
             let answer = inner.send(request).await?.map(AnyBody::new);
-            // A refusal stays as it is.
+            // A refusal is passed on unchanged.
             let cut = listed && answer.status().is_success();
             Ok::<_, kube::Error>(answer.map(|body| match cut {
                 true => AnyBody::from_stream(events(body)),
@@ -42,8 +42,8 @@ pub fn listing(client: &Client) -> Client {
     Client::new(service, namespace)
 }
 
-/// Asks for a list instead of a watch that is to begin with all there is, and tells whether it was one. The list names no version:
-/// that is the newest.
+/// Asks for a list instead of a watch that is to begin with all objects, and returns whether it was one. The list names
+/// no version, which asks for the newest.
 fn to_list(request: &mut Request<Body>) -> bool {
     let list = list_of(request.uri());
     list.map(|uri| *request.uri_mut() = uri).is_some()
@@ -57,7 +57,7 @@ fn list_of(watch: &Uri) -> Option<Uri> {
         .extend_pairs(selectors)
         .finish();
     let mut parts = watch.clone().into_parts();
-    // What was a URI is one with another query.
+    // A valid URI stays valid with another query.
     parts.path_and_query = Some(format!("{}?{query}", watch.path()).parse().ok()?);
     Uri::from_parts(parts).ok()
 }
@@ -74,29 +74,29 @@ fn events(list: AnyBody) -> impl Stream<Item = Result<Vec<u8>, axum::Error>> + S
     })
 }
 
-/// Cuts the text of a list, as far as it has come.
+/// Cuts the text of a list as it arrives.
 #[derive(Default)]
 struct Cut {
-    /// Objects and lists that are open.
+    /// Number of objects and lists that are open.
     depth: usize,
     /// Whether the list of items is one of them.
     in_items: bool,
     in_string: bool,
-    /// Behind a backslash.
+    /// Whether the last byte was a backslash.
     escaped: bool,
-    /// How much of the last string is the name of what is left out, if it is so far. Of all that is listed only metadata has a
-    /// field of this name at its depth.
+    /// How many bytes of the last string match the name of the field that is left out, if all so far do. Of all that is
+    /// listed only metadata has a field of this name at its depth.
     named: Option<usize>,
     leaving_out: bool,
-    /// Everything but items.
+    /// The text of the list without its items.
     list: Vec<u8>,
 }
 
 impl Cut {
-    /// The next part of the text, as lines of a watch; the last of them may go on in the part after it.
+    /// The next part of the text, as lines of a watch. The last line may continue in the part after it.
     fn take(&mut self, text: &[u8]) -> Vec<u8> {
         let mut events = Vec::with_capacity(text.len() + text.len() / 32);
-        // What lies between two tokens goes the same way.
+        // Everything between two tokens is treated alike.
         let (mut begun, mut at) = (0, 0);
         while let Some(&byte) = text.get(at) {
             if self.in_string {
@@ -118,7 +118,7 @@ impl Cut {
         events
     }
 
-    /// How many bytes go up to the end of the string, or as far as they are plain.
+    /// Number of bytes up to the end of the string, or up to the next backslash, or all of them.
     fn end_of_string(&mut self, left: &[u8]) -> usize {
         if std::mem::take(&mut self.escaped) {
             return 1;
@@ -140,7 +140,7 @@ impl Cut {
     /// A byte that opens or closes something, or ends a line.
     fn token(&mut self, byte: u8, events: &mut Vec<u8>) {
         match byte {
-            // Every event is a line.
+            // Every event is one line, so line breaks are dropped.
             b'\n' | b'\r' => {}
             b'[' if self.depth == LIST => {
                 self.list.push(byte);
@@ -182,7 +182,7 @@ impl Cut {
         }
     }
 
-    /// The mark after all items.
+    /// The bookmark after all items.
     fn end(self) -> Result<Vec<u8>, serde_json::Error> {
         let list: Value = serde_json::from_slice(&self.list)?;
         let mark = json!({"type": "BOOKMARK", "object": {
@@ -201,7 +201,7 @@ impl Cut {
 mod tests {
     use super::*;
 
-    /// Lines of the watch, of a list whose text comes in parts of this length.
+    /// Lines of the watch for a list whose text comes in parts of this length.
     fn cut(list: &str, part: usize) -> Result<Vec<Value>, serde_json::Error> {
         let mut cut = Cut::default();
         let mut lines: Vec<u8> = list.as_bytes().chunks(part).flat_map(|part| cut.take(part)).collect();
@@ -218,7 +218,7 @@ mod tests {
         }}})
     }
 
-    /// An object in which everything is that could be taken for something else, and what is left of it.
+    /// An object with everything that could be taken for something else, and what is left of it.
     fn item(managed: &[Value]) -> Value {
         json!({
             "metadata": {

@@ -1,4 +1,4 @@
-//! Watches of all that belongs to models, with local stores, so that a look costs no call.
+//! Watches of all objects that belong to models, with local stores, so that a reconcile reads without calls.
 
 mod field_hashes;
 mod index;
@@ -41,7 +41,7 @@ pub use projections::{KeptDeployment, KeptPod, KeptRoute, hashes_of, hashes_of_m
 pub use stores::Stores;
 pub use unreadable::{SeenModel, Unreadable};
 
-/// A burst of events of one model ends in one look, so long after the first of them.
+/// A burst of events of one model causes one reconcile, this long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
 
 /// The watches of one namespace, or of all. They end when this is dropped.
@@ -63,13 +63,13 @@ where
     }
 }
 
-/// Whoever follows the models of a watch.
+/// Follows the models of a watch.
 pub trait Followed: Send + Sync + 'static {
-    /// Whether a model that has come, or has changed, is to be looked at. One that the last look has seen as it is, or has
-    /// itself written so, is not.
+    /// Whether a model that has come, or has changed, must be reconciled. It need not be if the last reconcile has seen
+    /// it as it is, or has itself written it so.
     fn needs_look(&self, model: &KeptModel) -> bool;
 
-    /// A list is whole: there are so many models.
+    /// A list is complete, with this many models.
     fn all_come(&self, models: usize);
 
     /// A model is gone.
@@ -106,15 +106,16 @@ pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower
 }
 
 impl Watches {
-    /// Waits until every kind beside the models has been listed, or has been refused once: the Gateway API need not be installed.
+    /// Waits until every kind other than models has been listed, or has been refused once: the Gateway API need not be
+    /// installed.
     pub async fn answered(&mut self) {
         for answer in self.answers.drain(..) {
-            // A watch ends only with all of them.
+            // A watch ends only when all of them end.
             let _ = answer.await;
         }
     }
 
-    /// Models to look at. A burst of events of one model comes out as one.
+    /// Models to reconcile. A burst of events of one model comes out as one.
     pub fn woken(self) -> BoxStream<'static, ObjectRef<KeptModel>> {
         let Self { tasks, woken, .. } = self;
         bursts(woken)
@@ -142,7 +143,7 @@ struct Starting {
     wake: mpsc::UnboundedSender<ModelName>,
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
-    /// First lists beside that of the models, which takes as long as all others together: one at a time.
+    /// Lets first lists run one at a time, beside that of the models, which takes as long as all others together.
     in_turn: Arc<Semaphore>,
 }
 
@@ -156,7 +157,7 @@ impl Starting {
         }
     }
 
-    /// Keeps an index of what `read` keeps of each object; its changes wake models.
+    /// Keeps an index of the projections that `read` makes of objects; its changes wake models.
     fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>, read: impl Fn(&T::Of) -> T + Send + 'static)
     where
         T::Of: Resource + Clone + std::fmt::Debug + DeserializeOwned,
@@ -197,8 +198,8 @@ impl Starting {
         store
     }
 
-    /// Hands all events of a watch to `take`, for as long as the tasks live. Where its first list waits for its turn, what came of
-    /// it is answered.
+    /// Hands all events of a watch to `take`, for as long as the tasks live. Where its first list waits for its turn,
+    /// an answer is sent when that has come or failed.
     fn run<K>(
         &mut self,
         api: Api<K>,
@@ -210,17 +211,17 @@ impl Starting {
     {
         self.tasks.spawn(async move {
             let mut first = match first {
-                // Never closed.
+                // The semaphore is never closed.
                 Some((answer, in_turn)) => Some((answer, in_turn.acquire_owned().await.ok())),
                 None => None,
             };
-            // What the watch begins with is a list, by the client of `lists`.
+            // The watch begins with a list, by the client of `lists`.
             let events = watch_events(api, config.streaming_lists()).default_backoff();
-            // Of no use here; the list came without them, what follows does not.
+            // Managed fields are not used here. The list came without them; later events have them.
             let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
             while let Some(event) = events.next().await {
                 let whole = matches!(event, Ok(Event::InitDone) | Err(_));
-                // A kind that is not installed (the Gateway API) is asked for again; it is no error of any model.
+                // A kind that is not installed (the Gateway API) is asked for again; that is no error of any model.
                 if let Ok(event) = event {
                     take(event);
                 }
@@ -240,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server that holds one pod, and tells of another when it is watched from there.
+    /// An API server that holds one pod, and reports another when it is watched from there.
     fn server() -> Client {
         let pod = |name: &str, version: &str| {
             let labels = json!({MODEL_LABEL: "m"});
@@ -277,7 +278,7 @@ mod tests {
         assert!(pods.has("risk", "m", "q"));
     }
 
-    /// Tells names of models as they come; a question mark is behind those that cannot be read.
+    /// Sends the names of models as they come, with a question mark behind those that cannot be read.
     struct Told(mpsc::UnboundedSender<String>);
 
     impl Followed for Told {
@@ -348,7 +349,7 @@ mod tests {
         let mut both = [looks.next().await.unwrap(), looks.next().await.unwrap()];
         both.sort();
         assert_eq!(both, [model("a"), model("b")]);
-        // Events that never end must not put a look off for ever.
+        // Events that never end must not delay a reconcile for ever.
         let begun = tokio::time::Instant::now();
         let storm = tokio::spawn(async move {
             while wake.send(model("a")).is_ok() {

@@ -1,4 +1,4 @@
-//! The models themselves: kept packed, for of ten thousand a few are looked at in any second.
+//! The models themselves. They are kept packed, because of ten thousand only a few are reconciled in any second.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -24,10 +24,10 @@ use super::index::ModelName;
 use super::packed::{Packed, json};
 use super::unreadable::{self, SeenModel, Unreadable};
 
-/// Annotation in which `kubectl apply` keeps the whole object once more.
+/// Annotation in which `kubectl apply` keeps a second copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A model as a watch gave it, for the queue of looks.
+/// Projection of a model as a watch delivered it, for the queue of reconciles.
 #[derive(Clone, Debug, Deserialize)]
 pub struct KeptModel {
     /// Name, namespace, UID and version.
@@ -37,34 +37,34 @@ pub struct KeptModel {
     held: Held,
 }
 
-/// What is kept of a model beside its name.
+/// What the projection of a model holds beside its name.
 #[derive(Clone, Debug, Deserialize)]
 enum Held {
-    /// All of it.
+    /// The whole model.
     Readable {
         packed: Packed<(QuantizedModel, Option<QuantizedModelStatus>)>,
-        /// Taken once a version, for every look needs them.
+        /// Computed once for each version, because every reconcile needs them.
         #[serde(skip)]
         digests: Arc<Digests>,
     },
-    /// What can be said about it.
+    /// What is known of a model that cannot be read.
     Unreadable(Box<Unreadable>),
 }
 
-/// A model, read again.
+/// A model, unpacked.
 pub enum Content<'a> {
-    /// With digests of its spec.
+    /// The model, with digests of its spec.
     Readable(Box<QuantizedModel>, &'a Digests),
     /// Why it cannot be read.
     Unreadable(&'a Unreadable),
 }
 
-/// The models of one watch. Each is there as soon as it has come, also while a list goes on; what a whole list does not have is
-/// gone.
+/// The models of one watch. Each is available as soon as it has come, also while a list goes on; models that a complete
+/// list does not have are gone.
 pub struct Models {
     writer: Writer<KeptModel>,
     store: Store<KeptModel>,
-    /// Keys of what the list that goes on has had.
+    /// Keys of the models that the current list has delivered.
     listed: HashSet<u64>,
 }
 
@@ -75,12 +75,12 @@ pub enum Change {
     Gone(Arc<KeptModel>),
 }
 
-/// What the last look at a model has seen, or written: an event that says the same is no news. Clones share it.
+/// What the last reconcile of each model has seen, or written: an event that says the same is no news. Clones share it.
 #[derive(Clone, Default)]
 pub struct Looked(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
 
 impl KeptModel {
-    /// What is kept of a model.
+    /// The projection of a model.
     pub fn of(mut seen: SeenModel) -> Self {
         let metadata = ObjectMeta {
             name: seen.metadata.name.clone(),
@@ -111,7 +111,7 @@ impl KeptModel {
         Self { metadata, hashes, held }
     }
 
-    /// The model, read again.
+    /// Unpacks the model.
     pub fn read(&self) -> Result<Content<'_>, serde_json::Error> {
         match &self.held {
             Held::Readable { packed, digests } => {
@@ -135,10 +135,10 @@ impl KeptModel {
 }
 
 impl Models {
-    /// None yet.
+    /// A store without models.
     pub fn new() -> Self {
         let mut writer = Writer::default();
-        // Looks need not wait for a whole list, as they would for a store that has not had its first.
+        // Reconciles need not wait for a complete list, as they would for a store that has not had its first.
         writer.apply_watcher_event(&Event::Init);
         writer.apply_watcher_event(&Event::InitDone);
         Self {
@@ -148,7 +148,7 @@ impl Models {
         }
     }
 
-    /// For those who read.
+    /// The store, for readers.
     pub fn store(&self) -> Store<KeptModel> {
         self.store.clone()
     }
@@ -176,7 +176,7 @@ impl Models {
         }
     }
 
-    /// Another one of the same name is gone.
+    /// Stores a model. Another model of the same name is gone.
     fn put(&mut self, model: KeptModel) -> Vec<Change> {
         let (name, key) = (ObjectRef::from_obj(&model), model.key());
         let another = self.store.get(&name).filter(|held| held.key() != key);
@@ -193,24 +193,24 @@ impl Models {
 }
 
 impl Looked {
-    /// Whether the last look has been at this very state.
+    /// Whether the last reconcile has seen or written this very state.
     pub fn at(&self, model: &KeptModel) -> bool {
         let looked = self.0.lock();
         looked.get(&model.key()) == Some(&model.hashes)
     }
 
-    /// How many models have been looked at.
+    /// Number of models that have been reconciled.
     pub fn len(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// A look at this state begins.
+    /// Notes that a reconcile of this state begins.
     pub fn begin(&self, model: &KeptModel) {
         let mut looked = self.0.lock();
         looked.insert(model.key(), model.hashes);
     }
 
-    /// The look is about to write this status.
+    /// Notes that the reconcile is about to write this status.
     pub fn will_write(&self, uid: &str, status: &QuantizedModelStatus) {
         let mut looked = self.0.lock();
         if let Some((_, seen)) = looked.get_mut(&hash(Some(uid))) {
@@ -218,23 +218,23 @@ impl Looked {
         }
     }
 
-    /// The look has failed: whatever comes next is news. Or the model is gone.
+    /// Forgets a model, because its reconcile has failed, so that the next event is news, or because it is gone.
     pub fn forget(&self, model: &KeptModel) {
         let mut looked = self.0.lock();
         looked.remove(&model.key());
     }
 }
 
-/// Tells once when every model that was there at the start has been looked at.
+/// Logs once when every model that was there at the start has been reconciled.
 pub struct FirstLooks {
     begun: Instant,
-    /// How many there were, once all have come.
+    /// Number of models at the start, once all have come.
     models: OnceLock<usize>,
     told: AtomicBool,
 }
 
 impl FirstLooks {
-    /// The watches are about to begin.
+    /// Starts the clock; the watches are about to begin.
     pub fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -243,13 +243,13 @@ impl FirstLooks {
         }
     }
 
-    /// The first list of the models is whole, and so many have been looked at meanwhile.
+    /// Notes that the first list of the models is complete, and how many have been reconciled meanwhile.
     pub fn all_come(&self, models: usize, looked: usize) {
         self.models.get_or_init(|| models);
         self.came(looked);
     }
 
-    /// So many have been looked at.
+    /// Notes how many models have been reconciled.
     pub fn came(&self, looked: usize) {
         let all = self.models.get().filter(|&&models| looked >= models);
         if let Some(models) = all.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
@@ -303,7 +303,7 @@ mod tests {
         model
     }
 
-    /// As a watch gives it.
+    /// A model as a watch delivers it.
     fn seen(model: &impl serde::Serialize) -> SeenModel {
         serde_json::from_str(&serde_json::to_string(model).unwrap()).unwrap()
     }
@@ -355,7 +355,7 @@ mod tests {
         assert!(told(models.take(Event::InitDone)).is_empty());
         assert_eq!(told(models.take(Event::Delete(of("c", "1")))), ["-c1"]);
         assert_eq!(told(models.take(Event::Apply(of("d", "1")))), ["+d1"]);
-        // The watch was away: a list that breaks off, and one that does not.
+        // While the watch was away, one list breaks off and another does not.
         for whole in [false, true] {
             assert!(told(models.take(Event::Init)).is_empty());
             let again = told(models.take(Event::InitApply(of("a", "2"))));

@@ -1,4 +1,4 @@
-//! Values that are kept for long and read now and then: as compressed JSON.
+//! Values that are kept for long and read rarely, as compressed JSON.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ pub struct Packed<T> {
 }
 
 impl<T: DeserializeOwned> Packed<T> {
-    /// Packs what has a JSON form that reads back as a `T`.
+    /// Packs a value whose JSON form reads back as a `T`.
     pub fn of(value: &impl Serialize) -> Self {
         Self::json(&json(value))
     }
@@ -33,7 +33,7 @@ impl<T: DeserializeOwned> Packed<T> {
     }
 }
 
-/// Types of the API always have a JSON form.
+/// JSON form of a value of the API; such values always have one.
 pub fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Objects as watches give them, read no further than anybody looks: of the thousands that a start brings, most of the text is
-//! pod specs that no decision asks for.
+//! Objects as watches deliver them, parsed only as far as they are used: of the thousands that a start brings, most of
+//! the text is pod specs that no decision needs.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! What is kept of each object that a watch delivers: the few fields that looks need, read once on arrival.
+//! Projections of the objects that watches deliver: the few fields that reconciles need, read once on arrival.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,22 +37,22 @@ const CANNOT_RUN: [&str; 8] = [
     "PreStartHookError",
 ];
 
-/// What is kept of one kind of objects. Two that are equal are worth no look.
+/// Projection of one kind of objects. A change that leaves it equal needs no reconcile.
 pub trait Kept: Debug + PartialEq + Send + Sync + 'static {
-    /// The kind.
+    /// The kind of the objects.
     type Of: ResourceExt + Send + 'static;
 }
 
-/// What is kept of a kind that guardbit writes.
+/// Projection of a kind that guardbit writes.
 pub trait KeptWritten: Kept {
     /// Whether it has an owner.
     fn is_owned(&self) -> bool;
 
-    /// What it says.
+    /// Field hashes of the object.
     fn hashes(&self) -> &FieldHashes;
 }
 
-/// Of a Deployment.
+/// Projection of a Deployment.
 #[derive(Debug, PartialEq)]
 pub struct KeptDeployment {
     pub uid: Option<String>,
@@ -62,13 +62,13 @@ pub struct KeptDeployment {
     pub key: Option<WorkloadKey>,
     pub marks: RecoveryMarks,
     pub replicas: Option<i32>,
-    /// Why pods cannot be made, and why they do not get ready.
+    /// Why pods cannot be created, or why they do not get ready.
     pub refused: Option<String>,
     pub never_ready: Option<String>,
     pub hashes: FieldHashes,
 }
 
-/// Of a Pod.
+/// Projection of a Pod.
 #[derive(Debug, PartialEq)]
 pub struct KeptPod {
     pub name: Box<str>,
@@ -86,29 +86,29 @@ pub struct KeptPod {
     pub unschedulable: Option<Box<str>>,
     /// Why a container will not start.
     pub failure: Option<Box<str>>,
-    /// Evicted, drained, or on a node that is lost: no judgement of the variant.
+    /// Why the pod is evicted, drained, or on a node that is lost; this says nothing about the variant.
     pub disruption: Option<Box<str>>,
 }
 
-/// Of a Service.
+/// Projection of a Service.
 #[derive(Debug, PartialEq)]
 pub struct KeptService {
     pub owned: bool,
     pub hashes: FieldHashes,
 }
 
-/// Of an EndpointSlice: names of the pods that are ready in it.
+/// Projection of an EndpointSlice: names of the pods that are ready in it.
 #[derive(Debug, PartialEq)]
 pub struct KeptSlice {
     pub ready: Box<[Box<str>]>,
 }
 
-/// Of a route.
+/// Projection of a route.
 #[derive(Debug, PartialEq)]
 pub struct KeptRoute {
     pub owned: bool,
     pub split: SplitInForce,
-    /// The harm for which it was written last, if it was harm; boxed, because few routes have any.
+    /// The harm for which it was last written, if it was harm; boxed, because few routes have any.
     pub harm: Option<Box<RouteHarm>>,
     pub hashes: FieldHashes,
 }
@@ -129,7 +129,7 @@ pub fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
         .map(Arc::from)
 }
 
-/// FieldHashes of an object of a kind that guardbit applies, as its watch would give them.
+/// Field hashes of an object of a kind that guardbit applies, as its watch would give them.
 pub fn hashes_of(kind: Kind, object: &DynamicObject) -> FieldHashes {
     match kind {
         Kind::QuantizedModel => hashes_of_model(&object.metadata),
@@ -137,7 +137,7 @@ pub fn hashes_of(kind: Kind, object: &DynamicObject) -> FieldHashes {
     }
 }
 
-/// Of a model only annotations are applied.
+/// Field hashes of a model, of which only annotations are applied.
 pub fn hashes_of_model(metadata: &ObjectMeta) -> FieldHashes {
     FieldHashes::of(metadata, None)
 }
@@ -157,7 +157,7 @@ impl KeptWritten for KeptDeployment {
 }
 
 impl KeptDeployment {
-    /// What is kept of an object.
+    /// The projection of a Deployment.
     pub fn of(object: &SeenDeployment) -> Self {
         let condition = |kind: &str| {
             let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
@@ -188,7 +188,7 @@ impl Kept for KeptPod {
 }
 
 impl KeptPod {
-    /// What is kept of an object.
+    /// The projection of a Pod.
     pub fn of(pod: &SeenPod) -> Self {
         let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
         let ready = condition(pod, "Ready").filter(|c| c.status == "True");
@@ -230,7 +230,7 @@ impl KeptWritten for KeptService {
 }
 
 impl KeptService {
-    /// What is kept of an object.
+    /// The projection of a Service.
     pub fn of(object: &SeenService) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
@@ -244,7 +244,7 @@ impl Kept for KeptSlice {
 }
 
 impl KeptSlice {
-    /// What is kept of an object.
+    /// The projection of an EndpointSlice.
     pub fn of(slice: &EndpointSlice) -> Self {
         let endpoints = slice.endpoints.iter().flatten();
         let ready = endpoints
@@ -271,7 +271,7 @@ impl KeptWritten for KeptRoute {
 }
 
 impl KeptRoute {
-    /// What is kept of an object.
+    /// The projection of a route.
     pub fn of(kind: &Route, route: &SeenRoute) -> Self {
         let nothing = Value::Null;
         let spec = route.spec.as_ref();

@@ -1,4 +1,4 @@
-//! Local copies of what belongs to models, as far as evaluations need it, by kind.
+//! Projections of the objects that belong to models, by kind.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::field_hashes::FieldHashes;
 use super::index::Index;
 use super::projections::{KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice, KeptWritten};
 
-/// Local copies of what belongs to models.
+/// Projections of the objects that belong to models.
 #[derive(Clone, Default)]
 pub struct Stores {
     pub deployments: Index<KeptDeployment>,
@@ -26,10 +26,10 @@ pub struct Routes(HashMap<RouteKind, Index<KeptRoute>>);
 
 /// The objects of one kind that guardbit writes.
 pub trait Written {
-    /// What an object says, as hashes.
+    /// Field hashes of an object.
     fn hashes(&self, namespace: &str, name: &str) -> Option<FieldHashes>;
 
-    /// Whether a model, by its label, has an object of this name.
+    /// Whether the model with this label has an object of this name.
     fn has(&self, namespace: &str, label: &str, name: &str) -> bool;
 
     /// Names of the objects of a model that have an owner.
@@ -37,7 +37,7 @@ pub trait Written {
 }
 
 impl Stores {
-    /// The objects of a kind that guardbit writes; models are not kept here.
+    /// The objects of a kind that guardbit writes; `None` for models, which are not kept here.
     pub fn of(&self, kind: Kind) -> Option<&dyn Written> {
         match kind {
             Kind::Deployment => Some(&self.deployments),
@@ -47,8 +47,8 @@ impl Stores {
         }
     }
 
-    /// What has not come yet of what a model needs whose split is carried by `carrier`. What is not seen then may well be
-    /// there: nothing may be decided on it.
+    /// A kind that has not been listed yet, of those that a model needs whose split is carried by `carrier`. Its
+    /// objects may well exist, so nothing may be decided.
     pub fn lacking(&self, carrier: Option<Kind>) -> Option<&'static str> {
         let route = ROUTES.iter().find(|route| carrier == Some(Kind::Route(route.kind)));
         let route = route.map(|route| {
@@ -73,7 +73,7 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// Those of one kind.
+    /// The routes of one kind.
     pub fn of(&self, kind: RouteKind) -> Option<&Index<KeptRoute>> {
         self.0.get(&kind)
     }

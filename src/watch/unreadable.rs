@@ -1,7 +1,7 @@
-//! Models that this release cannot read, because a newer one or another hand wrote what it has no word for.
+//! Models that this release cannot read, because a newer release or another writer wrote what it does not know.
 //!
-//! A watch ends when one object of it cannot be read, and all other models would go unwatched with it. So a watch of models reads
-//! metadata only; the rest is read here, where a failure stays with the object that it is of.
+//! A watch ends when one object of it cannot be read, and all other models would go unwatched with it. So a watch of
+//! models reads metadata only; the rest is read here, where a failure concerns only the object that it is of.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
@@ -15,21 +15,21 @@ use crate::rollout::Reason;
 
 use super::partial::Seen;
 
-/// A model as a watch gives it, read no further than its metadata.
+/// A model as a watch delivers it, parsed no further than its metadata.
 pub type SeenModel = Seen<QuantizedModel, Box<RawValue>, Box<RawValue>>;
 
-/// What is kept of a model that cannot be read.
+/// Projection of a model that cannot be read.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Unreadable {
     /// Its metadata.
     pub metadata: ObjectMeta,
-    /// Its conditions; none where these cannot be read either.
+    /// Its conditions; empty if these cannot be read either.
     pub conditions: Vec<Condition>,
     /// Reason of its conditions and of the event.
     pub reason: Reason,
     /// Which field cannot be read, and what would be right.
     pub message: String,
-    /// What its deletion needs; `None` where this cannot be read either.
+    /// What its deletion needs; `None` if this cannot be read either.
     deletion: Option<Deletion>,
 }
 
@@ -82,7 +82,7 @@ pub fn read(seen: &SeenModel) -> Result<QuantizedModel, Box<Unreadable>> {
 /// Reads a part of a model, or says which of its fields cannot be read.
 fn part<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|_| {
-        // Nobody keeps a path while all is well: the text is read once more for it.
+        // The first pass keeps no paths, so the text is read once more to find the field.
         let again = serde_json::from_str::<Value>(text).map(serde_path_to_error::deserialize::<_, T>);
         let (path, problem) = match again {
             Ok(Err(error)) => (error.path().to_string(), error.into_inner().to_string()),
@@ -98,7 +98,8 @@ fn part<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, String> {
 }
 
 impl Unreadable {
-    /// A model that is being deleted, as far as its deletion needs it. `None` where it cannot be told what the deletion is to do.
+    /// A model that is being deleted, as far as its deletion needs it. `None` if it is not known what the deletion is
+    /// to do.
     pub fn to_delete(&self) -> Option<QuantizedModel> {
         self.metadata.deletion_timestamp.as_ref()?;
         let Deletion {

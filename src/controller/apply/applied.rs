@@ -1,4 +1,4 @@
-//! What was applied last, so that what nobody has touched since is not applied again.
+//! What was applied last, so that an object that has not been touched since is not applied again.
 
 use std::collections::HashMap;
 
@@ -13,24 +13,24 @@ pub(in crate::controller) struct Applied(Mutex<HashMap<u64, Vec<Hashes>>>);
 
 /// A document that was applied, in hashes.
 struct Hashes {
-    /// Of the object and the field manager.
+    /// Hash of the field manager and the object.
     of: u64,
-    /// Of what it wants.
+    /// Hash of what the document wants.
     wants: u64,
-    /// Of what the object said afterwards.
+    /// Digest of the object after it was applied.
     gave: u64,
 }
 
 impl Applied {
-    /// What was wanted of an object, and what it said then.
+    /// Hash of what was last wanted of an object, and its digest after that.
     pub(super) fn last(&self, uid: &str, of: u64) -> Option<(u64, u64)> {
         let applied = self.0.lock();
         let document = applied.get(&hash(uid))?.iter().find(|document| document.of == of)?;
         Some((document.wants, document.gave))
     }
 
-    /// Whether an object is not what it was when it was applied last, told by field manager, kind and name; `live` is the digest
-    /// of what it says now.
+    /// Whether an object, named by field manager, kind and name, is no longer what it was when it was applied last;
+    /// `live` is its digest now.
     pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, Kind, &str), live: Option<u64>) -> bool {
         let last = self.last(uid, hash((manager, kind, name)));
         last.is_some_and(|(_, gave)| Some(gave) != live)

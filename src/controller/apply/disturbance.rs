@@ -1,9 +1,10 @@
-//! What is written of a split waits until the gateway has taken in that a variant of it lost its endpoints.
+//! Writes of a split wait until the gateway has noticed that a variant of it lost its endpoints.
 //!
-//! While a backend with weight has no endpoint, Envoy Gateway (1.9) gives the rule another set of Envoy clusters, and the old set
-//! back once the backend has endpoints again or no weight any more. If that is published before Envoy has asked for the endpoints
-//! of the set in between, nobody answers its question: Envoy waits for 15 s, and has no cluster for any request of the split. The
-//! second change within 60 ms of the first did so in 52 of 102 tries, at 100 ms or more in none of 68.
+//! While a backend with weight has no endpoint, Envoy Gateway (1.9) gives the rule another set of Envoy clusters, and
+//! the old set back once the backend has endpoints again or no weight any more. If that is published before Envoy has
+//! asked for the endpoints of the set in between, Envoy gets no answer: it waits for 15 s, and has no cluster for any
+//! request of the split. The second change within 60 ms of the first did so in 52 of 102 tries, at 100 ms or more in
+//! none of 68.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use super::super::error::Error;
 use super::super::observe::Cluster;
 use super::applied::Applied;
 
-/// Time for the gateway and its controller. The share of the variant fails meanwhile, so that it is short.
+/// Time for the gateway and its controller. It is short, because the share of the variant fails meanwhile.
 const TAKEN_IN: Duration = Duration::from_millis(500);
 
 /// Since when splits are disturbed, by model.
@@ -29,7 +30,7 @@ const TAKEN_IN: Duration = Duration::from_millis(500);
 pub(in crate::controller) struct Disturbances(Mutex<HashMap<u64, Instant>>);
 
 impl Disturbances {
-    /// Fails for as long as whoever looks at a disturbed model must wait. Each disturbance is waited for once.
+    /// Fails for as long as a reconcile of a disturbed model must wait. Each disturbance is waited for once.
     pub(in crate::controller) fn wait(&self, uid: &str, now: Instant) -> Result<(), Error> {
         let mut since = self.0.lock();
         let since = *since.entry(hash(uid)).or_insert(now);
@@ -41,13 +42,14 @@ impl Disturbances {
         }
     }
 
-    /// It is over, or the model is gone.
+    /// Forgets a disturbance, because it is over or the model is gone.
     pub(in crate::controller) fn end(&self, uid: &str) {
         self.0.lock().remove(&hash(uid));
     }
 }
 
-/// Whether a variant with weight behind a gateway has no endpoint, or is about to have none: another hand has been at its Service.
+/// Whether a variant with weight behind a gateway has no endpoint, or is about to have none, because another writer has
+/// changed its Service.
 pub(in crate::controller) fn is_disturbed(
     stores: &Stores,
     applied: &Applied,

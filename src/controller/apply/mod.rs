@@ -1,4 +1,5 @@
-//! Carries out a plan by server-side apply. Applying twice is the same as once, and what is already so is not written.
+//! Carries out a plan by server-side apply. Applying twice has the same effect as applying once; what is already so is
+//! not written.
 
 mod applied;
 mod disturbance;
@@ -28,7 +29,7 @@ pub(super) use disturbance::{Disturbances, is_disturbed};
 /// Finalizer of a model.
 pub(super) const FINALIZER: &str = "guardbit.dev/route";
 
-/// One model, its plan, and what it takes to carry it out.
+/// A model with its plan, and what is needed to carry it out.
 pub(super) struct Apply<'a> {
     pub(super) ctx: &'a Context,
     pub(super) model: &'a QuantizedModel,
@@ -43,7 +44,7 @@ impl Apply<'_> {
         self.take(effects.unwrap_or_default()).await
     }
 
-    /// Everything: capacity first, then the split, then what is no longer needed.
+    /// Applies everything: capacity first, then the split, then what is no longer needed.
     pub(super) async fn all(&self) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             if workload.template == Template::InSpec {
@@ -74,7 +75,7 @@ impl Apply<'_> {
         for (key, workload) in &self.plan.workloads {
             let Some(replicas) = workload.replicas else { continue };
             let now = self.live_deployment(key).and_then(|d| d.replicas);
-            // A Deployment that the watch has not seen yet runs the one pod that the API server fills in.
+            // A Deployment that the watch has not seen yet runs one pod, which is the API server's default.
             if which(replicas, now.unwrap_or(-1)) {
                 self.put(workload::provider().scale(&self.owner, key, replicas)).await?;
             }
@@ -87,7 +88,7 @@ impl Apply<'_> {
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
-    /// Does what a provider of traffic says, in its order.
+    /// Carries out the effects that a provider of traffic asks for, in its order.
     async fn take(&self, effects: Vec<Effect>) -> Result<(), Error> {
         for effect in effects {
             match effect {
@@ -107,7 +108,7 @@ impl Apply<'_> {
         let mut own: Vec<_> = pods
             .filter(|pod| pod.revision.as_deref() == Some(revision.as_str()) && !pod.deleted)
             .collect();
-        // Who serves goes on serving, ready ones before others.
+        // Ready pods come first; among equals those that serve go on serving.
         own.sort_by_key(|pod| (!pod.ready, !pod.joined, &pod.name));
         let wanted = joined.of(i32::try_from(own.len()).unwrap_or(i32::MAX));
         let api: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
@@ -143,7 +144,7 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// What carries the split goes; pods stay until connections have drained.
+    /// Deletes what carries the split; pods stay until connections have drained.
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
         let (namespace, name) = (self.owner.namespace, self.owner.name);
         let label = manifests::model_label(name);
@@ -189,7 +190,7 @@ impl Apply<'_> {
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": self.model.resource_version()}});
         let api: Api<QuantizedModel> = Api::namespaced(self.ctx.client.clone(), self.owner.namespace);
         let what = format!("write the finalizer of {}", self.owner.name);
-        // A model is deleted as well when the rest of it cannot be read.
+        // A model must be deleted even if the rest of it cannot be read.
         call_opt(
             what,
             api.patch_metadata(self.owner.name, &PatchParams::default(), &Patch::Merge(patch)),
@@ -211,11 +212,11 @@ impl Apply<'_> {
         let gives = live.as_ref().map(FieldHashes::digest);
         let last = self.ctx.applied.last(self.owner.uid, of);
         let as_before = last.filter(|(last, _)| *last == wants);
-        // The API server may have written it differently: nobody has touched it since.
+        // The API server may have written it differently; it has not been touched since.
         if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
             return Ok(());
         }
-        // Where requests follow the object only the API server knows whose it is that was added.
+        // Where requests follow the object, only the API server knows who owns what was added.
         let may_grow = as_before.is_some() && !kind.steers_requests();
         if (may_grow || last.is_none()) && live.is_some_and(|live| live.hold(&body)) {
             self.ctx
@@ -223,7 +224,7 @@ impl Apply<'_> {
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());
             return Ok(());
         }
-        // Another hand may have been at it since this look began.
+        // Another writer may have changed it since this reconcile began.
         if as_before.is_some() && kind == Kind::Service && self.carries(&name) {
             self.ctx.disturbances.wait(self.owner.uid, Instant::now())?;
         }

@@ -1,4 +1,5 @@
-//! What is newer than the API server's copy of a model: running evidence between checkpoints, and statuses that were written.
+//! What is newer than the API server's copy of a model: running evidence between checkpoints, and statuses that were
+//! written.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,12 +10,12 @@ use parking_lot::Mutex;
 use crate::api::{GuardStatus, QuantizedModel, QuantizedModelStatus};
 use crate::watch::{Packed, hash};
 
-/// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has shown.
-/// Nothing is lost with it: Prometheus keeps the samples.
+/// Running evidence that is newer than what the API server holds, and statuses that are newer than what its watch has
+/// shown. Nothing is lost with it, because Prometheus keeps the samples.
 pub(in crate::controller) struct Memory {
     running: Mutex<HashMap<String, Running>>,
     written: Mutex<HashMap<String, Written>>,
-    /// From when on checkpoints are counted.
+    /// Time from which checkpoints are counted.
     since: Instant,
 }
 
@@ -24,14 +25,14 @@ struct Running {
     /// Hash of what was gathered since.
     evidence: u64,
     gathered: Packed<Gathered>,
-    /// When it was written last.
+    /// When it was last written.
     written: Instant,
 }
 
-/// Evidence, and what the guards say of it.
+/// Evidence, and the status of the guards.
 type Gathered = (Option<String>, Vec<GuardStatus>);
 
-/// A status as it was written last.
+/// A status as it was last written.
 struct Written {
     version: u64,
     status: Packed<QuantizedModelStatus>,
@@ -47,26 +48,27 @@ impl Default for Memory {
     }
 }
 
-/// Version of a model. Those of one object can be compared: Kubernetes promises it since 1.35, and etcd always gave numbers.
+/// Version of a model. Versions of one object can be compared: Kubernetes promises it since 1.35, and etcd always gave
+/// numbers.
 fn version(model: &QuantizedModel) -> Option<u64> {
     model.resource_version()?.parse().ok()
 }
 
-/// Time between two checkpoints: fifteen looks, and at most fifteen minutes.
+/// Time between two checkpoints: fifteen evaluations, and at most fifteen minutes.
 fn checkpoint_age(interval: Duration) -> Duration {
     (interval * 15).clamp(Duration::from_secs(10), Duration::from_secs(900))
 }
 
-/// Number of the checkpoint after which a model is at `now`, both since the start of the process. Every model has a phase
-/// of its own: a thousand that began together must not write together.
+/// Number of the checkpoint after which a model is at `now`, both since the start of the process. Every model has a
+/// phase of its own, so that a thousand that began together do not write together.
 fn checkpoint(uid: &str, now: Duration, age: Duration) -> u128 {
     let age = age.as_millis().max(1);
     (now.as_millis() + u128::from(hash(uid)) % age) / age
 }
 
 impl Memory {
-    /// The model with the status that was written last, also while the watch still shows the one before: whoever looked at
-    /// that would carry out once more what has been overruled.
+    /// The model with the status that was last written, also while the watch still shows the one before: a reconcile of
+    /// that one would carry out once more what has been overruled.
     pub(in crate::controller) fn latest(&self, mut model: QuantizedModel) -> QuantizedModel {
         let uid = model.uid().unwrap_or_default();
         let mut written = self.written.lock();

@@ -20,7 +20,7 @@ use super::error::Error;
 pub(super) use memory::Memory;
 pub(super) use unreadable::stand_still;
 
-/// Writes the status if it must be written now. On a conflict nothing was written, and the look must end.
+/// Writes the status if it must be written now. On a conflict nothing was written, and the reconcile must end.
 pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> Result<(), Error> {
     let uid = model.uid().unwrap_or_default();
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
@@ -33,7 +33,7 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     next.status = Some(plan.status.clone());
     next.metadata.managed_fields = None;
     ctx.looked.will_write(&uid, &plan.status);
-    // The resourceVersion that was read goes along: who reads an old state writes nothing.
+    // The resourceVersion that was read goes along, so that a reconcile of an old state writes nothing.
     let name = model.name_any();
     let params = PostParams {
         field_manager: Some(crate::manifests::MANAGER_STATUS.to_owned()),
@@ -49,8 +49,8 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     Ok(())
 }
 
-/// Writes conditions, and nothing else of a status that this release cannot go on from. The rest stays as whoever understands it wrote
-/// it.
+/// Writes conditions, and nothing else of a status that this release cannot continue from. The rest stays as the newer
+/// release wrote it.
 pub(super) async fn conditions(ctx: &Context, model: &ObjectMeta, conditions: &[Condition]) -> Result<(), Error> {
     let namespace = model.namespace.as_deref().unwrap_or_default();
     let name = model.name.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Models that this release cannot read: says which field that is, and leaves all else as it is.
+//! Handles models that this release cannot read: says which field that is, and leaves all else as it is.
 
 use kube::runtime::controller::Action;
 
@@ -9,14 +9,14 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::observe;
 
-/// Says on a model that cannot be read which field that is. What serves goes on serving; nothing else is done until somebody has written
-/// the model again.
+/// Says on a model that cannot be read which field that is. What serves goes on serving; nothing else is done until the
+/// model is written again.
 pub(in crate::controller) async fn stand_still(
     ctx: &Context,
     kept: &KeptModel,
     model: &Unreadable,
 ) -> Result<Action, Error> {
-    // Never closed.
+    // The semaphore is never closed.
     let _turn = ctx.turns.acquire().await;
     let event = Event {
         reason: model.reason,
@@ -56,7 +56,7 @@ mod tests {
 
     type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
-    /// An API server that notes what it is asked, and answers with a model that nobody can read.
+    /// An API server that notes its requests, and answers with a model that cannot be read.
     fn server(requests: &Requests) -> Client {
         let requests = Arc::clone(requests);
         let service = tower::service_fn(move |request: Request<Body>| {

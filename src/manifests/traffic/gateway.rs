@@ -1,8 +1,8 @@
 //! Traffic through a Gateway: an HTTPRoute over a Service for each arm.
 //!
-//! The whole route is guardbit's, for its rules and its backendRefs are lists that server-side apply takes as one piece.
-//! There are no filters on backendRefs: with them a weight of 0 makes Envoy Gateway drop requests. An arm without weight
-//! stays in the list while it lives.
+//! guardbit owns the whole route, because its rules and its backendRefs are lists that server-side apply takes as one
+//! piece. There are no filters on backendRefs: with them a weight of 0 makes Envoy Gateway drop requests. An arm
+//! without weight stays in the list while it lives.
 
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ fn route_of(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Document {
     Document::new(owner, MANAGER_ROUTE, Kind::Route(HTTP_ROUTE), owner.name, metadata).with_spec(spec)
 }
 
-/// The user's matches; a request to anywhere where there are none.
+/// The user's matches, or one that matches all requests if there are none.
 fn matches(gateway: &Gateway) -> Vec<RouteMatch> {
     if gateway.matches.is_empty() {
         vec![RouteMatch::default()]
@@ -119,7 +119,7 @@ fn rule(gateway: &Gateway, matches: &[RouteMatch], backends: Vec<Value>) -> Valu
         .iter()
         .map(|m| {
             let RouteMatch { path, headers, method } = m;
-            // What the API server would fill in is written out, so that a write that changes nothing can be told.
+            // Defaults of the API server are written out, so that a write that changes nothing is recognized.
             let mut out = match path {
                 Some(path) => json!({"path": {"type": path.kind, "value": path.value}}),
                 None => json!({"path": {"type": "PathPrefix", "value": "/"}}),
@@ -160,7 +160,7 @@ fn read(metadata: &ObjectMeta, spec: &Value, status: &Value) -> SplitInForce {
     }
 }
 
-/// What a gateway says against the route, of the generation that it has seen last.
+/// The gateway's objection to the current generation of the route.
 fn refused(generation: Option<i64>, status: &Value) -> Option<String> {
     let parents = status["parents"].as_array()?;
     parents.iter().find_map(|parent| {

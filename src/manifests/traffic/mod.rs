@@ -1,6 +1,6 @@
 //! Providers of traffic: what is written so that every arm gets its share, and how that is read back.
 //!
-//! A new provider is a file here and its two lines below; beside it, its part of `spec.traffic` in the API.
+//! A new provider is a file here and its two lines below, and its part of `spec.traffic` in the API.
 
 mod gateway;
 mod provider;
@@ -12,8 +12,8 @@ use super::document::Kind;
 
 pub use provider::{Effect, Route, SplitInForce, TrafficProvider};
 
-/// The kinds of routes that providers write. All of them are watched, and looked for at the end of a model: its spec may
-/// have named another provider before.
+/// The kinds of routes that providers write. All of them are watched, and searched when a model is deleted, because its
+/// spec may have named another provider before.
 pub const ROUTES: [Route; 1] = [gateway::ROUTE];
 
 /// The provider that a spec names; `None` where it names none, which the API server refuses.

@@ -1,4 +1,4 @@
-//! What a provider of traffic has to say.
+//! The interface of a provider of traffic.
 
 use kube::core::ObjectMeta;
 use serde_json::Value;
@@ -7,14 +7,14 @@ use crate::manifests::document::{Document, Kind, RouteKind};
 use crate::manifests::names::Owner;
 use crate::rollout::{Joined, Plan, WorkloadKey};
 
-/// How requests reach the arms of a model. A provider is implemented on its part of `spec.traffic`; it says what is to be
-/// written and does not write. Whether arms get their shares by weights or by ready replicas is `Traffic::split_by`, for the
-/// rollout asks that too.
+/// How requests reach the arms of a model. A provider is implemented on its part of `spec.traffic`; it says what is to
+/// be written and does not write. Whether arms get their shares by weights or by ready replicas is `Traffic::split_by`,
+/// because the rollout needs that too.
 pub trait TrafficProvider {
     /// Kind of the object that carries the split. It has the model's name, and goes first when the model is deleted.
     fn carrier(&self) -> Kind;
 
-    /// Labels with which the pods of every arm are made.
+    /// Labels that the pods of every arm are created with.
     fn pod_labels(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
@@ -22,19 +22,19 @@ pub trait TrafficProvider {
     /// The Service of one arm, where every arm has one of its own. It must be there before the split names it.
     fn arm_service(&self, owner: &Owner, key: &WorkloadKey) -> Option<Document>;
 
-    /// What gives every arm its share.
+    /// The effects that give every arm its share.
     fn split(&self, owner: &Owner, plan: &Plan) -> Vec<Effect>;
 
-    /// What takes its share from the candidate, and nothing that could hold that up.
+    /// The effects that take its share from the candidate, without anything that could delay that.
     fn lower(&self, owner: &Owner, plan: &Plan) -> Vec<Effect>;
 }
 
-/// One thing to do so that arms get their shares.
+/// One change by which arms get their shares.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// An object is applied.
     Apply(Document),
-    /// The label of the shared Service goes on so many pods of a workload, and comes off the others.
+    /// The label of the shared Service is put on so many pods of a workload, and taken off the others.
     Join(WorkloadKey, Joined),
 }
 
@@ -43,7 +43,7 @@ pub enum Effect {
 pub struct Route {
     /// The kind.
     pub kind: RouteKind,
-    /// What is waited for until its objects are known, for people: what they are, and what may be lacking.
+    /// Text for people while its objects are not known yet: what they are, and what may be missing.
     pub awaited: &'static str,
     /// Reads an object's metadata, spec and status.
     pub read: fn(&ObjectMeta, &Value, &Value) -> SplitInForce,
@@ -54,6 +54,6 @@ pub struct Route {
 pub struct SplitInForce {
     /// Names of the arms' Services, with their weights.
     pub weights: Box<[(Box<str>, i32)]>,
-    /// Why it is not carried out, in the words of whoever should.
+    /// Why it is not carried out, in the gateway's words.
     pub refused: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Deployments.
+//! Workloads that run as Deployments.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ impl WorkloadProvider for Deployment {
         let spec = json!({
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selector(owner, key)},
-            // Capacity first: a changed template never takes a pod away before another is ready.
+            // Capacity comes first: a changed template never takes a pod away before another is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": pod_template(owner, key)?,
         });

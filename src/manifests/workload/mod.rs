@@ -1,8 +1,8 @@
 //! Providers of workloads: what is written so that the pods of a revision run.
 //!
-//! A variant says by a member of its own what runs it; a Deployment does where it says nothing, and there is no such
-//! member yet. A new provider is a file here and its line below; beside it, its part of a variant in the API and the
-//! projection of its objects in `watch`.
+//! A variant is to name its provider by a member of its own. There is no such member yet, and a Deployment runs every
+//! variant. A new provider is a file here and its line below, its part of a variant in the API, and the projection of
+//! its objects in `watch`.
 
 mod deployment;
 mod pods;

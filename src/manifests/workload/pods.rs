@@ -19,16 +19,16 @@ pub enum BuildError {
     Template {
         /// Path in the spec.
         field: String,
-        /// What the reader says.
+        /// Message of the parser.
         problem: String,
     },
-    /// The spec does not describe the variant any more.
+    /// The spec no longer describes the variant.
     #[error("variant {0} is not in spec.variants")]
     NoVariant(String),
 }
 
-/// The pod template: what all variants share, the variant's own merged over it, and what guardbit adds. Nothing in it may
-/// change while the identity stays.
+/// The pod template: the part that all variants share, the variant's own merged over it, and what guardbit adds.
+/// Nothing in it may change while the identity stays.
 pub(super) fn pod_template(owner: &Owner, key: &WorkloadKey) -> Result<Value, BuildError> {
     let variant = owner
         .variant(&key.revision.variant)
@@ -75,7 +75,7 @@ pub(super) fn pod_template(owner: &Owner, key: &WorkloadKey) -> Result<Value, Bu
 }
 
 fn read(field: &str, template: &PodTemplate) -> Result<PodTemplateSpec, BuildError> {
-    // A container of an overlay names only what differs; the type wants its name, which is what merging goes by.
+    // A container of an overlay names only what differs; the type requires its name, which is the key of the merge.
     let PodTemplate(map) = template;
     let value = Value::Object(Map::clone(map));
     serde_json::from_value(value).map_err(|e| BuildError::Template {

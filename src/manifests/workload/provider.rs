@@ -1,4 +1,4 @@
-//! What a provider of workloads has to say.
+//! The interface of a provider of workloads.
 
 use serde_json::{Value, json};
 
@@ -10,8 +10,8 @@ use crate::rollout::{WorkloadKey, WorkloadPlan};
 
 use super::pods::BuildError;
 
-/// What runs the pods of a revision. Template, scale and facts have a field manager each, so that an autoscaler may own
-/// the scale.
+/// Runs the pods of a revision. Template, scale and facts have a field manager each, so that an autoscaler may own the
+/// scale.
 pub trait WorkloadProvider {
     /// Kind of its objects.
     fn kind(&self) -> Kind;
@@ -19,14 +19,14 @@ pub trait WorkloadProvider {
     /// The object of a revision that the spec describes, without its replicas.
     fn template(&self, owner: &Owner, key: &WorkloadKey) -> Result<Document, BuildError>;
 
-    /// The scale of an object, and nothing else of it.
+    /// The scale of an object, and no other field of it.
     fn scale(&self, owner: &Owner, key: &WorkloadKey, replicas: i32) -> Document {
         Document::new(owner, MANAGER_SCALE, self.kind(), name(owner, key), json!({}))
             .with_spec(json!({"replicas": replicas}))
     }
 
-    /// What is known of an object: its role, its provenance, and what recovery needs. On the object only, so that no pod
-    /// restarts when it changes.
+    /// What is known of an object: its role, its provenance and its recovery annotations. They are on the object only,
+    /// so that no pod restarts when they change.
     fn facts(&self, owner: &Owner, key: &WorkloadKey, plan: &WorkloadPlan) -> Document {
         let mut annotations = of_revision(owner, key);
         for (mark, value) in mark_annotations(&plan.marks) {

@@ -1,5 +1,5 @@
-//! Replicas and weights: who needs how many pods, and who gets which share of the traffic. Must not decide what either
-//! should be: that is on record in the status, or found by the steps.
+//! Replicas and weights: how many pods each arm needs, and which share of the traffic it gets. Must not decide what
+//! either should be: that is on record in the status, or found by the steps.
 
 mod routing;
 mod view;

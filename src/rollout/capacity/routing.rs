@@ -1,4 +1,4 @@
-//! Weights: who gets which share of the traffic.
+//! Weights: which arm gets which share of the traffic.
 
 use crate::api::RevisionRef;
 
@@ -6,7 +6,7 @@ use super::super::plan::RoutePlan;
 use super::view::Capacity;
 
 impl Capacity<'_> {
-    /// How requests are to be routed; `None` while nothing can serve.
+    /// The route to write; `None` while nothing can serve.
     pub(in crate::rollout) fn route(&self) -> Option<RoutePlan> {
         let stable = self.status.stable.clone()?;
         let mut weights: Vec<(RevisionRef, i32)> = vec![(stable.clone(), 0)];
@@ -31,7 +31,7 @@ impl Capacity<'_> {
                 *w += share;
             }
         };
-        // Who leaves keeps only what its successor cannot carry yet.
+        // A leaving revision keeps only what its successor cannot carry yet.
         for leaving in self.handovers() {
             let kept = (rest - self.carries(&stable)).min(self.may_keep(leaving)).max(0);
             give(&leaving.revision_ref(), kept);

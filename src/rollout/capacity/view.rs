@@ -1,4 +1,4 @@
-//! Who is there, who is ready, and who can carry how much.
+//! Which arms exist, which are ready, and how much each can carry.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -15,14 +15,14 @@ use super::super::observation::{Seen, Workload, WorkloadKey};
 /// Time that connections get to drain, and gateways to follow, before pods go.
 pub(in crate::rollout) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// What there is and what is asked of it, under a status in the making.
+/// The workloads that exist and what is asked of them, under the next status as it is being made.
 #[derive(Clone, Copy)]
 pub(in crate::rollout) struct Capacity<'a> {
     pub(in crate::rollout) seen: &'a Seen<'a>,
     pub(in crate::rollout) spec: &'a QuantizedModelSpec,
     pub(in crate::rollout) ladder: &'a Ladder,
     pub(in crate::rollout) status: &'a QuantizedModelStatus,
-    /// Weight that capacity is built up for, beyond the one that is granted.
+    /// Weight for which capacity is built up, beyond the weight that is granted.
     pub(in crate::rollout) build_up: Option<i32>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Capacity<'a> {
     pub(super) fn full(&self, revision: &RevisionRef) -> Option<i32> {
         match self.spec.variants.iter().find(|v| v.name == revision.variant) {
             Some(variant) => self.spec.replicas(variant),
-            // Gone from the spec: what it runs now is what it needs.
+            // The revision is gone from the spec: it needs what it runs now.
             None => Some(self.workload(revision).map_or(1, |w| w.desired.max(1))),
         }
     }
@@ -69,7 +69,8 @@ impl<'a> Capacity<'a> {
         if !self.by_replicas() || weight >= 100 {
             return ((full * weight + 99) / 100).max(1);
         }
-        // c pods beside n of stable take the share c / (n + c): never more than was asked, but for a whole pod.
+        // Beside n pods of stable, c pods take the share c / (n + c): never more than was asked, except for the minimum
+        // of one pod.
         let others = self.status.stable.as_ref().map_or(1, |stable| self.full_pods(stable));
         (weight * others / (100 - weight)).max(1)
     }
@@ -91,8 +92,8 @@ impl<'a> Capacity<'a> {
         (Some(reference) != self.status.stable.as_ref() && Some(reference) != candidate).then_some(reference)
     }
 
-    /// Percent that the control arm should have while the candidate has `weight`. It is as large as the candidate's while
-    /// something is compared with it, or a fidelity guard on a small holdout would take hours.
+    /// Percent that the control arm should have while the candidate has `weight`. While something is compared with it,
+    /// it is as large as the candidate, because a fidelity guard on a small holdout would take hours.
     pub(in crate::rollout) fn holdout(&self, weight: i32) -> i32 {
         if self.control().is_none() {
             return 0;
@@ -110,7 +111,7 @@ impl<'a> Capacity<'a> {
         }
     }
 
-    /// Weight that capacity is built up for.
+    /// Weight for which capacity is built up.
     pub(in crate::rollout) fn next_weight(&self, rollout: &RolloutStatus) -> i32 {
         match self.build_up {
             Some(weight) => weight.max(rollout.weight),
@@ -121,8 +122,8 @@ impl<'a> Capacity<'a> {
         }
     }
 
-    /// What the candidate will carry once promoted: all traffic, but for a new reference of an unchanged model, which
-    /// only takes over the holdout.
+    /// Percent that the candidate will carry once promoted: all traffic, except for a new reference of an unchanged
+    /// model, which only takes over the holdout.
     pub(in crate::rollout) fn promoted_weight(&self) -> i32 {
         if self.takes_over() {
             100
@@ -141,7 +142,8 @@ impl<'a> Capacity<'a> {
         !new_reference || self.status.stable == self.status.reference || !same_weights
     }
 
-    /// Most that who leaves may keep, in percent: what was judged harmful or given up gets back nothing that it has lost.
+    /// Most that a leaving revision may keep, in percent. One that was judged harmful or given up never regains what it
+    /// has lost.
     pub(super) fn may_keep(&self, leaving: &Retiring) -> i32 {
         let of = leaving.revision_ref();
         if self.ready(&of) == 0 {
@@ -166,18 +168,18 @@ impl<'a> Capacity<'a> {
         self.handovers().next().is_some()
     }
 
-    /// Whether stable serves, or a former one until it can.
+    /// Whether stable serves, or a former stable does until it can.
     pub(in crate::rollout) fn serves(&self, stable: &RevisionRef) -> bool {
         self.ready(stable) > 0 || self.handovers().any(|r| r.keeps.is_none() && self.may_keep(r) > 0)
     }
 
-    /// Whether anyone is ready to take what a candidate gives up.
+    /// Whether stable or its stand-in is ready to take what a candidate gives up.
     pub(in crate::rollout) fn has_fallback(&self) -> bool {
         let stable = self.status.stable.as_ref();
         stable.is_some_and(|stable| self.ready(stable) > 0 || self.stand_in(stable).is_some())
     }
 
-    /// Where traffic goes when stable is harmful: to what was stable before while it is warm, else to the next safer
+    /// Where traffic goes when stable is harmful: to the previous stable while it is warm, else to the next safer
     /// proven variant, else to the reference.
     pub(in crate::rollout) fn fallback(&self, stable: &RevisionRef) -> RevisionRef {
         let reference = || {
@@ -204,7 +206,8 @@ impl<'a> Capacity<'a> {
         self.ladder.safest_proven_below(limit, self.status)
     }
 
-    /// Who serves for a stable that has lost its last endpoint: the control arm or a warm fallback, never the candidate.
+    /// The revision that serves when stable has lost its last endpoint: the control arm or a warm fallback, never the
+    /// candidate.
     pub(super) fn stand_in(&self, stable: &RevisionRef) -> Option<RevisionRef> {
         if self.ready(stable) > 0 {
             return None;
@@ -222,7 +225,7 @@ impl<'a> Capacity<'a> {
             .find(|r| self.ready(r) > 0)
     }
 
-    /// What serves header-pinned requests: pods of their own, until they are ready the reference's, never anything else.
+    /// The workload that serves header-pinned requests: its own pods, or those of the reference until they are ready.
     pub(in crate::rollout) fn pinned(&self) -> Option<WorkloadKey> {
         if self.spec.traffic.precision_routes.is_empty() {
             return None;
@@ -241,8 +244,8 @@ impl<'a> Capacity<'a> {
     }
 }
 
-/// Percent that the control arm gets beside a candidate of `weight` percent where something is compared with it, out of
-/// the `declared` holdout: as much as the candidate, where stable can spare it.
+/// Percent that the control arm gets beside a candidate of `weight` percent where something is compared with it: the
+/// `declared` holdout, or as much as the candidate where stable can spare it.
 pub fn control_weight(declared: i32, weight: i32) -> i32 {
     declared.max(weight.min((100 - weight) / 2))
 }

@@ -1,4 +1,4 @@
-//! Replicas: who needs how many pods.
+//! Replicas: how many pods each arm needs.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::super::plan::{Joined, RoutePlan, Template, WorkloadPlan};
 use super::view::Capacity;
 
 impl Capacity<'_> {
-    /// Deployments that must exist, and those that must go; `first` is brought up to be the first stable revision.
+    /// Deployments that must exist, and those that must go; `first` is brought up as the first stable revision.
     pub(in crate::rollout) fn workloads(
         &self,
         first: Option<&RevisionRef>,
@@ -77,7 +77,8 @@ impl Capacity<'_> {
             (Role::Candidate, _) if rollout.is_some_and(|r| r.promoting) => {
                 self.needed(revision, self.promoted_weight())
             }
-            // Never fewer than it has: capacity that was built up for a step is not given back while it is on trial.
+            // A candidate never gets fewer than it has: capacity that was built up for a step is not given back during
+            // the trial.
             (Role::Candidate, _) => self.needed(revision, next).max(desired.min(self.full_pods(revision))),
             (Role::Reference, Some(_)) => desired.max(self.needed(revision, self.holdout(next))),
             (Role::Reference, None) => self.needed(revision, self.holdout(next)),
@@ -117,7 +118,7 @@ impl Capacity<'_> {
         self.serving(revision, role).joined.of(self.ready(revision))
     }
 
-    /// A rung of the spec that has no part to play now.
+    /// Plan for a variant of the spec that has no role now.
     fn resting(&self, revision: &RevisionRef) -> WorkloadPlan {
         WorkloadPlan {
             role: Role::Retiring,
@@ -196,7 +197,7 @@ impl Capacity<'_> {
         }
     }
 
-    /// Who carries traffic, for people.
+    /// The arms and their traffic, as status shows them.
     pub(in crate::rollout) fn arm_statuses(
         &self,
         route: Option<&RoutePlan>,

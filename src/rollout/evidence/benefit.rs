@@ -4,8 +4,8 @@ use crate::api::{RolloutKind, RolloutStatus};
 use crate::judge::BenefitConfig;
 use crate::model::Rollout;
 
-/// What a rollout asks of its candidate beyond being safe. A new revision of the same variant replaces the old one, and a new
-/// reference the old one, without being better.
+/// What a rollout asks of its candidate beyond being safe. A new revision of the same variant, and a new reference,
+/// replace the old one without being better.
 pub(super) fn benefit(settings: &Rollout, rollout: Option<&RolloutStatus>) -> Option<BenefitConfig> {
     let wanted = settings.benefit.as_ref()?;
     rollout.filter(|r| r.kind == RolloutKind::Climb)?;

@@ -1,4 +1,4 @@
-//! From samples to polls: everything of an evaluation that needs samples, and nothing that decides.
+//! From samples to polls: does everything of an evaluation that needs samples, and decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub fn hear(observation: &Observation) -> Heard {
         purpose: Purpose::Serving,
     });
     if candidate.is_some_and(|workload| workload.disruption.is_some()) {
-        // What its pods answer while their node is being drained says nothing of the variant.
+        // Answers from a node that is being drained say nothing about the variant.
         running.pass_over(now);
     } else {
         let mut hearing = Hearing {
@@ -82,7 +82,7 @@ impl Hearing<'_> {
         let (form, before) = (samples.form(), self.running.suite.form(guard));
         let another = form.is_some() && before.is_some() && form != before;
         if another {
-            // Counted in other buckets it is another measurement, and other series count what was counted before.
+            // Other buckets make another measurement, and other series count again what was counted before.
             cursor.skip_to(cursor.through());
         }
         let begun = cursor.through();
@@ -93,7 +93,7 @@ impl Hearing<'_> {
         };
         let samples_that_count = warm.as_ref().unwrap_or(samples);
         let advance = cursor.advance_warm(samples_that_count, now.as_millisecond(), interval, pods);
-        // The first answer that shows anything is the one that knows the past.
+        // The first answer that shows anything also has the time before the trial.
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
         self.running.set_cursor(guard, cursor);
         Some(GuardHeard {
@@ -111,7 +111,7 @@ impl Hearing<'_> {
     }
 }
 
-/// When the pods of all arms started: a series born after its pod counts from 0.
+/// When the pods of all arms started; a series that begins after its pod counts from 0.
 fn pod_starts(observation: &Observation) -> BTreeMap<String, i64> {
     let pods = observation.workloads.values().flat_map(|w| &w.pod_starts);
     pods.map(|(name, at)| (name.clone(), at.as_millisecond())).collect()

@@ -1,4 +1,4 @@
-//! What was heard of the samples: counts, and how far they reach. Data only; it can be printed and read back.
+//! Counts that were taken from the samples, and how far they reach. Data only; it can be printed and read back.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::state::{Running, Unreadable};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heard {
-    /// The running evidence of the trial that goes on: its tests as they were before the polls, its cursors after them. `None`
-    /// while nothing is on trial. A test depends on nothing of the cursors; they are there to be stored again.
+    /// The running evidence of the current trial: its tests as they were before the polls, its cursors after them.
+    /// `None` while nothing is on trial. The tests do not depend on the cursors, which are here to be stored again.
     pub(in crate::rollout) running: Option<Running>,
-    /// Why what was stored cannot be used, so that the tests begin afresh.
+    /// Why the stored state cannot be used, so that the tests begin afresh.
     pub(in crate::rollout) unreadable: Option<Unreadable>,
-    /// What was heard of each guard that was answered.
+    /// Counts for each guard that was answered.
     pub guards: BTreeMap<String, GuardHeard>,
-    /// Why others were not.
+    /// Problems of the guards that were not answered.
     pub problems: BTreeMap<String, EvidenceProblem>,
     /// Until when pods are cold.
     pub warm_until: WarmUntil,
@@ -29,22 +29,23 @@ pub struct Heard {
 /// What was heard of one guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GuardHeard {
-    /// What its baseline did before, oldest first, where its test begins with these polls.
+    /// History of the baseline, oldest first, where the guard's test begins with these polls.
     pub recalled: Option<Vec<Observed>>,
-    /// In which form its histograms came.
+    /// Form in which its histograms came.
     pub form: Option<BucketForm>,
-    /// What is odd about its data, and what to do.
+    /// A problem with its data, and what to do about it.
     pub oddity: Option<String>,
-    /// What is new, oldest first.
+    /// New polls, oldest first.
     pub polls: Vec<Poll>,
 }
 
 /// Until when pods are cold, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmUntil {
-    /// From then on nothing is left out of any arm; the end of time while a pod is not ready. `None` where nothing was.
+    /// Time from which nothing is left out of any arm; the end of time while a pod is not ready. `None` if nothing was
+    /// left out.
     pub all: Option<i64>,
-    /// From then on the candidate's pods that its step began with are warm.
+    /// Time from which the pods that the candidate had at the start of its step are warm.
     pub candidate: Option<i64>,
 }
 
@@ -54,7 +55,7 @@ impl WarmUntil {
         self.all.is_none_or(|at| at <= from)
     }
 
-    /// Time from which the newest evidence of a trial that began at `since` can be.
+    /// Earliest time from which a trial that began at `since` can have evidence.
     pub(super) fn counts_from(self, since: i64) -> i64 {
         self.candidate.map_or(since, |at| at.max(since))
     }

@@ -1,8 +1,9 @@
-//! The evidence of the trial that goes on: from samples to polls (`hear`), from polls to what the tests know (`running`), and
-//! how all of it is stored between two evaluations (`state`).
+//! The evidence of the current trial: from samples to polls (`hear`), from polls to what the tests know (`running`),
+//! and how all of it is stored between two evaluations (`state`).
 //!
-//! Owns the line between what needs samples and what does not: a cursor says how far samples were counted and moves in `hear`;
-//! the tests take the polls after it, so that whoever has the polls can repeat what they found. Must not decide anything.
+//! Owns the line between what needs samples and what does not: a cursor says how far samples were counted and moves in
+//! `hear`; the tests take the polls after it, so that their results can be repeated from the polls. Must not decide
+//! anything.
 
 mod benefit;
 mod hear;

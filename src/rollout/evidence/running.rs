@@ -1,6 +1,6 @@
 //! From polls to what the tests know: the running evidence of a trial while it is evaluated.
 //!
-//! It is decoded when samples are counted and encoded when the plan is put together; in between it is this.
+//! It is decoded when samples are counted and encoded when the plan is put together; in between it has this form.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -21,22 +21,22 @@ use super::heard::Heard;
 use super::split::{self, Split};
 use super::state::Running;
 
-/// How long a guard may be silent at the least.
+/// A guard may be silent for at least this long.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The evidence of the trial that goes on.
+/// The evidence of the current trial.
 pub(in crate::rollout) struct Evidence {
     pub(super) trial: Match,
     pub(super) config: SuiteConfig,
     pub(super) benefit: Option<BenefitConfig>,
     pub(super) running: Running,
-    /// What the guards have found.
+    /// Reports of the guards.
     reports: Vec<GuardReport>,
 }
 
 impl Evidence {
-    /// The trial that goes on under this status, with what is known of it; afresh if that is of another trial. `None` if
-    /// nothing is on trial.
+    /// The evidence of the current trial under this status. It starts afresh if what was heard is of another trial.
+    /// `None` if nothing is on trial.
     pub(in crate::rollout) fn of(
         spec: &QuantizedModelSpec,
         settings: &Rollout,
@@ -63,7 +63,7 @@ impl Evidence {
         &self.trial.candidate
     }
 
-    /// Lets the tests take what was heard; whether they found harm in it, and read no further.
+    /// Feeds what was heard to the tests. Returns whether they found harm; polls after that are not read.
     pub(in crate::rollout) fn take(&mut self, heard: &Heard, capacity: &Capacity<'_>) -> bool {
         let split = Split::of(&mut self.running, &self.config, &self.trial, capacity);
         let mut polls = Vec::new();
@@ -77,8 +77,8 @@ impl Evidence {
             self.running.suite.remark(guard, heard.oddity.clone());
             polls.extend(heard.polls.iter().map(|poll| (guard.as_str(), poll)));
         }
-        // In the order in which they would have come: after an outage harm must be found where it would have been found,
-        // and what came later does not unsay it.
+        // Polls are taken in the order of their time: after an outage, harm must be found where it would have been
+        // found without one, and later polls do not revoke it.
         polls.sort_by_key(|(_, poll)| poll.through);
         let mut found = false;
         for together in polls.chunk_by(|(_, a), (_, b)| a.through == b.through) {
@@ -97,7 +97,7 @@ impl Evidence {
         found
     }
 
-    /// A guard begins to listen: takes what its baseline did before.
+    /// Gives a guard that begins to listen the history of its baseline.
     fn recall(&mut self, guard: &str, history: &[Observed]) {
         self.running.suite.recall(&self.config, guard, history);
         let slowest = self.running.suite.slowest_edge(&self.config, guard);
@@ -121,12 +121,12 @@ impl Evidence {
         self.running.suite.observe(&self.config, guard, poll);
     }
 
-    /// What the guards have found.
+    /// Reports of the guards.
     pub(in crate::rollout) fn reports(&self) -> &[GuardReport] {
         &self.reports
     }
 
-    /// The guard that found harm, if the guards did.
+    /// The guard that found harm, if one did.
     pub(in crate::rollout) fn harmful(&self) -> Option<GuardReport> {
         self.running.suite.harmful(&self.config)
     }
@@ -146,7 +146,7 @@ impl Evidence {
         self.running.begin_step(now);
     }
 
-    /// Why nothing may be concluded from the metrics now: a server that does not answer, or samples that do not come.
+    /// Why nothing may be concluded from the metrics now: the server does not answer, or no samples come.
     pub(in crate::rollout) fn missing(
         &self,
         heard: &Heard,
@@ -181,27 +181,27 @@ impl Evidence {
         }
     }
 
-    /// The benefit that is asked for, with the guard that it is asked of.
+    /// The benefit that is asked for, with the kind of its guard.
     fn benefit_of(&self) -> Option<(&BenefitConfig, &Kind)> {
         let wanted = self.benefit.as_ref()?;
         Some((wanted, self.config.guards.get(&wanted.guard)?))
     }
 
-    /// What is wanted of the candidate and not shown yet, in words that follow "shown to be".
+    /// The benefit that is asked of the candidate and not shown yet, in words that follow "shown to be".
     pub(in crate::rollout) fn lacking_benefit(&self) -> Option<String> {
         let (wanted, guard) = self.benefit_of()?;
         let test = self.running.benefit.as_ref();
         (!test.is_some_and(|test| test.is_shown(wanted, guard))).then(|| guard.better(wanted))
     }
 
-    /// What was found of the benefit, in a sentence with counts; with the name of the guard.
+    /// Name of the benefit's guard, and what it found, in a sentence with counts.
     pub(in crate::rollout) fn benefit_message(&self) -> Option<(&str, String)> {
         let (wanted, guard) = self.benefit_of()?;
         let test = self.running.benefit.as_ref()?;
         Some((&wanted.guard, test.message(wanted, guard)))
     }
 
-    /// The evidence as it is stored, and what people read of it.
+    /// The evidence as it is stored, and as status shows it.
     pub(in crate::rollout) fn write(self) -> (String, Vec<GuardStatus>) {
         let benefit = self
             .benefit_message()
@@ -217,7 +217,7 @@ impl Evidence {
     }
 }
 
-/// What people read of a guard.
+/// A guard's report as status shows it.
 pub fn guard_status(report: GuardReport) -> GuardStatus {
     let counts = |c: crate::evidence::Counts| ArmCounts {
         total: i64::try_from(c.n).unwrap_or(i64::MAX),

@@ -1,5 +1,5 @@
-//! The traffic split: whether requests follow the weights. Where they do not, routing or scraping is broken, nothing that the
-//! guards say can be trusted to raise a candidate, and the weights hold.
+//! The traffic split: whether requests follow the weights. Where they do not, routing or scraping is broken. The
+//! guards' reports then cannot be trusted to raise a candidate, and the weights hold.
 
 use crate::evidence::Poll;
 use crate::guards::SuiteConfig;
@@ -17,14 +17,14 @@ use super::state::Running;
 
 /// The split that is tested in one evaluation.
 pub(super) struct Split {
-    /// The guard whose counts tell.
+    /// The guard whose counts are used.
     guard: String,
-    /// Polls that begin before do not count: gateways follow their routes with a delay (Unix ms).
+    /// Polls that begin before this time (Unix ms) do not count, because gateways follow their routes with a delay.
     from: i64,
 }
 
 impl Split {
-    /// Makes ready to test the split of the weights that are in force; `None` where nothing can be said yet.
+    /// Prepares the test of the weights that are in force; `None` where it cannot run yet.
     pub(super) fn of(
         running: &mut Running,
         config: &SuiteConfig,
@@ -36,7 +36,7 @@ impl Split {
             return None;
         };
         if running.split.as_ref().is_none_or(|test| test.weights() != weights) {
-            // What is counted in this evaluation is of other weights.
+            // The counts of this evaluation belong to other weights.
             running.split = Some(SplitTest::new(weights));
             return None;
         }
@@ -47,7 +47,7 @@ impl Split {
         })
     }
 
-    /// Takes one poll of a guard, if that guard's counts tell and all of its requests are in them.
+    /// Takes one poll of a guard, if it is the guard whose counts are used and none of its requests were left out.
     pub(super) fn observe(&self, running: &mut Running, guard: &str, warm_until: WarmUntil, poll: &Poll) {
         if guard == self.guard
             && poll.from >= self.from
@@ -59,7 +59,7 @@ impl Split {
     }
 }
 
-/// Weights of the candidate and its baseline that are in force; `None` where the requests need not follow any.
+/// Weights of the candidate and its baseline that are in force; `None` where requests need not follow any.
 fn weights(trial: &Match, capacity: &Capacity<'_>) -> Option<(u32, u32)> {
     let route = &capacity.seen.route;
     let rollout = capacity.status.rollout.as_ref().filter(|_| route.exists)?;

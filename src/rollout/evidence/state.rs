@@ -1,8 +1,8 @@
 //! How the running evidence is stored in `status.evidence`: versioned, opaque, compact.
 //!
-//! Every change of the layout, also of a type in `judge` or `evidence` that is part of it, needs another [`VERSION`]: postcard
-//! says nothing of types, so bytes of another layout can be read as something that was never counted. `state/tests.rs` holds
-//! the bytes of each part.
+//! Every change of the layout, also of a type in `judge` or `evidence` that is part of it, needs another [`VERSION`]:
+//! postcard does not store types, so bytes of another layout can be read as something that was never counted.
+//! `state/tests.rs` holds the bytes of each part.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ const VERSION: &str = "v3:";
 pub(in crate::rollout) struct Running {
     /// Evidence of another epoch does not count.
     pub(super) epoch: String,
-    /// Evidence before does not count, Unix milliseconds.
+    /// Evidence from before this time, in Unix milliseconds, does not count.
     pub(super) since: i64,
     /// The tests of the guards.
     #[serde(with = "opaque")]
@@ -43,19 +43,19 @@ pub(in crate::rollout) struct Running {
 /// Why a stored state cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub(in crate::rollout) enum Unreadable {
-    /// Its layout is another.
+    /// It has another layout.
     #[error("another version of guardbit wrote it")]
     OtherVersion,
-    /// It is not what was written.
+    /// It does not decode to what was written.
     #[error("{0}")]
     Garbled(String),
-    /// More was written than this version reads, so its layout is another.
+    /// It has more bytes than this version reads, so its layout is another.
     #[error("bytes follow its end")]
     TrailingBytes,
 }
 
 impl Running {
-    /// Nothing was counted yet.
+    /// The state before anything was counted.
     pub(super) fn fresh(epoch: &str, since: Timestamp) -> Self {
         Self {
             epoch: epoch.to_owned(),
@@ -67,7 +67,8 @@ impl Running {
         }
     }
 
-    /// Reads what [`Running::write`] wrote; a state of another epoch is left aside, and one that cannot be read, which is told.
+    /// Reads what [`Running::write`] wrote. A state of another epoch is dropped; one that cannot be read is dropped and
+    /// reported.
     pub(in crate::rollout) fn read(stored: Option<&str>, epoch: &str, now: Timestamp) -> (Self, Option<Unreadable>) {
         let Some(stored) = stored else {
             return (Self::fresh(epoch, now), None);
@@ -97,14 +98,14 @@ impl Running {
         self.cursors.insert(guard.to_owned(), cursor);
     }
 
-    /// What was counted so far stays; the interval that is running now mixes two weights and is dropped.
+    /// Begins a step. Earlier counts stay; the running interval is dropped, because it mixes two weights.
     pub(super) fn begin_step(&mut self, now: Timestamp) {
         self.pass_over(now);
         self.suite.mark_step();
         self.split = None;
     }
 
-    /// What was counted so far stays; what happened since then, up to now, is not judged.
+    /// Skips the time up to now. Earlier counts stay; what happened since then is not judged.
     pub(super) fn pass_over(&mut self, now: Timestamp) {
         self.since = now.as_millisecond();
         self.cursors
@@ -114,7 +115,7 @@ impl Running {
 }
 
 fn encode(value: &impl Serialize) -> String {
-    // Plain data into memory cannot fail; an empty string would be read as unreadable, and start afresh.
+    // Serializing plain data into memory cannot fail; an empty string would be read as unreadable, and start afresh.
     let bytes = postcard::to_stdvec(value).unwrap_or_default();
     STANDARD_NO_PAD.encode(bytes)
 }
@@ -130,7 +131,7 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
     }
 }
 
-/// Parts of the state in formats that people read: each is one opaque string, of the bytes that it has in the state.
+/// Parts of the state in human-readable formats: each is one opaque string of the bytes that it has in the state.
 mod opaque {
     use serde::de::{DeserializeOwned, Error};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

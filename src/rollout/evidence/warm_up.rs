@@ -1,7 +1,8 @@
-//! Warm-up: what a pod does in its first seconds is no evidence.
+//! Warm-up: a pod's first seconds are no evidence.
 //!
-//! Owns from when on evidence counts; what has counted goes on to count, whatever becomes of a pod's readiness, so that a pod
-//! that flaps cannot hide. Must not hold anything but a rise: a verdict on evidence that did count waits for nothing.
+//! Owns the time from which evidence counts. Evidence that has counted stays, whatever becomes of a pod's readiness, so
+//! that a pod that flaps cannot hide. Must not hold anything but a rise: a verdict on evidence that did count waits for
+//! nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +14,24 @@ use crate::model::identity::Purpose;
 use super::super::observation::{Observation, WorkloadKey};
 use super::heard::WarmUntil;
 
-/// From when on evidence counts. Times are Unix milliseconds.
+/// Times from which evidence counts, in Unix milliseconds.
 #[derive(Default)]
 pub(super) struct WarmUp {
-    /// By pod.
+    /// Times by pod.
     pub(super) pods: BTreeMap<String, i64>,
-    /// Of the candidate, where a series does not say which pod it is of.
+    /// Time for the candidate's series that do not name their pod.
     candidate: Option<i64>,
 }
 
 impl WarmUp {
-    /// Of all arms that were seen; nothing is left out with a `warmUp` of 0.
+    /// The warm-up of all arms that were seen. With a `warmUp` of 0 nothing is left out.
     pub(super) fn of(seen: &Observation, length: SignedDuration) -> Self {
         if length.is_zero() {
             return Self::default();
         }
         let rollout = seen.model.status.rollout.as_ref();
         let pods = seen.workloads.iter().flat_map(|(key, workload)| {
-            // Servers warm up on requests: a candidate that was ready early is cold until it gets some.
+            // Servers warm up on requests, so a candidate that was ready early is cold until it gets some.
             let served = rollout
                 .filter(|r| r.candidate == key.revision)
                 .and_then(|r| r.first_weight_at.as_ref())
@@ -47,7 +48,7 @@ impl WarmUp {
         }
     }
 
-    /// When it ends.
+    /// When the warm-up ends.
     pub(super) fn until(&self) -> WarmUntil {
         WarmUntil {
             all: self.pods.values().copied().chain(self.candidate).max(),
@@ -55,13 +56,13 @@ impl WarmUp {
         }
     }
 
-    /// Whether a query of the candidate, which knows no pods, would count now.
+    /// Whether a query of the candidate that does not name pods would count now.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.candidate.is_none_or(|at| at <= now.as_millisecond())
     }
 
-    /// Leaves out the candidate's samples from before `candidate` of series that name no known pod. Samples before `since` do
-    /// not count anyway.
+    /// Leaves out the candidate's samples from before its warm-up ended, of series that name no known pod. Samples
+    /// before `since` do not count anyway.
     pub(super) fn leave_out(&self, samples: &GuardSamples, since: i64) -> Option<GuardSamples> {
         let from = self.candidate.filter(|from| *from > since)?;
         let names_none = |labels: &Labels| !labels.get("pod").is_some_and(|pod| self.pods.contains_key(pod));
@@ -71,7 +72,8 @@ impl WarmUp {
     }
 }
 
-/// When the candidate's pods that a step began with are warm; later ones come and go without holding anything.
+/// When the pods that the candidate had at the start of a step are warm. Later pods come and go without holding
+/// anything.
 fn step_is_warm_at(seen: &Observation, length: SignedDuration) -> Option<Timestamp> {
     let rollout = seen.model.status.rollout.as_ref()?;
     let (served, since) = (rollout.first_weight_at.as_ref()?.0, rollout.weight_since.as_ref()?.0);

@@ -1,4 +1,4 @@
-//! How a rollout begins: what it is judged by, under a digest.
+//! How a rollout begins, and the digest of what it is judged by.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::api::{QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
 use crate::model::identity;
 use crate::model::presets::guards;
 
-/// Digest of what a rollout is judged by. Weights stay when it changes, evidence starts afresh.
+/// Digest of what a rollout is judged by. When it changes, the weights stay and evidence starts afresh.
 pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidate: &RevisionRef) -> String {
     let rollout = &spec.rollout;
     let mut plan = json!({
@@ -18,14 +18,14 @@ pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidat
         "falseRollback": rollout.false_rollback,
         "falsePromotion": rollout.false_promotion,
     });
-    // Left out where it is not asked for: an upgrade must not change the plan of a rollout in progress.
+    // It is left out where it is not asked for, because an upgrade must not change the plan of a rollout in progress.
     if let Some(benefit) = &rollout.benefit {
         plan["benefit"] = json!(benefit);
     }
     identity::digest(&plan)
 }
 
-/// A rollout that begins, without any weight.
+/// A new rollout, without any weight.
 pub(super) fn rollout(
     spec: &QuantizedModelSpec,
     kind: RolloutKind,

@@ -17,7 +17,7 @@ impl Evaluation<'_> {
         if let Some(why) = self.unwanted(rollout) {
             return self.abandon(&candidate, Action::Superseded, &why);
         }
-        // One of a kind that this release does not know is held before this; see `newer`.
+        // A rollout of a kind that this release does not know is held before this; see `newer`.
         let Some(kind) = rollout.kind.known() else {
             return Next::default();
         };
@@ -38,7 +38,7 @@ impl Evaluation<'_> {
         if rollout.weight > 0 && !self.capacity().by_replicas() && self.capacity().ready(&candidate) == 0 {
             return self.withdraw(&candidate);
         }
-        // What lowers the candidate waits for nothing; for the rest a changed plan begins with the next evaluation.
+        // Lowering the candidate waits for nothing; for the rest a changed plan begins with the next evaluation.
         if changed {
             return Next::default();
         }
@@ -64,7 +64,7 @@ impl Evaluation<'_> {
         } else {
             self.step(rollout)
         };
-        // Once the promotion is decided nobody is asked any more.
+        // Once the promotion is decided, no person is asked any more.
         let asked = overdue
             .stalled
             .filter(|_| self.status.rollout.as_ref().is_none_or(|r| !r.promoting));
@@ -88,13 +88,14 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Whether a person had the wheel until now, or a newer release did what this one has no word for.
+    /// Whether the model was suspended until now, or in a phase that this release does not know.
     fn was_out_of_hand(&self) -> bool {
         let phase = self.status.phase.as_ref();
         phase.is_some_and(|phase| phase.known().is_none_or(|known| known == Phase::Suspended))
     }
 
-    /// A person had the wheel and may have given the candidate any weight: what held meanwhile was not this step.
+    /// Begins the hold afresh: a person had suspended the model and may have given the candidate any weight, so the
+    /// time until now does not count for this step.
     fn hold_afresh(&mut self) -> Next {
         let now = self.time();
         if let Some(rollout) = &mut self.status.rollout {
@@ -122,12 +123,12 @@ impl Evaluation<'_> {
         self.forget();
     }
 
-    /// A weight that is on record and that the route does not carry, because something came in between. Its hold and its
-    /// evidence begin when the route does: a step that nobody was sent to has shown nothing.
+    /// A weight that is on record and that the route does not carry, because something came in between. Its hold and
+    /// its evidence begin when the route carries it, because a step without requests has shown nothing.
     fn lag(&mut self, rollout: &RolloutStatus) -> Option<Wait> {
         let route = &self.seen.route;
         let carried = route.weights.get(&rollout.candidate).copied().unwrap_or(0);
-        // Without a route there are no requests, and without requests there is no evidence; a replay has none.
+        // Without a route there are no requests and thus no evidence; a replay has no route.
         if self.capacity().by_replicas() || !route.exists || carried >= rollout.weight {
             return None;
         }
@@ -142,7 +143,7 @@ impl Evaluation<'_> {
         ))
     }
 
-    /// What forbids a rise now, though it says nothing of the candidate.
+    /// What forbids a rise now, though it says nothing about the candidate.
     fn hold(&self, candidate: &RevisionRef) -> Option<Wait> {
         let capacity = self.capacity();
         let arms = [Some(candidate), self.status.stable.as_ref(), capacity.control()];
@@ -219,7 +220,7 @@ impl Evaluation<'_> {
         let Some(rollout) = self.status.rollout.clone() else {
             return Next::default();
         };
-        // The gates were open when it was started, which may have been long ago.
+        // The gates were open when the rollout started, which may have been long ago.
         let grant = match self.may(Transition::Raise(step), &rollout.candidate) {
             Ok(grant) => grant,
             Err(closed) => return Next::stalled(closed),

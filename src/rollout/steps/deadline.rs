@@ -11,16 +11,16 @@ use super::super::evidence::Evidence;
 use super::super::next::{Next, Wait};
 use super::super::reason::WaitReason;
 
-/// What the deadline says of a rollout.
+/// State of a rollout's deadline.
 pub(super) enum Deadline {
-    /// It goes on; and this is told of it.
+    /// The rollout goes on, with what is to be reported about it.
     Open(Next),
-    /// It has ended without a verdict, for this reason.
+    /// The rollout has ended without a verdict, for this reason.
     Ended(String),
 }
 
 impl Evaluation<'_> {
-    /// Keeps the deadline's clock; what is waited for while the weights are frozen.
+    /// Keeps the deadline's clock. Returns the wait while the weights are frozen.
     pub(super) fn stands_still(&mut self) -> Option<Wait> {
         let (now, paused) = (self.now, self.spec.paused);
         let rollout = self.status.rollout.as_mut()?;
@@ -45,7 +45,7 @@ impl Evaluation<'_> {
             return Deadline::Open(Next::default());
         };
         if self.now < at {
-            // It was raised, or stood still.
+            // The deadline was raised, or its clock stood still.
             self.waits_on(false, None);
             return Deadline::Open(Next::default().at([at]));
         }
@@ -60,7 +60,7 @@ impl Evaluation<'_> {
                 }
                 Next::default()
             }
-            // Decided, and only waiting for pods.
+            // The promotion is decided, and only waits for pods.
             OnUndecided::Escalate if rollout.promoting => Next::default(),
             OnUndecided::Escalate => self.escalate(&rollout),
         };
@@ -72,7 +72,7 @@ impl Evaluation<'_> {
         let asked_at = rollout.escalated_at.clone().unwrap_or_else(|| self.time());
         self.waits_on(false, Some(asked_at));
         let (why, ways) = (self.undecided(), self.ways_out(rollout));
-        // Figures change at every evaluation; the decision has them as they were.
+        // The condition has no figures, because they change at every evaluation; the decision records them.
         let asked = Wait::new(WaitReason::AwaitingApproval, format!("{why}; {ways}"));
         if rollout.escalated_at.is_none() {
             let why = self.with_figures(why);
@@ -81,7 +81,7 @@ impl Evaluation<'_> {
         Next::stalled(asked)
     }
 
-    /// Notes how a rollout goes on after its deadline. The clock stands still from the moment in which a person is asked.
+    /// Notes how a rollout goes on after its deadline. The clock stops when a person is asked.
     fn waits_on(&mut self, overdue: bool, escalated_at: Option<Time>) {
         if let Some(rollout) = &mut self.status.rollout {
             rollout.overdue = overdue;
@@ -132,7 +132,7 @@ impl Evaluation<'_> {
         reports.filter(|guard| guard.verdict != Verdict::Healthy)
     }
 
-    /// With what was found of a benefit that is all that is lacking.
+    /// Adds what was found of the benefit, if only the benefit is lacking.
     fn with_figures(&self, why: String) -> String {
         let lacking = |evidence: &&Evidence| evidence.lacking_benefit().is_some();
         let evidence = self.evidence.as_ref().filter(lacking);
@@ -154,7 +154,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// What is waited for while a person has frozen the weights.
+/// The wait while a person has frozen the weights.
 pub(super) fn paused_wait() -> Wait {
     Wait::new(
         WaitReason::Paused,

@@ -1,7 +1,7 @@
 //! Gates: what must hold before a candidate gets weight.
 //!
-//! Every rise of a weight asks [`Evaluation::may`], and nothing else lets one pass: `tests/architecture.rs` holds who asks.
-//! Lowering asks nobody.
+//! Every rise of a weight asks [`Evaluation::may`], and nothing else lets one pass: `tests/architecture/gates.rs`
+//! checks the callers. Lowering asks for no grant.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -15,11 +15,11 @@ use super::super::reason::WaitReason;
 /// A change by which a revision gets weight, or comes nearer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transition {
-    /// The first install: all traffic to a revision that nothing is compared with.
+    /// The first install: all traffic goes to a revision that has nothing to be compared with.
     Bootstrap,
     /// A candidate is put on trial.
     Start,
-    /// The weight of this step is given to the candidate.
+    /// The candidate gets the weight of this step.
     Raise(usize),
     /// The candidate has won, and capacity is built up for all traffic.
     DecidePromotion,
@@ -32,7 +32,7 @@ pub(super) enum Transition {
 pub(super) struct Grant(());
 
 impl Evaluation<'_> {
-    /// Whether a revision may make a transition now; what it waits for if not. The gates of calibration and validation are
+    /// Whether a revision may make a transition now, or what it waits for. The gates of calibration and validation are
     /// asked before its first weight.
     pub(super) fn may(&self, transition: Transition, revision: &RevisionRef) -> Result<Grant, Wait> {
         match transition {

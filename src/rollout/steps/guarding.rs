@@ -1,4 +1,4 @@
-//! Nothing on trial: the guards watch stable, and the next goal is sought.
+//! Nothing is on trial: the guards watch stable, and the next goal is sought.
 
 use crate::api::{Action, Retiring, RetiringReason, RevisionRef, RolloutKind};
 
@@ -15,7 +15,7 @@ use super::gate::{Grant, Transition};
 impl Evaluation<'_> {
     /// Watches stable, and completes handovers.
     pub(in crate::rollout) fn guard(&mut self, stable: &RevisionRef) -> Next {
-        // A handover that goes on holds back no answer to harm.
+        // A handover in progress does not hold back the answer to harm.
         if let Some(harm) = self.harm(stable, Action::FellBack) {
             self.reject(stable, &harm.guard, &harm.message);
             let to = self.capacity().fallback(stable);
@@ -50,7 +50,7 @@ impl Evaluation<'_> {
             ));
         }
         if leaving.keeps.is_some() {
-            // It was given up long ago: what is left of it waits for no record.
+            // It was given up long ago, so lowering what is left of it waits for no record.
             self.order = Order::LowerFirst;
         }
         self.drain(&old);

@@ -1,4 +1,4 @@
-//! Beginnings: the first install, and the recovery of a status that was lost.
+//! Beginnings: the first install, and the recovery of a lost status.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -14,8 +14,8 @@ use super::begin;
 use super::gate::{Grant, Transition};
 
 impl Evaluation<'_> {
-    /// The first install: the bootstrap variant takes all traffic as soon as it is ready, for there is nothing to compare
-    /// it with.
+    /// The first install: the bootstrap variant takes all traffic as soon as it is ready, because there is nothing to
+    /// compare it with.
     pub(in crate::rollout) fn bootstrap(&mut self) -> Next {
         let first = self.ladder.first().clone();
         let grant = match self.may(Transition::Bootstrap, &first) {
@@ -54,7 +54,8 @@ impl Evaluation<'_> {
         self.status.reference = Some(reference);
     }
 
-    /// Rebuilds a lost status from what the owned objects say; whether there was anything. No weight changes.
+    /// Rebuilds a lost status from the owned objects. Returns whether there was anything to rebuild it from. No weight
+    /// changes.
     pub(in crate::rollout) fn recover(&mut self) -> bool {
         let serving: Vec<_> = self
             .seen
@@ -124,7 +125,7 @@ impl Evaluation<'_> {
         true
     }
 
-    /// A candidate that carries traffic although nothing is known of its rollout.
+    /// Resumes a candidate that carries traffic although nothing is known of its rollout.
     fn resume(&mut self, candidate: &RevisionRef, weight: i32) {
         let kind = match self.ladder.goal(&self.status, self.spec.attempt, self.now) {
             Goal::Try { kind, .. } => kind,

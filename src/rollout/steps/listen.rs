@@ -20,7 +20,7 @@ impl Evaluation<'_> {
             self.warm_at = Timestamp::from_millisecond(at).ok();
         }
         if let Some(why) = &heard.unreadable {
-            // What was shown before is not shown any more.
+            // What the lost evidence had shown no longer counts.
             if let Some(rollout) = &mut self.status.rollout {
                 rollout.promoting = false;
             }
@@ -30,11 +30,11 @@ impl Evaluation<'_> {
                 format!("the stored evidence cannot be used ({why}): weights hold, evidence starts afresh"),
             );
         }
-        // What the candidate's pods answer while their node is being drained says nothing of the variant.
+        // Answers from a node that is being drained say nothing about the variant.
         let candidate = self.capacity().workload(evidence.candidate());
         if candidate.is_none_or(|workload| workload.disruption.is_none()) {
             let found = evidence.take(&heard, &self.capacity());
-            // What was left unread after harm was found is not missing.
+            // Polls that were left unread after harm was found are not missing.
             if !found {
                 self.blind = self.blindness(&evidence, &heard);
             }
@@ -45,7 +45,7 @@ impl Evaluation<'_> {
 
     /// Why nothing may be concluded from the metrics now.
     fn blindness(&self, evidence: &Evidence, heard: &Heard) -> Option<Wait> {
-        // Before the first weight there is nothing to see.
+        // Before the first weight there are no requests to measure.
         let unseen = self.status.rollout.as_ref().is_some_and(|r| r.weight == 0);
         if unseen {
             None

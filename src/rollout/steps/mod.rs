@@ -1,4 +1,4 @@
-//! The steps of an evaluation: each looks at what is, puts what it decides on record, and returns what comes next.
+//! The steps of an evaluation. Each reads the state, puts what it decides on record, and returns what comes next.
 
 mod begin;
 mod climb;

@@ -72,7 +72,7 @@ impl Evaluation<'_> {
         Next::default()
     }
 
-    /// The candidate takes the places that it is promoted to; who had them stays warm.
+    /// The candidate takes the places that it is promoted to; the revisions that had them stay warm.
     fn hand_over_to(&mut self, _: Grant, rollout: &RolloutStatus, takes_over: bool) {
         let candidate = &rollout.candidate;
         let warm = self.now + self.model.rollout.keep_warm.max(DRAIN);

@@ -1,8 +1,8 @@
-//! Harm, found now or found before and not on record.
+//! Harm that is found now, or that was found before and is not on record.
 //!
-//! Lowering waits for nothing, so the route is written before the status; when guardbit dies in between, or the status
-//! cannot be written, the route alone knows. What was found is put on record by the next evaluation, whatever the metrics
-//! say by then, or do not say: nobody who was found harmful gets traffic back by a crash.
+//! Lowering waits for nothing, so the route is written before the status. When guardbit dies in between, or the status
+//! cannot be written, only the route knows. The next evaluation puts what was found on record, whatever the metrics say
+//! by then, so that a crash gives no traffic back to a revision that was found harmful.
 
 use crate::api::{Action, RevisionRef};
 use crate::guards::{GuardReport, compare_outputs};
@@ -11,11 +11,11 @@ use crate::model::presets::guards;
 use super::super::evaluation::Evaluation;
 use super::super::evidence::Evidence;
 
-/// What was found.
+/// Harm that was found.
 pub(super) struct Harm {
     pub(super) guard: String,
     pub(super) message: String,
-    /// The drift figures, where it is drift.
+    /// The drift figures, if it is drift.
     pub(super) drift: Option<String>,
 }
 
@@ -40,15 +40,16 @@ impl Evaluation<'_> {
             .filter(|figures| !figures.is_empty())
     }
 
-    /// The harm for which traffic was taken from a revision by this action. What is on record has ended the trial: the
-    /// revision is not asked for any more. The route is believed only where it does what it says: the revision is in its
-    /// list, with weight 0.
+    /// The harm for which this action took traffic from a revision. Harm that is on record has ended the trial, so the
+    /// revision is not asked for any more. The route is believed only where it does what it says: the revision is in
+    /// its list, with weight 0.
     fn unrecorded(&self, revision: &RevisionRef, action: Action) -> Option<Harm> {
         let route = &self.seen.route;
         let done = route.harm.as_ref()?;
         let of_it = done.variant == revision.variant && done.revision.as_ref().is_none_or(|r| *r == revision.revision);
         let carried_out = route.weights.get(revision) == Some(&0);
-        // Nobody on trial was found harmful before the last decision on record. Status and route keep whole seconds.
+        // Harm of the current trial is never older than the last decision on record. Status and route keep whole
+        // seconds.
         let last = self.seen.model.status.decisions.last();
         let in_time = last.is_none_or(|last| done.time.as_second() >= last.time.0.as_second()) && done.time <= self.now;
         (of_it && carried_out && in_time && done.action == action).then(|| Harm {

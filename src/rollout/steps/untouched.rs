@@ -12,7 +12,7 @@ use super::super::conditions::{Truth, set};
 use super::super::observation::Seen;
 use super::super::plan::{Event, Order, Plan, Reason, Record, Scope};
 
-/// The spec cannot be used: everything stays as it is, and status says which field to mend.
+/// The spec cannot be used: everything stays as it is, and status names the field to mend.
 pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Plan {
     let message = match problems {
         [] => "spec.variants: is empty; list the precision variants, the reference first".to_owned(),
@@ -43,7 +43,7 @@ pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Pl
     finish_untouched(seen, plan)
 }
 
-/// A person has the wheel: nothing is written but this.
+/// The model is suspended: nothing is written but this status.
 pub(in crate::rollout) fn suspend(seen: &Seen<'_>) -> Plan {
     let mut plan = untouched(seen);
     plan.status.phase = Some(Phase::Suspended.into());

@@ -1,4 +1,5 @@
-//! How a candidate loses its weight: it is given up, or all of its endpoints are gone. Lowering waits for nothing.
+//! How a candidate loses its weight, because it is given up or all of its endpoints are gone. Lowering waits for
+//! nothing.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -20,11 +21,12 @@ impl Evaluation<'_> {
         self.abandon(candidate, Action::Failed, why)
     }
 
-    /// The candidate goes to 0 now; its pods drain.
+    /// The candidate's weight goes to 0 now, and its pods drain.
     pub(super) fn abandon(&mut self, candidate: &RevisionRef, action: Action, why: &str) -> Next {
         let weight = self.status.rollout.take().map_or(0, |rollout| rollout.weight);
         self.order = Order::LowerFirst;
-        // Without one ready endpoint its requests would only fail there: it keeps what it has, and gets no more.
+        // A fallback without a ready endpoint would only fail the candidate's requests: it keeps what it has, and gets
+        // no more.
         let capacity = self.capacity();
         if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
             self.drain(candidate);
@@ -39,8 +41,8 @@ impl Evaluation<'_> {
         Next::default()
     }
 
-    /// All endpoints of the candidate are gone: its share goes to stable until they are back, then it starts at the first
-    /// step again.
+    /// All endpoints of the candidate are gone: its share goes to stable until they are back, then it starts at the
+    /// first step again.
     pub(super) fn withdraw(&mut self, candidate: &RevisionRef) -> Next {
         let why = match self.capacity().workload(candidate).and_then(|w| w.disruption.clone()) {
             Some(disruption) => {

@@ -1,7 +1,7 @@
 //! The bytes of the stored state, part by part: fixed polls must give them as long as the version stays.
 //!
-//! If `the_layout_of_every_part_is_that_of_its_version` fails, the layout has changed, and a state that another guardbit wrote
-//! would be misread. Give `VERSION` the next number, then write the bytes of the new version with
+//! If `the_layout_of_every_part_is_that_of_its_version` fails, the layout has changed, and a state that another
+//! guardbit wrote would be misread. Give `VERSION` the next number, then write the bytes of the new version with
 //!
 //!     INSTA_UPDATE=always cargo test --lib evidence::state
 //!
@@ -187,7 +187,7 @@ fn cursor(arm: impl Fn(&str) -> ArmSamples) -> Cursor {
 
 fn cursors() -> BTreeMap<String, Cursor> {
     let proportion = |pod: &str| ArmSamples::of([(Role::Total, matrix(pod, 100.0)), (Role::Bad, matrix(pod, 1.0))]);
-    // The denominator of the baseline is missing: what was counted of the rest waits for it.
+    // The denominator of the baseline is missing, so the counts of the rest wait for it.
     let ratio = |pod: &str| {
         let denominator = if pod == "baseline" {
             Matrix::default()
