@@ -2,7 +2,7 @@
 //!
 //! Owns what is asked, in pieces of a bounded size. Must not judge: what comes back is replayed like a file. Raw samples come
 //! as range selectors of instant queries, so that nothing is interpolated; free expressions are asked for the time of each
-//! look, for only the server knows all of PromQL.
+//! evaluation, because only the server knows all of PromQL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -142,7 +142,7 @@ async fn ask(
     match question {
         Question::Value { guard, asked, at } => {
             let told = |e: &dyn std::fmt::Display| format!("guard {guard}: {e}");
-            // Only what the candidate shows is looked at.
+            // A guard on an expression judges the candidate alone.
             let query = asked.form().query(&asked.text, ways[1], 0).map_err(|e| told(&e))?;
             let matrix = client.value(&query, at).await.map_err(|e| told(&e))?;
             Ok(Answer::Value { guard, at, matrix })
@@ -195,7 +195,7 @@ impl Progress {
         if self.shown {
             let full = COLUMNS * self.done / self.all.max(1);
             let mut out = std::io::stderr();
-            // A bar that cannot be drawn is no reason to stop.
+            // The fetch goes on where the bar cannot be drawn.
             let _ = write!(
                 out,
                 "\r▕{:<COLUMNS$}▏ {} of {} queries ",

@@ -73,7 +73,7 @@ const RUNS: u64 = 100;
 /// The exit code of what could not be run, as opposed to what was found.
 const COULD_NOT_RUN: u8 = 2;
 
-/// What is told.
+/// What is printed.
 struct Told {
     text: String,
     /// For a person who sees the text.
@@ -165,7 +165,7 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
         now: Timestamp::now(),
         ..Surroundings::default()
     };
-    // What cannot be asked for is found without asking.
+    // A server cannot be asked for a selector that is no PromQL, so nothing is measured.
     let found = lint::check(model, &known);
     if found.iter().any(|f| f.rule.id == "promql") {
         return Ok(known);

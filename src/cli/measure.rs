@@ -1,4 +1,4 @@
-//! What a Prometheus shows of the traffic that is there now, for the commands that look ahead.
+//! What a Prometheus shows of the traffic that is there now, for the commands that forecast.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -50,7 +50,7 @@ impl Measure {
             let asked = runtime.block_on(asking.guard(guard));
             let (samples, matched) = asked.map_err(|problem| format!("guard {}: {problem}", guard.name))?;
             measure.matched.insert(guard.name.clone(), matched);
-            // Without a sampling model nothing rests on them.
+            // The polls of a plain rule are left out, because it has no sampling model to draw traffic from.
             if written(guard).is_some_and(|kind| !kind.is_plain_rule()) {
                 measure.note(guard, samples, now, interval);
             }
@@ -58,7 +58,7 @@ impl Measure {
         Ok(measure)
     }
 
-    /// What the rules of `lint` look at.
+    /// What the rules of `lint` read.
     pub(super) fn seen(self) -> Seen {
         Seen {
             guards: self.matched,

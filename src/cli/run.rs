@@ -13,7 +13,7 @@ use crate::controller::{Election, Settings, run};
 use crate::prometheus::{AllowedUrls, Limits, Servers};
 use crate::telemetry::{Health, LogFormat, Metrics, log, serve};
 
-/// Longest time that running looks get to end after a signal.
+/// Longest time that running reconciles get to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Flags of `guardbit run`; each can be set by environment as well.
@@ -65,7 +65,7 @@ pub struct RunArgs {
 /// Runs the controller until a signal comes or the lease is lost.
 pub fn start(args: RunArgs) -> ExitCode {
     log(args.log_format);
-    // A second installation would be an error; there is only this one.
+    // Installing a second time would be an error, which cannot happen here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

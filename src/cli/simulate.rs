@@ -187,7 +187,7 @@ fn trace(path: &Path, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateArg
     replay(&name, &origin, &recording, spec, arms, args)
 }
 
-/// Replays a recording and tells of it, under a name; errors also say where it is from.
+/// Replays a recording and prints the result, under a name; errors also say where it is from.
 fn replay(
     name: &str,
     origin: &str,

@@ -16,7 +16,7 @@ use super::stage::{Question, Stagecraft};
 use super::times::{Times, clock};
 use super::traffic::Traffic;
 
-/// Looks that are the least from which a rate can be told.
+/// Fewest evaluations from which a rate can be estimated.
 const LEAST: f64 = 3.0;
 
 /// Share of bad events of guards whose baseline nobody has seen.
@@ -46,7 +46,7 @@ struct Past {
 }
 
 impl Begun {
-    /// Of a rollout in progress, whose `arms` carry traffic, and what one look at it saw: at the first look of a trial that is
+    /// Of a rollout in progress, whose `arms` carry traffic, and what one evaluation of it saw: at the first evaluation of a trial that is
     /// the hour before. `None` where the traffic does not show, or where the rollout is beyond its beginning.
     pub fn of(rollout: &RolloutStatus, arms: &[ArmStatus], seen: &Observation) -> Option<Self> {
         // A new reference is judged by other guards, and later steps have half of their rollout behind them.
@@ -97,7 +97,7 @@ fn past(seen: &Observation) -> Option<Past> {
     for (guard, answer) in &seen.evidence {
         let Ok(samples) = answer else { continue };
         let polls = Cursor::past(samples, seen.now.as_millisecond(), interval);
-        // Before the first event nobody asked anything; and the poll of that event is not a whole one.
+        // Polls before the first event saw no traffic, and the poll of that event covers only a part of its interval.
         let begun = polls.iter().position(|poll| events(&poll.observed) > 0);
         let Some((first, rest)) = begun.and_then(|at| polls[at..].split_first()) else {
             continue;

@@ -133,7 +133,7 @@ fn at(run: &Run, end: End) -> Option<f64> {
     (run.end == end).then_some(run.at)
 }
 
-/// The kinds of climbs of a ladder, with the candidates of each: the first rung above the reference is compared with stable
+/// The kinds of climbs of a ladder, with the candidates of each: the first variant above the reference is compared with stable
 /// alone, later ones also with a control arm on the reference.
 fn kinds(spec: &QuantizedModelSpec) -> Vec<(bool, Vec<String>)> {
     let bootstrap = spec.rollout.bootstrap.as_ref();

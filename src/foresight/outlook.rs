@@ -19,9 +19,9 @@ pub struct Forecast {
     pub assumptions: Vec<String>,
     /// How long a rollout may take.
     pub deadline: f64,
-    /// Seconds between two looks that learn something, as they were imagined.
+    /// Seconds between two evaluations with new samples, as they were imagined.
     pub poll: f64,
-    /// One for each kind of rung.
+    /// One for each kind of climb.
     pub climbs: Vec<Climb>,
     /// What finding drift takes after promotion, by size of the holdout.
     pub holdouts: Vec<Holdout>,
@@ -31,13 +31,13 @@ pub struct Forecast {
     pub problems: Vec<Problem>,
 }
 
-/// A climb to one rung; rungs that are compared in the same way share one.
+/// A climb to one variant; variants that are compared in the same way share one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Climb {
     /// The variants on trial.
     pub candidates: Vec<String>,
-    /// Whether outputs are compared with an arm beside stable: from the second rung on.
+    /// Whether outputs are compared with an arm beside stable: from the second variant above the reference on.
     pub control_arm: bool,
     /// First weight to promotion of a candidate that is as good as its baseline.
     pub promotion: Times,
@@ -81,7 +81,7 @@ pub struct Arms {
     pub candidate: f64,
     /// Carries the main traffic.
     pub stable: f64,
-    /// What outputs are compared with; stable itself on the first rung.
+    /// What outputs are compared with; stable itself for the first variant above the reference.
     pub reference: f64,
 }
 

@@ -1,7 +1,7 @@
 //! Many runs of many scenes on all cores, for as long as the caller says.
 //!
 //! Runs of a scene have the seeds 0, 1, 2 … without a gap, so that the result depends on their number alone. Work is shared
-//! out evenly: the scene with the least of it comes next. How time passes is the caller's to know.
+//! out evenly: the scene with the least of it comes next. The caller says how much time has passed, because this is pure.
 
 use parking_lot::Mutex;
 
@@ -17,7 +17,7 @@ pub struct Budget<'a> {
     pub used: &'a (dyn Fn() -> f64 + Sync),
 }
 
-/// Runs that are made of a scene when its time is over: less says little.
+/// Runs that are made of a scene also when its time is over, because fewer have too large an error.
 const LEAST: u64 = 12;
 
 /// Runs that are made of a scene when twice its time is over: so little traffic, or so long a deadline, that a run alone takes
@@ -95,7 +95,7 @@ fn guess(scene: &Progress) -> f64 {
     scene.work / scene.taken.max(1) as f64
 }
 
-/// What a run has cost, in looks at one share of bad events.
+/// What a run has cost, in evaluations of one guard on a share of bad events.
 fn work(scene: &Scene<'_>, run: &Run) -> f64 {
     let guards = scene
         .guards

@@ -10,13 +10,13 @@ use super::scene::{End, Goal, Run, Scene};
 use super::stage::{Question, Stagecraft};
 use super::times::{Times, clock};
 
-/// Weights that are proposed, in percent. Beyond half of the traffic the baseline is what lacks.
+/// Weights that are proposed, in percent. Beyond half of the traffic the baseline has too little of it.
 const WEIGHTS: [i32; 10] = [2, 5, 10, 15, 20, 25, 30, 35, 40, 50];
 
 /// Absolute tolerances and distances that are proposed.
 const SHARES: [&str; 9] = ["0.2%", "0.5%", "1%", "2%", "3%", "5%", "10%", "15%", "20%"];
 
-/// How many times the deadline a rollout is followed, to tell how long it would take.
+/// How many times the deadline a rollout is followed, to find how long it would take.
 const FOLLOWED: f64 = 16.0;
 
 /// Why a rollout misses its deadline, and what helps; `climb` are runs that show it.

@@ -2,8 +2,8 @@
 //!
 //! The judge is the real one (`guards::Suite`): it finds harm and health, and says what a step waits for. Of the rollout core
 //! only the clock is left where capacity is always ready: a hold, then the next weight, and a deadline. That part is
-//! repeated here, because a rollout through `decide` writes and reads its whole state at every look, and a forecast takes
-//! hundreds of thousands of looks; a test holds the two against each other on the same traffic.
+//! repeated here, because a rollout through `decide` writes and reads its whole state at every evaluation, and a forecast takes
+//! hundreds of thousands of evaluations; a test holds the two against each other on the same traffic.
 
 use crate::api::Verdict;
 use crate::evidence::Poll;
@@ -54,7 +54,7 @@ pub struct Scene<'a> {
     pub steps: Vec<Held>,
     /// The shares of the hour before.
     pub before: Split,
-    /// Seconds between two looks.
+    /// Seconds between two evaluations.
     pub poll: f64,
     /// When it ends at the latest, in seconds.
     pub horizon: f64,
@@ -92,7 +92,7 @@ pub struct Run {
     pub unsure: Vec<bool>,
 }
 
-/// What the baseline did before the trial: as far back as the controller looks, in seconds.
+/// What the baseline did before the trial: as far back as the controller asks, in seconds.
 const HISTORY: f64 = 3_600.0;
 
 impl Scene<'_> {

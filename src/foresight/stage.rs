@@ -1,4 +1,4 @@
-//! The scenes of one model: what they have in common, and those that are looked at.
+//! The scenes of one model: what they have in common, and how each is made.
 
 use crate::api::QuantizedModelSpec;
 use crate::guards::{SuiteConfig, compare_outputs};
@@ -15,11 +15,11 @@ pub struct Question<'a> {
     pub spec: &'a QuantizedModelSpec,
     /// Its traffic.
     pub traffic: &'a Traffic,
-    /// Seconds between two scrapes: a look without a new one learns nothing. 0 where every look finds one.
+    /// Seconds between two scrapes: an evaluation without a new one learns nothing. 0 where every evaluation finds one.
     pub scrape: f64,
 }
 
-/// Looks of a run at the most: beyond it, polls are taken together. A test shows that this moves times by little.
+/// Most evaluations of a run: beyond it, polls are taken together. A test shows that this moves times by little.
 pub(super) const LOOKS: f64 = 960.0;
 
 /// A model with all that its scenes have in common.
@@ -46,7 +46,7 @@ impl<'a> Stagecraft<'a> {
         }
     }
 
-    /// Seconds between the looks of a run up to `horizon`.
+    /// Seconds between the evaluations of a run up to `horizon`.
     pub(super) fn poll(&self, horizon: f64) -> f64 {
         self.look * (horizon / self.look / LOOKS).ceil().max(1.0)
     }

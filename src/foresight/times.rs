@@ -56,7 +56,7 @@ impl Times {
     }
 }
 
-/// Half the width of the 95% interval of a share (Wilson, which stays honest at 0 and 1).
+/// Half the width of the 95% interval of a share (Wilson, whose width is not 0 at shares of 0 and 1).
 pub(super) fn share_error(share: f64, runs: usize) -> f64 {
     let (n, z) = (runs.max(1) as f64, 1.96f64);
     z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt()
@@ -79,7 +79,7 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
-/// One decimal, where it says anything.
+/// With one decimal, unless it is 0.
 fn short(value: f64, unit: &str) -> String {
     let text = format!("{value:.1}");
     format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))

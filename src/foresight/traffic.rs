@@ -1,7 +1,7 @@
 //! The traffic of a rollout as it is imagined: how many events each guard counts, and how they are distributed.
 //!
 //! Either assumed, from a request rate, or measured, from what the baseline did in the past hour. Whatever is assumed is
-//! told in a sentence: a forecast is as good as these.
+//! stated in a sentence, because the forecast rests on it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A file: its documents, the models among them, and what is refused of each before any rule looks at it.
+//! A file: its documents, the models among them, and what is refused of each before any rule reads it.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::yaml::{self, Node, Position};
 use crate::api::{GROUP, QuantizedModelSpec};
 use crate::model;
 
-/// A model that can be looked at, with the place of its fields.
+/// A model that the rules can read, with the place of its fields.
 #[derive(Debug)]
 pub struct Model {
     /// Its name.
@@ -28,7 +28,7 @@ pub struct Model {
 pub struct Read {
     /// What is refused.
     pub findings: Vec<Finding>,
-    /// Models that nothing is wrong with as far as can be told without knowing more.
+    /// Models in which the schema and the rules of the API find nothing wrong.
     pub models: Vec<Model>,
     /// Models in all, with those that are refused.
     pub seen: usize,
@@ -121,7 +121,7 @@ impl Read {
                 return;
             }
         };
-        // What a rule of the API has said already need not be said again.
+        // A field that a rule of the API has reported already gets no second finding.
         let resolved = model::resolve(&spec);
         for problem in resolved.as_ref().err().into_iter().flatten() {
             let finding = found(&UNUSABLE_VALUE, &problem.field, problem.to_string());

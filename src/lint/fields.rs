@@ -44,7 +44,7 @@ pub(super) fn exists(root: &Node, field: &str) -> bool {
     found.is_some()
 }
 
-/// By name where an item has that name, for guards and metrics are told apart by it; else by position.
+/// By name where an item has that name, because guards and metrics are identified by it; else by position.
 fn item_of<'a>(list: &'a Node, item: &str) -> Option<&'a Node> {
     let named = |node: &&'a Node| node.get("name").and_then(|(_, name)| name.text()) == Some(item);
     let by_name = list.items().iter().map(std::rc::Rc::as_ref).find(named);

@@ -2,7 +2,7 @@
 //!
 //! Owns the rules (docs/lint.md explains each), the reader that knows where every field stands, and how findings are written
 //! for people, programs and code review. What the API server would refuse is refused by its own schema and CEL rules, and what
-//! guardbit could not use by the very validation of the controller, so that what passes here is taken there. Must not know
+//! guardbit could not use by the validation of the controller itself, so that what passes here is accepted there. Must not know
 //! where files, metrics or the time come from.
 
 mod document;
@@ -22,7 +22,7 @@ pub use sarif::sarif;
 pub use schema::Schema;
 pub use surroundings::{Matched, MetricKind, Seen, Surroundings};
 
-/// All findings in one file, and the models in it that can be looked at further.
+/// All findings in one file, and the models in it that the rules can read.
 pub fn read(bytes: &[u8], schema: &Schema) -> Read {
     document::read(bytes, schema)
 }

@@ -30,7 +30,8 @@ pub fn text(findings: &[Located]) -> String {
     lines.collect()
 }
 
-/// A message of many lines would be taken for many findings, and a control character for what it does to a terminal.
+/// Puts a message on one line without control characters: several lines would be read as several findings, and a terminal
+/// would obey the characters.
 pub(super) fn on_one_line(message: &str) -> String {
     message.chars().map(visible).collect()
 }

@@ -1,4 +1,4 @@
-//! The rules as they are told apart: a stable id, how bad a breach is, what it is in a sentence. docs/lint.md explains each;
+//! What identifies a rule: a stable id, how bad a breach is, what it is in a sentence. docs/lint.md explains each;
 //! a test holds the two against each other.
 
 use serde::Serialize;

@@ -17,7 +17,7 @@ pub fn sarif(findings: &[Located]) -> Result<String, serde_json::Error> {
         .map(|Located { file, finding }| {
             let index = ALL.iter().position(|rule| *rule == finding.rule);
             let uri = uri(file);
-            // Without its line: it stays the same finding while lines come and go above it.
+            // The line is left out, so that the finding stays the same while lines come and go above it.
             let of = format!("{}\n{uri}\n{}\n{}", finding.rule.id, finding.field, finding.message);
             let twin = twins.entry(of.clone()).and_modify(|n| *n += 1).or_default();
             let print = hex::encode(Sha256::digest(format!("{of}\n{twin}")));

@@ -37,17 +37,17 @@ pub struct Matched {
     pub labels: BTreeSet<String>,
     /// Finite bucket bounds, ascending, in units of the metric.
     pub bounds: Vec<f64>,
-    /// What the series are, as far as their samples tell.
+    /// What the series are, as far as their samples show it.
     pub kind: MetricKind,
 }
 
-/// What the samples of a metric look like.
+/// Which kind of metric the samples are of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetricKind {
-    /// What was asked for, or nothing that says otherwise.
+    /// The kind that was asked for; also assumed where no sample contradicts it.
     #[default]
     AsExpected,
-    /// It falls as often as it rises: no counter.
+    /// It falls as often as it rises, so it is no counter.
     Gauge,
     /// It has quantiles instead of buckets.
     Summary,

@@ -3,7 +3,7 @@
 use crate::api::SpecProblem;
 use crate::evidence::ArmMatcher;
 
-/// How the series of the arms are told apart in a recording.
+/// Which series of a recording belong to which arm.
 #[derive(Clone, Debug, Default)]
 pub struct Arms {
     /// The revision that carries the main traffic.

@@ -1,7 +1,7 @@
 //! Evaluates the PromQL of `query` guards on a recording.
 //!
 //! There is no library for it in Rust, and a server would need the recording in its storage. So it does the part of the
-//! language that guards are written in, as Prometheus defines it, and refuses the rest by name: a guess would be worse.
+//! language that guards are written in, as Prometheus defines it, and refuses the rest by name, because a guessed value would look like a measured one.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ enum Value {
 /// Where and when an expression is evaluated.
 pub(super) struct Evaluation<'a> {
     pub(super) recording: &'a Recording,
-    /// How the arm is told from others.
+    /// Matchers that select the series of the arm.
     pub(super) arm: &'a [Vec<ArmMatcher>],
     /// Unix milliseconds.
     pub(super) at: i64,

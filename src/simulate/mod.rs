@@ -1,7 +1,7 @@
-//! Replays recorded metrics through the very same evidence, judge and rollout code as the controller, on a virtual clock.
+//! Replays recorded metrics through the same evidence, judge and rollout code as the controller, on a virtual clock.
 //!
 //! Pure: the recording is in memory, time is that of its samples. Capacity is always ready, so what is replayed is the
-//! judgement. The recorded traffic does not follow the weights: a replay tells what guardbit would have decided on it.
+//! judgement. The recorded traffic does not follow the weights: a replay shows what guardbit would have decided on it.
 
 mod arms;
 mod expression;

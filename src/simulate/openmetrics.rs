@@ -1,7 +1,7 @@
 //! Reads OpenMetrics text with timestamps, as `promtool tsdb dump-openmetrics` prints it, into a recording.
 //!
 //! Must not interpret the samples. A line that cannot be read fails the whole file, with its number, and so does a file that
-//! ends in the middle of one: a replay of half the data would be an answer to another question. `promtool` quotes labels as
+//! ends in the middle of one: a replay of half the data could end with another decision. `promtool` quotes labels as
 //! Go does and prints UTF-8 names as they are; native histograms it leaves out. Dumps may be joined: `# EOF` ends none.
 
 use std::collections::{BTreeMap, HashMap};
@@ -221,7 +221,7 @@ fn sample(rest: &str) -> Result<Option<(i64, f64)>, String> {
     } else {
         seconds
     };
-    // The cast saturates: an absurd time stays absurd.
+    // The cast saturates, so a time out of range stays out of range.
     Ok(value.is_finite().then_some((millis.round() as i64, value)))
 }
 

@@ -1,4 +1,4 @@
-//! One replay: the looks of a rollout at what was recorded, to its outcome or the end of the recording.
+//! One replay: the evaluations of a rollout on what was recorded, to its outcome or the end of the recording.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -41,7 +41,7 @@ pub struct Step {
     pub why: String,
 }
 
-/// The guards at one look.
+/// The guards at one evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// Since the first sample, in seconds.
@@ -77,7 +77,7 @@ pub struct Replay {
 /// the baseline did in the hour before is its past, as for the controller.
 ///
 /// `candidate` names the variant on trial. Left out, it is the first one above the reference, or the target if the
-/// recording has a reference arm of its own. Stable is the rung before it.
+/// recording has a reference arm of its own. Stable is the variant before it.
 pub fn simulate(
     spec: &QuantizedModelSpec,
     recording: &Recording,
@@ -137,7 +137,7 @@ pub fn simulate(
                 replay.guard = world.rejected_by().filter(|_| outcome == Outcome::RolledBack);
                 return Ok(replay);
             }
-            // What follows at once from a decision, or from capacity that is ready at once, follows at this instant.
+            // Capacity is ready at once, so what follows from a decision is evaluated at the same instant.
             if plan.decisions.is_empty() && !world.changed() {
                 break plan.again;
             }

@@ -59,7 +59,7 @@ pub fn json_error(trace: &str, error: &str) -> String {
 }
 
 fn to_line(value: &impl Serialize) -> String {
-    // Strings, numbers and lists into memory: that cannot fail.
+    // Strings, numbers and lists are written into memory, which cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }
 

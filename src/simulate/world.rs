@@ -1,5 +1,5 @@
-//! The world around `decide` in a replay: capacity that is always ready, a route that obeys at once, a Prometheus that is
-//! the recording.
+//! The world around `decide` in a replay: capacity that is always ready, a route that follows at once, and the
+//! recording in the place of Prometheus.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::arms::{Arms, SimulateError};
 use super::expression::Evaluation;
 use super::recording::{Found, Recording};
 
-/// Arms, as a recording tells them.
+/// Arms, as a recording separates them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Stable,
@@ -175,7 +175,7 @@ impl<'a> World<'a> {
             .filter_map(|(_, source)| source.found())
     }
 
-    /// One look, and what follows from it at once.
+    /// One evaluation, and what follows from it at once.
     pub(super) fn look(&mut self, now: Timestamp) -> Plan {
         let evidence = watch(&self.model, now, true)
             .into_iter()
@@ -185,7 +185,7 @@ impl<'a> World<'a> {
             now,
             model: self.model.clone(),
             workloads: self.workloads.clone(),
-            // None is seen: recorded traffic follows no weights, and need not follow these.
+            // No route is seen, because recorded traffic does not follow the weights of a replay.
             route: RouteSeen::default(),
             evidence,
         });
@@ -215,7 +215,7 @@ impl<'a> World<'a> {
         plan
     }
 
-    /// Whether the last look changed what the next one sees.
+    /// Whether the last evaluation changed what the next one sees.
     pub(super) fn changed(&self) -> bool {
         self.changed
     }
@@ -250,7 +250,7 @@ impl<'a> World<'a> {
         )
     }
 
-    /// Between two looks, in milliseconds.
+    /// Time between two evaluations, in milliseconds.
     fn interval(&self) -> i64 {
         interval_ms(&self.model.spec)
     }
@@ -283,7 +283,7 @@ impl<'a> World<'a> {
         for (role, source) in self.sources.get(&(guard.to_owned(), side)).into_iter().flatten() {
             let matrix = match source {
                 Source::Series(found) => self.recording.range(found, from, now),
-                // A server was asked at times of its own: the answer of this look is the newest since the last.
+                // A server was asked at other times, so this evaluation takes the newest answer since the one before.
                 Source::Expression(expr) => match self.recording.value(guard, now - self.interval(), now) {
                     Some(answer) => answer,
                     None => self.evaluate(expr, side, now)?,

@@ -111,6 +111,16 @@ class Commands(unittest.TestCase):
                 if not target.startswith("https://"):
                     self.assertTrue(((ROOT / "docs" / page).parent / target).exists(), f"docs/{page}.md: {target}")
 
+    def test_paths_that_are_named_exist(self):
+        found = []
+        for page in ["CONTRIBUTING.md", "README.md", *(f"docs/{page}.md" for page in PAGES)]:
+            paths = re.findall(r"`((?:src|tests)/[^`\s]*)`", source(page))
+            for path in paths:
+                self.assertTrue((ROOT / path).exists(), f"{page}: {path}")
+            if page in ["CONTRIBUTING.md", "docs/architecture.md"]:
+                found += paths
+        self.assertGreaterEqual(len(found), 20)
+
     def test_those_of_guardbit_print_what_the_page_shows(self):
         # As the other tests build it: without their dependencies it would be compiled once more.
         subprocess.run(["cargo", "test", "-q", "--no-run", "--test", "plan"], cwd=ROOT, check=True)

@@ -15,7 +15,7 @@ use super::super::rule::{
 use super::super::surroundings::Surroundings;
 use super::bounds;
 
-/// Beginnings of metrics that tell of machines and of Kubernetes, not of what a model does.
+/// Beginnings of metrics that describe machines and Kubernetes, and not what a model does.
 const NOT_OF_THE_MODEL: [&str; 9] = [
     "node_",
     "kube_",
@@ -185,7 +185,7 @@ impl GuardLook<'_> {
         }
     }
 
-    /// As good as its baseline is the best that can be asked for: within a tolerance that is no wider nothing can be shown.
+    /// A candidate that is as good as its baseline must lie inside the tolerance, or its health can never be shown.
     fn tolerance(&mut self) {
         let Some((field, tolerance)) = guards::written(self.guard).and_then(|guard| guard.tolerance()) else {
             return;

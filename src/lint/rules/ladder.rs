@@ -1,4 +1,4 @@
-//! Rules on the ladder: precisions, calibrations, validations, and whether anybody looks at the outputs.
+//! Rules on the ladder: precisions, calibrations, validations, and whether any guard compares the outputs.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -182,7 +182,7 @@ fn missing(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Finding>
     out.push(finding);
 }
 
-/// A calibration that is fresh now and will not be when its turn comes.
+/// A calibration that is fresh now and will be too old when its variant is tried.
 fn expires_meanwhile(
     model: &Model,
     variant: &Variant,
@@ -206,7 +206,7 @@ fn expires_meanwhile(
     })
 }
 
-/// Time that the steps of all rungs before one take at least.
+/// Time that the steps of all variants before one take at least.
 fn before(model: &Model, variant: &Variant) -> SignedDuration {
     let rungs = model
         .spec

@@ -22,7 +22,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
                 out.push(finding);
                 continue;
             }
-            // An expression has lost the labels of its series.
+            // The labels of an expression are not checked, because it drops those of its series.
             let has_labels = |asked: &Selector| asked.field == *field && asked.form() != Form::Expression;
             let missing = labels.iter().find(|label| !matched.labels.contains(*label));
             if let Some(label) = missing.filter(|_| matched.series > 0 && asks(&guard).iter().any(has_labels)) {
@@ -76,7 +76,7 @@ fn of_selector(model: &Model, at: &str, guard: &Guard, field: &str, matched: &Ma
         at,
         format!("Prometheus has had no series of it in the past hour: {} would see nothing; check the name of the metric and its labels", guard.name),
     );
-    // What never happened has no series yet.
+    // A counter of events that never happened has no series yet.
     if written(guard).is_some_and(|kind| kind.may_be_absent(field)) {
         finding.severity = Severity::Warning;
         finding.message = format!(

@@ -1,4 +1,4 @@
-//! What no schema can see: rules on a model as a whole, and on what is known of its metrics and traffic.
+//! What no schema can check: rules on a model as a whole, and on what is known of its metrics and traffic.
 
 mod bounds;
 mod guards;

@@ -1,4 +1,4 @@
-//! Rules on the clock and the weights of a rollout: what can never end in time, and what ends otherwise than it reads.
+//! Rules on the clock and the weights of a rollout: what can never end in time, and what ends later than it says.
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -16,10 +16,10 @@ use crate::foresight::{LatencyScale, Shape, latency_scales};
 use crate::guards::compare_outputs;
 use crate::rollout::{Stage, guards_of};
 
-/// Looks with data that every step takes at least.
+/// Evaluations with data that every step takes at least.
 const LOOKS: i32 = 3;
 
-/// Above this a verdict is wrong more often than anybody would accept who reads it as a verdict.
+/// Error rate above which a verdict is wrong too often to act on.
 const LAX: f64 = 0.2;
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
