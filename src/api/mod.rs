@@ -15,7 +15,6 @@ pub mod traffic;
 pub mod variant;
 pub mod word;
 
-use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -233,13 +232,6 @@ impl QuantizedModelSpec {
             .as_ref()
             .and_then(|t| self.variants.iter().position(|v| v.name == *t))
             .unwrap_or(self.variants.len().saturating_sub(1))
-    }
-
-    /// When the first calibration on the way to the target, or at it, will be older than its `maxAge`.
-    pub fn calibration_expires(&self) -> Option<Timestamp> {
-        let ladder = self.variants.get(..=self.target_index()).unwrap_or_default();
-        let calibrations = ladder.iter().filter_map(|v| v.calibration.as_ref());
-        calibrations.filter_map(Calibration::expires).min()
     }
 
     /// Pods that carry all traffic on this variant; `None` when an autoscaler owns the scale.

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -202,14 +201,6 @@ pub struct Calibration {
     pub max_age: Option<Duration>,
 }
 
-impl Calibration {
-    /// When it will be older than `maxAge`; `None` where no age or no time of completion is set.
-    pub fn expires(&self) -> Option<Timestamp> {
-        let max_age = SignedDuration::from_millis(self.max_age.as_ref()?.millis().ok()?);
-        self.completed_at.as_ref()?.0.checked_add(max_age).ok()
-    }
-}
-
 /// When data was collected.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("self.from < self.to").message("window.from must be before window.to"))]
@@ -248,7 +239,7 @@ pub struct QualityMetric {
     pub max_drop: Fraction,
 }
 
-/// A pod template as the user wrote it (`metadata`, `spec`). Kept open, because a schema of it would make the CRD
+/// A pod template as the user wrote it (`metadata`, `spec`). Projection open, because a schema of it would make the CRD
 /// larger than a client-side apply can carry; the API server checks it when the Deployment is applied.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

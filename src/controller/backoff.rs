@@ -1,13 +1,13 @@
 //! How long to wait after a reconcile that failed. Each model has a back-off of its own.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use kube::ResourceExt;
+use parking_lot::Mutex;
 
 use crate::model::interval;
-use crate::watch::{Content, KeptModel};
+use crate::watch::{CachedModel, Content};
 
 use super::error::Error;
 
@@ -51,7 +51,7 @@ impl Row {
 
 impl Failures {
     /// Counts a failure; returns how long to wait after it.
-    pub(super) fn wait(&self, kept: &KeptModel, error: &Error) -> Duration {
+    pub(super) fn wait(&self, kept: &CachedModel, error: &Error) -> Duration {
         let interval = || match kept.read() {
             Ok(Content::Readable(model, _)) => interval(&model.spec),
             _ => BACKOFF.1,
@@ -64,7 +64,7 @@ impl Failures {
     }
 
     /// Forgets the failures of a model whose reconcile ended well.
-    pub(super) fn clear(&self, model: &KeptModel) {
+    pub(super) fn clear(&self, model: &CachedModel) {
         self.0.lock().remove(&model.uid().unwrap_or_default());
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_tried_again_ever_later_and_no_later_than_the_next_look_is_due() {
+    fn failures_are_tried_again_ever_later_and_no_later_than_the_next_reconcile_is_due() {
         let forbidden: Vec<Error> = (0..9).map(|_| refused(403)).collect();
         assert_eq!(waits(3_600, &forbidden)[5..], [16_000, 32_000, 60_000, 60_000]);
         assert_eq!(waits(15, &forbidden)[3..6], [4_000, 8_000, 15_000]);

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::prometheus::{Asker, Servers};
 use crate::telemetry::Metrics;
-use crate::watch::{FirstLooks, Followed, KeptModel, Looked, Stores};
+use crate::watch::{CachedModel, FirstReconciles, Followed, Reconciled, Stores};
 
 use super::apply::{Applied, Disturbances};
 use super::events::Events;
@@ -38,8 +38,8 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     /// Permits for reconciles, shared by all namespaces.
     pub(super) turns: Arc<Semaphore>,
-    pub(super) looked: Looked,
-    pub(super) first_looks: FirstLooks,
+    pub(super) reconciled: Reconciled,
+    pub(super) first_reconciles: FirstReconciles,
     pub(super) memory: Memory,
     pub(super) applied: Applied,
     pub(super) disturbances: Disturbances,
@@ -76,8 +76,8 @@ impl Context {
             stores: Stores::default(),
             metrics,
             turns: shared.turns,
-            looked: Looked::default(),
-            first_looks: FirstLooks::new(),
+            reconciled: Reconciled::default(),
+            first_reconciles: FirstReconciles::new(),
             memory: Memory::default(),
             applied: Applied::default(),
             disturbances: Disturbances::default(),
@@ -88,17 +88,17 @@ impl Context {
 }
 
 impl Followed for Context {
-    fn needs_look(&self, model: &KeptModel) -> bool {
-        !self.looked.at(model)
+    fn needs_reconcile(&self, model: &CachedModel) -> bool {
+        !self.reconciled.at(model)
     }
 
     fn all_come(&self, models: usize) {
-        self.first_looks.all_come(models, self.looked.len());
+        self.first_reconciles.all_come(models, self.reconciled.len());
     }
 
-    fn gone(&self, model: &KeptModel) {
+    fn gone(&self, model: &CachedModel) {
         let ((namespace, name), uid) = (model.name(), model.uid().unwrap_or_default());
-        self.looked.forget(model);
+        self.reconciled.forget(model);
         self.memory.forget(&uid);
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);

@@ -9,7 +9,7 @@ use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic};
 use crate::model::identity::{Digests, Purpose, object_name};
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
-use crate::watch::{KeptDeployment, KeptPod, KeptRoute, Stores};
+use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
 use super::error::Error;
 
@@ -58,7 +58,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
         let Some(key) = deployment.key.clone() else {
             continue;
         };
-        let own: Vec<&KeptPod> = pods
+        let own: Vec<&PodProjection> = pods
             .iter()
             .map(|(_, pod)| pod.as_ref())
             .filter(|pod| {
@@ -87,10 +87,10 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
     })
 }
 
-fn workload(deployment: &KeptDeployment, pods: &[&KeptPod], ready: usize) -> Workload {
+fn workload(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize) -> Workload {
     let living: Vec<_> = pods.iter().filter(|pod| !pod.deleted).collect();
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    let first = |of: fn(&KeptPod) -> Option<&str>| living.iter().find_map(|pod| of(pod)).map(str::to_owned);
+    let first = |of: fn(&PodProjection) -> Option<&str>| living.iter().find_map(|pod| of(pod)).map(str::to_owned);
     let image_ids: BTreeSet<&str> = living.iter().filter_map(|pod| pod.image.as_deref()).collect();
     Workload {
         desired: deployment.replicas.unwrap_or(1),
@@ -115,7 +115,7 @@ fn workload(deployment: &KeptDeployment, pods: &[&KeptPod], ready: usize) -> Wor
 }
 
 /// Whether a pod has been ready for less than [`SETTLED`]. A time in the future is of another clock, and is ignored.
-fn is_young(pod: &KeptPod, now: Timestamp) -> bool {
+fn is_young(pod: &PodProjection, now: Timestamp) -> bool {
     pod.ready_since.is_some_and(|since| {
         let age = now.duration_since(since);
         !age.is_negative() && age < SETTLED
@@ -149,7 +149,7 @@ fn route(
 
 /// The weights that a route of a model gives to revisions, by the names of their Services.
 fn weighted<'a>(
-    route: &KeptRoute,
+    route: &RouteProjection,
     (namespace, name): (&str, &str),
     workloads: impl Iterator<Item = &'a WorkloadKey>,
 ) -> RouteSeen {

@@ -17,10 +17,10 @@ use crate::api::QuantizedModel;
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::manifests::Owner;
 use crate::model::identity::Digests;
-use crate::model::interval;
+use crate::model::{calibration_expires, interval};
 use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
 use crate::telemetry::{Health, Metrics};
-use crate::watch::{self, Content, KeptModel, scoped};
+use crate::watch::{self, CachedModel, Content, scoped};
 
 use super::apply::{Apply, FINALIZER, is_disturbed};
 use super::backoff::Failures;
@@ -87,7 +87,7 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
     };
     let scopes = settings.scopes().into_iter().map(|namespace| {
         let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
-        look_after(Arc::new(ctx), namespace, stop.clone())
+        reconcile_models(Arc::new(ctx), namespace, stop.clone())
     });
     join_all(scopes).await;
     drop(shared);
@@ -95,7 +95,7 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
 }
 
 /// The loop over the models of one watch.
-async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal::Receiver<bool>) {
+async fn reconcile_models(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal::Receiver<bool>) {
     let mut watches = watch::watch(&ctx.client, &ctx.stores, namespace, Arc::clone(&ctx));
     // Nothing can be decided before: a reconcile would only find out that it came too early. Models are reconciled as
     // they come, because their list takes as long as all others together.
@@ -118,7 +118,7 @@ async fn look_after(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal
                 let failures = Arc::clone(&failures);
                 aside(async move {
                     let result = timed(&model, &ctx, &failures).await;
-                    ctx.first_looks.came(ctx.looked.len());
+                    ctx.first_reconciles.came(ctx.reconciled.len());
                     result
                 })
             },
@@ -149,9 +149,9 @@ async fn await_crd(models: &Api<QuantizedModel>, stop: &mut signal::Receiver<boo
 }
 
 /// Runs a reconcile beside the loop and other reconciles, on any thread. It ends when its future is dropped.
-fn aside<T: Send + 'static>(look: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> {
+fn aside<T: Send + 'static>(reconcile: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> {
     let mut one = JoinSet::new();
-    one.spawn(look);
+    one.spawn(reconcile);
     async move {
         match one.join_next().await {
             Some(Ok(ended)) => ended,
@@ -162,8 +162,8 @@ fn aside<T: Send + 'static>(look: impl Future<Output = T> + Send + 'static) -> i
     }
 }
 
-async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
-    ctx.looked.begin(kept);
+async fn timed(kept: &CachedModel, ctx: &Context, failures: &Failures) -> Result<Action, Error> {
+    ctx.reconciled.begin(kept);
     let result = match kept.read() {
         Ok(Content::Readable(model, digests)) => reconcile(&ctx.memory.latest(*model), digests, ctx).await,
         Ok(Content::Unreadable(unreadable)) => match unreadable.to_delete() {
@@ -173,7 +173,7 @@ async fn timed(kept: &KeptModel, ctx: &Context, failures: &Failures) -> Result<A
         Err(error) => Err(error.into()),
     };
     if result.is_err() {
-        ctx.looked.forget(kept);
+        ctx.reconciled.forget(kept);
     }
     match &result {
         Ok(_) => {
@@ -251,7 +251,8 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         // The model is gone, or as good as, so nothing more is reported of it.
         return Ok(Action::await_change());
     }
-    ctx.metrics.spec(&namespace, &name, &model.spec);
+    ctx.metrics
+        .calibration_expires(&namespace, &name, calibration_expires(&model.spec));
     report(ctx, &namespace, &name, &plan, begun);
     drop(turn);
     let soon = Duration::from_secs(1);
@@ -260,10 +261,10 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         return Ok(Action::requeue(again.min(soon)));
     }
     let interval = interval(&model.spec);
-    let since_look = begun.elapsed();
+    let since_begin = begun.elapsed();
     let at = Duration::from_millis(now.as_millisecond().unsigned_abs());
     Ok(Action::requeue(if again == interval {
-        to_the_beat(at, interval).saturating_sub(since_look)
+        to_the_beat(at, interval).saturating_sub(since_begin)
     } else {
         again
     }))
@@ -338,13 +339,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_of_one_interval_look_on_common_beats_and_no_later_than_they_should() {
+    fn models_of_one_interval_reconcile_on_common_beats_and_no_later_than_they_should() {
         let interval = Duration::from_secs(60);
         let beat = interval / BEATS;
         let began = Duration::from_secs(1_800_000_000);
         for started in [0, 1, 999, 4_899, 4_950, 4_999, 5_000, 31_234] {
             let mut at = began + Duration::from_millis(started);
-            for look in 0..4 {
+            for turn in 0..4 {
                 let wait = to_the_beat(at, interval);
                 assert!(
                     wait <= interval + beat / 50 && wait > interval - beat,
@@ -352,7 +353,7 @@ mod tests {
                 );
                 at += wait;
                 assert_eq!(at.as_millis() % beat.as_millis(), 0);
-                if look > 0 {
+                if turn > 0 {
                     assert_eq!(wait, interval, "once on the beat it stays there");
                 }
             }

@@ -145,7 +145,7 @@ pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, 
         Purpose::Serving => variant.to_owned(),
         Purpose::Pinned => "pinned".to_owned(),
     };
-    let room = LONGEST_NAME - hash.len() - middle.len() - 2;
+    let room = LONGEST_NAME.saturating_sub(hash.len() + middle.len() + 2);
     let model: String = model.replace('.', "-").chars().take(room).collect();
     format!("{}-{middle}-{hash}", model.trim_end_matches('-'))
 }

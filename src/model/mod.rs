@@ -63,12 +63,11 @@ fn read_with(spec: &QuantizedModelSpec, reader: &mut Reader) -> Model {
     model
 }
 
-impl Model {
-    /// When the first calibration of the variants up to position `target` will be older than its `maxAge`.
-    pub fn calibration_expires(&self, target: usize) -> Option<Timestamp> {
-        let ladder = self.variants.get(..=target).unwrap_or_default();
-        ladder.iter().filter_map(|v| v.calibration_expires).min()
-    }
+/// When the first calibration of a spec on the way to its target, or at it, will be older than its `maxAge`.
+pub fn calibration_expires(spec: &QuantizedModelSpec) -> Option<Timestamp> {
+    let model = read(spec);
+    let ladder = model.variants.get(..=spec.target_index()).unwrap_or_default();
+    ladder.iter().filter_map(|v| v.calibration_expires).min()
 }
 
 /// Time between two evaluations of the metrics, in milliseconds, at least one. It is for callers that need nothing else

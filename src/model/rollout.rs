@@ -1,6 +1,6 @@
 //! Steps, clocks and error rates of a rollout, parsed.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{OnHarm, OnUndecided, RolloutSpec};
 
@@ -36,6 +36,15 @@ pub struct Rollout {
     pub false_promotion: f64,
     /// What the next variant must be better at before it is promoted.
     pub benefit: Option<Benefit>,
+}
+
+impl Rollout {
+    /// When the hold of a step that began at `since` is over; at `since` where there is no such step.
+    pub fn hold_ends(&self, step: i32, since: Timestamp) -> Timestamp {
+        let step = usize::try_from(step).ok().and_then(|at| self.steps.get(at));
+        let hold = step.map_or(SignedDuration::ZERO, |step| step.hold);
+        since.checked_add(hold).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// One weight of a rollout.
@@ -98,9 +107,20 @@ pub(super) fn read(spec: &RolloutSpec, reader: &mut Reader) -> Rollout {
             ),
         );
     }
+    if steps.is_empty() {
+        reader.refuse(
+            "spec.rollout.steps",
+            "is empty; list the weights that a candidate climbs through, or leave it out",
+        );
+    }
     let steps = steps.iter().enumerate().map(|(i, step)| {
         let hold = reader.duration(&format!("spec.rollout.steps[{i}].hold"), &step.hold);
-        if step.weight + holdout >= 100 {
+        if !(1..=99).contains(&step.weight) {
+            reader.refuse(
+                format!("spec.rollout.steps[{i}].weight"),
+                format!("{} is no share of the traffic; write a percentage from 1 to 99", step.weight),
+            );
+        } else if step.weight + holdout >= 100 {
             reader.refuse(
                 format!("spec.rollout.steps[{i}].weight"),
                 format!(

@@ -20,7 +20,8 @@ pub(super) fn check(spec: &QuantizedModelSpec, reader: &mut Reader) {
         return;
     };
     for (i, step) in spec.rollout.steps.iter().enumerate() {
-        if step.weight * (pods + 1) < 100 {
+        // A weight below 1 is refused as what it is.
+        if step.weight > 0 && step.weight * (pods + 1) < 100 {
             let (share, enough) = (100 / (pods + 1), (100 - step.weight + step.weight - 1) / step.weight);
             reader.refuse(
                 format!("spec.rollout.steps[{i}].weight"),

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use futures::future::{BoxFuture, join, join_all};
 use futures::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::evidence::{Batch, BatchedArm, Form, Matrix, fitting, shape};

@@ -109,7 +109,7 @@ pub fn simulate(
         let at_seconds = now.duration_since(start).as_secs_f64();
         replay.at_seconds = at_seconds;
         let again = loop {
-            let plan = world.look(now);
+            let plan = world.evaluate(now);
             if !plan.judged.is_empty() {
                 replay.frames.pop_if(|frame| frame.at_seconds == at_seconds);
                 replay.frames.push(Frame {

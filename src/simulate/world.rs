@@ -176,7 +176,7 @@ impl<'a> World<'a> {
     }
 
     /// One evaluation, and what follows from it at once.
-    pub(super) fn look(&mut self, now: Timestamp) -> Plan {
+    pub(super) fn evaluate(&mut self, now: Timestamp) -> Plan {
         let evidence = watch(&self.model, now, true)
             .into_iter()
             .map(|query| (query.guard.clone(), self.answer(&query, now.as_millisecond())))
@@ -286,7 +286,7 @@ impl<'a> World<'a> {
                 // A server was asked at other times, so this evaluation takes the newest answer since the one before.
                 Source::Expression(expr) => match self.recording.value(guard, now - self.interval(), now) {
                     Some(answer) => answer,
-                    None => self.evaluate(expr, side, now)?,
+                    None => self.value_of(expr, side, now)?,
                 },
             };
             samples.insert(*role, matrix);
@@ -294,7 +294,7 @@ impl<'a> World<'a> {
         Ok(samples)
     }
 
-    fn evaluate(&self, expr: &Expr, side: Side, at: i64) -> Result<Matrix, EvidenceProblem> {
+    fn value_of(&self, expr: &Expr, side: Side, at: i64) -> Result<Matrix, EvidenceProblem> {
         let evaluation = Evaluation {
             recording: self.recording,
             arm: &self.arms[&side],

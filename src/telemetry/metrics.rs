@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::{Action, Condition, QuantizedModelSpec, QuantizedModelStatus};
+use crate::api::{Action, Condition, QuantizedModelStatus};
 use crate::guards::GuardReport;
 
 use super::models::Models;
@@ -89,8 +90,8 @@ impl Metrics {
     }
 
     /// Notes what a model's spec says.
-    pub fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
-        self.models.spec(namespace, name, spec);
+    pub fn calibration_expires(&self, namespace: &str, name: &str, at: Option<Timestamp>) {
+        self.models.calibration_expires(namespace, name, at);
     }
 
     /// Notes what a model's status says, and how its guards were judged.
@@ -122,9 +123,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::condition;
+    use crate::api::{QuantizedModelSpec, condition};
     use crate::guards::{Kind, Proportion, Suite, SuiteConfig};
     use crate::judge::{Regime, Tolerance};
+    use crate::model::calibration_expires;
 
     fn series(metrics: &Metrics) -> Vec<String> {
         let of_models = |line: &&str| line.contains("namespace=\"risk\"");
@@ -188,7 +190,7 @@ mod tests {
                 json!({"dataset": dataset, "completedAt": completed, "maxAge": "720h"});
         }
         let mut spec: QuantizedModelSpec = serde_json::from_value(model["spec"].take()).expect("a spec");
-        metrics.spec("risk", "fraud", &spec);
+        metrics.calibration_expires("risk", "fraud", calibration_expires(&spec));
         let shown = series(&metrics);
         for line in [
             r#"guardbit_condition{namespace="risk",name="fraud",type="Ready"} 1"#,
@@ -203,7 +205,7 @@ mod tests {
             );
         }
         spec.target = Some("fp32".into());
-        metrics.spec("risk", "fraud", &spec);
+        metrics.calibration_expires("risk", "fraud", calibration_expires(&spec));
         assert!(
             !series(&metrics).iter().any(|s| s.contains("calibration")),
             "no calibration, no age"

@@ -1,17 +1,16 @@
 //! Metrics of every model. They are kept small, because there may be ten thousand models, and are written out only when
 //! scraped.
 
-use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use parking_lot::Mutex;
-
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::api::{Action, Condition, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Role, Verdict, condition};
+use crate::api::{Action, Condition, GuardStatus, QuantizedModelStatus, Role, Verdict, condition};
 use crate::guards::{GuardReport, Numbers};
 
 /// Roles whose weights are reported.
@@ -85,8 +84,8 @@ impl Models {
     }
 
     /// Notes what a model's spec says.
-    pub(super) fn spec(&self, namespace: &str, name: &str, spec: &QuantizedModelSpec) {
-        let expires = spec.calibration_expires().map(|at| at.as_second());
+    pub(super) fn calibration_expires(&self, namespace: &str, name: &str, at: Option<Timestamp>) {
+        let expires = at.map(Timestamp::as_second);
         self.change(namespace, name, |told| told.calibration_expires = expires);
     }
 

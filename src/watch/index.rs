@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::manifests::MODEL_LABEL;
 
-use super::projections::{Kept, owner_of};
+use super::projections::{Projection, owner_of};
 
 /// Namespace and name of a model.
 pub type ModelName = (Arc<str>, Arc<str>);
@@ -66,7 +65,7 @@ impl<T> Default for Namespace<T> {
     }
 }
 
-impl<T: Kept> Index<T> {
+impl<T: Projection> Index<T> {
     /// Takes in an event; `read` makes the projection of an object. Returns the models for which something has changed
     /// that a reconcile would see.
     pub fn take(&self, event: Event<T::Of>, read: impl Fn(&T::Of) -> T) -> Vec<ModelName> {
@@ -128,7 +127,7 @@ impl<T: Kept> Index<T> {
     }
 }
 
-impl<T: Kept> Objects<T> {
+impl<T: Projection> Objects<T> {
     fn put(&mut self, object: &T::Of, read: impl Fn(&T::Of) -> T) -> Vec<ModelName> {
         let Some((namespace, name, label, owner)) = place(object) else {
             return Vec::new();
@@ -242,7 +241,7 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Color(String);
 
-    impl Kept for Color {
+    impl Projection for Color {
         type Of = Pod;
     }
 
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_woken_by_what_a_look_would_see_and_by_nothing_else() {
+    fn a_model_is_woken_by_what_a_reconcile_would_see_and_by_nothing_else() {
         let index = listed([
             pod("x", "a", "m", "red"),
             pod("x", "b", "m", "red"),

@@ -31,13 +31,13 @@ use crate::manifests::{Kind, MODEL_LABEL};
 
 use index::Index;
 use models::{Change, Models};
-use projections::{Kept, KeptService, KeptSlice};
+use projections::{Projection, ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
-pub use models::{Content, FirstLooks, KeptModel, Looked};
+pub use models::{CachedModel, Content, FirstReconciles, Reconciled};
 pub use packed::{Packed, json};
-pub use projections::{KeptDeployment, KeptPod, KeptRoute, hashes_of, hashes_of_model};
+pub use projections::{DeploymentProjection, PodProjection, RouteProjection, hashes_of, hashes_of_model};
 pub use stores::Stores;
 pub use unreadable::{SeenModel, Unreadable};
 
@@ -46,7 +46,7 @@ const BURST: Duration = Duration::from_millis(50);
 
 /// The watches of one namespace, or of all. They end when this is dropped.
 pub struct Watches {
-    pub models: Store<KeptModel>,
+    pub models: Store<CachedModel>,
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
     woken: mpsc::UnboundedReceiver<ModelName>,
@@ -67,13 +67,13 @@ where
 pub trait Followed: Send + Sync + 'static {
     /// Whether a model that has come, or has changed, must be reconciled. It need not be if the last reconcile has seen
     /// it as it is, or has itself written it so.
-    fn needs_look(&self, model: &KeptModel) -> bool;
+    fn needs_reconcile(&self, model: &CachedModel) -> bool;
 
     /// A list is complete, with this many models.
     fn all_come(&self, models: usize);
 
     /// A model is gone.
-    fn gone(&self, model: &KeptModel);
+    fn gone(&self, model: &CachedModel);
 }
 
 /// Starts the watches that keep `stores`, in one namespace or in all.
@@ -82,10 +82,10 @@ pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
-    starting.follow(scoped(client, namespace), &stores.deployments, KeptDeployment::of);
-    starting.follow(scoped(client, namespace), &stores.pods, KeptPod::of);
-    starting.follow(scoped(client, namespace), &stores.services, KeptService::of);
-    starting.follow(scoped(client, namespace), &stores.slices, KeptSlice::of);
+    starting.follow(scoped(client, namespace), &stores.deployments, DeploymentProjection::of);
+    starting.follow(scoped(client, namespace), &stores.pods, PodProjection::of);
+    starting.follow(scoped(client, namespace), &stores.services, ServiceProjection::of);
+    starting.follow(scoped(client, namespace), &stores.slices, SliceProjection::of);
     for route in ROUTES {
         let resource = Kind::Route(route.kind).resource();
         let api = match namespace {
@@ -93,7 +93,7 @@ pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower
             None => Api::all_with(client.clone(), &resource),
         };
         if let Some(routes) = stores.routes.of(route.kind) {
-            starting.follow(api, routes, move |object| KeptRoute::of(&route, object));
+            starting.follow(api, routes, move |object| RouteProjection::of(&route, object));
         }
     }
     let Starting { tasks, answers, .. } = starting;
@@ -116,7 +116,7 @@ impl Watches {
     }
 
     /// Models to reconcile. A burst of events of one model comes out as one.
-    pub fn woken(self) -> BoxStream<'static, ObjectRef<KeptModel>> {
+    pub fn woken(self) -> BoxStream<'static, ObjectRef<CachedModel>> {
         let Self { tasks, woken, .. } = self;
         bursts(woken)
             .map(move |(namespace, name)| {
@@ -158,7 +158,7 @@ impl Starting {
     }
 
     /// Keeps an index of the projections that `read` makes of objects; its changes wake models.
-    fn follow<T: Kept>(&mut self, api: Api<T::Of>, index: &Index<T>, read: impl Fn(&T::Of) -> T + Send + 'static)
+    fn follow<T: Projection>(&mut self, api: Api<T::Of>, index: &Index<T>, read: impl Fn(&T::Of) -> T + Send + 'static)
     where
         T::Of: Resource + Clone + std::fmt::Debug + DeserializeOwned,
     {
@@ -175,7 +175,7 @@ impl Starting {
     }
 
     /// Keeps the models themselves.
-    fn follow_models(&mut self, api: Api<SeenModel>, follower: Arc<impl Followed>) -> Store<KeptModel> {
+    fn follow_models(&mut self, api: Api<SeenModel>, follower: Arc<impl Followed>) -> Store<CachedModel> {
         let wake = self.wake.clone();
         let mut models = Models::new();
         let store = models.store();
@@ -184,7 +184,7 @@ impl Starting {
             let whole = matches!(event, Event::InitDone);
             for change in models.take(event) {
                 match change {
-                    Change::Came(model) if follower.needs_look(&model) => {
+                    Change::Came(model) if follower.needs_reconcile(&model) => {
                         let _ = wake.send(model.name());
                     }
                     Change::Came(_) => {}
@@ -265,8 +265,8 @@ mod tests {
     async fn what_there_is_comes_first_and_what_comes_later_wakes_its_model() {
         let (wake, mut woken) = mpsc::unbounded_channel();
         let mut starting = Starting::new(wake);
-        let pods = Index::<KeptPod>::default();
-        starting.follow(Api::all(lists::listing(&server())), &pods, KeptPod::of);
+        let pods = Index::<PodProjection>::default();
+        starting.follow(Api::all(lists::listing(&server())), &pods, PodProjection::of);
         let soon = Duration::from_secs(20);
         let answered = tokio::time::timeout(soon, starting.answers.remove(0)).await;
         answered.expect("an answer in time").expect("of a watch that lives");
@@ -282,7 +282,7 @@ mod tests {
     struct Told(mpsc::UnboundedSender<String>);
 
     impl Followed for Told {
-        fn needs_look(&self, model: &KeptModel) -> bool {
+        fn needs_reconcile(&self, model: &CachedModel) -> bool {
             let unreadable = matches!(model.read(), Ok(Content::Unreadable(_)));
             let mark = if unreadable { "?" } else { "" };
             self.0.send(format!("{}{mark}", model.name_any())).is_ok()
@@ -292,7 +292,7 @@ mod tests {
             let _ = self.0.send(format!("all {models}"));
         }
 
-        fn gone(&self, _: &KeptModel) {}
+        fn gone(&self, _: &CachedModel) {}
     }
 
     #[tokio::test]
@@ -339,14 +339,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_burst_of_events_of_one_model_is_one_look() {
+    async fn a_burst_of_events_of_one_model_is_one_reconcile() {
         let (wake, woken) = mpsc::unbounded_channel();
-        let mut looks = pin!(bursts(woken));
+        let mut woken_models = pin!(bursts(woken));
         let model = |name: &str| -> ModelName { ("risk".into(), name.into()) };
         for name in ["a", "a", "b", "a"] {
             wake.send(model(name)).unwrap();
         }
-        let mut both = [looks.next().await.unwrap(), looks.next().await.unwrap()];
+        let mut both = [woken_models.next().await.unwrap(), woken_models.next().await.unwrap()];
         both.sort();
         assert_eq!(both, [model("a"), model("b")]);
         // Events that never end must not delay a reconcile for ever.
@@ -356,7 +356,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        assert_eq!(looks.next().await.unwrap(), ("risk".into(), "a".into()));
+        assert_eq!(woken_models.next().await.unwrap(), ("risk".into(), "a".into()));
         assert!(begun.elapsed() < BURST * 10);
         storm.abort();
     }

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -29,7 +28,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Projection of a model as a watch delivered it, for the queue of reconciles.
 #[derive(Clone, Debug, Deserialize)]
-pub struct KeptModel {
+pub struct CachedModel {
     /// Name, namespace, UID and version.
     metadata: ObjectMeta,
     /// Hashes of everything but status and version, and of the status.
@@ -62,8 +61,8 @@ pub enum Content<'a> {
 /// The models of one watch. Each is available as soon as it has come, also while a list goes on; models that a complete
 /// list does not have are gone.
 pub struct Models {
-    writer: Writer<KeptModel>,
-    store: Store<KeptModel>,
+    writer: Writer<CachedModel>,
+    store: Store<CachedModel>,
     /// Keys of the models that the current list has delivered.
     listed: HashSet<u64>,
 }
@@ -71,15 +70,15 @@ pub struct Models {
 /// What an event has changed.
 #[derive(Debug)]
 pub enum Change {
-    Came(Arc<KeptModel>),
-    Gone(Arc<KeptModel>),
+    Came(Arc<CachedModel>),
+    Gone(Arc<CachedModel>),
 }
 
 /// What the last reconcile of each model has seen, or written: an event that says the same is no news. Clones share it.
 #[derive(Clone, Default)]
-pub struct Looked(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
+pub struct Reconciled(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
 
-impl KeptModel {
+impl CachedModel {
     /// The projection of a model.
     pub fn of(mut seen: SeenModel) -> Self {
         let metadata = ObjectMeta {
@@ -149,7 +148,7 @@ impl Models {
     }
 
     /// The store, for readers.
-    pub fn store(&self) -> Store<KeptModel> {
+    pub fn store(&self) -> Store<CachedModel> {
         self.store.clone()
     }
 
@@ -161,12 +160,12 @@ impl Models {
                 Vec::new()
             }
             Event::InitApply(model) => {
-                let model = KeptModel::of(model);
+                let model = CachedModel::of(model);
                 self.listed.insert(model.key());
                 self.put(model)
             }
-            Event::Apply(model) => self.put(KeptModel::of(model)),
-            Event::Delete(model) => vec![self.remove(KeptModel::of(model).into())],
+            Event::Apply(model) => self.put(CachedModel::of(model)),
+            Event::Delete(model) => vec![self.remove(CachedModel::of(model).into())],
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 let all = self.store.state().into_iter();
@@ -177,7 +176,7 @@ impl Models {
     }
 
     /// Stores a model. Another model of the same name is gone.
-    fn put(&mut self, model: KeptModel) -> Vec<Change> {
+    fn put(&mut self, model: CachedModel) -> Vec<Change> {
         let (name, key) = (ObjectRef::from_obj(&model), model.key());
         let another = self.store.get(&name).filter(|held| held.key() != key);
         self.writer.apply_watcher_event(&Event::Apply(model));
@@ -185,18 +184,18 @@ impl Models {
         gone.chain(self.store.get(&name).map(Change::Came)).collect()
     }
 
-    fn remove(&mut self, model: Arc<KeptModel>) -> Change {
+    fn remove(&mut self, model: Arc<CachedModel>) -> Change {
         self.writer
-            .apply_watcher_event(&Event::Delete(KeptModel::clone(&model)));
+            .apply_watcher_event(&Event::Delete(CachedModel::clone(&model)));
         Change::Gone(model)
     }
 }
 
-impl Looked {
+impl Reconciled {
     /// Whether the last reconcile has seen or written this very state.
-    pub fn at(&self, model: &KeptModel) -> bool {
-        let looked = self.0.lock();
-        looked.get(&model.key()) == Some(&model.hashes)
+    pub fn at(&self, model: &CachedModel) -> bool {
+        let reconciled = self.0.lock();
+        reconciled.get(&model.key()) == Some(&model.hashes)
     }
 
     /// Number of models that have been reconciled.
@@ -205,35 +204,35 @@ impl Looked {
     }
 
     /// Notes that a reconcile of this state begins.
-    pub fn begin(&self, model: &KeptModel) {
-        let mut looked = self.0.lock();
-        looked.insert(model.key(), model.hashes);
+    pub fn begin(&self, model: &CachedModel) {
+        let mut reconciled = self.0.lock();
+        reconciled.insert(model.key(), model.hashes);
     }
 
     /// Notes that the reconcile is about to write this status.
     pub fn will_write(&self, uid: &str, status: &QuantizedModelStatus) {
-        let mut looked = self.0.lock();
-        if let Some((_, seen)) = looked.get_mut(&hash(Some(uid))) {
+        let mut reconciled = self.0.lock();
+        if let Some((_, seen)) = reconciled.get_mut(&hash(Some(uid))) {
             *seen = hash(json(&Some(status)));
         }
     }
 
     /// Forgets a model, because its reconcile has failed, so that the next event is news, or because it is gone.
-    pub fn forget(&self, model: &KeptModel) {
-        let mut looked = self.0.lock();
-        looked.remove(&model.key());
+    pub fn forget(&self, model: &CachedModel) {
+        let mut reconciled = self.0.lock();
+        reconciled.remove(&model.key());
     }
 }
 
 /// Logs once when every model that was there at the start has been reconciled.
-pub struct FirstLooks {
+pub struct FirstReconciles {
     begun: Instant,
     /// Number of models at the start, once all have come.
     models: OnceLock<usize>,
     told: AtomicBool,
 }
 
-impl FirstLooks {
+impl FirstReconciles {
     /// Starts the clock; the watches are about to begin.
     pub fn new() -> Self {
         Self {
@@ -244,21 +243,21 @@ impl FirstLooks {
     }
 
     /// Notes that the first list of the models is complete, and how many have been reconciled meanwhile.
-    pub fn all_come(&self, models: usize, looked: usize) {
+    pub fn all_come(&self, models: usize, reconciled: usize) {
         self.models.get_or_init(|| models);
-        self.came(looked);
+        self.came(reconciled);
     }
 
     /// Notes how many models have been reconciled.
-    pub fn came(&self, looked: usize) {
-        let all = self.models.get().filter(|&&models| looked >= models);
+    pub fn came(&self, reconciled: usize) {
+        let all = self.models.get().filter(|&&models| reconciled >= models);
         if let Some(models) = all.filter(|_| !self.told.swap(true, Ordering::Relaxed)) {
-            tracing::info!(models, took = ?self.begun.elapsed(), "all models have been looked at");
+            tracing::info!(models, took = ?self.begun.elapsed(), "all models have been reconciled");
         }
     }
 }
 
-impl Resource for KeptModel {
+impl Resource for CachedModel {
     type DynamicType = ();
     type Scope = <QuantizedModel as Resource>::Scope;
 
@@ -313,7 +312,7 @@ mod tests {
         let mut whole = model();
         whole.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
         whole.annotations_mut().insert(LAST_APPLIED.into(), "{}".into());
-        let kept = KeptModel::of(seen(&whole));
+        let kept = CachedModel::of(seen(&whole));
         let Ok(Content::Readable(read, _)) = kept.read() else {
             panic!("{kept:?}")
         };
@@ -371,36 +370,36 @@ mod tests {
     }
 
     #[test]
-    fn what_a_look_has_seen_or_written_is_no_news_and_everything_else_is() {
-        let looked = Looked::default();
+    fn what_a_reconcile_has_seen_or_written_is_no_news_and_everything_else_is() {
+        let reconciled = Reconciled::default();
         let changed = |change: fn(&mut QuantizedModel)| {
             let mut model = model();
             change(&mut model);
-            KeptModel::of(seen(&model))
+            CachedModel::of(seen(&model))
         };
-        assert!(!looked.at(&changed(|_| {})), "not looked at yet");
-        looked.begin(&changed(|_| {}));
-        assert!(looked.at(&changed(|m| m.metadata.resource_version = Some("8".into()))));
+        assert!(!reconciled.at(&changed(|_| {})), "not reconciled yet");
+        reconciled.begin(&changed(|_| {}));
+        assert!(reconciled.at(&changed(|m| m.metadata.resource_version = Some("8".into()))));
         for (name, change) in [
             ("spec", (|m| m.spec.paused = true) as fn(&mut QuantizedModel)),
             ("annotation", |m| m.annotations_mut().clear()),
             ("finalizer", |m| m.finalizers_mut().push("f".into())),
             ("status", |m| m.status = None),
         ] {
-            assert!(!looked.at(&changed(change)), "{name}");
+            assert!(!reconciled.at(&changed(change)), "{name}");
         }
         let own = QuantizedModelStatus {
             evidence: Some("e".into()),
             ..QuantizedModelStatus::default()
         };
-        looked.will_write("u", &own);
-        let written = KeptModel::of(seen(&QuantizedModel {
+        reconciled.will_write("u", &own);
+        let written = CachedModel::of(seen(&QuantizedModel {
             status: Some(own),
             ..model()
         }));
-        assert!(looked.at(&written), "its own writing");
-        assert!(!looked.at(&changed(|_| {})), "somebody has put the old status back");
-        looked.forget(&written);
-        assert!(!looked.at(&written), "a look that failed has seen nothing");
+        assert!(reconciled.at(&written), "its own writing");
+        assert!(!reconciled.at(&changed(|_| {})), "somebody has put the old status back");
+        reconciled.forget(&written);
+        assert!(!reconciled.at(&written), "a reconcile that failed has seen nothing");
     }
 }

@@ -38,13 +38,13 @@ const CANNOT_RUN: [&str; 8] = [
 ];
 
 /// Projection of one kind of objects. A change that leaves it equal needs no reconcile.
-pub trait Kept: Debug + PartialEq + Send + Sync + 'static {
+pub trait Projection: Debug + PartialEq + Send + Sync + 'static {
     /// The kind of the objects.
     type Of: ResourceExt + Send + 'static;
 }
 
 /// Projection of a kind that guardbit writes.
-pub trait KeptWritten: Kept {
+pub trait WrittenProjection: Projection {
     /// Whether it has an owner.
     fn is_owned(&self) -> bool;
 
@@ -54,7 +54,7 @@ pub trait KeptWritten: Kept {
 
 /// Projection of a Deployment.
 #[derive(Debug, PartialEq)]
-pub struct KeptDeployment {
+pub struct DeploymentProjection {
     pub uid: Option<String>,
     /// Whether it has an owner.
     pub owned: bool,
@@ -70,7 +70,7 @@ pub struct KeptDeployment {
 
 /// Projection of a Pod.
 #[derive(Debug, PartialEq)]
-pub struct KeptPod {
+pub struct PodProjection {
     pub name: Box<str>,
     pub revision: Option<Box<str>>,
     pub purpose: Option<Box<str>>,
@@ -92,20 +92,20 @@ pub struct KeptPod {
 
 /// Projection of a Service.
 #[derive(Debug, PartialEq)]
-pub struct KeptService {
+pub struct ServiceProjection {
     pub owned: bool,
     pub hashes: FieldHashes,
 }
 
 /// Projection of an EndpointSlice: names of the pods that are ready in it.
 #[derive(Debug, PartialEq)]
-pub struct KeptSlice {
+pub struct SliceProjection {
     pub ready: Box<[Box<str>]>,
 }
 
 /// Projection of a route.
 #[derive(Debug, PartialEq)]
-pub struct KeptRoute {
+pub struct RouteProjection {
     pub owned: bool,
     pub split: SplitInForce,
     /// The harm for which it was last written, if it was harm; boxed, because few routes have any.
@@ -113,7 +113,7 @@ pub struct KeptRoute {
     pub hashes: FieldHashes,
 }
 
-impl KeptRoute {
+impl RouteProjection {
     /// Names of the Services that it gives weight to.
     pub fn carrying(&self) -> impl Iterator<Item = &str> {
         let weights = self.split.weights.iter();
@@ -142,11 +142,11 @@ pub fn hashes_of_model(metadata: &ObjectMeta) -> FieldHashes {
     FieldHashes::of(metadata, None)
 }
 
-impl Kept for KeptDeployment {
+impl Projection for DeploymentProjection {
     type Of = SeenDeployment;
 }
 
-impl KeptWritten for KeptDeployment {
+impl WrittenProjection for DeploymentProjection {
     fn is_owned(&self) -> bool {
         self.owned
     }
@@ -156,7 +156,7 @@ impl KeptWritten for KeptDeployment {
     }
 }
 
-impl KeptDeployment {
+impl DeploymentProjection {
     /// The projection of a Deployment.
     pub fn of(object: &SeenDeployment) -> Self {
         let condition = |kind: &str| {
@@ -183,11 +183,11 @@ impl KeptDeployment {
     }
 }
 
-impl Kept for KeptPod {
+impl Projection for PodProjection {
     type Of = SeenPod;
 }
 
-impl KeptPod {
+impl PodProjection {
     /// The projection of a Pod.
     pub fn of(pod: &SeenPod) -> Self {
         let label = |name: &str| pod.labels().get(name).map(|value| value.as_str().into());
@@ -215,11 +215,11 @@ impl KeptPod {
     }
 }
 
-impl Kept for KeptService {
+impl Projection for ServiceProjection {
     type Of = SeenService;
 }
 
-impl KeptWritten for KeptService {
+impl WrittenProjection for ServiceProjection {
     fn is_owned(&self) -> bool {
         self.owned
     }
@@ -229,7 +229,7 @@ impl KeptWritten for KeptService {
     }
 }
 
-impl KeptService {
+impl ServiceProjection {
     /// The projection of a Service.
     pub fn of(object: &SeenService) -> Self {
         Self {
@@ -239,11 +239,11 @@ impl KeptService {
     }
 }
 
-impl Kept for KeptSlice {
+impl Projection for SliceProjection {
     type Of = EndpointSlice;
 }
 
-impl KeptSlice {
+impl SliceProjection {
     /// The projection of an EndpointSlice.
     pub fn of(slice: &EndpointSlice) -> Self {
         let endpoints = slice.endpoints.iter().flatten();
@@ -256,11 +256,11 @@ impl KeptSlice {
     }
 }
 
-impl Kept for KeptRoute {
+impl Projection for RouteProjection {
     type Of = SeenRoute;
 }
 
-impl KeptWritten for KeptRoute {
+impl WrittenProjection for RouteProjection {
     fn is_owned(&self) -> bool {
         self.owned
     }
@@ -270,7 +270,7 @@ impl KeptWritten for KeptRoute {
     }
 }
 
-impl KeptRoute {
+impl RouteProjection {
     /// The projection of a route.
     pub fn of(kind: &Route, route: &SeenRoute) -> Self {
         let nothing = Value::Null;

@@ -8,21 +8,23 @@ use crate::manifests::{Kind, RouteKind};
 
 use super::field_hashes::FieldHashes;
 use super::index::Index;
-use super::projections::{KeptDeployment, KeptPod, KeptRoute, KeptService, KeptSlice, KeptWritten};
+use super::projections::{
+    DeploymentProjection, PodProjection, RouteProjection, ServiceProjection, SliceProjection, WrittenProjection,
+};
 
 /// Projections of the objects that belong to models.
 #[derive(Clone, Default)]
 pub struct Stores {
-    pub deployments: Index<KeptDeployment>,
-    pub pods: Index<KeptPod>,
-    pub services: Index<KeptService>,
-    pub slices: Index<KeptSlice>,
+    pub deployments: Index<DeploymentProjection>,
+    pub pods: Index<PodProjection>,
+    pub services: Index<ServiceProjection>,
+    pub slices: Index<SliceProjection>,
     pub routes: Routes,
 }
 
 /// Routes, by kind.
 #[derive(Clone)]
-pub struct Routes(HashMap<RouteKind, Index<KeptRoute>>);
+pub struct Routes(HashMap<RouteKind, Index<RouteProjection>>);
 
 /// The objects of one kind that guardbit writes.
 pub trait Written {
@@ -74,17 +76,17 @@ impl Default for Routes {
 
 impl Routes {
     /// The routes of one kind.
-    pub fn of(&self, kind: RouteKind) -> Option<&Index<KeptRoute>> {
+    pub fn of(&self, kind: RouteKind) -> Option<&Index<RouteProjection>> {
         self.0.get(&kind)
     }
 
     /// The routes of this name, of any kind.
-    pub fn named(&self, namespace: &str, name: &str) -> impl Iterator<Item = Arc<KeptRoute>> {
+    pub fn named(&self, namespace: &str, name: &str) -> impl Iterator<Item = Arc<RouteProjection>> {
         self.0.values().filter_map(move |routes| routes.get(namespace, name))
     }
 }
 
-impl<T: KeptWritten> Written for Index<T> {
+impl<T: WrittenProjection> Written for Index<T> {
     fn hashes(&self, namespace: &str, name: &str) -> Option<FieldHashes> {
         Some(self.get(namespace, name)?.hashes().clone())
     }

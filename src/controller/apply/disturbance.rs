@@ -6,11 +6,11 @@
 //! request of the split. The second change within 60 ms of the first did so in 52 of 102 tries, at 100 ms or more in
 //! none of 68.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use parking_lot::Mutex;
 
 use crate::api::QuantizedModel;
 use crate::manifests::{Kind, MANAGER_WORKLOAD};
@@ -91,9 +91,9 @@ mod tests {
             }
         };
         assert_eq!(rest(1_000), 500);
-        assert_eq!(rest(1_499), 1, "a look that came early waits no longer for it");
+        assert_eq!(rest(1_499), 1, "a reconcile that came early waits no longer for it");
         assert_eq!(rest(1_500), 0);
-        assert_eq!(rest(60_000), 0, "it goes on: every look is at once");
+        assert_eq!(rest(60_000), 0, "it goes on: every reconcile is at once");
         disturbances.end("u");
         assert_eq!(rest(62_000), 500, "another one");
     }

@@ -18,7 +18,7 @@ use crate::manifests::traffic::{self, Effect, TrafficProvider};
 use crate::manifests::workload;
 use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
 use crate::rollout::{Joined, Plan, Template, WorkloadKey};
-use crate::watch::{self, FieldHashes, KeptDeployment, hash, hashes_of, hashes_of_model};
+use crate::watch::{self, DeploymentProjection, FieldHashes, hash, hashes_of, hashes_of_model};
 
 use super::context::Context;
 use super::error::Error;
@@ -83,7 +83,7 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn live_deployment(&self, key: &WorkloadKey) -> Option<Arc<KeptDeployment>> {
+    fn live_deployment(&self, key: &WorkloadKey) -> Option<Arc<DeploymentProjection>> {
         let name = manifests::name(&self.owner, key);
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }

@@ -32,7 +32,7 @@ pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -
     let mut next = model.clone();
     next.status = Some(plan.status.clone());
     next.metadata.managed_fields = None;
-    ctx.looked.will_write(&uid, &plan.status);
+    ctx.reconciled.will_write(&uid, &plan.status);
     // The resourceVersion that was read goes along, so that a reconcile of an old state writes nothing.
     let name = model.name_any();
     let params = PostParams {

@@ -3,7 +3,7 @@
 use kube::runtime::controller::Action;
 
 use crate::rollout::{Event, stands_still};
-use crate::watch::{KeptModel, Unreadable};
+use crate::watch::{CachedModel, Unreadable};
 
 use super::super::context::Context;
 use super::super::error::Error;
@@ -13,7 +13,7 @@ use super::super::observe;
 /// model is written again.
 pub(in crate::controller) async fn stand_still(
     ctx: &Context,
-    kept: &KeptModel,
+    kept: &CachedModel,
     model: &Unreadable,
 ) -> Result<Action, Error> {
     // The semaphore is never closed.
@@ -87,9 +87,9 @@ mod tests {
         model
     }
 
-    fn kept(model: &Value) -> KeptModel {
+    fn kept(model: &Value) -> CachedModel {
         let seen: SeenModel = serde_json::from_str(&model.to_string()).unwrap();
-        KeptModel::of(seen)
+        CachedModel::of(seen)
     }
 
     #[tokio::test]

@@ -1,8 +1,6 @@
 //! How a candidate loses its weight, because it is given up or all of its endpoints are gone. Lowering waits for
 //! nothing.
 
-use k8s_openapi::jiff::SignedDuration;
-
 use crate::api::{Action, RetiringReason, RevisionRef, RolloutStatus};
 
 use super::super::capacity::DRAIN;
@@ -66,12 +64,12 @@ impl Evaluation<'_> {
             let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
             return Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
         };
-        let since = rollout.weight_since.as_ref().map_or(rollout.started_at.0, |since| {
-            let at = usize::try_from(rollout.step).unwrap_or(0);
-            let step = self.model.rollout.steps.get(at);
-            since.0 + step.map_or(SignedDuration::ZERO, |s| s.hold)
-        });
-        let at = since + self.model.rollout.schedule_deadline;
+        let settings = &self.model.rollout;
+        let since = match &rollout.weight_since {
+            Some(since) => settings.hold_ends(rollout.step, since.0),
+            None => rollout.started_at.0,
+        };
+        let at = since + settings.schedule_deadline;
         if self.now >= at {
             let allowed = &self.spec.rollout.schedule_deadline;
             let why = format!("it could not be scheduled within {allowed}: {message}");

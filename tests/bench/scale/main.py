@@ -63,7 +63,7 @@ class Guardbit:
     def all_looked_at(self, models, patience=600):
         """Seconds from the start of the process until every model has been looked at."""
         while time.time() - self.began < patience:
-            found = re.search(r"^(\S+Z) .*all models have been looked at.*models=(\d+)", open(self.log).read(), re.M)
+            found = re.search(r"^(\S+Z) .*all models have been reconciled.*models=(\d+)", open(self.log).read(), re.M)
             if found:
                 stamp, known = found.groups()
                 assert int(known) == models, f"{known} models, not {models}"

@@ -1,6 +1,7 @@
 //! What weights rise on: gates, evidence, what is on record.
 
 use guardbit::api::Action;
+use guardbit::model::read;
 use guardbit::rollout::GuardQuery;
 
 use super::{Broken, FRESH, History, Invariant, PATIENCE, Step, is_proven, revision, times};
@@ -24,14 +25,9 @@ impl Step<'_> {
                 before.copied().unwrap_or(0) == 0
             });
         for decision in raised {
-            let variant = self
-                .seen
-                .model
-                .spec
-                .variants
-                .iter()
-                .find(|v| v.name == decision.variant);
-            let Some(expires) = variant.and_then(|v| v.calibration.as_ref()?.expires()) else {
+            let spec = &self.seen.model.spec;
+            let at = spec.variants.iter().position(|v| v.name == decision.variant);
+            let Some(expires) = at.and_then(|at| read(spec).variants[at].calibration_expires) else {
                 continue;
             };
             self.holds(Invariant::GatesComeFirst, self.seen.now <= expires, || {
