@@ -408,7 +408,8 @@ pub struct Decision {
     pub revision: String,
     /// Why it was decided.
     pub why: String,
-    /// Figures of the fidelity guard that it rests on, if one speaks for it: "TV 0.012, PSI 0.004, JS 0.0010".
+    /// What the fidelity guard that it rests on had seen, if there is one: "total variation 0.012 over 3,191 and 8,193
+    /// outputs, worst set of bins 52% against 51%".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
 }

@@ -41,6 +41,8 @@ pub struct GuardReport {
     pub through: Option<i64>,
     /// The finding as a sentence with counts.
     pub message: String,
+    /// What was seen, in words: the part of the sentence before the verdict.
+    pub seen: String,
     /// The evidence as numbers, for metrics.
     pub numbers: Numbers,
 }
@@ -145,6 +147,7 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         baseline,
         estimate,
         through: (state.through > i64::MIN).then_some(state.through),
+        seen,
         message,
         numbers,
     }

@@ -61,13 +61,14 @@ impl Evaluation<'_> {
             Err(closed) => return Next::stalled(closed),
         }
         let mut decisions = self.status.decisions.iter().rev();
-        let why = match decisions.find(|d| d.action == Action::Promoting) {
-            Some(decision) => decision.why.clone(),
-            None => "every guard is healthy".to_owned(),
+        let (why, drift) = match decisions.find(|d| d.action == Action::Promoting) {
+            Some(decision) => (decision.why.clone(), decision.drift.clone()),
+            None => ("every guard is healthy".to_owned(), None),
         };
         self.status.failed.retain(|f| !is(candidate, &f.variant, &f.revision));
         self.prove(candidate, ProvenBy::Promotion);
         self.decide(Action::Promoted, candidate, why);
+        self.rests_on(drift);
         self.forget();
         Next::default()
     }

@@ -35,9 +35,8 @@ impl Evaluation<'_> {
     pub(super) fn drift(&self, report: &GuardReport) -> Option<String> {
         let mut named = guards(self.spec);
         named.retain(|guard| guard.name == report.name);
-        compare_outputs(&named)
-            .then(|| report.estimate.clone())
-            .filter(|figures| !figures.is_empty())
+        // Before anything was counted there is no estimate, and what was seen is no figure.
+        (compare_outputs(&named) && !report.estimate.is_empty()).then(|| report.seen.clone())
     }
 
     /// The harm for which this action took traffic from a revision. Harm that is on record has ended the trial, so the
