@@ -1,6 +1,6 @@
 //! How the running evidence is stored in `status.evidence`: versioned, opaque, compact.
 //!
-//! Every change of the layout, also of a type in `judge` or `evidence` that is part of it, needs another [`VERSION`]:
+//! Every change of the layout, also of a type in `judge`, `guards` or `evidence` that is part of it, needs another [`VERSION`]:
 //! postcard does not store types, so bytes of another layout can be read as something that was never counted.
 //! `state/tests.rs` holds the bytes of each part.
 
