@@ -123,7 +123,8 @@ fn cut_escaped(text: &str, room: usize) -> String {
 
 /// The harm for which a route was last lowered.
 pub fn route_harm(annotations: &BTreeMap<String, String>) -> Option<RouteHarm> {
-    let Some(text) = annotations.get(HARM) else {
+    let recorded = annotations.get(HARM).and_then(|text| serde_json::from_str(text).ok());
+    let Some(record) = recorded else {
         return previous::route_harm(annotations);
     };
     let Record {
@@ -134,7 +135,7 @@ pub fn route_harm(annotations: &BTreeMap<String, String>) -> Option<RouteHarm> {
         guard,
         message,
         drift,
-    } = serde_json::from_str(text).ok()?;
+    } = record;
     Some(RouteHarm {
         time: time.0,
         action,

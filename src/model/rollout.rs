@@ -40,9 +40,8 @@ pub struct Rollout {
 
 impl Rollout {
     /// When the hold of a step that began at `since` is over; at `since` where there is no such step.
-    pub fn hold_ends(&self, step: i32, since: Timestamp) -> Timestamp {
-        let step = usize::try_from(step).ok().and_then(|at| self.steps.get(at));
-        let hold = step.map_or(SignedDuration::ZERO, |step| step.hold);
+    pub fn hold_ends(&self, step: usize, since: Timestamp) -> Timestamp {
+        let hold = self.steps.get(step).map_or(SignedDuration::ZERO, |step| step.hold);
         since.checked_add(hold).unwrap_or(Timestamp::MAX)
     }
 }

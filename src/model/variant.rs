@@ -36,7 +36,10 @@ pub(super) fn read(at: usize, variant: &api::Variant, reader: &mut Reader) -> Va
 }
 
 fn expires(field: &str, calibration: &Calibration, reader: &mut Reader) -> Option<Timestamp> {
-    let max_age = reader.duration(&format!("{field}.calibration.maxAge"), calibration.max_age.as_ref()?);
+    let written = calibration.max_age.as_ref()?;
+    let max_age = reader.duration(&format!("{field}.calibration.maxAge"), written);
+    // An age that cannot be read is noted, and is not taken for zero: the calibration would seem to have expired.
+    written.millis().ok()?;
     calibration.completed_at.as_ref()?.0.checked_add(max_age).ok()
 }
 

@@ -43,7 +43,7 @@ impl Split {
         let since = capacity.status.rollout.as_ref()?.weight_since.as_ref()?.0;
         Some(Self {
             guard,
-            from: (since + DRAIN).as_millisecond(),
+            from: since.as_millisecond().saturating_add(DRAIN.as_millis() as i64),
         })
     }
 

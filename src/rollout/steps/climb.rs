@@ -184,7 +184,7 @@ impl Evaluation<'_> {
         if capacity.by_replicas() && !capacity.can_carry(&rollout.candidate, rollout.weight) {
             return self.await_pods(rollout, rollout.weight);
         }
-        let over = self.model.rollout.hold_ends(rollout.step, since.0);
+        let over = self.model.rollout.hold_ends(at, since.0);
         if self.now < over {
             let message = format!("{}% is held for {}", rollout.weight, steps[at].hold);
             return Next::wait(Wait::new(WaitReason::Holding, message)).at([over]);

@@ -36,7 +36,8 @@ impl Evaluation<'_> {
         };
         self.begin_promotion(grant);
         let why = format!("every guard is healthy: {}", shown.join("; "));
-        let drift = self.judged.iter().find_map(|report| self.drift(report));
+        let drift: Vec<_> = self.judged.iter().filter_map(|report| self.drift(report)).collect();
+        let drift = (!drift.is_empty()).then(|| drift.join("; "));
         self.decide(Action::Promoting, &rollout.candidate, why);
         self.rests_on(drift);
         Next::default()

@@ -1,6 +1,8 @@
 //! How a candidate loses its weight, because it is given up or all of its endpoints are gone. Lowering waits for
 //! nothing.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::api::{Action, RetiringReason, RevisionRef, RolloutStatus};
 
 use super::super::capacity::DRAIN;
@@ -66,10 +68,10 @@ impl Evaluation<'_> {
         };
         let settings = &self.model.rollout;
         let since = match &rollout.weight_since {
-            Some(since) => settings.hold_ends(rollout.step, since.0),
+            Some(since) => settings.hold_ends(usize::try_from(rollout.step).unwrap_or(0), since.0),
             None => rollout.started_at.0,
         };
-        let at = since + settings.schedule_deadline;
+        let at = since.checked_add(settings.schedule_deadline).unwrap_or(Timestamp::MAX);
         if self.now >= at {
             let allowed = &self.spec.rollout.schedule_deadline;
             let why = format!("it could not be scheduled within {allowed}: {message}");
