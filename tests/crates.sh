@@ -16,8 +16,13 @@ most_sets=2 largest_mib=8192
 # Whole sets, the newest first.
 sets() { ls -dt "$kept"/*/ 2>/dev/null | grep -v '\.tmp' || true; }
 
+# Two runs on one machine: while one copies a set, no other may throw it away or write one.
+mkdir -p "$kept"
+exec 9> "$kept.lock"
+
 restore() {
   local from=$kept/$key place
+  flock --shared 9
   # What was kept for another Cargo.lock serves for all crates but those that changed.
   [ -d "$from" ] || from=$(sets | head -1)
   [ -n "$from" ] || return 0
@@ -25,7 +30,6 @@ restore() {
     # In a clone that has built something, cargo knows better.
     if [ -d "$from/$place" ] && [ ! -e "target/$place" ]; then
       mkdir -p "$(dirname "target/$place")"
-      # Another run may be throwing it away at this moment; half a copy would do no harm, for cargo builds what it misses.
       cp -a "$from/$place" "target/$place.tmp.$$" && mv -T "target/$place.tmp.$$" "target/$place" || rm -rf "target/$place.tmp.$$"
     fi
   done
@@ -34,6 +38,9 @@ restore() {
 
 save() {
   [ ! -d "$kept/$key" ] && [ -d target/debug/.fingerprint ] || return 0
+  flock 9
+  # What a run that was killed has left.
+  rm -rf "$kept"/*.tmp.*
   local place tmp=$kept/$key.tmp.$$
   trap "rm -rf '$tmp'" EXIT
   for place in "${places[@]}"; do
@@ -45,7 +52,7 @@ save() {
   done
   rm -f "$tmp/own"
   # Each save takes along what the one before had, needed or not: some day it is begun afresh.
-  if [ "$(du -sm "$tmp" | cut -f1)" -gt "$largest_mib" ]; then rm -rf "$kept"; return 0; fi
+  if [ "$(du -sm "$tmp" | cut -f1)" -gt "$largest_mib" ]; then rm -rf "$kept"/*/; return 0; fi
   mv -T "$tmp" "$kept/$key" 2>/dev/null || true
   sets | tail -n +$((most_sets + 1)) | xargs -r rm -rf
 }

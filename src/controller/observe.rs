@@ -130,6 +130,8 @@ fn route(
     workloads: &BTreeMap<WorkloadKey, Workload>,
 ) -> RouteSeen {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    let label = manifests::model_label(&name);
+    let has = |kind| stores.of(kind).is_some_and(|objects| objects.has(&namespace, &label, &name));
     match carrier {
         Some(Kind::Route(kind)) => {
             let route = stores.routes.of(kind).and_then(|routes| routes.get(&namespace, &name));
@@ -138,12 +140,14 @@ fn route(
             })
         }
         Some(kind) => RouteSeen {
-            exists: stores
-                .of(kind)
-                .is_some_and(|objects| objects.has(&namespace, &manifests::model_label(&name), &name)),
+            exists: has(kind),
             ..RouteSeen::default()
         },
-        None => RouteSeen::default(),
+        // A spec that names no provider that this release knows: whatever carries requests now has the model's name.
+        None => RouteSeen {
+            exists: traffic::kinds().any(has),
+            ..RouteSeen::default()
+        },
     }
 }
 

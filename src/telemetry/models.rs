@@ -108,7 +108,11 @@ impl Models {
             let condition = conditions.iter().find(|c| c.type_ == kind)?;
             Some(truth(&condition.status))
         };
-        self.change(namespace, name, |told| told.conditions = condition::ALL.map(truth_of));
+        self.change(namespace, name, |told| {
+            told.conditions = condition::ALL.map(truth_of);
+            // Nothing is judged meanwhile, and figures of before would look like those of now.
+            told.guards = Box::default();
+        });
     }
 
     /// Forgets a model that is gone.
