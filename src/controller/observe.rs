@@ -131,7 +131,11 @@ fn route(
 ) -> RouteSeen {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let label = manifests::model_label(&name);
-    let has = |kind| stores.of(kind).is_some_and(|objects| objects.has(&namespace, &label, &name));
+    let has = |kind| {
+        stores
+            .of(kind)
+            .is_some_and(|objects| objects.has(&namespace, &label, &name))
+    };
     match carrier {
         Some(Kind::Route(kind)) => {
             let route = stores.routes.of(kind).and_then(|routes| routes.get(&namespace, &name));

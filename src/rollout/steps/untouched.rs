@@ -66,7 +66,9 @@ pub(in crate::rollout) fn tear_down(seen: &Seen<'_>, deleted_at: Timestamp) -> P
     plan.scope = match seen.model.spec.deletion_policy {
         DeletionPolicy::Orphan => Scope::Orphan,
         DeletionPolicy::Delete if seen.route.exists => Scope::TearDown,
-        DeletionPolicy::Delete if seen.now.duration_since(deleted_at) < DRAIN && !seen.workloads.is_empty() => Scope::TearDown,
+        DeletionPolicy::Delete if seen.now.duration_since(deleted_at) < DRAIN && !seen.workloads.is_empty() => {
+            Scope::TearDown
+        }
         DeletionPolicy::Delete => Scope::Release,
     };
     plan.again = SignedDuration::from_secs(1);
