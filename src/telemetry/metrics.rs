@@ -102,6 +102,7 @@ impl Metrics {
     /// Notes the conditions of a model, where nothing else is known of it.
     pub fn conditions(&self, namespace: &str, name: &str, conditions: &[Condition]) {
         self.models.conditions(namespace, name, conditions);
+        self.models.forget_guards(namespace, name);
     }
 
     /// Forgets a model that is gone.

@@ -110,9 +110,12 @@ impl Models {
         };
         self.change(namespace, name, |told| {
             told.conditions = condition::ALL.map(truth_of);
-            // Nothing is judged meanwhile, and figures of before would look like those of now.
-            told.guards = Box::default();
         });
+    }
+
+    /// Forgets how the guards of a model were judged: its figures of before would look like those of now.
+    pub(super) fn forget_guards(&self, namespace: &str, name: &str) {
+        self.change(namespace, name, |told| told.guards = Box::default());
     }
 
     /// Forgets a model that is gone.
