@@ -16,39 +16,29 @@ const FULLER: [(&str, &str); 0] = [];
 
 #[test]
 fn no_file_outgrows_its_reader() {
-    let long = sources().into_iter().filter(|source| source.lines > LINES);
-    let long: Vec<_> = long.map(|source| (source.path, source.lines)).collect();
-    let unexpected = long
-        .iter()
-        .filter(|(path, _)| !LONGER.iter().any(|(known, _)| known == path));
-    let unexpected: Vec<_> = unexpected.collect();
-    assert!(
-        unexpected.is_empty(),
-        "more than {LINES} lines: split them: {unexpected:?}"
-    );
-    for (path, _) in LONGER {
-        assert!(
-            long.iter().any(|(known, _)| known == path),
-            "{path} is no exception any more"
-        );
-    }
+    let sizes = sources().into_iter().map(|source| (source.path, source.lines));
+    none_exceeds(LINES, "lines: split them", sizes, &LONGER);
 }
 
 #[test]
 fn no_folder_outgrows_its_reader() {
-    let full = folders().into_iter().filter(|(_, files)| *files > FILES);
-    let full: Vec<_> = full.collect();
-    let unexpected = full
-        .iter()
-        .filter(|(path, _)| !FULLER.iter().any(|(known, _)| known == path));
-    let unexpected: Vec<_> = unexpected.collect();
-    assert!(
-        unexpected.is_empty(),
-        "more than {FILES} files: make folders of them: {unexpected:?}"
-    );
-    for (path, _) in FULLER {
+    none_exceeds(FILES, "files: make folders of them", folders(), &FULLER);
+}
+
+/// Fails on a path that is larger than `most` and no exception, and on an exception that is not larger.
+fn none_exceeds(
+    most: usize,
+    unit: &str,
+    sizes: impl IntoIterator<Item = (String, usize)>,
+    exceptions: &[(&str, &str)],
+) {
+    let large: Vec<_> = sizes.into_iter().filter(|(_, size)| *size > most).collect();
+    let is_exception = |path: &str| exceptions.iter().any(|(known, _)| *known == path);
+    let unexpected: Vec<_> = large.iter().filter(|(path, _)| !is_exception(path)).collect();
+    assert!(unexpected.is_empty(), "more than {most} {unit}: {unexpected:?}");
+    for (path, _) in exceptions {
         assert!(
-            full.iter().any(|(known, _)| known == path),
+            large.iter().any(|(known, _)| known == path),
             "{path} is no exception any more"
         );
     }

@@ -106,15 +106,7 @@ fn seen(polls: i64) -> Suite {
             ("energy", joules(41.0, 410.0)),
             ("memory", Observed::Value(0.5)),
         ] {
-            suite.observe(
-                &config,
-                guard,
-                &Poll {
-                    from: t - 1,
-                    through: t,
-                    observed,
-                },
-            );
+            observe(&mut suite, &config, guard, t, observed);
         }
     }
     suite
@@ -136,15 +128,7 @@ fn no_interval_counts_twice() {
         candidate: Counts { n: 100, x: 100 },
         baseline: Counts { n: 900, x: 4 },
     };
-    suite.observe(
-        &config,
-        "errors",
-        &Poll {
-            from: 4,
-            through: 5,
-            observed: again,
-        },
-    );
+    observe(&mut suite, &config, "errors", 5, again);
     assert_eq!(suite, before);
 }
 
@@ -169,15 +153,7 @@ fn a_guard_that_changed_its_kind_starts_afresh() {
 fn a_query_is_harmful_by_its_k_of_n_rule_alone() {
     let (config, mut suite) = (config(), seen(5));
     for (t, value, harmful) in [(6, 0.95, false), (7, f64::NAN, false), (8, 0.5, false), (9, 0.95, true)] {
-        suite.observe(
-            &config,
-            "memory",
-            &Poll {
-                from: t - 1,
-                through: t,
-                observed: Observed::Value(value),
-            },
-        );
+        observe(&mut suite, &config, "memory", t, Observed::Value(value));
         assert_eq!(suite.harmful(&config).is_some(), harmful, "poll {t}");
     }
     assert_eq!(
@@ -337,15 +313,7 @@ fn a_verdict_reads_as_a_sentence_with_counts() {
         candidate: Counts { n: 2310, x: 41 },
         baseline: Counts { n: 21_004, x: 105 },
     };
-    suite.observe(
-        &config,
-        "errors",
-        &Poll {
-            from: 0,
-            through: 1,
-            observed,
-        },
-    );
+    observe(&mut suite, &config, "errors", 1, observed);
     assert_eq!(
         suite.harmful(&config).unwrap().message,
         "errors: 41 of 2,310 (1.8%) against 0.50% of 21,004; beyond the tolerance of 0.50% + baseline at 1-in-20 risk"
@@ -366,14 +334,14 @@ proptest! {
         for (t, (a, b, c, d)) in polls.into_iter().enumerate() {
             let t = t as i64 + 1;
             let observed = Observed::Proportion { candidate: Counts { n: a.max(b), x: b }, baseline: Counts { n: c.max(d), x: d } };
-            suite.observe(&config, "errors", &Poll { from: t - 1, through: t, observed });
+            observe(&mut suite, &config, "errors", t, observed);
             let histogram = |x: u64, y: u64| Buckets { bounds: vec![0.1, 0.5], counts: vec![x, y, x ^ y], pods: 1 };
             let observed = Observed::Histogram { candidate: histogram(a, b), baseline: histogram(c, d) };
-            suite.observe(&config, "latency", &Poll { from: t - 1, through: t, observed: observed.clone() });
-            suite.observe(&config, "drift", &Poll { from: t - 1, through: t, observed });
+            observe(&mut suite, &config, "latency", t, observed.clone());
+            observe(&mut suite, &config, "drift", t, observed);
             let amounts = |x: u64, y: u64| Amounts { numerator: x as f64, denominator: y as f64 };
             let observed = Observed::Ratio { candidate: amounts(a, b), baseline: amounts(c, d) };
-            suite.observe(&config, "energy", &Poll { from: t - 1, through: t, observed });
+            observe(&mut suite, &config, "energy", t, observed);
         }
         for report in suite.reports(&config) {
             prop_assert!(!report.ln_evidence.is_nan());
