@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt;
 use guardbit::api::QuantizedModelStatus;
@@ -14,6 +15,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::calls::plain;
+
+/// Time between two tries of a watch that could not be opened.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -244,6 +248,8 @@ impl Observer {
     async fn follow(self, api: Api<DynamicObject>, kind: &'static str, mut version: String) {
         loop {
             let Ok(events) = api.watch(&WatchParams::default(), &version).await else {
+                // A runtime that ends refuses every call at once, and can end this task only while it waits.
+                tokio::time::sleep(RETRY).await;
                 continue;
             };
             let mut events = std::pin::pin!(events);
