@@ -26,7 +26,7 @@ pub enum CallError {
     #[error("{0}: no answer from the API server within {CALL_TIMEOUT:?}")]
     Timeout(String),
     /// Another client wrote the object since it was read.
-    #[error("{0} was written by somebody else since it was read; looking again")]
+    #[error("{0} was written by somebody else since it was read; evaluating again")]
     Conflict(String),
 }
 

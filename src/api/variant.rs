@@ -15,7 +15,7 @@ use super::message::says;
 use super::quantity::{Decimal, Duration, Fraction};
 use super::word::words;
 
-/// A named precision configuration of the model: one rung of the ladder.
+/// A named precision configuration of the model: one entry of the ladder.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!(self.precision in ['INT8', 'INT4', 'INT2', 'FP8', 'FP4']) || has(self.quantization)")

@@ -117,7 +117,7 @@ async fn finish(
     let _ = stop.send(true);
     tokio::time::timeout(GRACE, work)
         .await
-        .map_err(|_| format!("running looks did not end within {GRACE:?}"))
+        .map_err(|_| format!("running evaluations did not end within {GRACE:?}"))
 }
 
 fn settings(args: &RunArgs) -> Result<Settings, String> {

@@ -12,7 +12,7 @@ pub fn table(model: &str, forecast: &Forecast) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{model} at {} rps: a look every {}, deadline {}",
+        "{model} at {} rps: an evaluation every {}, deadline {}",
         figure(forecast.rps),
         clock(forecast.poll),
         clock(forecast.deadline)

@@ -119,10 +119,10 @@ rules! {
     VALIDATION_GATE Error "validation-gate" "offline validation dropped by more than it may"
     PRECISION_MISMATCH Warning "precision-mismatch" "precision and quantization say different things"
     QUANTIZED_REFERENCE Warning "quantized-reference" "the reference is quantized itself"
-    SAME_WEIGHTS Warning "same-weights" "two rungs have the same weights"
+    SAME_WEIGHTS Warning "same-weights" "two variants have the same weights"
     NO_SERIES Error "no-series" "a selector matches no series"
     ARM_LABEL_MISSING Error "arm-label-missing" "series without the label that tells the arms apart"
-    LOOKS_WITHOUT_SCRAPES Note "looks-without-scrapes" "guardbit looks more often than Prometheus scrapes"
+    LOOKS_WITHOUT_SCRAPES Note "looks-without-scrapes" "guardbit evaluates more often than Prometheus scrapes"
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("guardbit");
         let reconciles = Family::default();
-        registry.register("reconciles", "Looks at models, by result", reconciles.clone());
+        registry.register("reconciles", "Evaluations of models, by result", reconciles.clone());
         let models = Arc::new(Models::default());
         registry.register_collector(Box::new(Arc::clone(&models)));
         let leader = Gauge::default();

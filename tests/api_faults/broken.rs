@@ -83,7 +83,7 @@ fn rejected(mut status: Value) -> Value {
 }
 
 const RECORD: [(&str, &str); 5] = [
-    ("Started", "the next rung"),
+    ("Started", "the next variant"),
     ("Raised", "to 20%: the gates are open"),
     ("Raised", "to 50%: 20% was held"),
     ("Promoting", "every guard is healthy"),

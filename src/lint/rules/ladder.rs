@@ -198,7 +198,7 @@ fn expires_meanwhile(
             &CALIBRATION_STALE,
             &format!("{field}.calibration.maxAge"),
             format!(
-                "the calibration of {} is older than its maxAge from {expires} on, and the steps of the rungs before it take {} h: it would be refused when its turn comes; calibrate again, or raise maxAge",
+                "the calibration of {} is older than its maxAge from {expires} on, and the steps of the variants before it take {} h: it would be refused when its turn comes; calibrate again, or raise maxAge",
                 variant.name,
                 holds.as_secs().div_euclid(3600)
             ),

@@ -32,7 +32,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             &DEADLINE_TOO_SHORT,
             "spec.rollout.deadline",
             format!(
-                "the steps take {} at least (each its hold, or the warm-up and {LOOKS} looks where that is longer), and the deadline is {}: no candidate can be promoted; raise the deadline well beyond that, for health takes its time, or shorten the holds",
+                "the steps take {} at least (each its hold, or the warm-up and {LOOKS} evaluations where that is longer), and the deadline is {}: no candidate can be promoted; raise the deadline well beyond that, for health takes its time, or shorten the holds",
                 told(all),
                 rollout.deadline
             ),
@@ -44,7 +44,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
                 &HOLD_SHORTER_THAN_LOOKS,
                 &format!("spec.rollout.steps[{i}].hold"),
                 format!(
-                    "a step waits for {LOOKS} looks with data, {} with this interval and warmUp: hold {} is over before; write hold: {}, or shorten the interval",
+                    "a step waits for {LOOKS} evaluations with data, {} with this interval and warmUp: hold {} is over before; write hold: {}, or shorten the interval",
                     told(looks),
                     step.hold,
                     told(looks)
@@ -76,7 +76,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         out.push(model.finding(
             &NO_HOLDOUT,
             field,
-            "with holdout: 0 the guards have nothing to compare with once a rung is promoted: what turns bad later is not noticed; write 5 or more".to_owned(),
+            "with holdout: 0 the guards have nothing to compare with once a variant is promoted: what turns bad later is not noticed; write 5 or more".to_owned(),
         ));
     }
     at_load(model, out);

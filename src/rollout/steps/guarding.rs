@@ -116,8 +116,8 @@ impl Evaluation<'_> {
             Err(closed) => return Next::stalled(closed),
         }
         let (what, against) = match kind {
-            RolloutKind::Climb => ("the next rung", &self.status.stable),
-            RolloutKind::Lateral => ("a new revision of the same rung", &self.status.stable),
+            RolloutKind::Climb => ("the next variant", &self.status.stable),
+            RolloutKind::Lateral => ("a new revision of the same variant", &self.status.stable),
             RolloutKind::NewReference => ("a new reference", &self.status.reference),
         };
         let against = against.as_ref().map_or_else(String::new, RevisionRef::describe);
