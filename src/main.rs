@@ -6,7 +6,7 @@ use clap::Parser;
 use guardbit::cli::{Cli, Command, crds, lint, plan, run, simulate};
 use tikv_jemallocator::Jemalloc;
 
-/// Gives memory back to the system when a burst of looks is over.
+/// Gives memory back to the system when a burst of evaluations is over.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

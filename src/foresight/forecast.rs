@@ -141,12 +141,12 @@ fn kinds(spec: &QuantizedModelSpec) -> Vec<(bool, Vec<String>)> {
         .and_then(|b| spec.variants.iter().position(|v| v.name == *b))
         .unwrap_or(0);
     let above = |from: usize, to: usize| -> Vec<String> {
-        let rungs = spec
+        let variants = spec
             .variants
             .iter()
             .enumerate()
             .filter(|(i, _)| *i > first && *i >= from && *i <= to);
-        rungs.map(|(_, v)| v.name.clone()).collect()
+        variants.map(|(_, v)| v.name.clone()).collect()
     };
     let target = spec.target_index();
     [(false, above(1, target.min(1))), (true, above(2, target))]

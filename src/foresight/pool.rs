@@ -132,7 +132,7 @@ mod tests {
             used: &|| 9.0,
         };
         let found = problems(&question, &budget);
-        assert_eq!(found.len(), 2, "one for each kind of rung");
+        assert_eq!(found.len(), 2, "one for each kind of climb");
         for problem in found {
             assert!(
                 problem.sentence.contains("the time for looking was over"),

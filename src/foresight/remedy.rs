@@ -124,7 +124,7 @@ fn misses(
     let question = Question {
         spec,
         traffic: stage.traffic,
-        scrape: stage.look,
+        scrape: stage.interval,
     };
     let changed = Stagecraft {
         guards: guards_of(spec, Stage::Rollout),

@@ -111,7 +111,7 @@ impl Scene<'_> {
         let polls = (self.horizon / self.poll).ceil() as i64;
         for t in 1..=polls {
             run.at = t as f64 * self.poll;
-            self.look(&mut random, &mut suite, t, self.steps[step].split);
+            self.observe(&mut random, &mut suite, t, self.steps[step].split);
             if suite.harmful(self.guards).is_some() {
                 run.end = End::Harmful;
                 return run;
@@ -178,7 +178,7 @@ impl Scene<'_> {
         suite
     }
 
-    fn look(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Split) {
+    fn observe(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Split) {
         for (name, guard) in &self.guards.guards {
             let Some(stream) = self.traffic.streams.get(name).filter(|_| self.asks(name)) else {
                 continue;

@@ -20,14 +20,15 @@ pub struct Question<'a> {
 }
 
 /// Most evaluations of a run: beyond it, polls are taken together. A test shows that this moves times by little.
-pub(super) const LOOKS: f64 = 960.0;
+pub(super) const EVALUATIONS: f64 = 960.0;
 
 /// A model with all that its scenes have in common.
 pub(super) struct Stagecraft<'a> {
     pub(super) spec: &'a QuantizedModelSpec,
     pub(super) traffic: &'a Traffic,
     pub(super) guards: SuiteConfig,
-    pub(super) look: f64,
+    /// Seconds between two evaluations that learn something.
+    pub(super) interval: f64,
     pub(super) deadline: f64,
     pub(super) steps: Vec<Step>,
 }
@@ -40,7 +41,7 @@ impl<'a> Stagecraft<'a> {
             spec,
             traffic,
             guards: guards_of(spec, Stage::Rollout),
-            look: rollout.interval.as_secs_f64().max(scrape).max(0.001),
+            interval: rollout.interval.as_secs_f64().max(scrape).max(0.001),
             deadline: rollout.deadline.as_secs_f64(),
             steps: rollout.steps,
         }
@@ -48,7 +49,7 @@ impl<'a> Stagecraft<'a> {
 
     /// Seconds between the evaluations of a run up to `horizon`.
     pub(super) fn poll(&self, horizon: f64) -> f64 {
-        self.look * (horizon / self.look / LOOKS).ceil().max(1.0)
+        self.interval * (horizon / self.interval / EVALUATIONS).ceil().max(1.0)
     }
 
     /// Shares of the traffic while a candidate has `weight` percent.

@@ -57,6 +57,6 @@ pub(super) fn rule_text(rule: &Rule, consecutive: u32, of: u32) -> String {
     format!(
         "out of bounds in {} of the last {} polls (plain rule: {consecutive} of {of})",
         rule.out_of(of),
-        rule.looked_at(of)
+        rule.counted(of)
     )
 }

@@ -104,7 +104,7 @@ impl Judged for Ratio {
 
     fn figures(&self, test: &RatioTest, _: Regime) -> Figures {
         let against = "its bound".to_owned();
-        if test.rule.looked_at(1) == 0 {
+        if test.rule.counted(1) == 0 {
             return Figures::none("no poll yet in which both arms did something".to_owned(), against);
         }
         let figure = text::figure;

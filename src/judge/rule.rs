@@ -78,7 +78,7 @@ impl Rule {
     }
 
     /// Polls that the rule has counted, `of` at most.
-    pub(crate) fn looked_at(&self, of: u32) -> u32 {
+    pub(crate) fn counted(&self, of: u32) -> u32 {
         self.seen.min(of)
     }
 
@@ -89,6 +89,6 @@ impl Rule {
 
     /// Polls within bounds among the last `of`.
     pub(crate) fn within(&self, of: u32) -> u32 {
-        self.looked_at(of).saturating_sub(self.out_of(of))
+        self.counted(of).saturating_sub(self.out_of(of))
     }
 }

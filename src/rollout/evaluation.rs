@@ -202,7 +202,7 @@ impl<'a> Evaluation<'a> {
             .retain(|r| r.until.0 > now || r.reason == RetiringReason::Handover);
         let live = |v: &str, r: &str| {
             let here = |of: &RevisionRef| is(of, v, r);
-            self.ladder.rungs.iter().any(|rung| here(&rung.revision))
+            self.ladder.variants.iter().any(|v| here(&v.revision))
                 || self.status.stable.as_ref().is_some_and(here)
                 || self.status.reference.as_ref().is_some_and(here)
                 || self.status.rollout.as_ref().is_some_and(|x| here(&x.candidate))

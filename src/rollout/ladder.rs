@@ -6,7 +6,7 @@ use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutK
 
 /// One variant of the spec with its identity.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rung {
+pub(super) struct IdentifiedVariant {
     pub(super) revision: RevisionRef,
     pub(super) weights_digest: String,
 }
@@ -14,7 +14,7 @@ pub(super) struct Rung {
 /// The variants of the spec, safest first.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ladder {
-    pub(super) rungs: Vec<Rung>,
+    pub(super) variants: Vec<IdentifiedVariant>,
     pub(super) target: usize,
     pub(super) bootstrap: usize,
 }
@@ -25,7 +25,7 @@ pub(super) enum Goal {
     /// Stable is the target, and the reference is current.
     Settled,
     /// A candidate is to be tried.
-    Try { kind: RolloutKind, rung: usize },
+    Try { kind: RolloutKind, variant: usize },
     /// Stable is beyond the target, or is gone from the spec: traffic moves to this proven revision.
     MoveTo(RevisionRef),
     /// The next candidate was judged harmful.
@@ -43,38 +43,38 @@ pub(super) enum Goal {
 impl Ladder {
     /// The ladder of a spec. `None` if the spec has no variants, or if `revisions` are not those of its variants.
     pub(super) fn of(spec: &QuantizedModelSpec, revisions: &[RevisionRef]) -> Option<Self> {
-        let rung = |v: &Variant| {
-            Some(Rung {
+        let identified = |v: &Variant| {
+            Some(IdentifiedVariant {
                 revision: revisions.iter().find(|of| of.variant == v.name)?.clone(),
                 weights_digest: v.weights.digest.clone(),
             })
         };
-        let rungs: Vec<_> = spec.variants.iter().map(rung).collect::<Option<_>>()?;
+        let variants: Vec<_> = spec.variants.iter().map(identified).collect::<Option<_>>()?;
         let named = |name: &String| spec.variants.iter().position(|v| v.name == *name);
         let bootstrap = spec.rollout.bootstrap.as_ref().and_then(named).unwrap_or(0);
-        (!rungs.is_empty()).then(|| Self {
+        (!variants.is_empty()).then(|| Self {
             target: spec.target_index(),
             bootstrap,
-            rungs,
+            variants,
         })
     }
 
     /// The revision that gets all traffic at the first install.
     pub(super) fn first(&self) -> &RevisionRef {
-        &self.rungs[self.bootstrap].revision
+        &self.variants[self.bootstrap].revision
     }
 
-    pub(super) fn reference(&self) -> &Rung {
-        &self.rungs[0]
+    pub(super) fn reference(&self) -> &IdentifiedVariant {
+        &self.variants[0]
     }
 
     pub(super) fn contains(&self, revision: &RevisionRef) -> bool {
-        self.rungs.iter().any(|rung| rung.revision == *revision)
+        self.variants.iter().any(|v| v.revision == *revision)
     }
 
     /// Position of a variant, whatever its revision.
     pub(super) fn position(&self, variant: &str) -> Option<usize> {
-        self.rungs.iter().position(|rung| rung.revision.variant == variant)
+        self.variants.iter().position(|v| v.revision.variant == variant)
     }
 
     /// What the spec asks for next.
@@ -89,7 +89,7 @@ impl Ladder {
         }
         match self.position(&stable.variant) {
             Some(at) if at <= self.target => {
-                if self.rungs[at].revision != *stable {
+                if self.variants[at].revision != *stable {
                     self.attempt(RolloutKind::Lateral, at, status, attempt, now)
                 } else if at < self.target {
                     self.attempt(RolloutKind::Climb, at + 1, status, attempt, now)
@@ -102,21 +102,16 @@ impl Ladder {
         }
     }
 
-    /// The highest proven rung below `limit`, or the reference if none is proven.
+    /// The highest proven variant below `limit`, or the reference if none is proven.
     pub(super) fn safest_proven_below(&self, limit: usize, status: &QuantizedModelStatus) -> RevisionRef {
-        let proven = |rung: &&Rung| {
-            status
-                .proven
-                .iter()
-                .any(|p| is(&rung.revision, &p.variant, &p.revision))
-        };
+        let proven = |v: &&IdentifiedVariant| status.proven.iter().any(|p| is(&v.revision, &p.variant, &p.revision));
         let best = self
-            .rungs
+            .variants
             .iter()
             .take(limit)
             .rev()
             .find(proven)
-            .map(|rung| rung.revision.clone());
+            .map(|v| v.revision.clone());
         best.or_else(|| status.reference.clone())
             .unwrap_or_else(|| self.reference().revision.clone())
     }
@@ -124,12 +119,12 @@ impl Ladder {
     fn attempt(
         &self,
         kind: RolloutKind,
-        rung: usize,
+        variant: usize,
         status: &QuantizedModelStatus,
         attempt: i64,
         now: Timestamp,
     ) -> Goal {
-        let candidate = self.rungs[rung].revision.clone();
+        let candidate = self.variants[variant].revision.clone();
         if let Some(r) = status.rejected.iter().find(|r| is(&candidate, &r.variant, &r.revision)) {
             return Goal::Rejected {
                 candidate,
@@ -151,9 +146,9 @@ impl Ladder {
                     at: at.0,
                     why: f.reason.clone(),
                 },
-                Some(_) => Goal::Try { kind, rung },
+                Some(_) => Goal::Try { kind, variant },
             },
-            None => Goal::Try { kind, rung },
+            None => Goal::Try { kind, variant },
         }
     }
 }

@@ -88,7 +88,7 @@ pub fn simulate(
     if !found.is_empty() {
         return Err(SimulateError::Spec(found));
     }
-    let at = rung(spec, recording, arms, candidate)?;
+    let at = on_trial(spec, recording, arms, candidate)?;
     let mut world = World::new(prepared(spec, at), recording, arms.clone(), at == 1)?;
     let (first, last) = world.span().ok_or(SimulateError::Nothing)?;
     let time = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or_default();
@@ -160,7 +160,7 @@ fn ended(action: Action) -> Option<Outcome> {
 }
 
 /// Index of the variant on trial.
-fn rung(
+fn on_trial(
     spec: &QuantizedModelSpec,
     recording: &Recording,
     arms: &Arms,

@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(
                 figure().as_deref(),
                 Some(shown),
-                "a look that judges nothing changes nothing"
+                "an evaluation that judges nothing changes nothing"
             );
         }
         let verdicts = series(&metrics).into_iter().filter(|s| s.contains("guard_verdict"));

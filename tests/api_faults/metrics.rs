@@ -20,7 +20,7 @@ const RPS: f64 = 4_000.0;
 /// Milliseconds between two scrapes.
 const SCRAPE: i64 = 250;
 
-/// How long it is away when it is: a few looks.
+/// How long it is away when it is: a few evaluations.
 const BLIND: Duration = Duration::from_secs(4);
 
 /// Which share of the requests fails: of a variant, at its weight.

@@ -80,7 +80,7 @@ pub struct Strike {
     pub nth: usize,
 }
 
-/// How long a stale watch is late: guardbit looks at least twice meanwhile.
+/// How long a stale watch is late: guardbit evaluates at least twice meanwhile.
 const STALE: Duration = Duration::from_millis(2_500);
 
 /// Longest time that guardbit may wait for an answer that does not come.
@@ -134,9 +134,9 @@ impl Proxy {
         (proxy, url, server.abort_handle())
     }
 
-    /// Looks at what has been called.
-    pub fn log<T>(&self, look: impl FnOnce(&mut Log) -> T) -> T {
-        look(&mut self.log.lock().unwrap())
+    /// Reads what has been called.
+    pub fn log<T>(&self, read: impl FnOnce(&mut Log) -> T) -> T {
+        read(&mut self.log.lock().unwrap())
     }
 
     /// Writes the call down; the fault that it meets, if any.

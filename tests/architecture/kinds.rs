@@ -51,9 +51,9 @@ impl Search<'_> {
         }
     }
 
-    fn function(&mut self, name: &syn::Ident, look: impl FnOnce(&mut Self)) {
+    fn function(&mut self, name: &syn::Ident, visit: impl FnOnce(&mut Self)) {
         self.named.push(BTreeSet::new());
-        look(self);
+        visit(self);
         let named = self.named.pop().unwrap_or_default();
         if named.len() > 1 {
             self.found.push(format!("{name} tells {named:?} apart"));

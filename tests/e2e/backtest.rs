@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use crate::prometheus::OwnPrometheus;
 use crate::stage::{MODEL, Stage, setting};
 
-/// A replay sees the same scrapes, but not the moments of the live looks: two looks and a scrape of a second each, and what an
-/// overloaded machine adds.
+/// A replay sees the same scrapes, but not the moments of the live evaluations: two evaluations and a scrape of a
+/// second each, and what an overloaded machine adds.
 const APART: f64 = 5.0;
 
 /// The first rise is replayed when the first request is served, and was decided when the gateway was told of it.
 const GATEWAY: f64 = 20.0;
 
-/// Requests of the candidate that guardbit does not see as they come: a replay looks all the time, and is earlier by as long as
-/// they take.
+/// Requests of the candidate that guardbit does not see as they come: a replay evaluates all the time, and is earlier
+/// by as long as they take.
 const UNSEEN: u64 = 150;
 
 /// The longest that they take.

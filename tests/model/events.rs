@@ -1,5 +1,5 @@
-//! What can happen to a world: to pods, traffic, metrics, clocks, the spec, the objects; and how far the look comes that
-//! follows.
+//! What can happen to a world: to pods, traffic, metrics, clocks, the spec, the objects; and how far the evaluation
+//! comes that follows.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use guardbit::api::{Duration, OnUndecided, QuantizedModelSpec, QuantizedModelSta
 
 use crate::invariants::{Broken, Judge};
 use crate::traffic::{Metrics, Mood};
-use crate::world::{Look, Pods, World};
+use crate::world::{Evaluation, Pods, World};
 
-/// A change, and the look after it.
+/// A change, and the evaluation after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event {
     pub change: Change,
-    pub look: Look,
+    pub evaluation: Evaluation,
 }
 
 /// What changes.
@@ -52,14 +52,20 @@ pub enum Change {
     Delete,
 }
 
-/// Changes with the whole look that they cause.
+/// Changes with the whole evaluation that they cause.
 pub fn seen(changes: &[Change]) -> Vec<Event> {
-    with(changes, Look::Whole)
+    with(changes, Evaluation::Whole)
 }
 
-/// Changes with this look.
-pub fn with(changes: &[Change], look: Look) -> Vec<Event> {
-    changes.iter().map(|change| Event { change: *change, look }).collect()
+/// Changes with this evaluation.
+pub fn with(changes: &[Change], evaluation: Evaluation) -> Vec<Event> {
+    changes
+        .iter()
+        .map(|change| Event {
+            change: *change,
+            evaluation,
+        })
+        .collect()
 }
 
 impl Event {
@@ -69,7 +75,7 @@ impl Event {
         if world.released || !self.change.happen(&mut next) {
             return Ok(None);
         }
-        Ok(next.look(self.look, judge)?.then_some(next))
+        Ok(next.evaluate(self.evaluation, judge)?.then_some(next))
     }
 }
 

@@ -127,7 +127,13 @@ impl std::fmt::Display for Counterexample {
         writeln!(f, "      {first}")?;
         for (i, event) in self.path.iter().enumerate() {
             let then = self.states.get(i + 1).map_or("", String::as_str);
-            writeln!(f, "  {:>2}. {:?}, look: {:?}: {then}", i + 1, event.change, event.look)?;
+            writeln!(
+                f,
+                "  {:>2}. {:?}, evaluation: {:?}: {then}",
+                i + 1,
+                event.change,
+                event.evaluation
+            )?;
         }
         write!(f, "  {:?}: {}", self.broken.invariant, self.broken.why)
     }

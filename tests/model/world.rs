@@ -38,7 +38,7 @@ pub enum Pods {
     Mixed,
 }
 
-/// What a controller keeps in its memory between two looks.
+/// What a controller keeps in its memory between two evaluations.
 #[derive(Clone, Debug)]
 struct Kept {
     /// Evidence that the API server held when this was derived.
@@ -58,13 +58,13 @@ pub enum Write {
     Marks,
 }
 
-/// How far a look comes.
+/// How far an evaluation comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Look {
+pub enum Evaluation {
     /// There is none: the controller is away, or slow.
     None,
     Whole,
-    /// The status was written by someone else meanwhile: the look ends there.
+    /// The status was written by someone else meanwhile: the evaluation ends there.
     Conflict,
     /// The controller is killed after this write.
     Killed(Write),
@@ -91,7 +91,7 @@ pub struct World {
     pub pods: BTreeMap<String, Pods>,
     pub metrics: Metrics,
     pub traffic: Traffic,
-    /// What someone remembers who has seen every look.
+    /// What someone remembers who has seen every evaluation.
     pub history: History,
 }
 
@@ -221,27 +221,33 @@ impl World {
         format!("{}s, {last}{}", self.clock, weights.join(", "))
     }
 
-    /// One look, as far as it comes; `Ok(false)` if it cannot end like this.
-    pub fn look(&mut self, look: Look, judge: &Judge<'_>) -> Result<bool, Broken> {
-        if self.released || look == Look::None {
+    /// One evaluation, as far as it comes; `Ok(false)` if it cannot end like this.
+    pub fn evaluate(&mut self, evaluation: Evaluation, judge: &Judge<'_>) -> Result<bool, Broken> {
+        if self.released || evaluation == Evaluation::None {
             return Ok(true);
         }
         let (observation, mut queries) = self.observe();
         let plan = judge.decide(&observation, &mut queries);
-        if look == Look::Killed(Write::Lower) && plan.order == Order::RecordFirst {
+        if evaluation == Evaluation::Killed(Write::Lower) && plan.order == Order::RecordFirst {
             return Ok(false);
         }
         let history = self.history.check(self, &observation, &queries, &plan, judge)?;
-        self.carry_out(&plan, history, look, judge)?;
+        self.carry_out(&plan, history, evaluation, judge)?;
         Ok(true)
     }
 
     /// What is decided is remembered when it is recorded: a plan that met a conflict has never been.
-    fn carry_out(&mut self, plan: &Plan, history: History, look: Look, judge: &Judge<'_>) -> Result<(), Broken> {
+    fn carry_out(
+        &mut self,
+        plan: &Plan,
+        history: History,
+        evaluation: Evaluation,
+        judge: &Judge<'_>,
+    ) -> Result<(), Broken> {
         match plan.scope {
-            Scope::StatusOnly | Scope::ConditionsOnly if look != Look::Conflict => {
+            Scope::StatusOnly | Scope::ConditionsOnly if evaluation != Evaluation::Conflict => {
                 self.store(plan, history);
-                if matches!(look, Look::Killed(_)) {
+                if matches!(evaluation, Evaluation::Killed(_)) {
                     self.restart();
                 }
             }
@@ -266,13 +272,13 @@ impl World {
                     Write::Marks,
                 ];
                 for write in all.into_iter().filter(|write| *write >= first) {
-                    let conflict = look == Look::Conflict && write == Write::Status;
+                    let conflict = evaluation == Evaluation::Conflict && write == Write::Status;
                     // Evidence that stays in memory is not written, and can meet no conflict.
                     if conflict && plan.record == Record::Now {
                         return Ok(());
                     }
                     self.write(write, plan, &history, judge)?;
-                    if look == Look::Killed(write) {
+                    if evaluation == Evaluation::Killed(write) {
                         self.restart();
                         return Ok(());
                     }

@@ -6,7 +6,7 @@ use crate::events::{Change, Event, seen, with};
 use crate::invariants::Judge;
 use crate::search::Model;
 use crate::traffic::{Metrics, Mood};
-use crate::world::{Look, Pods, World, Write};
+use crate::world::{Evaluation, Pods, World, Write};
 
 use Change::{
     Attempt, BreakSpec, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart, RouteByHand,
@@ -35,7 +35,7 @@ fn spec() -> QuantizedModelSpec {
     spec
 }
 
-/// Looks until nothing more is decided, and lets time pass, until `there` is reached.
+/// Evaluates until nothing more is decided, and lets time pass, until `there` is reached.
 fn reach(mut world: World, there: impl Fn(&World) -> bool) -> World {
     for _ in 0..30 {
         for _ in 0..3 {
@@ -43,7 +43,7 @@ fn reach(mut world: World, there: impl Fn(&World) -> bool) -> World {
                 return world;
             }
             world
-                .look(Look::Whole, &Judge::default())
+                .evaluate(Evaluation::Whole, &Judge::default())
                 .expect("nothing is broken on the way");
         }
         world.pass(30);
@@ -130,16 +130,16 @@ pub fn metrics_come_and_go() -> Model {
 /// A controller that is killed after any of its writes, or meets conflicts.
 pub fn controller_is_killed() -> Model {
     let writes = [Write::Lower, Write::Status, Write::Grow, Write::Route];
-    let killed = writes.map(|write| with(&[Pass], Look::Killed(write)));
-    let others = [turns_bad("int8"), with(&[Pass], Look::Conflict)];
+    let killed = writes.map(|write| with(&[Pass], Evaluation::Killed(write)));
+    let others = [turns_bad("int8"), with(&[Pass], Evaluation::Conflict)];
     model("controller", int8_at_10(spec()), killed.into_iter().chain(others))
 }
 
-/// A status that is lost or spoilt, looks that come late.
+/// A status that is lost or spoilt, evaluations that come late.
 pub fn status_is_lost() -> Model {
     let events = [
         turns_bad("int8"),
-        with(&[Pass, Restart, LoseStatus, SpoilEvidence], Look::None),
+        with(&[Pass, Restart, LoseStatus, SpoilEvidence], Evaluation::None),
     ];
     model("status", int8_at_10(spec()), events)
 }
@@ -190,7 +190,7 @@ pub fn plan_is_edited() -> Model {
     let events = [
         turns_bad("int8"),
         pods("int8", &[Pods::Come]),
-        with(&[Change::Pods("int8", Pods::Gone)], Look::None),
+        with(&[Change::Pods("int8", Pods::Gone)], Evaluation::None),
         seen(&[Tolerance("1%"), Hold("30s")]),
     ];
     model("plan", int8_at_10(spec()), events)
@@ -245,7 +245,7 @@ pub fn deadline_passes() -> Model {
     model("deadline", int8_at_10(spec()), events)
 }
 
-/// The third rung, with fp32 as the control arm: two revisions that may turn bad.
+/// The third variant, with fp32 as the control arm: two revisions that may turn bad.
 pub fn ladder() -> Model {
     let events = [
         turns_bad("int8"),
@@ -255,7 +255,7 @@ pub fn ladder() -> Model {
     model("ladder", int8_promoted_of_three(), events)
 }
 
-/// The third rung, with pods that go.
+/// The third variant, with pods that go.
 pub fn ladder_loses_pods() -> Model {
     let events = [
         turns_bad("int8"),
@@ -271,7 +271,7 @@ pub fn objects_are_edited() -> Model {
     let events = [
         turns_bad("int8"),
         seen(&[RouteByHand("int8"), ScaleByHand("fp32")]),
-        with(&[LoseStatus], Look::None),
+        with(&[LoseStatus], Evaluation::None),
     ];
     model("objects", int8_at_10(spec()), events)
 }
@@ -281,7 +281,7 @@ pub fn route_is_refused() -> Model {
     let events = [
         turns_bad("int8"),
         seen(&[Refuse(true), Refuse(false), DeleteRoute, Attempt, Delete]),
-        with(&[RouteByHand("int8")], Look::None),
+        with(&[RouteByHand("int8")], Evaluation::None),
     ];
     model("route", int8_at_10(spec()), events)
 }
@@ -301,7 +301,7 @@ pub fn all_together() -> Model {
     let events = [
         turns_bad("int8"),
         seen(&[Weights("int8", 'a'), Jump(400)]),
-        with(&[LoseStatus], Look::None),
+        with(&[LoseStatus], Evaluation::None),
     ];
     model("all together", int8_at_10(spec()), events)
 }

@@ -142,7 +142,7 @@ class ChartOnACluster(unittest.TestCase):
         return until("a replica leads", holder)
 
     def looked_after(self):
-        """Waits until a leader of now has looked at the model: then it tells of it."""
+        """Waits until a leader of now has evaluated the model: then it tells of it."""
         series = f'guardbit_condition{{name="{MODEL}",type="Ready"}} and on (pod) guardbit_leader == 1'
         until("the leader looks after the model", lambda: {s["metric"]["pod"] for s in ask("query", query=series)} & self.guardbit_pods())
 
@@ -223,7 +223,7 @@ class ChartOnACluster(unittest.TestCase):
         helm("upgrade", "guardbit", CHART, "--set", "concurrency=4", "--wait", "--timeout", "120s")
         self.assertFalse(guardbits & self.guardbit_pods())
         self.leader()
-        # The new leader has looked at the model when it tells of it.
+        # The new leader has evaluated the model when it tells of it.
         self.looked_after()
         self.assertEqual((pods_of_the_model(), weights()), before)
         self.assertFalse(decided("Recovered", "int8"))
@@ -259,7 +259,7 @@ class ChartOnACluster(unittest.TestCase):
 
     def test_8_the_alerts_see_it(self):
         rules = {r["alert"]: r["expr"] for g in yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"] for r in g["rules"]}
-        # int4 was rejected, so a person must act; that is told by the next look, and seen by the next scrape.
+        # int4 was rejected, so a person must act; that is told by the next evaluation, and seen by the next scrape.
         for loud in ("GuardbitRolledBack", "GuardbitStalled"):
             until(f"{loud} sees it", lambda: [s["metric"] for s in ask("query", query=rules[loud])] == [{"namespace": NAMESPACE, "name": MODEL}])
         found = {name: ask("query", query=expr) for name, expr in rules.items()}

@@ -127,12 +127,12 @@ fn between_two_steps_next_to_nothing_is_written() {
         world.behaviour.insert("int8".into(), int8);
         world.run(300);
         assert_eq!(world.status.rollout.as_ref().map(|r| r.weight), Some(5));
-        let (mut looks, mut writes) = (0, 0);
+        let (mut evaluations, mut writes) = (0, 0);
         world.run_watched(3_600, &mut |_, _, plan| {
-            looks += 1;
+            evaluations += 1;
             writes += usize::from(plan.record == Record::Now);
         });
-        assert!(looks >= 60, "{looks}");
+        assert!(evaluations >= 60, "{evaluations}");
         assert_eq!(writes, told, "{routed}: {}", world.transcript);
     }
 }

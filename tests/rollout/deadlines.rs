@@ -62,7 +62,7 @@ fn a_lateral_rollout_needs_no_benefit() {
     world.run(600);
     assert_eq!(world.status.stable.as_ref().unwrap().variant, "int8");
     world.spec.variants[1].weights.digest = format!("sha256:{}", "6".repeat(64));
-    world.look();
+    world.evaluate();
     world.run(600);
     assert!(world.status.rollout.is_none() && world.status.failed.is_empty());
     assert_eq!(actions(&world).last(), Some(&Action::Promoted));
@@ -81,7 +81,7 @@ fn a_benefit_that_is_edited_in_mid_rollout_starts_the_evidence_afresh() {
     let mut world = World::new(asking_for("latency", "5%"));
     world.run(200);
     world.spec.rollout.benefit = None;
-    world.look();
+    world.evaluate();
     assert_eq!(actions(&world).last(), Some(&Action::PlanChanged));
     assert!(world.status.guards.iter().all(|g| g.benefit.is_none()));
 }

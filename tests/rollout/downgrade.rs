@@ -64,13 +64,13 @@ fn a_rollout_of_an_unknown_kind_is_held_as_it_is_until_its_release_is_back() {
         watch(&world.observe().model, world.now, false).is_empty(),
         "nothing is judged"
     );
-    let first = world.look();
+    let first = world.evaluate();
     assert_eq!((first.scope, first.record), (Scope::ConditionsOnly, Record::Now));
     let events: Vec<_> = first.events.iter().map(|e| e.reason).collect();
     assert_eq!(events, [Reason::UnknownStatus]);
     for _ in 0..60 {
         world.run(10);
-        let plan = world.look();
+        let plan = world.evaluate();
         assert_eq!(
             (plan.record, plan.events, plan.decisions),
             (Record::Later, vec![], vec![]),
@@ -92,7 +92,7 @@ fn a_rollout_of_an_unknown_kind_is_held_as_it_is_until_its_release_is_back() {
     );
     // The newer release is back, and has made of it what this one knows.
     world.status.rollout = known.rollout;
-    world.look();
+    world.evaluate();
     world.run(120);
     let rejected: Vec<_> = world.status.rejected.iter().map(|r| r.guard.as_str()).collect();
     assert_eq!(rejected, ["errors"]);
@@ -104,7 +104,7 @@ fn who_leaves_for_an_unknown_reason_keeps_pods_and_traffic_until_its_time_is_ove
     let mut world = full_ladder_at_int4();
     only_pods(&mut world, "int8", 2);
     world.spec.target = Some("int8".into());
-    let handed = world.look();
+    let handed = world.evaluate();
     let left = weight(&handed, "int4");
     assert!(left > 0 && left < 100, "{left}");
     let until = world.now + SignedDuration::from_mins(10);
@@ -119,7 +119,7 @@ fn who_leaves_for_an_unknown_reason_keeps_pods_and_traffic_until_its_time_is_ove
     world.spec.target = Some("int4".into());
     while world.now < until - SignedDuration::from_secs(20) {
         world.run(10);
-        let plan = world.look();
+        let plan = world.evaluate();
         assert_eq!(plan.decisions, []);
         assert_eq!(weight(&plan, "int4"), left);
         assert_eq!(plan.workloads[&int4].replicas, Some(desired));
@@ -129,7 +129,7 @@ fn who_leaves_for_an_unknown_reason_keeps_pods_and_traffic_until_its_time_is_ove
     while world.now <= until {
         world.run(1);
     }
-    let plan = world.look();
+    let plan = world.evaluate();
     assert_eq!((weight(&plan, "int4"), weight(&plan, "int8")), (0, 95));
     assert_eq!(plan.workloads[&int4].replicas, Some(desired), "its connections drain");
 }
@@ -157,7 +157,7 @@ fn behind_one_service_who_leaves_for_an_unknown_reason_stays_joined_if_it_was() 
                 arm["weight"] = json!(if arm["variant"] == "int8" { weight } else { 100 - weight });
             }
         });
-        assert_eq!(world.look().workloads[&int8].joined, joined, "at {weight}%");
+        assert_eq!(world.evaluate().workloads[&int8].joined, joined, "at {weight}%");
     }
 }
 
@@ -165,7 +165,7 @@ fn behind_one_service_who_leaves_for_an_unknown_reason_stays_joined_if_it_was() 
 fn what_went_on_under_an_unknown_phase_was_no_step() {
     let mut world = at_25_percent();
     rewrite(&mut world, |status| status["phase"] = json!("Frozen"));
-    let plan = world.look();
+    let plan = world.evaluate();
     let rollout = world.status.rollout.as_ref().expect("a rollout");
     assert_eq!((plan.decisions.len(), rollout.weight), (0, 25));
     assert_eq!(

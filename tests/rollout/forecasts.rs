@@ -5,7 +5,7 @@ use guardbit::rollout::Record;
 
 use crate::world::{World, spec};
 
-/// What would be foreseen at each look: weight of the candidate, and requests per second.
+/// What would be foreseen at each evaluation: weight of the candidate, and requests per second.
 fn foreseen(world: &mut World, seconds: i64) -> Vec<(i32, f64)> {
     let mut found = Vec::new();
     world.run_watched(seconds, &mut |world, _, plan| {
@@ -37,7 +37,7 @@ fn it_rests_on_the_traffic_that_the_baseline_had_and_on_nothing_else() {
     assert_eq!(foreseen(&mut dark, 600), [], "no traffic is known");
 }
 
-/// Runs a world whose rollouts get a forecast with every status; gives how many looks asked for a write.
+/// Runs a world whose rollouts get a forecast with every status; gives how many evaluations asked for a write.
 fn writes(world: &mut World, seconds: i64, sentence: Option<&str>) -> usize {
     let mut writes = 0;
     for _ in 0..seconds / 5 {
@@ -61,7 +61,11 @@ fn it_stands_as_long_as_the_rollout_and_causes_no_write() {
     let forecast = |world: &World| world.status.rollout.as_ref().and_then(|r| r.forecast.clone());
     assert_eq!(forecast(&told).as_deref(), Some("at 200 rps"));
     told.run(15);
-    assert_eq!(forecast(&told).as_deref(), Some("at 200 rps"), "kept from look to look");
+    assert_eq!(
+        forecast(&told).as_deref(),
+        Some("at 200 rps"),
+        "kept from evaluation to evaluation"
+    );
 
     told.spec.rollout.false_promotion = "1%".into();
     told.generation += 1;

@@ -167,7 +167,7 @@ fn superseded_candidate() {
     let mut world = at_25_percent();
     world.spec.variants[1].weights.digest = format!("sha256:{}", "5".repeat(64));
     world.generation += 1;
-    world.look();
+    world.evaluate();
     world.run(400);
     story("superseded_candidate", &world);
 }
@@ -176,7 +176,7 @@ fn superseded_candidate() {
 fn target_moved_down_in_mid_rollout() {
     let mut world = at_25_percent();
     world.spec.target = Some("fp32".into());
-    world.look();
+    world.evaluate();
     world.run(120);
     story("target_moved_down_in_mid_rollout", &world);
 }
@@ -185,7 +185,7 @@ fn target_moved_down_in_mid_rollout() {
 fn target_moved_down_after_promotion() {
     let mut world = full_ladder_at_int4();
     world.spec.target = Some("int8".into());
-    world.look();
+    world.evaluate();
     world.run(400);
     story("target_moved_down_after_promotion", &world);
 }
@@ -194,10 +194,10 @@ fn target_moved_down_after_promotion() {
 fn paused_in_mid_rollout() {
     let mut world = at_25_percent();
     world.spec.paused = true;
-    world.look();
+    world.evaluate();
     world.run(2400);
     world.spec.paused = false;
-    world.look();
+    world.evaluate();
     world.run(300);
     story("paused_in_mid_rollout", &world);
 }
@@ -206,7 +206,7 @@ fn paused_in_mid_rollout() {
 fn rollback_works_while_paused() {
     let mut world = at_25_percent();
     world.spec.paused = true;
-    world.look();
+    world.evaluate();
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
     world.run(60);
     story("rollback_works_while_paused", &world);
@@ -216,11 +216,11 @@ fn rollback_works_while_paused() {
 fn suspended_in_mid_rollout() {
     let mut world = at_25_percent();
     world.spec.suspend = true;
-    world.look();
+    world.evaluate();
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
     world.run(120);
     world.spec.suspend = false;
-    world.look();
+    world.evaluate();
     world.run(60);
     story("suspended_in_mid_rollout", &world);
 }
@@ -230,10 +230,10 @@ fn suspended_in_mid_rollout() {
 fn resumed_after_a_suspension() {
     let mut world = at_25_percent();
     world.spec.suspend = true;
-    world.look();
+    world.evaluate();
     world.run(600);
     world.spec.suspend = false;
-    world.look();
+    world.evaluate();
     world.run(600);
     story("resumed_after_a_suspension", &world);
 }
@@ -245,7 +245,7 @@ fn candidate_that_crashes_is_tried_again_three_times() {
     world.run(1200);
     world.behaviour.remove("int8");
     world.spec.attempt = 2;
-    world.look();
+    world.evaluate();
     world.run(60);
     story("candidate_that_crashes_is_tried_again_three_times", &world);
 }
@@ -294,7 +294,7 @@ fn stale_calibration_gets_no_traffic() {
     world.spec.variants[1].calibration.as_mut().unwrap().max_age = Some(Duration::from("24h"));
     world.run(60);
     world.spec.variants[1].calibration.as_mut().unwrap().max_age = None;
-    world.look();
+    world.evaluate();
     world.run(30);
     story("stale_calibration_gets_no_traffic", &world);
 }
@@ -311,7 +311,7 @@ fn validation_drop_gets_no_traffic() {
 fn guards_edited_in_mid_rollout() {
     let mut world = at_25_percent();
     world.spec.guards[0].proportion.as_mut().unwrap().tolerance.absolute = Some("1%".into());
-    world.look();
+    world.evaluate();
     world.run(300);
     story("guards_edited_in_mid_rollout", &world);
 }
@@ -322,7 +322,7 @@ fn lateral_rollout_of_recalibrated_weights() {
     world.run(900);
     world.transcript.clear();
     world.spec.variants[1].weights.digest = format!("sha256:{}", "6".repeat(64));
-    world.look();
+    world.evaluate();
     world.run(900);
     story("lateral_rollout_of_recalibrated_weights", &world);
 }
@@ -333,7 +333,7 @@ fn lateral_rollout_that_cannot_be_scheduled_leaves_the_old_revision() {
     world.run(900);
     world.transcript.clear();
     world.spec.variants[1].weights.digest = format!("sha256:{}", "6".repeat(64));
-    world.look();
+    world.evaluate();
     world.run(60);
     // Both revisions share the variant's name; only the one on trial asks for more pods.
     world.behaviour.insert("int8".into(), bad(|b| b.unschedulable = true));
@@ -352,7 +352,7 @@ fn new_reference_with_new_weights_climbs_again() {
     let digest = "7".repeat(64);
     world.spec.variants[0].weights.uri = format!("oci://registry.example/fraud@sha256:{digest}");
     world.spec.variants[0].weights.digest = format!("sha256:{digest}");
-    world.look();
+    world.evaluate();
     world.run(1500);
     story("new_reference_with_new_weights_climbs_again", &world);
 }
@@ -365,7 +365,7 @@ fn new_reference_with_the_same_weights_only_takes_over_the_holdout() {
     world.spec.variants[0].template = Some(guardbit::api::PodTemplate(
         serde_json::from_str(r#"{"metadata": {"labels": {"sidecar": "patched"}}}"#).unwrap(),
     ));
-    world.look();
+    world.evaluate();
     world.run(900);
     story(
         "new_reference_with_the_same_weights_only_takes_over_the_holdout",
@@ -377,7 +377,7 @@ fn new_reference_with_the_same_weights_only_takes_over_the_holdout() {
 fn lost_status_is_recovered_without_a_change_of_weights() {
     let mut world = at_25_percent();
     world.status = QuantizedModelStatus::default();
-    world.look();
+    world.evaluate();
     world.run(400);
     story("lost_status_is_recovered_without_a_change_of_weights", &world);
 }
@@ -386,7 +386,7 @@ fn lost_status_is_recovered_without_a_change_of_weights() {
 fn evidence_of_another_version_starts_afresh() {
     let mut world = at_25_percent();
     world.status.evidence = Some("v9:from-the-future".into());
-    world.look();
+    world.evaluate();
     world.run(200);
     story("evidence_of_another_version_starts_afresh", &world);
 }
@@ -417,10 +417,10 @@ fn stable_that_loses_its_endpoints_is_degraded() {
 fn invalid_spec_stalls_and_leaves_traffic_alone() {
     let mut world = at_25_percent();
     world.spec.rollout.interval = "10ms".into();
-    world.look();
+    world.evaluate();
     world.run(120);
     world.spec.rollout.interval = "5s".into();
-    world.look();
+    world.evaluate();
     world.run(60);
     story("invalid_spec_stalls_and_leaves_traffic_alone", &world);
 }
@@ -481,7 +481,7 @@ fn pinned_requests_have_pods_of_their_own() {
 fn deleted_in_mid_canary() {
     let mut world = at_25_percent();
     world.deleted_at = Some(world.now);
-    world.look();
+    world.evaluate();
     world.run(60);
     assert!(world.released && world.workloads.is_empty());
     story("deleted_in_mid_canary", &world);

@@ -91,7 +91,7 @@ fn a_candidate_without_traffic_gets_none_when_it_is_given_up_while_stable_has_no
     assert!(world.workloads[&key(&world, "int8")].ready > 0);
     only_pods(&mut world, "fp32", 0);
     world.spec.target = Some("fp32".into());
-    let plan = world.look();
+    let plan = world.evaluate();
     assert_eq!(actions(&plan), [Action::Superseded]);
     assert_eq!(weight(&plan, "int8"), 0);
     assert_eq!(world.status.phase, Some(Phase::Degraded.into()));
@@ -107,13 +107,13 @@ fn what_falls_back_gets_no_traffic_back_when_its_fallback_loses_pods() {
         world.run(1);
     }
     pods(&mut world, "fp32", 6);
-    assert_eq!(weight(&world.look(), "int4"), 40);
+    assert_eq!(weight(&world.evaluate(), "int4"), 40);
     for ready in [1, 0, 3] {
         pods(&mut world, "fp32", ready);
-        assert_eq!(weight(&world.look(), "int4"), 40, "{ready} pods of fp32");
+        assert_eq!(weight(&world.evaluate(), "int4"), 40, "{ready} pods of fp32");
     }
     pods(&mut world, "fp32", 8);
-    assert_eq!(weight(&world.look(), "int4"), 20);
+    assert_eq!(weight(&world.evaluate(), "int4"), 20);
 }
 
 #[test]
@@ -121,11 +121,11 @@ fn a_former_stable_that_is_healthy_gets_traffic_back_when_its_successor_loses_po
     let mut world = full_ladder_at_int4();
     only_pods(&mut world, "int8", 0);
     world.spec.target = Some("int8".into());
-    assert_eq!(actions(&world.look()), [Action::TargetMoved]);
+    assert_eq!(actions(&world.evaluate()), [Action::TargetMoved]);
     // 5% are the holdout.
     for (ready, left) in [(6, 35), (2, 75), (0, 95)] {
         pods(&mut world, "int8", ready);
-        assert_eq!(weight(&world.look(), "int4"), left, "{ready} pods of int8");
+        assert_eq!(weight(&world.evaluate(), "int4"), left, "{ready} pods of int8");
     }
 }
 
@@ -166,7 +166,7 @@ fn a_gate_that_closes_while_a_candidate_waits_for_pods_keeps_it_from_traffic() {
     let stalled = world.status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
     assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Gated"));
     world.spec.variants[1].calibration.as_mut().unwrap().max_age = None;
-    world.look();
+    world.evaluate();
     world.run(30);
     assert_eq!(candidate_weight(&world, "int8"), 5);
 }
@@ -194,7 +194,7 @@ fn a_candidate_that_loses_its_pods_as_its_guards_are_edited_is_lowered_at_once()
     let mut world = at_25_percent();
     world.spec.guards[0].proportion.as_mut().unwrap().tolerance.absolute = Some("1%".into());
     pods(&mut world, "int8", 0);
-    let plan = world.look();
+    let plan = world.evaluate();
     assert_eq!(actions(&plan), [Action::PlanChanged, Action::Withdrawn]);
     assert_eq!(weight(&plan, "int8"), 0);
 }
@@ -206,10 +206,10 @@ fn a_promotion_that_was_suspended_waits_for_what_its_step_shows_afresh() {
         world.run(1);
     }
     world.spec.suspend = true;
-    world.look();
+    world.evaluate();
     world.run(60);
     world.spec.suspend = false;
-    world.look();
+    world.evaluate();
     let mut since = Vec::new();
     world.run_watched(50, &mut |_, _, plan| since.extend(actions(plan)));
     assert!(since.is_empty(), "{since:?}");

@@ -1,4 +1,4 @@
-//! Looks that were cut off between the record and its effect, or between a lowering and its record.
+//! Evaluations that were cut off between the record and its effect, or between a lowering and its record.
 
 use crate::golden::at_25_percent;
 use crate::world::{World, spec};
@@ -10,7 +10,7 @@ fn candidate(world: &World) -> RevisionRef {
     world.status.rollout.as_ref().expect("a rollout").candidate.clone()
 }
 
-/// Time passes, requests are served, nobody looks.
+/// Time passes, requests are served, nobody evaluates.
 fn unwatched(world: &mut World, seconds: i64) {
     for _ in 0..seconds {
         world.now += SignedDuration::from_secs(1);
@@ -31,7 +31,7 @@ fn a_weight_on_record_is_held_from_when_the_route_carries_it() {
     // The rise was recorded, and then guardbit was away for longer than any hold.
     world.route = before;
     unwatched(&mut world, 900);
-    let plan = world.look();
+    let plan = world.evaluate();
     assert_eq!(plan.decisions, [], "nobody was sent to the step yet");
     assert_eq!(world.route.weights[&candidate(&world)], 25);
     let since = world.status.rollout.as_ref().and_then(|r| r.weight_since.clone());
@@ -74,7 +74,7 @@ fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
 fn harm_that_was_acted_on_is_put_on_record_though_the_metrics_are_gone() {
     let mut world = lowered(Action::RolledBack, "int8", 0);
     let harmful = candidate(&world);
-    let plan = world.look();
+    let plan = world.evaluate();
     let decided: Vec<_> = plan
         .decisions
         .iter()
@@ -129,7 +129,7 @@ fn what_a_route_says_of_others_or_of_the_past_harms_nobody() {
 }
 
 fn harms_nobody(mut world: World, name: &str) {
-    let plan = world.look();
+    let plan = world.evaluate();
     assert_eq!(plan.decisions, [], "{name}");
     assert!(world.status.rejected.is_empty(), "{name}");
 }
@@ -160,7 +160,7 @@ fn a_fallback_that_was_carried_out_is_put_on_record_though_the_metrics_are_gone(
         reason: EvidenceReason::Unreachable,
         message: "it cannot be reached".to_owned(),
     });
-    world.look();
+    world.evaluate();
     assert_eq!(world.status.stable, Some(reference));
     assert_eq!(world.status.rejected[0].guard, "drift");
     let last = world.status.decisions.last().unwrap();

@@ -102,7 +102,7 @@ fn undecided_happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What must be remembered from look to look to know whether an invariant was broken.
+/// What must be remembered from evaluation to evaluation to know whether an invariant was broken.
 #[derive(Default)]
 struct Watcher {
     rejected: BTreeSet<RevisionRef>,
@@ -197,7 +197,7 @@ impl Watcher {
             self.granted = None;
         }
 
-        // 4 and 9: harm is answered in the same look, paused or not; a rejected identity never rises again.
+        // 4 and 9: harm is answered in the same evaluation, paused or not; a rejected identity never rises again.
         for decision in &plan.decisions {
             let revision = RevisionRef {
                 variant: decision.variant.clone(),
@@ -435,9 +435,9 @@ proptest! {
     fn deciding_twice_on_the_same_state_changes_nothing_more(seconds in 1i64..900) {
         let mut world = World::new(spec());
         world.run(seconds);
-        let first = world.look();
+        let first = world.evaluate();
         if first.decisions.is_empty() {
-            let second = world.look();
+            let second = world.evaluate();
             prop_assert_eq!(&first.route, &second.route);
             prop_assert_eq!(&first.workloads, &second.workloads);
             prop_assert!(second.decisions.is_empty());

@@ -111,7 +111,7 @@ pub struct World {
     pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
     pub last_plan: Option<Plan>,
-    next_look: Timestamp,
+    next_evaluation: Timestamp,
     pub transcript: String,
     shown: String,
 }
@@ -138,7 +138,7 @@ impl World {
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
-            next_look: start,
+            next_evaluation: start,
             transcript: String::new(),
             shown: String::new(),
         }
@@ -191,8 +191,8 @@ impl World {
         plan
     }
 
-    /// One look, and all that follows from it.
-    pub fn look(&mut self) -> Plan {
+    /// One evaluation, and all that follows from it.
+    pub fn evaluate(&mut self) -> Plan {
         let plan = self.decide();
         self.carry_out(&plan);
         plan
@@ -201,7 +201,7 @@ impl World {
     fn carry_out(&mut self, plan: &Plan) {
         self.apply(plan);
         self.note(plan);
-        self.next_look = self.now + plan.again;
+        self.next_evaluation = self.now + plan.again;
         self.last_plan = Some(plan.clone());
     }
 
@@ -248,12 +248,12 @@ impl World {
         }
     }
 
-    /// Lets time pass, looking whenever something changes or it is time to.
+    /// Lets time pass, evaluating whenever something changes or it is time to.
     pub fn run(&mut self, seconds: i64) {
         self.run_watched(seconds, &mut |_, _, _| {});
     }
 
-    /// The same, showing every look to `watcher`: the world as it was seen, the status before, the plan.
+    /// The same, showing every evaluation to `watcher`: the world as it was seen, the status before, the plan.
     pub fn run_watched(&mut self, seconds: i64, watcher: &mut dyn FnMut(&Self, &QuantizedModelStatus, &Plan)) {
         let until = self.now + SignedDuration::from_secs(seconds);
         let mut edited = self
@@ -263,7 +263,7 @@ impl World {
         while self.now < until && !self.released {
             self.now += SignedDuration::from_secs(1);
             let changed = self.live_one_second();
-            if changed || edited || self.now >= self.next_look {
+            if changed || edited || self.now >= self.next_evaluation {
                 edited = false;
                 self.seen_generation = self.generation;
                 let before = self.status.clone();
@@ -420,7 +420,7 @@ fn deployment(revision: &RevisionRef) -> String {
     guardbit::model::identity::object_name("risk", "fraud", &revision.variant, &revision.revision, Purpose::Serving)
 }
 
-/// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, looks every 5 s.
+/// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, evaluations every 5 s.
 pub fn spec() -> QuantizedModelSpec {
     let text = include_str!("../testdata/fraud-scorer.yaml");
     let model: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::trace::{SCRAPE, START};
 
-/// How Prometheus fails, in answers to looks in `(from, through]`, seconds since the start.
+/// How Prometheus fails, in answers to queries in `(from, through]`, seconds since the start.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub from: i64,
@@ -135,7 +135,7 @@ impl Flaky<'_> {
     }
 }
 
-/// Runs int8 against fp32 for so many seconds, with a look every 15.
+/// Runs int8 against fp32 for so many seconds, with an evaluation every 15.
 pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], seconds: i64) -> End {
     let server = Flaky { recording, faults };
     let mut model = ModelSeen {

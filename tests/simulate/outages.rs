@@ -51,14 +51,14 @@ fn kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
-/// Faults of up to twenty-five minutes, one after the other, from the first look on.
+/// Faults of up to twenty-five minutes, one after the other, from the first evaluation on.
 fn faults(
     kind: impl Strategy<Value = Kind>,
     guard: impl Strategy<Value = Option<&'static str>>,
 ) -> impl Strategy<Value = Vec<Fault>> {
     let each = (60i64..600, prop_oneof![3 => 15i64..120, 1 => 120i64..1500], kind, guard);
     prop::collection::vec(each, 1..4).prop_map(|all| {
-        // The first may begin before the first look.
+        // The first may begin before the first evaluation.
         let mut at = -61;
         let fault = |(after, long, kind, guard)| {
             let from = at + after;

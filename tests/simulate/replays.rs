@@ -155,7 +155,7 @@ fn a_metrics_outage_changes_when_and_not_what() {
 }
 
 #[test]
-fn a_reference_arm_of_its_own_puts_the_target_on_trial_against_the_rung_before() {
+fn a_reference_arm_of_its_own_puts_the_target_on_trial_against_the_variant_before() {
     let drifted = Truth {
         drift: 0.04,
         ..good(100.0)

@@ -40,23 +40,23 @@ const UNITS: [(&str, f64); 6] = [
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     for guard in &model.spec.guards {
-        let mut look = GuardLook {
+        let mut guard_check = GuardCheck {
             model,
             guard,
             field: format!("spec.guards[{}]", guard.name),
             out,
         };
-        look.selectors();
-        look.bounds();
+        guard_check.selectors();
+        guard_check.bounds();
         told_apart(
             model,
             &format!("spec.guards[{}].armLabels", guard.name),
             &guard.arm_labels,
-            look.out,
+            guard_check.out,
         );
-        look.tolerance();
+        guard_check.tolerance();
         if let Some(latency) = &guard.latency {
-            look.latency(latency, surroundings);
+            guard_check.latency(latency, surroundings);
         }
     }
     if let Some(prometheus) = &model.spec.prometheus {
@@ -78,14 +78,14 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
     }
 }
 
-struct GuardLook<'a> {
+struct GuardCheck<'a> {
     model: &'a Model,
     guard: &'a Guard,
     field: String,
     out: &'a mut Vec<Finding>,
 }
 
-impl GuardLook<'_> {
+impl GuardCheck<'_> {
     fn add(&mut self, rule: &'static Rule, field: &str, message: String) -> &mut Finding {
         let field = format!("{}.{field}", self.field);
         self.out.push(self.model.finding(rule, &field, message));

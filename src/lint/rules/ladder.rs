@@ -208,7 +208,7 @@ fn expires_meanwhile(
 
 /// Time that the steps of all variants before one take at least.
 fn before(model: &Model, variant: &Variant) -> SignedDuration {
-    let rungs = model
+    let variants = model
         .spec
         .variants
         .iter()
@@ -217,7 +217,7 @@ fn before(model: &Model, variant: &Variant) -> SignedDuration {
         .count();
     let holds = model.resolved.rollout.steps.iter().map(|step| step.hold);
     let holds = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
-    holds.saturating_mul(i32::try_from(rungs).unwrap_or(i32::MAX))
+    holds.saturating_mul(i32::try_from(variants).unwrap_or(i32::MAX))
 }
 
 fn bits(precision: Precision) -> i32 {

@@ -17,37 +17,37 @@ use crate::guards::compare_outputs;
 use crate::rollout::{Stage, guards_of};
 
 /// Evaluations with data that every step takes at least.
-const LOOKS: i32 = 3;
+const EVALUATIONS: i32 = 3;
 
 /// Error rate above which a verdict is wrong too often to act on.
 const LAX: f64 = 0.2;
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     let (spec, rollout, read) = (&model.spec, &model.spec.rollout, &model.resolved.rollout);
-    let looks = read.warm_up.saturating_add(read.interval * LOOKS);
-    let holds = read.steps.iter().map(|step| step.hold.max(looks));
+    let evaluations = read.warm_up.saturating_add(read.interval * EVALUATIONS);
+    let holds = read.steps.iter().map(|step| step.hold.max(evaluations));
     let all = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
     if all >= read.deadline {
         out.push(model.finding(
             &DEADLINE_TOO_SHORT,
             "spec.rollout.deadline",
             format!(
-                "the steps take {} at least (each its hold, or the warm-up and {LOOKS} evaluations where that is longer), and the deadline is {}: no candidate can be promoted; raise the deadline well beyond that, for health takes its time, or shorten the holds",
+                "the steps take {} at least (each its hold, or the warm-up and {EVALUATIONS} evaluations where that is longer), and the deadline is {}: no candidate can be promoted; raise the deadline well beyond that, for health takes its time, or shorten the holds",
                 told(all),
                 rollout.deadline
             ),
         ));
     }
     for (i, (step, read)) in rollout.steps.iter().zip(&read.steps).enumerate() {
-        if read.hold < looks {
+        if read.hold < evaluations {
             out.push(model.finding(
                 &HOLD_SHORTER_THAN_LOOKS,
                 &format!("spec.rollout.steps[{i}].hold"),
                 format!(
-                    "a step waits for {LOOKS} evaluations with data, {} with this interval and warmUp: hold {} is over before; write hold: {}, or shorten the interval",
-                    told(looks),
+                    "a step waits for {EVALUATIONS} evaluations with data, {} with this interval and warmUp: hold {} is over before; write hold: {}, or shorten the interval",
+                    told(evaluations),
                     step.hold,
-                    told(looks)
+                    told(evaluations)
                 ),
             ));
         }

@@ -202,7 +202,10 @@ impl<'a> Capacity<'a> {
         if let Some(previous) = warm.into_iter().find(proven) {
             return previous;
         }
-        let limit = self.ladder.position(&stable.variant).unwrap_or(self.ladder.rungs.len());
+        let limit = self
+            .ladder
+            .position(&stable.variant)
+            .unwrap_or(self.ladder.variants.len());
         self.ladder.safest_proven_below(limit, self.status)
     }
 

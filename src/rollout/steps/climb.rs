@@ -78,10 +78,10 @@ impl Evaluation<'_> {
     /// Why the spec no longer asks for this candidate.
     fn unwanted(&self, rollout: &RolloutStatus) -> Option<String> {
         match self.ladder.goal(&self.status, self.spec.attempt, self.now) {
-            Goal::Try { rung, .. } if self.ladder.rungs[rung].revision == rollout.candidate => None,
-            Goal::Try { rung, .. } => Some(format!(
+            Goal::Try { variant, .. } if self.ladder.variants[variant].revision == rollout.candidate => None,
+            Goal::Try { variant, .. } => Some(format!(
                 "the spec now asks for {}",
-                self.ladder.rungs[rung].revision.describe()
+                self.ladder.variants[variant].revision.describe()
             )),
             Goal::MoveTo(to) => Some(format!("the spec now asks for {}", to.describe())),
             _ => Some("the spec no longer asks for it".to_owned()),

@@ -81,7 +81,7 @@ impl Evaluation<'_> {
         match goal {
             Goal::Settled => Next::default(),
             Goal::MoveTo(to) => self.move_to(&to),
-            Goal::Try { kind, rung } => self.start(kind, rung),
+            Goal::Try { kind, variant } => self.start(kind, variant),
             Goal::Rejected { candidate, why } => {
                 let name = candidate.describe();
                 let message = format!("{name} was rejected and is not tried again until its identity changes: {why}");
@@ -109,8 +109,8 @@ impl Evaluation<'_> {
         Next::default()
     }
 
-    fn start(&mut self, kind: RolloutKind, rung: usize) -> Next {
-        let candidate = self.ladder.rungs[rung].revision.clone();
+    fn start(&mut self, kind: RolloutKind, variant: usize) -> Next {
+        let candidate = self.ladder.variants[variant].revision.clone();
         match self.may(Transition::Start, &candidate) {
             Ok(grant) => self.put_on_trial(grant, kind, &candidate),
             Err(closed) => return Next::stalled(closed),

@@ -49,8 +49,8 @@ impl Evaluation<'_> {
     }
 
     fn adopt_reference(&mut self, reference: RevisionRef) {
-        let known = self.ladder.rungs.iter().find(|rung| rung.revision == reference);
-        self.status.reference_weights = known.map(|rung| rung.weights_digest.clone());
+        let known = self.ladder.variants.iter().find(|v| v.revision == reference);
+        self.status.reference_weights = known.map(|v| v.weights_digest.clone());
         self.status.reference = Some(reference);
     }
 

@@ -1,7 +1,8 @@
 //! How soon a candidate that turns bad gets no more traffic, on the real cluster: `make bench-rollback`.
 //!
-//! A candidate at 25% begins to answer half of its requests with 500, at a moment that has nothing to do with scrapes and looks:
-//! 20 times, with a scrape and a look every second. Five more times guardbit is killed in that very moment. Prints a Markdown table.
+//! A candidate at 25% begins to answer half of its requests with 500, at a moment that has nothing to do with scrapes
+//! and evaluations: 20 times, with a scrape and an evaluation every second. Five more times guardbit is killed in that
+//! very moment. Prints a Markdown table.
 
 #![allow(dead_code)] // The stage of the end-to-end tests does more than this needs.
 
@@ -33,8 +34,8 @@ const RUNS: (u64, u64) = (20, 5);
 struct Run {
     /// The scrape that showed enough, as Prometheus dates it.
     scraped: f64,
-    /// guardbit began the look that found harm.
-    looked: f64,
+    /// guardbit began the evaluation that found harm.
+    evaluated: f64,
     /// The route had no weight for the candidate, as a watch saw it.
     lowered: f64,
     /// The candidate gave its last answer.
@@ -81,12 +82,16 @@ async fn main() {
         );
     };
     row("scrape that shows enough", &runs, |r| r.scraped);
-    row("look that finds harm begins", &runs, |r| r.looked);
+    row("evaluation that finds harm begins", &runs, |r| r.evaluated);
     row("**weight 0 in the HTTPRoute**", &runs, |r| r.lowered);
     row("last request served by the candidate", &runs, |r| r.last);
     row("guardbit's own: scrape to HTTPRoute", &runs, |r| r.lowered - r.scraped);
-    row("of it, waiting for the next look", &runs, |r| r.looked - r.scraped);
-    row("of it, asking, deciding and patching", &runs, |r| r.lowered - r.looked);
+    row("of it, waiting for the next evaluation", &runs, |r| {
+        r.evaluated - r.scraped
+    });
+    row("of it, asking, deciding and patching", &runs, |r| {
+        r.lowered - r.evaluated
+    });
     row("weight 0, guardbit killed at the first bad response", &killed, |r| {
         r.lowered
     });
@@ -124,11 +129,11 @@ async fn run(stage: &mut Stage, number: u64, controller: Controller) -> Run {
         }
     }
     stage.decided(Action::RolledBack, "int8").await;
-    let looked = last_look_that_rolled_back(&stage.guardbit.log());
-    let scraped = newest_sample(&stage.namespace, looked).await;
+    let evaluated = last_evaluation_that_rolled_back(&stage.guardbit.log());
+    let scraped = newest_sample(&stage.namespace, evaluated).await;
     Run {
         scraped: scraped - first,
-        looked: looked - first,
+        evaluated: evaluated - first,
         lowered: lowered - first,
         last: last - first,
     }
@@ -149,8 +154,8 @@ async fn awaited(holds: impl Fn() -> bool) -> f64 {
     unix_ms()
 }
 
-/// When the look began that rolled back last (Unix ms): the log says when it ended, and how long it took.
-fn last_look_that_rolled_back(log: &str) -> f64 {
+/// When the evaluation began that rolled back last (Unix ms): the log says when it ended, and how long it took.
+fn last_evaluation_that_rolled_back(log: &str) -> f64 {
     let line = log
         .lines()
         .rfind(|line| line.contains("action=\"RolledBack\""))

@@ -55,13 +55,13 @@ class Guardbit:
         fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
-    def looks(self):
+    def evaluations(self):
         import urllib.request
         text = urllib.request.urlopen("http://127.0.0.1:9192/metrics", timeout=30).read().decode()
         return sum(int(float(n)) for n in re.findall(r'^guardbit_reconciles_total\{.*\} (\S+)$', text, re.M))
 
-    def all_looked_at(self, models, patience=600):
-        """Seconds from the start of the process until every model has been looked at."""
+    def all_evaluated(self, models, patience=600):
+        """Seconds from the start of the process until every model has been evaluated."""
         while time.time() - self.began < patience:
             found = re.search(r"^(\S+Z) .*all models have been reconciled.*models=(\d+)", open(self.log).read(), re.M)
             if found:
@@ -69,35 +69,35 @@ class Guardbit:
                 assert int(known) == models, f"{known} models, not {models}"
                 at = time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone + float("0" + stamp[19:-1])
                 return at - self.began
-            # Without that line: when as many looks as models have ended.
-            if BY_LOOKS and time.time() - self.began > 0.2:
+            # Without that line: when as many evaluations as models have ended.
+            if BY_EVALUATIONS and time.time() - self.began > 0.2:
                 try:
-                    if self.looks() >= models:
+                    if self.evaluations() >= models:
                         return time.time() - self.began
                 except OSError:
                     pass
             time.sleep(0.1)
-        raise TimeoutError("not all models were looked at")
+        raise TimeoutError("not all models were evaluated")
 
 
 EXTRA = dict(pair.split("=", 1) for pair in os.environ.get("GUARDBIT_ENV", "").split() if "=" in pair)
-BY_LOOKS = bool(os.environ.get("BY_LOOKS"))
+BY_EVALUATIONS = bool(os.environ.get("BY_EVALUATIONS"))
 
 
 def measure(api, guardbit, metrics, seconds):
     """What goes on in so many seconds, per minute."""
-    before = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
+    before = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.evaluations())
     begun, rss = time.time(), []
     while time.time() - begun < seconds:
         rss.append(guardbit.status("VmRSS"))
         time.sleep(0.5)
     minutes = (time.time() - begun) / 60
-    after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.looks())
-    cpu, requests, writes, queries, looks = ((b - a) / minutes for a, b in zip(before, after))
+    after = (guardbit.cpu(), *cluster.requests(api), metrics.queries, guardbit.evaluations())
+    cpu, requests, writes, queries, evaluations = ((b - a) / minutes for a, b in zip(before, after))
     return {
         "rss_mib": round(statistics.median(rss), 1), "highest_mib": round(max(rss), 1), "peak_mib": round(guardbit.status("VmHWM"), 1),
         "cpu_s_per_min": round(cpu, 2), "requests_per_min": round(requests, 1), "writes_per_min": round(writes, 1),
-        "queries_per_min": round(queries, 1), "looks_per_min": round(looks, 1),
+        "queries_per_min": round(queries, 1), "evaluations_per_min": round(evaluations, 1),
     }
 
 
@@ -133,11 +133,11 @@ def main():
             time.sleep(20)
             say("restart")
             guardbit.restart()
-            first.append(round(guardbit.all_looked_at(models), 1))
+            first.append(round(guardbit.all_evaluated(models), 1))
         time.sleep(15)
         figures["idle"] = {
             **measure(api, guardbit, metrics, WINDOW),
-            "first_look_s": statistics.median(first), "longest_first_look_s": max(first), "first_looks_s": first,
+            "first_evaluation_s": statistics.median(first), "longest_first_evaluation_s": max(first), "first_evaluations_s": first,
         }
         say(json.dumps(figures))
     if what in ("rollouts", "all"):
@@ -151,7 +151,7 @@ def main():
         say(json.dumps(figures))
         say("restart")
         guardbit.restart()
-        figures["in progress"]["first_look_s"] = round(guardbit.all_looked_at(models), 1)
+        figures["in progress"]["first_evaluation_s"] = round(guardbit.all_evaluated(models), 1)
     print(json.dumps(figures))
 
 

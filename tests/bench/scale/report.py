@@ -12,7 +12,7 @@ PEERS = """\
 | in progress, RSS | 208 MiB (peak 283) | |
 | in progress, CPU seconds a minute | 13.7 → 1.9 | |
 | in progress, API requests a minute | 2,050 → 1,370 | checks slip to 0.65 of what was asked |
-| from a restart to the first look at all | 1 s, and 16 s of lease | 126 s |"""
+| from a restart to the first evaluation of every rollout | 1 s, and 16 s of lease | 126 s |"""
 
 
 MB = 1 / 1.048576
@@ -24,8 +24,8 @@ FIGURES = {
         ("cpu_s_per_min", "CPU seconds a minute", {}),
         ("requests_per_min", "API requests a minute", {}),
         ("writes_per_min", "writes a minute", {1000: 0, 10000: 0}),
-        ("first_look_s", "from a restart to the first look at all, s (median of five)", {}),
-        ("longest_first_look_s", "from a restart to the first look at all, s (longest of five)", {10000: 10}),
+        ("first_evaluation_s", "from a restart to the first evaluation of every model, s (median of five)", {}),
+        ("longest_first_evaluation_s", "from a restart to the first evaluation of every model, s (longest of five)", {10000: 10}),
     ],
     "in progress": [
         ("rss_mib", "RSS, MiB (median)", {1000: 60 * MB}),
@@ -34,9 +34,9 @@ FIGURES = {
         ("cpu_s_per_min", "CPU seconds a minute", {1000: 1.5}),
         ("requests_per_min", "API requests a minute", {1000: 100}),
         ("writes_per_min", "writes a minute", {}),
-        ("looks_per_min", "looks a minute", {}),
+        ("evaluations_per_min", "evaluations a minute", {}),
         ("queries_per_min", "Prometheus queries a minute", {}),
-        ("first_look_s", "from a restart to the first look at all, s", {}),
+        ("first_evaluation_s", "from a restart to the first evaluation of every model, s", {}),
     ],
 }
 
@@ -55,9 +55,9 @@ def main():
     print("# Scale\n")
     print("Written by `make bench-scale`: a real API server, etcd and controller manager, fake nodes and pods (KWOK), and a small "
           "synthetic Prometheus that evaluates the matchers of every raw range query over all pods (no real one can scrape pods "
-          "that do not run). Every model has two variants, two guards and an HTTPRoute; rollouts look every 60 s. API requests are "
+          "that do not run). Every model has two variants, two guards and an HTTPRoute; rollouts are evaluated every 60 s. API requests are "
           "counted by the API server in flow schemas of guardbit's own user; there is no leader election, so no lease is in the "
-          "figures. The first look at all after a restart takes guardbit and the API server about as much processor time each, and the "
+          "figures. The first evaluation of every model after a restart takes guardbit and the API server about as much processor time each, and the "
           "API server two to three times as much where it collects its garbage meanwhile; the goal is held to the longest. "
           f"Measured on {os.cpu_count()} cores that do everything at once, at a load average of {os.getloadavg()[2]:.0f}.\n")
     print("| | guardbit | goal |\n|---|---|---|")

@@ -62,14 +62,14 @@ async fn a_rejected_identity_is_never_tried_again_not_by_a_new_attempt_and_not_b
     stage.until("a person must act", rejected).await;
     let weights = stage.ledger.weights_of("int8");
     let generation = |s: &guardbit::api::QuantizedModelStatus| s.observed_generation;
-    let looked_again = async |before: Option<i64>| {
-        stage.until("looked again", |s| generation(s) > before).await;
+    let evaluated_again = async |before: Option<i64>| {
+        stage.until("evaluated again", |s| generation(s) > before).await;
         stage.until("still rejected", rejected).await;
         assert_eq!(stage.times(Action::Started, "int8"), 1, "{}", stage.story());
     };
     let before = generation(&stage.status());
     stage.patch(json!({"attempt": 7})).await;
-    looked_again(before).await;
+    evaluated_again(before).await;
     // The target moves away and back.
     let before = generation(&stage.status());
     let rejected_one = stage.spec().await["variants"].take();
@@ -81,7 +81,7 @@ async fn a_rejected_identity_is_never_tried_again_not_by_a_new_attempt_and_not_b
         .await;
     let before = generation(&stage.status());
     stage.patch(json!({"target": "int8"})).await;
-    looked_again(before).await;
+    evaluated_again(before).await;
     stage.answered("fp32", 1_000).await;
     assert_eq!(stage.ledger.weights_of("int8"), weights, "{}", stage.ledger.story());
     // What is really another one is tried.

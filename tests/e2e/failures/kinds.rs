@@ -15,7 +15,7 @@ fn settled(test: &str) -> Setting {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make failures"]
-async fn a_new_revision_of_the_same_rung_is_tried_against_it() {
+async fn a_new_revision_of_the_same_variant_is_tried_against_it() {
     let stage = settled("lateral").start().await;
     stage.weights(&[("fp32", 10), ("int8", 90)]).await;
     let old = stage.status().stable.expect("stable").revision;
@@ -83,7 +83,7 @@ async fn guards_edited_in_mid_rollout_keep_the_weight_and_begin_the_evidence_afr
     stage.finish(2).await;
 }
 
-/// Three rungs, int8 proven by declaration; int4 may differ, and is promoted.
+/// Three variants, int8 proven by declaration; int4 may differ, and is promoted.
 fn three(test: &str) -> Setting {
     setting(test)
         .with("/rollout/bootstrap", json!("int8"))

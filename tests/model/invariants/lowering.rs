@@ -57,7 +57,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Whether the samples of this look show, beyond doubt and on their own, that half of the answers are errors.
+    /// Whether the samples of this evaluation show, beyond doubt and on their own, that half of the answers are errors.
     pub(super) fn shows_harm(&self, history: &History) -> bool {
         let Some(samples) = self.shown().filter(|_| !self.is_disrupted()) else {
             return false;

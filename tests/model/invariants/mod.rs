@@ -146,7 +146,7 @@ pub struct History {
     since: Option<i64>,
     /// The newest scrape of the candidate that was shown.
     newest: Option<i64>,
-    /// When the evidence of the trial began; earlier, if the controller's clock was earlier at a look since.
+    /// When the evidence of the trial began; earlier, if the controller's clock was earlier at an evaluation since.
     began: Option<i64>,
     /// The question that the first guard asks.
     tolerance: Option<String>,
@@ -239,7 +239,7 @@ impl History {
         Ok(next)
     }
 
-    /// Takes in what this look showed of the candidate.
+    /// Takes in what this evaluation showed of the candidate.
     fn hear(&mut self, step: &Step<'_>) {
         let (Some(trial), Some(samples)) = (&mut self.trial, step.shown()) else {
             return;
@@ -348,7 +348,7 @@ impl Step<'_> {
         variant.and_then(|v| self.seen.model.spec.replicas(v)).unwrap_or(1)
     }
 
-    /// Weights before this look; after a lost status those of the route count.
+    /// Weights before this evaluation; after a lost status those of the route count.
     fn last_weights<'h>(&'h self, history: &'h History) -> &'h BTreeMap<RevisionRef, i32> {
         if self.decided(&[Action::Recovered]) {
             &self.seen.route.weights
@@ -364,7 +364,7 @@ impl Step<'_> {
             .any(|d| actions.iter().any(|a| d.action == *a))
     }
 
-    /// Who was on trial at this look: the candidate, or stable after its promotion.
+    /// Who was on trial at this evaluation: the candidate, or stable after its promotion.
     fn on_trial(&self) -> Option<&RevisionRef> {
         match &self.before.rollout {
             Some(rollout) => Some(&rollout.candidate),
