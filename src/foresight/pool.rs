@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(found.len(), 2, "one for each kind of climb");
         for problem in found {
             assert!(
-                problem.sentence.contains("the time for looking was over"),
+                problem.sentence.contains("the time for the search was over"),
                 "{}",
                 problem.sentence
             );

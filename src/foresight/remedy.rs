@@ -79,7 +79,7 @@ pub(super) fn problem(
 
 fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
     if remedies.is_empty() && budget.is_spent() {
-        return "the time for looking was over before anything was found that helps; give it more (--seconds), or send it more traffic".to_owned();
+        return "the time for the search was over before anything was found that helps; give it more (--seconds), or send it more traffic".to_owned();
     }
     if remedies.is_empty() {
         return format!(

@@ -2,7 +2,6 @@
 
 mod field_hashes;
 mod index;
-mod lists;
 mod models;
 mod packed;
 mod partial;
@@ -21,7 +20,7 @@ use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_events};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -78,7 +77,6 @@ pub trait Followed: Send + Sync + 'static {
 
 /// Starts the watches that keep `stores`, in one namespace or in all.
 pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower: Arc<impl Followed>) -> Watches {
-    let client = &lists::listing(client);
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
@@ -215,10 +213,7 @@ impl Starting {
                 Some((answer, in_turn)) => Some((answer, in_turn.acquire_owned().await.ok())),
                 None => None,
             };
-            // The watch begins with a list, by the client of `lists`.
-            let events = watch_events(api, config.streaming_lists()).default_backoff();
-            // Managed fields are not used here. The list came without them; later events have them.
-            let mut events = pin!(events.modify(|object| object.managed_fields_mut().clear()));
+            let mut events = pin!(watch_events(api, config).default_backoff());
             while let Some(event) = events.next().await {
                 let whole = matches!(event, Ok(Event::InitDone) | Err(_));
                 // A kind that is not installed (the Gateway API) is asked for again; that is no error of any model.
@@ -236,6 +231,7 @@ impl Starting {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
+    use kube::ResourceExt;
     use kube::client::Body;
     use serde_json::json;
 
@@ -266,7 +262,7 @@ mod tests {
         let (wake, mut woken) = mpsc::unbounded_channel();
         let mut starting = Starting::new(wake);
         let pods = Index::<PodProjection>::default();
-        starting.follow(Api::all(lists::listing(&server())), &pods, PodProjection::of);
+        starting.follow(Api::all(server()), &pods, PodProjection::of);
         let soon = Duration::from_secs(20);
         let answered = tokio::time::timeout(soon, starting.answers.remove(0)).await;
         answered.expect("an answer in time").expect("of a watch that lives");
@@ -331,7 +327,7 @@ mod tests {
         let client = Client::new(service, "risk");
         let (tell, mut told) = mpsc::unbounded_channel();
         let mut starting = Starting::new(mpsc::unbounded_channel().0);
-        starting.follow_models(Api::all(lists::listing(&client)), Arc::new(Told(tell)));
+        starting.follow_models(Api::all(client), Arc::new(Told(tell)));
         for expected in ["a", "b?", "c", "all 3", "a?", "b?", "c"] {
             let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
             assert_eq!(next.expect("in time").as_deref(), Some(expected));

@@ -88,7 +88,6 @@ impl CachedModel {
             resource_version: seen.metadata.resource_version.take(),
             ..ObjectMeta::default()
         };
-        seen.metadata.managed_fields = None;
         seen.annotations_mut().remove(LAST_APPLIED);
         let (hashes, held) = match unreadable::read(&seen) {
             Ok(mut model) => {
