@@ -58,14 +58,18 @@ struct Conditions {
 pub fn read(seen: &SeenModel) -> Result<QuantizedModel, Box<Unreadable>> {
     let Seen { spec, status, .. } = seen;
     let (spec, status) = (spec.as_deref().map_or("null", RawValue::get), status.as_deref());
-    let unreadable = |reason, message| {
+    let unreadable = |reason, mut message: String| {
+        let deletion = serde_json::from_str(spec).ok();
+        if deletion.is_none() && seen.metadata.deletion_timestamp.is_some() {
+            message.push_str("; its deletion waits for that, because nobody knows what is to stay");
+        }
         let conditions = status.and_then(|status| serde_json::from_str::<Conditions>(status.get()).ok());
         Box::new(Unreadable {
             metadata: seen.metadata.clone(),
             conditions: conditions.unwrap_or_default().conditions,
             reason,
             message,
-            deletion: serde_json::from_str(spec).ok(),
+            deletion,
         })
     };
     let read_status = |status: &RawValue| part::<QuantizedModelStatus>("status", status.get());
@@ -187,6 +191,7 @@ mod tests {
             assert!(found.message.starts_with(message), "{}", found.message);
             assert_eq!(found.conditions.len(), 1, "{message}");
             assert_eq!(found.to_delete().is_some(), is_deletable, "{message}");
+            assert_eq!(found.message.contains("its deletion waits"), !is_deletable, "{message}");
         }
         let orphan = unreadable(|m| {
             m["spec"]["model"]["riskTier"] = json!("Extreme");

@@ -139,7 +139,7 @@ impl Evaluation<'_> {
         self.begin_step();
         Some(Wait::new(
             WaitReason::Applying,
-            format!("the HTTPRoute is to give it {}%", rollout.weight),
+            format!("the route is to give it {}%", rollout.weight),
         ))
     }
 

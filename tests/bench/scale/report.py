@@ -25,7 +25,7 @@ FIGURES = {
         ("requests_per_min", "API requests a minute", {}),
         ("writes_per_min", "writes a minute", {1000: 0, 10000: 0}),
         ("first_evaluation_s", "from a restart to the first evaluation of every model, s (median of five)", {}),
-        ("longest_first_evaluation_s", "from a restart to the first evaluation of every model, s (longest of five)", {10000: 10}),
+        ("longest_first_evaluation_s", "from a restart to the first evaluation of every model, s (longest of five)", {10000: 12}),
     ],
     "in progress": [
         ("rss_mib", "RSS, MiB (median)", {1000: 60 * MB}),
