@@ -1,5 +1,6 @@
 //! Watches of all objects that belong to models, with local stores, so that a reconcile reads without calls.
 
+mod beginning;
 mod field_hashes;
 mod index;
 mod models;
@@ -19,7 +20,6 @@ use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_events};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -77,6 +77,7 @@ pub trait Followed: Send + Sync + 'static {
 
 /// Starts the watches that keep `stores`, in one namespace or in all.
 pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower: Arc<impl Followed>) -> Watches {
+    let client = &beginning::newest(client);
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
@@ -213,7 +214,7 @@ impl Starting {
                 Some((answer, in_turn)) => Some((answer, in_turn.acquire_owned().await.ok())),
                 None => None,
             };
-            let mut events = pin!(watch_events(api, config).default_backoff());
+            let mut events = pin!(beginning::events(api, config));
             while let Some(event) = events.next().await {
                 let whole = matches!(event, Ok(Event::InitDone) | Err(_));
                 // A kind that is not installed (the Gateway API) is asked for again; that is no error of any model.
@@ -237,6 +238,20 @@ mod tests {
 
     use super::*;
 
+    /// A line of a watch. The API server writes the type first.
+    fn added(object: serde_json::Value) -> String {
+        format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n")
+    }
+
+    /// The line after all objects that there were.
+    fn all_there(version: &str) -> String {
+        let metadata = json!({"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}});
+        format!(
+            "{}\n",
+            json!({"type": "BOOKMARK", "object": {"kind": "K", "apiVersion": "v1", "metadata": metadata}})
+        )
+    }
+
     /// An API server that holds one pod, and reports another when it is watched from there.
     fn server() -> Client {
         let pod = |name: &str, version: &str| {
@@ -245,14 +260,11 @@ mod tests {
         };
         let service = tower::service_fn(move |request: Request<Body>| async move {
             let query = request.uri().query().unwrap_or_default();
-            let answer = match (query.contains("watch=true"), query.contains("resourceVersion=7")) {
-                (true, true) => json!({"type": "ADDED", "object": pod("q", "8")}),
-                (true, false) => std::future::pending().await,
-                (false, _) => json!({
-                    "kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [pod("p", "5")],
-                }),
+            let events = match query.contains("sendInitialEvents=true") {
+                true => [added(pod("p", "5")), all_there("7"), added(pod("q", "8"))].concat(),
+                false => std::future::pending().await,
             };
-            Ok::<_, kube::Error>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
+            Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))
         });
         Client::new(service, "risk")
     }
@@ -306,22 +318,14 @@ mod tests {
             let model = model.clone();
             async move {
                 let query = request.uri().query().unwrap_or_default();
-                let answer = match (query.contains("watch=true"), query.contains("resourceVersion=7")) {
-                    // The API server writes the type first.
-                    (true, true) => {
-                        let events = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")].map(|(name, tier)| {
-                            format!(r#"{{"type":"MODIFIED","object":{}}}"#, model(name, tier))
-                        });
-                        events.join("\n")
-                    }
-                    (true, false) => std::future::pending().await,
-                    (false, _) => json!({
-                        "kind": "QuantizedModelList", "apiVersion": "guardbit.dev/v1alpha1", "metadata": {"resourceVersion": "7"},
-                        "items": [model("a", "High"), model("b", "Extreme"), model("c", "High")],
-                    })
-                    .to_string(),
+                let there = [("a", "High"), ("b", "Extreme"), ("c", "High")];
+                let later = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")];
+                let events = |models: [(&str, &str); 3]| models.map(|(name, tier)| added(model(name, tier))).concat();
+                let events = match query.contains("sendInitialEvents=true") {
+                    true => [events(there), all_there("7"), events(later)].concat(),
+                    false => std::future::pending().await,
                 };
-                Ok::<_, kube::Error>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
+                Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))
             }
         });
         let client = Client::new(service, "risk");
