@@ -323,7 +323,7 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
         tracing::info!(
             namespace,
             name,
-            action = %decision.action,
+            action = decision.action.to_string(),
             variant = decision.variant,
             revision = decision.revision,
             why = decision.why,
