@@ -14,22 +14,8 @@ pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: D
         "sum by (pod) (max_over_time(http_requests_total{{namespace=\"{namespace}\"}}[{}ms]))",
         age.as_millis()
     );
-    let mut at = url::Url::parse(url)
-        .expect("a URL")
-        .join("/api/v1/query")
-        .expect("a URL");
-    at.query_pairs_mut().append_pair("query", &promql);
-    let text = http()
-        .get(at)
-        .send()
-        .await
-        .expect("Prometheus answers")
-        .text()
-        .await
-        .expect("text");
-    let answer: Value = serde_json::from_str(&text).expect("JSON");
     let mut counts = BTreeMap::new();
-    for series in answer["data"]["result"].as_array().expect("a vector") {
+    for series in series(url, &[("query", &promql)]).await {
         let pod = series["metric"]["pod"].as_str().expect("pod");
         let variant = pod
             .strip_prefix(model)
@@ -40,6 +26,22 @@ pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: D
     }
     counts.retain(|_, n| *n > 0);
     counts
+}
+
+/// The series that an instant query gives.
+pub async fn series(url: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
+    let mut at = url::Url::parse(url)
+        .expect("a URL")
+        .join("/api/v1/query")
+        .expect("a URL");
+    at.query_pairs_mut().extend_pairs(parameters);
+    let answer = http().get(at).send().await.expect("Prometheus answers");
+    let text = answer.text().await.expect("text");
+    let mut answer: Value = serde_json::from_str(&text).expect("JSON");
+    match answer["data"]["result"].take() {
+        Value::Array(series) => series,
+        other => panic!("no series: {other} in {answer}"),
+    }
 }
 
 /// A Prometheus that scrapes one namespace.

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::guardbit::api::Action;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use stage::{Stage, setting, shared_prometheus};
 
@@ -173,25 +173,10 @@ fn last_evaluation_that_rolled_back(log: &str) -> f64 {
 
 /// Time of the newest sample of the candidate's requests before `until` (both Unix ms).
 async fn newest_sample(namespace: &str, until: f64) -> f64 {
-    let mut at = url::Url::parse(&shared_prometheus())
-        .expect("a URL")
-        .join("/api/v1/query")
-        .expect("a URL");
-    at.query_pairs_mut()
-        .append_pair(
-            "query",
-            &format!("http_requests_total{{namespace=\"{namespace}\",pod=~\"fraud-scorer-int8-.*\"}}[30s]"),
-        )
-        .append_pair("time", &(until / 1000.0).to_string());
-    let text = reqwest::get(at)
-        .await
-        .expect("Prometheus answers")
-        .text()
-        .await
-        .expect("text");
-    let answer: Value = serde_json::from_str(&text).expect("JSON");
-    let series = answer["data"]["result"].as_array().expect("a matrix").iter();
-    let samples = series.flat_map(|s| s["values"].as_array().expect("samples"));
+    let query = format!("http_requests_total{{namespace=\"{namespace}\",pod=~\"fraud-scorer-int8-.*\"}}[30s]");
+    let parameters = [("query", query.as_str()), ("time", &(until / 1000.0).to_string())];
+    let series = prometheus::series(&shared_prometheus(), &parameters).await;
+    let samples = series.iter().flat_map(|s| s["values"].as_array().expect("samples"));
     let times = samples.map(|sample| sample[0].as_f64().expect("a time") * 1000.0);
     times.fold(f64::NEG_INFINITY, f64::max)
 }
