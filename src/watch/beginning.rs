@@ -62,7 +62,7 @@ fn newest_of(watch: &Uri) -> Option<Uri> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::pin::pin;
     use std::time::Duration;
 
@@ -72,6 +72,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// A line of a watch. The API server writes the type first.
+    pub fn line(kind: &str, object: &Value) -> String {
+        format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
+    }
+
+    /// The line after all objects that there were, as of version 7.
+    pub fn all_there() -> String {
+        let metadata = json!({"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}});
+        line(
+            "BOOKMARK",
+            &json!({"kind": "K", "apiVersion": "v1", "metadata": metadata}),
+        )
+    }
 
     fn pod(name: &str) -> Value {
         json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "resourceVersion": "7"}})
@@ -106,12 +120,8 @@ mod tests {
         let answer = |query: &str| {
             assert!(query.contains("sendInitialEvents=true"), "{query}");
             assert!(!query.contains("resourceVersion="), "{query}");
-            let event = |kind: &str, object: Value| format!("{}\n", json!({"type": kind, "object": object}));
-            let mark = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {
-                "resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"},
-            }});
-            let first = event("ADDED", pod("p")) + &event("BOOKMARK", mark);
-            Some((200, first + &event("ADDED", pod("q"))))
+            let events = [line("ADDED", &pod("p")), all_there(), line("ADDED", &pod("q"))];
+            Some((200, events.concat()))
         };
         assert_eq!(told(answer, 4).await, ["init", "there:p", "all", "came:q"]);
     }

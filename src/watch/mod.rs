@@ -236,21 +236,8 @@ mod tests {
     use kube::client::Body;
     use serde_json::json;
 
+    use super::beginning::tests::{all_there, line};
     use super::*;
-
-    /// A line of a watch. The API server writes the type first.
-    fn added(object: serde_json::Value) -> String {
-        format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n")
-    }
-
-    /// The line after all objects that there were.
-    fn all_there(version: &str) -> String {
-        let metadata = json!({"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}});
-        format!(
-            "{}\n",
-            json!({"type": "BOOKMARK", "object": {"kind": "K", "apiVersion": "v1", "metadata": metadata}})
-        )
-    }
 
     /// An API server that holds one pod, and reports another when it is watched from there.
     fn server() -> Client {
@@ -261,7 +248,12 @@ mod tests {
         let service = tower::service_fn(move |request: Request<Body>| async move {
             let query = request.uri().query().unwrap_or_default();
             let events = match query.contains("sendInitialEvents=true") {
-                true => [added(pod("p", "5")), all_there("7"), added(pod("q", "8"))].concat(),
+                true => [
+                    line("ADDED", &pod("p", "5")),
+                    all_there(),
+                    line("ADDED", &pod("q", "8")),
+                ]
+                .concat(),
                 false => std::future::pending().await,
             };
             Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))
@@ -320,9 +312,11 @@ mod tests {
                 let query = request.uri().query().unwrap_or_default();
                 let there = [("a", "High"), ("b", "Extreme"), ("c", "High")];
                 let later = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")];
-                let events = |models: [(&str, &str); 3]| models.map(|(name, tier)| added(model(name, tier))).concat();
+                let events = |kind, models: [(&str, &str); 3]| {
+                    models.map(|(name, tier)| line(kind, &model(name, tier))).concat()
+                };
                 let events = match query.contains("sendInitialEvents=true") {
-                    true => [events(there), all_there("7"), events(later)].concat(),
+                    true => [events("ADDED", there), all_there(), events("MODIFIED", later)].concat(),
                     false => std::future::pending().await,
                 };
                 Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))

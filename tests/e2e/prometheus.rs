@@ -15,13 +15,13 @@ pub async fn counted_by_backends(url: &str, namespace: &str, model: &str, age: D
         age.as_millis()
     );
     let mut counts = BTreeMap::new();
-    for series in series(url, &[("query", &promql)]).await {
-        let pod = series["metric"]["pod"].as_str().expect("pod");
+    for of_pod in series(url, &[("query", &promql)]).await {
+        let pod = of_pod["metric"]["pod"].as_str().expect("pod");
         let variant = pod
             .strip_prefix(model)
             .and_then(|p| p[1..].split('-').next())
             .expect("a pod of the model");
-        let count: f64 = series["value"][1].as_str().expect("a value").parse().expect("a number");
+        let count: f64 = of_pod["value"][1].as_str().expect("a value").parse().expect("a number");
         *counts.entry(variant.to_owned()).or_default() += count as u64;
     }
     counts.retain(|_, n| *n > 0);
