@@ -16,15 +16,6 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
-        Command::Crds => match crds::yaml() {
-            Ok(yaml) => {
-                print!("{yaml}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("guardbit: the definitions cannot be written as YAML: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Crds => crds::start(),
     }
 }

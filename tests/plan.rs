@@ -1,6 +1,7 @@
 //! `guardbit plan`, as people and programs call it.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -80,5 +81,76 @@ fn wrong_use_is_told_with_what_would_be_right() {
         let (code, _, error) = plan(args);
         assert_ne!(code, 0);
         assert!(error.contains(part), "{args:?}: {error}");
+    }
+}
+
+fn piped(args: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("guardbit starts");
+    let mut stdin = child.stdin.take().expect("standard input");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("an exit code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_model_may_come_from_standard_input() {
+    let model = std::fs::read_to_string(MODEL).expect("a model");
+    let (code, out, error) = piped(&["plan", "-f", "-", "--rps", "300", "--runs", "2"], &model);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    assert!(out.contains("fraud-scorer"), "{out}");
+    let (code, _, error) = piped(&["lint", "-f", "-"], &model);
+    assert!(code == 0 && error.starts_with("1 model:"), "{error}");
+}
+
+#[test]
+fn what_lint_refuses_is_not_planned_and_says_the_same() {
+    let model = std::fs::read_to_string(MODEL).expect("a model");
+    let wrong = model.replacen("riskTier: ", "riskTier: Very", 1);
+    assert_ne!(wrong, model);
+    let (code, out, lint) = piped(&["lint", "-f", "-"], &wrong);
+    assert_eq!(code, 1, "{lint}");
+    let (code, _, error) = piped(&["plan", "-f", "-", "--rps", "300"], &wrong);
+    assert_eq!((code, error), (1, format!("guardbit: {out}")));
+}
+
+#[test]
+fn without_any_traffic_every_way_to_say_it_is_named() {
+    let (code, _, error) = piped(&["plan", "-f", MODEL], "");
+    assert_eq!(code, 2);
+    assert!(error.contains("--rps") && error.contains("--prometheus"), "{error}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    for args in [
+        &["crds"][..],
+        &["lint", "-f", MODEL],
+        &["plan", "-f", MODEL, "--rps", "300", "--runs", "2"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_guardbit"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("guardbit starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !error.contains("panicked"),
+            "{args:?}: {error}"
+        );
     }
 }

@@ -1,9 +1,13 @@
 //! `guardbit crds`: the CustomResourceDefinitions, generated from `src/api`.
 
+use std::process::ExitCode;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
 use crate::api::QuantizedModel;
+
+use super::streams;
 
 /// First lines of the generated file.
 const HEADER: &str = "# Generated from src/api by `guardbit crds`. Do not edit.\n";
@@ -11,6 +15,20 @@ const HEADER: &str = "# Generated from src/api by `guardbit crds`. Do not edit.\
 /// The CustomResourceDefinition of `QuantizedModel`.
 pub fn crd() -> CustomResourceDefinition {
     QuantizedModel::crd()
+}
+
+/// Prints the definitions.
+pub fn start() -> ExitCode {
+    match yaml() {
+        Ok(yaml) => {
+            streams::print(yaml.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("guardbit: the definitions cannot be written as YAML: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// All definitions as one YAML document.

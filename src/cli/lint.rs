@@ -17,11 +17,12 @@ use crate::rollout::{Stage, guards_of};
 use super::measure::Measure;
 use super::plan::{Matchers, matchers, on_all_cores, positive, share};
 use super::server::ServerArgs;
+use super::streams;
 
 /// Flags of `guardbit lint`.
 #[derive(Debug, Args)]
 pub struct LintArgs {
-    /// Files with models, or directories: all *.yaml, *.yml and *.json below them are read.
+    /// Files with models, or directories: all *.yaml, *.yml and *.json below them are read; - for standard input.
     #[arg(short, long, required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
     /// Form of the output.
@@ -86,7 +87,7 @@ pub fn start(args: &LintArgs) -> ExitCode {
     match run(args) {
         Ok(Told { text, total, worst }) => {
             if !text.is_empty() {
-                println!("{}", text.trim_end());
+                streams::print(text.trim_end());
             }
             if let Some(total) = total {
                 eprintln!("{total}");
@@ -114,7 +115,7 @@ fn run(args: &LintArgs) -> Result<Told, String> {
     let mut findings = Vec::new();
     let mut models = 0;
     for path in files(&args.filename)? {
-        let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let bytes = streams::read(&path)?;
         let file = named(&path);
         let read = lint::read(&bytes, &schema);
         models += read.seen;
@@ -202,7 +203,9 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut all = BTreeSet::new();
     for path in paths {
         let told = |e: std::io::Error| format!("{}: {e}", path.display());
-        if path.metadata().map_err(told)?.is_dir() {
+        if streams::is_stdin(path) {
+            all.insert(path.clone());
+        } else if path.metadata().map_err(told)?.is_dir() {
             below(path, &mut all)?;
         } else {
             all.insert(path.clone());

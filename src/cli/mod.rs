@@ -9,6 +9,7 @@ pub mod plan;
 pub mod run;
 pub mod server;
 pub mod simulate;
+mod streams;
 
 use clap::{Parser, Subcommand};
 

@@ -4,28 +4,30 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 
 use crate::api::plain_lines;
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
-use crate::model::problems;
+use crate::lint::{self, Located, Schema, Severity};
 use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;
-use super::model;
+use super::model::{self, ModelFile};
 use super::server::ServerArgs;
+use super::streams;
 
 /// Flags of `guardbit plan`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("traffic").args(["rps", "prometheus"]).required(true)))]
 pub struct PlanArgs {
-    /// File with a QuantizedModel.
+    /// File with a QuantizedModel; - for standard input.
     #[arg(short, long)]
     filename: PathBuf,
     /// Requests per second of the whole route.
-    #[arg(long, value_parser = positive, required_unless_present = "prometheus", conflicts_with = "prometheus")]
+    #[arg(long, value_parser = positive)]
     rps: Option<f64>,
     /// Share of the baseline's requests that fail, such as 0.5%; for guards that are not measured.
     #[arg(long, default_value = "0.5%", value_parser = share)]
@@ -95,7 +97,7 @@ struct Document<'a> {
 pub fn start(args: &PlanArgs) -> ExitCode {
     match run(args) {
         Ok(text) => {
-            println!("{}", plain_lines(text.trim_end()));
+            streams::print(&plain_lines(text.trim_end()));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -106,13 +108,9 @@ pub fn start(args: &PlanArgs) -> ExitCode {
 }
 
 fn run(args: &PlanArgs) -> Result<String, String> {
-    let file = model::read(&args.filename)?;
+    let bytes = streams::read(&args.filename)?;
+    let file = accepted(&bytes, args)?;
     let spec = &file.spec;
-    let found = problems(spec);
-    if !found.is_empty() {
-        let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
-        return Err(format!("{}: {}", args.filename.display(), lines.join("; ")));
-    }
     let guards = guards_of(spec, Stage::Rollout);
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
@@ -150,6 +148,22 @@ fn run(args: &PlanArgs) -> Result<String, String> {
             };
             serde_json::to_string_pretty(&document).map_err(|e| e.to_string())
         }
+    }
+}
+
+/// The first model of a file; what `lint` refuses cannot be planned either.
+fn accepted(bytes: &[u8], args: &PlanArgs) -> Result<ModelFile, String> {
+    let findings = lint::read(bytes, &Schema::new()).findings.into_iter();
+    let refused = findings.filter(|finding| finding.severity == Severity::Error);
+    let refused: Vec<_> = refused
+        .map(|finding| Located {
+            file: args.filename.display().to_string(),
+            finding,
+        })
+        .collect();
+    match refused.is_empty() {
+        true => model::first(bytes).map_err(|e| format!("{}: {e}", args.filename.display())),
+        false => Err(lint::text(&refused).trim_end().to_owned()),
     }
 }
 

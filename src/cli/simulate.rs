@@ -17,11 +17,12 @@ use crate::simulate::{Arms, openmetrics, report, simulate};
 use super::backtest::{Stretch, fetch, moment};
 use super::model;
 use super::server::ServerArgs;
+use super::streams;
 
 /// Flags of `guardbit simulate`.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// File with a QuantizedModel.
+    /// File with a QuantizedModel; - for standard input.
     #[arg(short, long)]
     filename: PathBuf,
     /// Recorded metrics: OpenMetrics text with timestamps, or a directory of *.om files.
@@ -127,7 +128,7 @@ fn run(args: &SimulateArgs) -> Result<usize, String> {
             waiting.insert(index, result);
             while let Some(result) = waiting.remove(&at) {
                 match result {
-                    Ok(text) => println!("{}", plain_lines(&text)),
+                    Ok(text) => streams::print(&plain_lines(&text)),
                     Err(text) => {
                         failed += 1;
                         tell(&text, args.output);
@@ -158,7 +159,7 @@ fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateAr
     let recording = runtime.block_on(fetch(&client, spec, arms, stretch))?;
     match replay(url, url, &recording, spec, arms, args) {
         Ok(text) => {
-            println!("{}", plain_lines(&text));
+            streams::print(&plain_lines(&text));
             Ok(0)
         }
         Err(text) => {
@@ -171,7 +172,7 @@ fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateAr
 /// Says what could not be replayed.
 fn tell(text: &str, output: Output) {
     match output {
-        Output::Json => println!("{text}"),
+        Output::Json => streams::print(text),
         Output::Table => eprintln!("guardbit: {}", plain_lines(text)),
     }
 }

@@ -8,6 +8,8 @@ mod models;
 pub use http::{Health, serve};
 pub use metrics::Metrics;
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Form of the logs.
@@ -25,6 +27,7 @@ pub fn log(format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=error,kube_client=error"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),

@@ -1,0 +1,35 @@
+//! Standard input and output, as commands in a pipe use them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+
+/// The path that stands for standard input.
+const STDIN: &str = "-";
+
+/// Writes text to standard output and ends its line. A reader that has gone, such as `head`, wants no more: that is no
+/// error.
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("guardbit: the output cannot be written: {error}")
+        }
+        _ => {}
+    }
+}
+
+/// Whether a path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
+}
+
+/// What is in a file, or what standard input brings where the path is `-`.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let read = if is_stdin(path) {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    read.map_err(|e| format!("{}: {e}", path.display()))
+}
