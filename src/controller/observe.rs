@@ -88,12 +88,13 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
 }
 
 fn workload(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize) -> Workload {
-    let living: Vec<_> = pods.iter().filter(|pod| !pod.deleted).collect();
+    let living: Vec<_> = pods.iter().filter(|pod| !pod.deleted && !pod.over).collect();
+    let desired = deployment.replicas.unwrap_or(1);
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let first = |of: fn(&PodProjection) -> Option<&str>| living.iter().find_map(|pod| of(pod)).map(str::to_owned);
     let image_ids: BTreeSet<&str> = living.iter().filter_map(|pod| pod.image.as_deref()).collect();
     Workload {
-        desired: deployment.replicas.unwrap_or(1),
+        desired,
         ready: count(ready),
         pods: count(living.len()),
         pod_starts: pods
@@ -108,10 +109,17 @@ fn workload(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: u
         failure: first(|pod| pod.failure.as_deref())
             .or_else(|| deployment.refused.clone())
             .or_else(|| deployment.never_ready.clone()),
-        disruption: pods.iter().find_map(|pod| pod.disruption.as_deref()).map(str::to_owned),
+        disruption: disruption(pods, count(ready) < desired),
         image_ids: image_ids.into_iter().map(str::to_owned).collect(),
         marks: deployment.marks.clone(),
     }
+}
+
+/// Why a pod is disrupted. One that is dead already is so only while its replacement is `missing`.
+fn disruption(pods: &[&PodProjection], missing: bool) -> Option<String> {
+    let counts = pods.iter().filter(|pod| !pod.over || missing);
+    let mut disrupted = counts.filter_map(|pod| pod.disruption.as_deref());
+    disrupted.next().map(str::to_owned)
 }
 
 /// Whether a pod has been ready for less than [`SETTLED`]. A time in the future is of another clock, and is ignored.

@@ -231,8 +231,11 @@ impl Evaluation<'_> {
                 "the guards have fresh data, or nothing is on trial",
             ),
         };
-        let was_blind = was(seen, condition::EVIDENCE_AVAILABLE, "False");
-        if let Some(lost) = self.blind.as_ref().filter(|_| !was_blind) {
+        // The event of a disruption is its own.
+        let told = |wait: &&Wait| wait.reason != WaitReason::Disrupted;
+        let was_blind = was(seen, condition::EVIDENCE_AVAILABLE, "False")
+            && !had_reason(seen, condition::EVIDENCE_AVAILABLE, WaitReason::Disrupted);
+        if let Some(lost) = self.blind.as_ref().filter(told).filter(|_| !was_blind) {
             self.events.push(Event {
                 reason: match lost.reason {
                     TRAFFIC_SPLIT => Reason::TrafficSplit,

@@ -37,6 +37,9 @@ const CANNOT_RUN: [&str; 8] = [
     "PreStartHookError",
 ];
 
+/// Phases that a pod never leaves.
+const ENDED: [&str; 2] = ["Failed", "Succeeded"];
+
 /// Projection of one kind of objects. A change that leaves it equal needs no reconcile.
 pub trait Projection: Debug + PartialEq + Send + Sync + 'static {
     /// The kind of the objects.
@@ -77,6 +80,8 @@ pub struct PodProjection {
     /// Whether it belongs to the Service of plain Service mode.
     pub joined: bool,
     pub deleted: bool,
+    /// Whether its containers have ended for good. An evicted pod stays like that until someone deletes it.
+    pub over: bool,
     pub ready: bool,
     /// Since when its containers have been ready, if they are.
     pub ready_since: Option<Timestamp>,
@@ -199,6 +204,7 @@ impl PodProjection {
             purpose: label(PURPOSE_LABEL),
             joined: pod.labels().contains_key(JOINED_LABEL),
             deleted,
+            over: phase(pod).is_some_and(|phase| ENDED.contains(&phase)),
             ready: !deleted && ready.is_some(),
             ready_since: ready.and_then(|c| Some(c.last_transition_time.as_ref()?.0)),
             started: pod.status.as_ref().and_then(|s| Some(s.start_time.as_ref()?.0)),
@@ -286,6 +292,10 @@ impl RouteProjection {
             hashes: FieldHashes::of(&route.metadata, spec),
         }
     }
+}
+
+fn phase(pod: &SeenPod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
 }
 
 fn statuses(pod: &SeenPod) -> impl Iterator<Item = &ContainerStatus> {

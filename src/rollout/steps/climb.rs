@@ -148,16 +148,13 @@ impl Evaluation<'_> {
         let capacity = self.capacity();
         let arms = [Some(candidate), self.status.stable.as_ref(), capacity.control()];
         for arm in arms.into_iter().flatten() {
+            if let Some(disrupted) = self.disrupted(arm) {
+                return Some(disrupted);
+            }
+            let name = arm.describe();
             let Some(workload) = capacity.workload(arm) else {
                 continue;
             };
-            let name = arm.describe();
-            if let Some(message) = &workload.disruption {
-                return Some(Wait::new(
-                    WaitReason::Disrupted,
-                    format!("a pod of {name} is disrupted ({message}): nothing is judged"),
-                ));
-            }
             if workload.image_ids.len() > 1 {
                 let images = workload.image_ids.join(", ");
                 return Some(Wait::new(

@@ -2,11 +2,12 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::Action;
+use crate::api::{Action, RevisionRef};
 
 use super::super::evaluation::Evaluation;
 use super::super::evidence::{Evidence, Heard};
 use super::super::next::Wait;
+use super::super::reason::WaitReason;
 
 impl Evaluation<'_> {
     /// Lets the tests take what was heard, and finds out whether anything may be concluded from it.
@@ -31,8 +32,9 @@ impl Evaluation<'_> {
             );
         }
         // Answers from a node that is being drained say nothing about the variant.
-        let candidate = self.capacity().workload(evidence.candidate());
-        if candidate.is_none_or(|workload| workload.disruption.is_none()) {
+        if let Some(disrupted) = self.disrupted(evidence.candidate()) {
+            self.blind = Some(disrupted).filter(|_| !self.is_unseen());
+        } else {
             let found = evidence.take(&heard, &self.capacity());
             // Polls that were left unread after harm was found are not missing.
             if !found {
@@ -45,12 +47,25 @@ impl Evaluation<'_> {
 
     /// Why nothing may be concluded from the metrics now.
     fn blindness(&self, evidence: &Evidence, heard: &Heard) -> Option<Wait> {
-        // Before the first weight there are no requests to measure.
-        let unseen = self.status.rollout.as_ref().is_some_and(|r| r.weight == 0);
-        if unseen {
+        if self.is_unseen() {
             None
         } else {
             evidence.missing(heard, &self.capacity(), self.model.rollout.interval)
         }
+    }
+
+    /// Whether the candidate has had no weight yet, so that there are no requests to measure.
+    fn is_unseen(&self) -> bool {
+        self.status.rollout.as_ref().is_some_and(|r| r.weight == 0)
+    }
+
+    /// Why a revision is not judged now: a pod of it is evicted, drained, or on a node that is lost.
+    pub(in crate::rollout) fn disrupted(&self, revision: &RevisionRef) -> Option<Wait> {
+        let message = self.capacity().workload(revision)?.disruption.as_ref()?;
+        let name = revision.describe();
+        Some(Wait::new(
+            WaitReason::Disrupted,
+            format!("a pod of {name} is disrupted ({message}): nothing is judged"),
+        ))
     }
 }
