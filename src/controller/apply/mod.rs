@@ -17,7 +17,7 @@ use crate::apiserver::{call, call_opt};
 use crate::manifests::traffic::{self, Effect, TrafficProvider};
 use crate::manifests::workload;
 use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
-use crate::rollout::{Joined, Plan, Template, WorkloadKey};
+use crate::rollout::{Joined, Plan, Template, WorkloadKey, WorkloadPlan};
 use crate::watch::{self, DeploymentProjection, FieldHashes, hash, hashes_of, hashes_of_model};
 
 use super::context::Context;
@@ -48,7 +48,7 @@ impl Apply<'_> {
     pub(super) async fn all(&self) -> Result<(), Error> {
         for (key, workload) in &self.plan.workloads {
             if workload.template == Template::InSpec {
-                self.put(workload::provider().template(&self.owner, key)?).await?;
+                self.put(self.template(key, workload)?).await?;
             }
             if let Some(service) = self.traffic().and_then(|t| t.arm_service(&self.owner, key)) {
                 self.put(service).await?;
@@ -67,6 +67,16 @@ impl Apply<'_> {
         self.put(manifests::model_annotations(&self.owner)).await
     }
 
+    /// The object of a workload. A new one is made with its replicas: with the API server's default of one, a pod would be
+    /// started only to be killed.
+    fn template(&self, key: &WorkloadKey, workload: &WorkloadPlan) -> Result<Document, Error> {
+        let mut document = workload::provider().template(&self.owner, key)?;
+        if let (Some(replicas), None) = (workload.replicas, self.live_deployment(key)) {
+            document.body["spec"]["replicas"] = json!(replicas);
+        }
+        Ok(document)
+    }
+
     fn traffic(&self) -> Option<&dyn TrafficProvider> {
         traffic::provider(&self.owner.spec.traffic)
     }
@@ -75,7 +85,7 @@ impl Apply<'_> {
         for (key, workload) in &self.plan.workloads {
             let Some(replicas) = workload.replicas else { continue };
             let now = self.live_deployment(key).and_then(|d| d.replicas);
-            // A Deployment that the watch has not seen yet runs one pod, which is the API server's default.
+            // A Deployment that the watch has not seen yet has been made with its replicas.
             if which(replicas, now.unwrap_or(-1)) {
                 self.put(workload::provider().scale(&self.owner, key, replicas)).await?;
             }
@@ -106,7 +116,7 @@ impl Apply<'_> {
         let revision = manifests::revision_label(key);
         let pods = pods.iter().map(|(_, pod)| pod);
         let mut own: Vec<_> = pods
-            .filter(|pod| pod.revision.as_deref() == Some(revision.as_str()) && !pod.deleted)
+            .filter(|pod| pod.revision.as_deref() == Some(revision.as_str()) && !pod.deleted && !pod.over)
             .collect();
         // Ready pods come first; among equals those that serve go on serving.
         own.sort_by_key(|pod| (!pod.ready, !pod.joined, &pod.name));
