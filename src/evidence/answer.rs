@@ -9,6 +9,10 @@ use super::native::NativeMatrix;
 use super::role::{Form, Role};
 use super::sample::Matrix;
 
+pub use comparable::{Part, incomparable, lacks_part, look_alike};
+
+mod comparable;
+
 /// What Prometheus answered for one guard, on both arms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GuardSamples {

@@ -1,15 +1,22 @@
 //! Counters: the increments of every series of an arm, each counted exactly once.
 //!
-//! Owns the definition of an increment: resets, new series, scrapes that only one of two counters has seen. Must not
-//! know what the increments mean (errors, buckets) nor keep state: the caller passes the ledger of what was last
-//! counted.
+//! Owns the definition of an increment: new series, scrapes that only one of two counters has seen, and with
+//! [`falls`] and [`doubles`] what is no increment. Must not know what the increments mean (errors,
+//! buckets) nor keep state: the caller passes the ledger of what was last counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use super::labels::Fingerprint;
-use super::labels::Labels;
-use super::role::{Arm, OF_TARGET, Role};
+use super::role::{Arm, Role};
 use super::sample::{Matrix, Series};
+
+use doubles::{Shown, doubles};
+use falls::{Falls, Known, Scrapes, Step, Track};
+use target::{Target, is_named, key_of, pod, target};
+
+pub(super) mod doubles;
+pub(super) mod falls;
+pub(super) mod target;
 
 /// The newest sample of a series that was counted: Unix ms and the counter's value, as its [`Measure`] stores it.
 pub(super) type Counted = (i64, u64);
@@ -23,8 +30,10 @@ pub(super) struct Limits<'a> {
     pub since: i64,
     /// Entries of the ledger up to this time may have been forgotten (Unix ms), so new series count nothing before it.
     pub forgotten: i64,
-    /// Samples after this time are left for the next count (Unix ms).
+    /// Samples after this time are not known yet (Unix ms).
     pub now: i64,
+    /// Samples after this time only explain those before; they are left for the next count (Unix ms).
+    pub until: i64,
     /// When pods started (Unix ms).
     pub pod_started: &'a BTreeMap<String, i64>,
     /// The time from which the samples of a pod count (Unix ms), unless some have been counted before.
@@ -96,12 +105,27 @@ impl Measure {
         }
     }
 
-    /// By how much a counter rose from `before` to `after`. A drop is a reset: the counter began again at 0.
+    /// The number that was stored.
+    fn read(self, stored: u64) -> f64 {
+        match self {
+            Self::Events => stored as f64,
+            Self::Amounts => f64::from_bits(stored),
+        }
+    }
+
+    /// By how much a counter rose from `before` to `after`; nothing if it fell.
     fn rise(self, before: u64, after: u64) -> u64 {
         match self {
-            Self::Events => after.checked_sub(before).unwrap_or(after),
-            Self::Amounts if after < before => after,
-            Self::Amounts => (f64::from_bits(after) - f64::from_bits(before)).to_bits(),
+            Self::Events => after.saturating_sub(before),
+            Self::Amounts => (f64::from_bits(after) - f64::from_bits(before)).max(0.0).to_bits(),
+        }
+    }
+
+    /// What a process may show just after it restarted, although it counts nothing afterwards.
+    pub(super) fn small(self) -> f64 {
+        match self {
+            Self::Events => 10.0,
+            Self::Amounts => 0.0,
         }
     }
 }
@@ -112,12 +136,15 @@ pub(super) struct Increment<'a> {
     pub stream: usize,
     /// The series that it is of.
     pub series: &'a Series,
+    /// Time of the sample before, or from which the series counts (Unix ms).
+    pub from: i64,
     /// Time of the sample that shows it (Unix ms).
     pub at: i64,
     /// By how much the counter rose, as the [`Measure`] of its stream stores it.
     pub by: u64,
 }
 
+/// A series of a target.
 struct Line<'a> {
     stream: usize,
     measure: Measure,
@@ -129,14 +156,59 @@ struct Line<'a> {
     samples: Vec<(i64, u64)>,
 }
 
-/// Passes every increment that is not yet in the ledger to `count`, and enters it in the ledger.
+type Targets<'a> = BTreeMap<Target<'a>, Vec<Line<'a>>>;
+
+/// What is odd about the targets of an arm. Targets are named by their pods.
+#[derive(Debug, Default)]
+pub(super) struct Oddities {
+    /// Targets whose counters fall again and again, so that they count nothing.
+    pub muted: BTreeSet<String>,
+    /// Pods that are scraped twice, with the second target, which counts nothing.
+    pub twice: BTreeSet<String>,
+    /// How many targets count.
+    pub counting: usize,
+}
+
+impl Line<'_> {
+    fn falls(&self) -> bool {
+        let mut before = self.counted;
+        self.samples.iter().any(|&(at, value)| {
+            let (counted, last) = before.replace((at, value)).unwrap_or((at, value));
+            counted < at && value < last
+        })
+    }
+
+    fn track(&self) -> Track {
+        let read = |&(at, value): &Counted| (at, self.measure.read(value));
+        Track {
+            line: self.fingerprint,
+            counted: self.counted.as_ref().map(read),
+            samples: self.samples.iter().map(read).collect(),
+        }
+    }
+}
+
+/// Passes every increment of an arm that is not yet in the ledger to `count`, and enters it in the ledger.
 pub(super) fn count_increments<'a>(
     streams: &[Stream<'a>],
     ledger: &mut Ledger,
+    falls: &mut Falls,
     limits: &Limits<'_>,
     count: &mut dyn FnMut(Increment<'a>),
-) {
-    for (target, mut lines) in by_target(streams, ledger, limits) {
+) -> Oddities {
+    let Some(arm) = streams.first().map(|stream| stream.arm) else {
+        return Oddities::default();
+    };
+    let targets = by_target(streams, ledger, limits);
+    let twice = doubles(targets.keys().copied(), |target| {
+        targets.get(target).map(|lines| shown(lines)).unwrap_or_default()
+    });
+    let mut oddities = Oddities::default();
+    for (target, mut lines) in targets {
+        if twice.contains(&target) {
+            oddities.twice.insert(pod(target).to_owned());
+            continue;
+        }
         let standing = if lines.iter().any(|line| line.counted.is_some()) {
             Standing::Known
         } else {
@@ -150,27 +222,33 @@ pub(super) fn count_increments<'a>(
         lines
             .iter_mut()
             .for_each(|line| line.samples.retain(|&(at, _)| Some(at) <= cut));
+        let scrapes = read_scrapes(target, arm, &lines, (ledger, falls), limits.until);
+        lines
+            .iter_mut()
+            .for_each(|line| line.samples.retain(|&(at, _)| at <= limits.until && scrapes.shows(at)));
+        match scrapes.is_muted {
+            true => drop(oddities.muted.insert(pod(target).to_owned())),
+            false => oddities.counting += 1,
+        }
         let first = lines.iter().filter_map(|line| line.samples.first());
         let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
-        let restarts = restarts(target, &lines, ledger);
-        if let (Some(&(after, by)), Some(place)) = (restarts.last(), remembered(target)) {
-            ledger.insert(place, (by, by.abs_diff(after)));
-        }
-        for line in lines {
+        let unseen: Vec<_> = lines.iter().map(|line| unseen_at(line, &lines).max(start)).collect();
+        for (line, unseen) in lines.into_iter().zip(unseen) {
             let mut entry = line.counted;
-            let (mut last, mut value) = entry.unwrap_or((start, 0));
+            let (mut last, mut value) = entry.unwrap_or((unseen, 0));
             for (at, next) in line.samples {
                 if at > last {
-                    let restarted = restarts.iter().any(|&(after, by)| last <= after && by <= at);
+                    let by = match scrapes.step(last, at) {
+                        Step::On => line.measure.rise(value, next),
+                        Step::FromZero => next,
+                        Step::Nothing => 0,
+                    };
                     count(Increment {
                         stream: line.stream,
                         series: line.series,
+                        from: last,
                         at,
-                        by: if restarted {
-                            next
-                        } else {
-                            line.measure.rise(value, next)
-                        },
+                        by,
                     });
                     last = at;
                 } else if entry.is_some_and(|(counted, _)| at <= counted) {
@@ -184,70 +262,64 @@ pub(super) fn count_increments<'a>(
             }
         }
     }
+    oddities
 }
 
-/// When the process behind a target restarted: after the first time and not later than the second (Unix ms), oldest
-/// first.
-///
-/// A drop of a counter is a reset: it began again at 0. A process that restarts takes all its counters with it, but
-/// some may have passed their old value when they are next seen: after a gap, or because an error code is exposed only
-/// once it has occurred again. Such a counter would seem to have counted less than those that show the reset, and a
-/// share of the two would be a fabrication. Hence the last restart is remembered in the ledger.
-fn restarts(target: Target<'_>, lines: &[Line<'_>], ledger: &Ledger) -> Vec<(i64, i64)> {
-    if !is_named(target) {
-        return Vec::new();
-    }
-    let drops = lines.iter().flat_map(|line| {
-        let mut before = line.counted;
-        let counted = before.map_or(i64::MIN, |(at, _)| at);
-        line.samples
-            .iter()
-            .filter(move |(at, _)| *at > counted)
-            .filter_map(move |&(at, value)| {
-                let (last, counted) = before.replace((at, value))?;
-                (value < counted).then_some((last, at))
-            })
-    });
+/// Reads the scrapes of a target; there is nothing to read as long as no counter has ever fallen.
+fn read_scrapes(
+    target: Target<'_>,
+    arm: Arm,
+    lines: &[Line<'_>],
+    (ledger, falls): (&mut Ledger, &mut Falls),
+    until: i64,
+) -> Scrapes {
     // If all series were last counted at the same scrape, all of them have seen the remembered restart.
     let mut counted = lines.iter().filter_map(|line| Some(line.counted?.0));
     let newest = counted.next();
-    let remembered = || ledger.get(&remembered(target)?).copied();
-    let known = newest
-        .filter(|newest| counted.any(|at| at != *newest))
-        .and_then(|_| remembered());
-    let known = known.map(|(by, since)| (by.saturating_sub_unsigned(since), by));
-    let mut restarts: Vec<_> = drops.chain(known).collect();
-    restarts.sort_unstable_by_key(|&(after, by)| (by, after));
-    restarts
+    let lags = newest.is_some_and(|newest| counted.any(|at| at != newest));
+    if !lags && falls.is_empty() && !lines.iter().any(Line::falls) {
+        return Scrapes::default();
+    }
+    let place = key_of(target, arm);
+    let remembered = ledger.get(&place).copied().filter(|_| lags);
+    let known = Known {
+        target: place,
+        is_one: is_named(target),
+        small: lines.first().map_or(0.0, |line| line.measure.small()),
+        until,
+        restart: remembered.map(|(by, since)| (by.saturating_sub_unsigned(since), by)),
+    };
+    let tracks: Vec<_> = lines.iter().map(Line::track).collect();
+    let scrapes = falls::read(known, &tracks, falls);
+    if let Some(&(after, by)) = scrapes.restarts.iter().max_by_key(|&&(after, by)| (by, after)) {
+        ledger.insert(place, (by, by.abs_diff(after)));
+    }
+    scrapes
 }
 
-/// Key of the last restart of a target in the ledger, which has the end of the restart and its longest duration. `None`
-/// for a target that names neither a pod nor an instance: its series may come from many processes that restart
-/// separately.
-fn remembered(target: Target<'_>) -> Option<Fingerprint> {
-    let [pod, instance, job] = target;
-    let labels = [("pod", pod), ("instance", instance), ("job", job)];
-    is_named(target).then(|| Labels::from(labels).fingerprint(OF_TARGET))
+/// The last scrape of a target that did not show one of its series yet, which had counted nothing by then.
+fn unseen_at(line: &Line<'_>, lines: &[Line<'_>]) -> i64 {
+    let Some(&(first, _)) = line.samples.first().filter(|_| line.counted.is_none()) else {
+        return i64::MIN;
+    };
+    let times = lines
+        .iter()
+        .flat_map(|line| line.samples.iter().chain(&line.counted).map(|(at, _)| *at));
+    times.filter(|at| *at < first).max().unwrap_or(i64::MIN)
 }
 
-fn is_named([pod, instance, _]: Target<'_>) -> bool {
-    !pod.is_empty() || !instance.is_empty()
+/// What all counters of the first stream show together, by scrape.
+fn shown(lines: &[Line<'_>]) -> Shown {
+    let mut sums = Shown::new();
+    for line in lines.iter().filter(|line| line.stream == 0) {
+        for &(at, value) in &line.samples {
+            *sums.entry(at).or_default() += line.measure.read(value);
+        }
+    }
+    sums
 }
 
-/// One endpoint of one job: its series are scraped together and have the same timestamps.
-pub(super) type Target<'a> = [&'a str; 3];
-
-/// The pod of a target, or its instance where it names no pod.
-pub(super) fn pod([pod, instance, _]: Target<'_>) -> &str {
-    if pod.is_empty() { instance } else { pod }
-}
-
-/// The target that a series is scraped from.
-pub(super) fn target(labels: &Labels) -> Target<'_> {
-    ["pod", "instance", "job"].map(|name| labels.get(name).unwrap_or_default())
-}
-
-fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -> BTreeMap<Target<'a>, Vec<Line<'a>>> {
+fn by_target<'a>(streams: &[Stream<'a>], ledger: &Ledger, limits: &Limits<'_>) -> Targets<'a> {
     let mut targets: BTreeMap<Target<'a>, BTreeMap<Fingerprint, Line<'a>>> = BTreeMap::new();
     for (
         stream,

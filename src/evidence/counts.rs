@@ -104,6 +104,31 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// The same without what the candidate did.
+    pub(super) fn of_baseline(self) -> Self {
+        match self {
+            Self::Proportion { baseline, .. } => Self::Proportion {
+                candidate: Counts::default(),
+                baseline,
+            },
+            Self::Histogram { candidate, baseline } => Self::Histogram {
+                candidate: Buckets {
+                    counts: vec![0; candidate.counts.len()],
+                    pods: 0,
+                    ..candidate
+                },
+                baseline,
+            },
+            Self::Ratio { baseline, .. } => Self::Ratio {
+                candidate: Amounts::default(),
+                baseline,
+            },
+            Self::Value(value) => Self::Value(value),
+        }
+    }
+}
+
 /// One interval of evidence of one guard. Times are Unix milliseconds; the interval is `(from, through]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Poll {

@@ -4,27 +4,32 @@
 //! outages: it remembers the last counted sample of every series. Must not judge, and has no clock: the caller says
 //! what time it is.
 //!
-//! Polls lie on a grid, so that replaying an outage from stored samples gives the same polls that polling in time would
-//! have given; only samples that arrived late are in an earlier poll than they would have been.
+//! Polls lie on a grid and close by the times of samples alone, so that replaying an outage from stored samples gives the
+//! same polls that polling in time would have given; only samples that arrived late are in another poll than they would
+//! have been. What is in no poll yet is not entered: it is found again in the next answer.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::{ArmSamples, BucketForm, GuardSamples};
-use super::counter::{Fingerprint, Ledger, Limits};
+use super::answer::{ArmSamples, GuardSamples};
+use super::counter::{Fingerprint, Limits};
 use super::counts::{Observed, Poll};
-use super::native::{Bins, NativeLedger, NativeMatrix};
+use super::native::Bins;
 use super::ratio::{self, Waiting};
-use super::role::Role;
-use super::sample::Matrix;
 
 use bytes::Bytes;
+use closing::{Closing, Needed};
 use grid::Grid;
-use polls::Counted;
+use polls::{Arms, Books};
+
+pub use pace::Pace;
 
 mod bytes;
+mod closing;
 mod grid;
+mod news;
+mod pace;
 mod polls;
 
 /// How long a series is remembered after its last sample, and the longest window worth asking for: one hour, in ms.
@@ -41,11 +46,11 @@ pub const HISTORY_MS: i64 = MEMORY_MS;
 pub struct Cursor {
     since: i64,
     through: i64,
-    ledger: Ledger,
-    /// Ledger of native histograms.
-    natives: NativeLedger,
+    books: Books,
     /// Increments of a ratio that are in no poll yet.
     waiting: Option<Waiting>,
+    /// Time between two scrapes of a pod, in ms, once it was seen.
+    scrapes_ms: Option<i64>,
 }
 
 /// The stored form. It has times relative to `through` and fingerprints of six bytes, to be small in the status of an
@@ -59,7 +64,9 @@ struct Encoded {
     /// Time and value of each series.
     series: Vec<(i64, u64)>,
     natives: Vec<([u8; 6], i64, Bins)>,
+    falls: Vec<([u8; 6], i64, u64)>,
     waiting: Option<Waiting>,
+    scrapes_ms: Option<i64>,
 }
 
 impl From<Cursor> for Encoded {
@@ -67,9 +74,9 @@ impl From<Cursor> for Encoded {
         let Cursor {
             since,
             through,
-            ledger,
-            natives,
+            books: Books { ledger, natives, falls },
             waiting,
+            scrapes_ms,
         } = cursor;
         let bytes = |fingerprint: Fingerprint| {
             let [_, _, bytes @ ..] = fingerprint.to_be_bytes();
@@ -82,13 +89,18 @@ impl From<Cursor> for Encoded {
         let natives = natives
             .into_iter()
             .map(|(fingerprint, (at, bins))| (bytes(fingerprint), through.wrapping_sub(at), bins));
+        let falls = falls
+            .into_iter()
+            .map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value));
         Self {
             through,
             since: through.wrapping_sub(since),
             fingerprints: Bytes(fingerprints),
             series: series.collect(),
             natives: natives.collect(),
+            falls: falls.collect(),
             waiting,
+            scrapes_ms,
         }
     }
 }
@@ -101,7 +113,9 @@ impl From<Encoded> for Cursor {
             fingerprints: Bytes(fingerprints),
             series,
             natives,
+            falls,
             waiting,
+            scrapes_ms,
         } = encoded;
         let fingerprint = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         let (each, _) = fingerprints.as_chunks::<6>();
@@ -112,12 +126,19 @@ impl From<Encoded> for Cursor {
         let natives = natives
             .into_iter()
             .map(|(bytes, at, bins)| (fingerprint(bytes), (through.wrapping_sub(at), bins)));
+        let falls = falls
+            .into_iter()
+            .map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)));
         Self {
             since: through.wrapping_sub(since),
             through,
-            ledger: ledger.collect(),
-            natives: natives.collect(),
+            books: Books {
+                ledger: ledger.collect(),
+                natives: natives.collect(),
+                falls: falls.collect(),
+            },
             waiting,
+            scrapes_ms,
         }
     }
 }
@@ -135,12 +156,15 @@ pub struct Pods<'a> {
 /// What an advance found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Advance {
-    /// Intervals with new samples on at least one arm, oldest first.
+    /// Intervals with new samples of both arms, oldest first. An interval for which an arm was waited in vain has those
+    /// of the other.
     pub polls: Vec<Poll>,
     /// Time of the newest sample of either arm (Unix ms); `None` if there is no series at all.
     pub newest_sample: Option<i64>,
     /// What is odd about the data and what to do; the polls are usable anyway.
     pub problem: Option<String>,
+    /// Why the data of an arm is no evidence at all, and what to do.
+    pub unusable: Option<String>,
 }
 
 impl Cursor {
@@ -149,9 +173,9 @@ impl Cursor {
         Self {
             since,
             through: since,
-            ledger: Ledger::new(),
-            natives: NativeLedger::new(),
+            books: Books::default(),
             waiting: None,
+            scrapes_ms: None,
         }
     }
 
@@ -167,18 +191,30 @@ impl Cursor {
 
     /// Starts afresh: the first sample of every series at or after `at` (Unix ms) becomes its base and is not counted.
     /// This is for changes of weights, because an interval in which they changed mixes two populations. It never goes
-    /// back in time.
+    /// back in time, and does not forget which counters fell, nor how often samples come.
     pub fn skip_to(&mut self, at: i64) {
-        *self = Self::new(at.max(self.through));
+        let falls = std::mem::take(&mut self.books.falls);
+        *self = Self {
+            scrapes_ms: self.scrapes_ms,
+            ..Self::new(at.max(self.through))
+        };
+        self.books.falls = falls;
     }
 
-    /// The range to ask for at `now` so that nothing is missed (ms): what is not yet counted, and four intervals of
-    /// slack for late samples; at most an hour, beyond which the remembered values bridge the gap.
+    /// How often evaluations and samples come.
+    pub fn pace(&self, interval_ms: i64) -> Pace {
+        Pace {
+            interval_ms,
+            scrapes_ms: self.scrapes_ms,
+        }
+    }
+
+    /// The range to ask for at `now` so that nothing is missed (ms): what is not yet counted, and slack for samples that
+    /// come late; at most an hour, beyond which the remembered values bridge the gap.
     pub fn window_ms(&self, now: i64, interval_ms: i64) -> u64 {
-        let slack = interval_ms.max(1).saturating_mul(4);
         now.saturating_sub(self.through)
             .max(0)
-            .saturating_add(slack)
+            .saturating_add(self.pace(interval_ms).slack())
             .min(MEMORY_MS)
             .unsigned_abs()
     }
@@ -202,38 +238,17 @@ impl Cursor {
 
     /// Does what [`Cursor::advance`] does, but leaves out what pods did before they were warm.
     pub fn advance_warm(&mut self, samples: &GuardSamples, now: i64, interval_ms: i64, pods: Pods<'_>) -> Advance {
-        let newest_sample = samples.candidate.newest(now).max(samples.baseline.newest(now));
-        if now <= self.through {
-            return Advance {
-                newest_sample,
-                ..Advance::default()
-            };
-        }
-        let grid = Grid::new(self.through, now, interval_ms);
-        let limits = Limits {
-            since: self.since,
-            forgotten: self.through.saturating_sub(MEMORY_MS),
+        self.count(
+            [&samples.candidate, &samples.baseline],
             now,
-            pod_started: pods.started,
-            pod_warm: pods.warm,
-        };
-        let (polls, problem) = self.count([&samples.candidate, &samples.baseline], &grid, &limits);
-        // An answer without anything new (empty, NaN, or from a server that ingests nothing) is treated as no answer:
-        // the missing samples may still come, and are then counted in the polls to which they belong.
-        let seen = newest_sample
-            .filter(|&newest| newest > self.through)
-            .map(|newest| grid.end(grid.cell(newest)));
-        let counted = polls.iter().map(|poll| poll.through);
-        self.through = counted.chain(seen).fold(self.through, i64::max);
-        self.forget();
-        Advance {
-            polls,
-            newest_sample,
-            problem,
-        }
+            interval_ms,
+            pods,
+            [true; 2],
+        )
     }
 
-    /// What the baseline did in the hour up to `until` (Unix ms), oldest first.
+    /// What the baseline did in the hour up to `until` (Unix ms), oldest first. Its histograms are counted on the bounds
+    /// that those of the candidate have as well.
     pub fn history(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Observed> {
         let polls = Self::past(samples, until, interval_ms).into_iter();
         polls.map(|poll| poll.observed).collect()
@@ -241,60 +256,121 @@ impl Cursor {
 
     /// The polls of [`Cursor::history`], with their times.
     pub fn past(samples: &GuardSamples, until: i64, interval_ms: i64) -> Vec<Poll> {
-        let baseline = GuardSamples {
-            candidate: samples.baseline.nothing(),
-            baseline: samples.baseline.clone(),
+        let none = BTreeMap::new();
+        let pods = Pods {
+            started: &none,
+            warm: &none,
         };
-        Self::new(until.saturating_sub(HISTORY_MS))
-            .advance(&baseline, until, interval_ms, &BTreeMap::new())
-            .polls
+        let mut cursor = Self::new(until.saturating_sub(HISTORY_MS));
+        let nothing = samples.baseline.nothing();
+        let asked = samples.candidate.roles().next().is_some();
+        let candidate = if asked { &samples.candidate } else { &nothing };
+        let arms = [candidate, &samples.baseline];
+        let polls = cursor.count(arms, until, interval_ms, pods, [false, true]).polls;
+        let of_baseline = polls.into_iter().map(|poll| Poll {
+            observed: poll.observed.of_baseline(),
+            ..poll
+        });
+        of_baseline.collect()
     }
 
-    /// Counts in the way that the roles of the answers require.
-    fn count(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
-        let [candidate, baseline] = arms;
-        if let Some(value) = candidate.get(Role::Value) {
-            return polls::value(value, self.through, limits.now);
+    /// Counts polls that have new samples of the arms that are needed.
+    fn count(&mut self, arms: [&ArmSamples; 2], now: i64, interval_ms: i64, pods: Pods<'_>, needed: Needed) -> Advance {
+        let newest_sample = arms.iter().filter_map(|arm| arm.newest(now)).max();
+        let nothing = Advance {
+            newest_sample,
+            ..Advance::default()
+        };
+        if now <= self.through {
+            return nothing;
         }
-        if candidate.is_histogram() && baseline.is_histogram() {
-            return self.histograms(arms, grid, limits);
+        let arms = match Arms::of(arms) {
+            Ok(arms) => arms,
+            Err(problem) => {
+                return Advance {
+                    problem: Some(problem),
+                    ..nothing
+                };
+            }
+        };
+        let limits = Limits {
+            since: self.since,
+            forgotten: self.through.saturating_sub(MEMORY_MS),
+            now,
+            until: now,
+            pod_started: pods.started,
+            pod_warm: pods.warm,
+        };
+        let advance = match arms {
+            Arms::Value(matrix) => {
+                let (polls, problem) = polls::value(matrix, self.through, now);
+                Advance {
+                    polls,
+                    problem,
+                    ..Advance::default()
+                }
+            }
+            Arms::Ratio(arms) => self.ratio(arms, &limits),
+            arms => self.counters(&arms, &limits, interval_ms, needed),
+        };
+        self.through = advance
+            .polls
+            .iter()
+            .map(|poll| poll.through)
+            .fold(self.through, i64::max);
+        if self.waiting.is_some() {
+            // What waits is entered already, so it need not be found again.
+            self.through = self.through.max(newest_sample.unwrap_or(i64::MIN));
         }
-        if !candidate.roles().eq(baseline.roles()) {
-            return (Vec::new(), Some("the two arms were asked different questions".into()));
+        self.forget();
+        Advance {
+            newest_sample,
+            ..advance
         }
-        if candidate.get(Role::Total).is_some() {
-            return polls::share(arms, &mut self.ledger, grid, limits);
+    }
+
+    /// Counts a share or a histogram, up to the last poll that closes.
+    fn counters(&mut self, arms: &Arms<'_>, limits: &Limits<'_>, interval_ms: i64, needed: Needed) -> Advance {
+        let (news, odd) = news::of(arms, self.books.clone(), limits);
+        self.scrapes_ms = news.scrapes_ms.or(self.scrapes_ms);
+        let grid = Grid::new(self.through, limits.now, interval_ms);
+        let closing = Closing::new(grid, &news.times, needed, self.pace(interval_ms).patience());
+        let mut advance = Advance {
+            problem: odd.problem,
+            unusable: odd.unusable,
+            ..Advance::default()
+        };
+        if let Some(until) = closing.through() {
+            let limits = Limits { until, ..*limits };
+            let (polls, problem) = arms.polls(&mut self.books, &closing, &limits);
+            advance.polls = polls;
+            advance.problem = advance.problem.or(problem);
         }
-        let amounts = ratio::count(arms, &mut self.waiting, &mut self.ledger, limits);
+        advance
+    }
+
+    /// Counts a ratio, whose counters wait for each other.
+    fn ratio(&mut self, arms: [&ArmSamples; 2], limits: &Limits<'_>) -> Advance {
+        let Books { ledger, falls, .. } = &mut self.books;
+        let amounts = ratio::count(arms, &mut self.waiting, ledger, falls, limits);
         let poll = amounts.map(|[candidate, baseline]| Poll {
             from: self.through,
             through: limits.now,
             observed: Observed::Ratio { candidate, baseline },
         });
-        (poll.into_iter().collect(), None)
-    }
-
-    /// Counts histograms if both arms have the same form; an arm without any series matches either.
-    fn histograms(&mut self, arms: [&ArmSamples; 2], grid: &Grid, limits: &Limits<'_>) -> Counted {
-        let (no_classic, no_native) = (Matrix::default(), NativeMatrix::default());
-        let classic = arms.map(|arm| arm.get(Role::Buckets).unwrap_or(&no_classic));
-        let native = arms.map(|arm| arm.natives().unwrap_or(&no_native));
-        match arms.map(ArmSamples::form) {
-            [Some(one), Some(other)] if one != other => {
-                (Vec::new(), Some("the two arms were asked different questions".into()))
-            }
-            [Some(BucketForm::Native), _] | [_, Some(BucketForm::Native)] => {
-                polls::natives(native, &mut self.natives, grid, limits)
-            }
-            _ => polls::buckets(classic, &mut self.ledger, grid, limits),
+        Advance {
+            polls: poll.into_iter().collect(),
+            ..Advance::default()
         }
     }
 
     /// Forgets series that ended an hour ago; queries never reach back that far.
     fn forget(&mut self) {
         let until = self.through.saturating_sub(MEMORY_MS);
-        self.ledger.retain(|_, &mut (at, _)| at >= until);
-        self.natives.retain(|_, (at, _)| *at >= until);
+        let Books { ledger, natives, falls } = &mut self.books;
+        ledger.retain(|_, &mut (at, _)| at >= until);
+        natives.retain(|_, (at, _)| *at >= until);
+        falls.retain(|_, (at, _)| *at >= until);
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Owns the bounds. Must not interpolate: a count belongs to the bucket that Prometheus reports, or to a wider one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::counts::Buckets;
-use super::labels::Bucket;
+use super::labels::{Bucket, rounded};
+use super::role::Arm;
 use super::sample::{Matrix, Series};
 
 /// Upper bounds of buckets, as order-preserving bits, so that they can be keys.
@@ -52,6 +53,28 @@ pub(super) fn common_bounds<'a>(matrices: impl IntoIterator<Item = &'a Matrix>) 
             .collect(),
         agreement,
     )
+}
+
+/// The arm whose finite bounds are those of the other times 1000, if most are and fewer than half of them are `common`.
+pub(super) fn is_thousandfold(arms: [&Matrix; 2], common: usize) -> Option<Arm> {
+    let [candidate, baseline] = arms.map(|matrix| {
+        let bounds = matrix.series.iter().filter_map(|series| series.labels.bucket());
+        let finite = bounds
+            .map(|bucket| bucket.bound)
+            .filter(|bound| bound.is_finite() && *bound != 0.0);
+        finite.map(key).collect::<BTreeSet<_>>()
+    });
+    let is_more = |more: &BTreeSet<u64>, less: &BTreeSet<u64>| {
+        let scaled = less.iter().map(|bound| key(rounded(1000.0 * unkey(*bound))));
+        let matched = scaled.filter(|bound| more.contains(bound)).count();
+        2 * matched > less.len().min(more.len()) && matched > common
+    };
+    [
+        (Arm::Candidate, is_more(&candidate, &baseline)),
+        (Arm::Baseline, is_more(&baseline, &candidate)),
+    ]
+    .into_iter()
+    .find_map(|(arm, is_more)| is_more.then_some(arm))
 }
 
 /// Whether all histograms have the same bounds.

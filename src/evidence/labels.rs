@@ -165,8 +165,16 @@ impl Serialize for Labels {
 /// The upper bound that an `le` label names; `None` if it names none.
 fn bound(le: &str) -> Option<f64> {
     let bound: f64 = le.parse().ok()?;
+    (!bound.is_nan()).then(|| rounded(bound))
+}
+
+/// A bound to seven significant digits: 0.1 + 0.2 and 0.3 are written by the same hand.
+pub(super) fn rounded(bound: f64) -> f64 {
+    if !bound.is_finite() {
+        return bound;
+    }
     // Adding 0 turns -0 into 0.
-    (!bound.is_nan()).then_some(bound + 0.0)
+    format!("{bound:.6e}").parse().unwrap_or(bound) + 0.0
 }
 
 #[cfg(test)]
@@ -183,6 +191,8 @@ mod tests {
             ("1.0", Some(1.0)),
             ("-0", Some(0.0)),
             ("-2", Some(-2.0)),
+            ("0.30000000000000004", Some(0.3)),
+            ("0.10000000149011612", Some(0.1)),
             ("NaN", None),
             ("", None),
             ("fast", None),

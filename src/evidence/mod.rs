@@ -15,9 +15,9 @@ mod ratio;
 mod role;
 pub mod sample;
 
-pub use answer::{ArmSamples, BucketForm, GuardSamples};
+pub use answer::{ArmSamples, BucketForm, GuardSamples, Part, incomparable, lacks_part, look_alike};
 pub use counts::{Amounts, Buckets, Counts, Observed, Poll};
-pub use cursor::{Advance, Cursor, HISTORY_MS, Pods};
+pub use cursor::{Advance, Cursor, HISTORY_MS, Pace, Pods};
 pub use labels::Labels;
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{

@@ -11,7 +11,10 @@ use std::ops::Bound::Excluded;
 
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Fingerprint, Limits, Standing, Target, target};
+use super::counter::doubles::{Shown, doubles};
+use super::counter::falls::{self, Falls, Known, Scrapes, Step, Track};
+use super::counter::target::{Target, is_named, key_of, pod, target};
+use super::counter::{Fingerprint, Limits, Measure, Oddities, Standing};
 use super::counts::Buckets;
 use super::histogram::{Agreement, key, unkey};
 use super::labels::Labels;
@@ -86,9 +89,13 @@ impl Layout {
 }
 
 impl Bins {
-    /// What was counted since `before`, or everything if there was a reset. A reset shows in a bucket that fell, or in
-    /// one that no same or wider bucket holds any more, which only a restart causes.
-    fn since(&self, before: &Self) -> Self {
+    /// All events.
+    fn all(&self) -> f64 {
+        self.0.values().map(|n| *n as f64).sum()
+    }
+
+    /// What was counted since `before`; `None` if a bucket fell, or if one is held by no same or wider bucket any more.
+    fn since(&self, before: &Self) -> Option<Self> {
         let mut counted: BTreeMap<Bin, u64> = BTreeMap::new();
         for (old, n) in &before.0 {
             match self.around(*old) {
@@ -96,7 +103,7 @@ impl Bins {
                     let sum = counted.entry(bin).or_default();
                     *sum = sum.saturating_add(*n);
                 }
-                None => return self.clone(),
+                None => return None,
             }
         }
         let mut risen = BTreeMap::new();
@@ -104,10 +111,10 @@ impl Bins {
             match n.checked_sub(counted.get(bin).copied().unwrap_or_default()) {
                 Some(0) => {}
                 Some(n) => drop(risen.insert(*bin, n)),
-                None => return self.clone(),
+                None => return None,
             }
         }
-        Self(risen)
+        Some(Self(risen))
     }
 
     /// The bucket that holds all of `bin`.
@@ -143,16 +150,25 @@ impl Bins {
     }
 }
 
-/// Passes what every series counted since its ledger entry to `count`, with its target and time (Unix ms), and enters
-/// it in the ledger.
+/// Passes what every series counted since its ledger entry to `count`, and enters it in the ledger.
 pub(super) fn count_natives<'a>(
     arm: Arm,
     matrix: &'a NativeMatrix,
     ledger: &mut NativeLedger,
+    falls: &mut Falls,
     limits: &Limits<'_>,
-    count: &mut dyn FnMut(Target<'a>, i64, Bins),
-) {
-    for (target, mut lines) in by_target(arm, matrix, limits) {
+    count: &mut dyn FnMut(NativeIncrement<'a>),
+) -> Oddities {
+    let targets = by_target(arm, matrix, limits);
+    let twice = doubles(targets.keys().copied(), |target| {
+        targets.get(target).map(shown).unwrap_or_default()
+    });
+    let mut oddities = Oddities::default();
+    for (target, mut lines) in targets {
+        if twice.contains(&target) {
+            oddities.twice.insert(pod(target).to_owned());
+            continue;
+        }
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
             Standing::Known
         } else {
@@ -162,6 +178,14 @@ pub(super) fn count_natives<'a>(
         lines
             .values_mut()
             .for_each(|samples| samples.retain(|at, _| *at >= warm));
+        let scrapes = read_scrapes(target, arm, &lines, (ledger, falls), limits.until);
+        lines
+            .values_mut()
+            .for_each(|samples| samples.retain(|at, _| *at <= limits.until && scrapes.shows(*at)));
+        match scrapes.is_muted {
+            true => drop(oddities.muted.insert(pod(target).to_owned())),
+            false => oddities.counting += 1,
+        }
         let first = lines.values().filter_map(|samples| samples.keys().next()).min();
         let start = limits.start(target, standing, first.copied());
         for (line, samples) in lines {
@@ -171,7 +195,17 @@ pub(super) fn count_natives<'a>(
             let mut newest = through;
             for (at, bins) in samples {
                 if at > last {
-                    count(target, at, bins.since(&before));
+                    let bins = match scrapes.step(last, at) {
+                        Step::On => bins.since(&before).unwrap_or_default(),
+                        Step::FromZero => bins.clone(),
+                        Step::Nothing => Bins::default(),
+                    };
+                    count(NativeIncrement {
+                        target,
+                        from: last,
+                        at,
+                        bins,
+                    });
                     last = at;
                 } else if through.is_some_and(|through| at <= through) {
                     continue;
@@ -184,6 +218,56 @@ pub(super) fn count_natives<'a>(
             }
         }
     }
+    oddities
+}
+
+/// What a series counted between two samples.
+pub(super) struct NativeIncrement<'a> {
+    /// The target that it is of.
+    pub target: Target<'a>,
+    /// Time of the sample before, or from which the series counts (Unix ms).
+    pub from: i64,
+    /// Time of the sample that shows it (Unix ms).
+    pub at: i64,
+    /// The events.
+    pub bins: Bins,
+}
+
+/// Reads the scrapes of a target, by the numbers of all events that its histograms show.
+fn read_scrapes(
+    target: Target<'_>,
+    arm: Arm,
+    lines: &Lines<'_>,
+    (ledger, falls): (&NativeLedger, &mut Falls),
+    until: i64,
+) -> Scrapes {
+    let track = |(line, samples): (&Fingerprint, &BTreeMap<i64, &Bins>)| {
+        let counted = ledger.get(line).map(|(at, bins)| (*at, bins.all()));
+        let from = counted.map_or(i64::MIN, |(at, _)| at);
+        Track {
+            line: *line,
+            counted,
+            samples: samples.range(from..).map(|(at, bins)| (*at, bins.all())).collect(),
+        }
+    };
+    let tracks: Vec<_> = lines.iter().map(track).collect();
+    let known = Known {
+        target: key_of(target, arm),
+        is_one: is_named(target),
+        small: Measure::Events.small(),
+        until,
+        restart: None,
+    };
+    falls::read(known, &tracks, falls)
+}
+
+/// How many events all histograms of a target show together, by scrape.
+fn shown(lines: &Lines<'_>) -> Shown {
+    let mut sums = Shown::new();
+    for (at, bins) in lines.values().flatten() {
+        *sums.entry(*at).or_default() += bins.all();
+    }
+    sums
 }
 
 type Lines<'a> = BTreeMap<Fingerprint, BTreeMap<i64, &'a Bins>>;

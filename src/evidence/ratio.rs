@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::ArmSamples;
+use super::counter::falls::Falls;
 use super::counter::{Increment, Ledger, Limits, Measure, Stream, count_increments};
 use super::counts::Amounts;
 use super::role::{Arm, Role};
@@ -25,6 +26,7 @@ pub(super) fn count(
     arms: [&ArmSamples; 2],
     waiting: &mut Option<Waiting>,
     ledger: &mut Ledger,
+    falls: &mut Falls,
     limits: &Limits<'_>,
 ) -> Option<[Amounts; 2]> {
     let mut held = waiting.take().unwrap_or_default();
@@ -50,7 +52,12 @@ pub(super) fn count(
         count_increments(
             &streams,
             ledger,
-            &Limits { now, ..*limits },
+            falls,
+            &Limits {
+                now,
+                until: now,
+                ..*limits
+            },
             &mut |Increment { stream, by, .. }| {
                 let sum = match stream {
                     0 => &mut amounts.numerator,

@@ -73,5 +73,12 @@ impl Role {
     }
 }
 
-/// The mark of a target as a whole, which is of no role: for its last restart.
-pub(super) const OF_TARGET: u8 = u8::MAX;
+impl Arm {
+    /// The mark of a target as a whole, which is of no role: for its restarts and falls.
+    pub(super) fn mark(self) -> u8 {
+        match self {
+            Self::Candidate => u8::MAX,
+            Self::Baseline => u8::MAX - 1,
+        }
+    }
+}

@@ -129,6 +129,14 @@ impl Judged for Fidelity {
         Some(test.ln_health())
     }
 
+    fn has_lost_bound(&self, test: &FidelityTest, observed: &Observed) -> bool {
+        let Observed::Histogram { candidate, .. } = observed else {
+            return false;
+        };
+        let bounds = &candidate.bounds;
+        !bounds.is_empty() && test.cuts.iter().any(|cut| !bounds.contains(cut))
+    }
+
     fn figures(&self, test: &FidelityTest, _: Regime) -> Figures {
         let against = format!("the tolerance of {}", self.max_total_variation);
         let Some((tv, psi, js)) = test.distances() else {

@@ -161,6 +161,11 @@ pub(super) trait Judged: GuardKind {
         None
     }
 
+    /// Whether the histograms no longer have a bound that the test counts at.
+    fn has_lost_bound(&self, _test: &Self::Test, _observed: &Observed) -> bool {
+        false
+    }
+
     /// The largest edge that it watches, in seconds; `None` while it has none.
     fn slowest_edge(&self, _test: &Self::Test) -> Option<f64> {
         None

@@ -222,6 +222,15 @@ impl Judged for Latency {
         Some(test.ln_health())
     }
 
+    fn has_lost_bound(&self, test: &LatencyTest, observed: &Observed) -> bool {
+        let Observed::Histogram { candidate, .. } = observed else {
+            return false;
+        };
+        let bounds = &self.in_seconds(candidate).bounds;
+        let mut edges = test.edges.iter().chain(&test.budget);
+        !bounds.is_empty() && edges.any(|test| !bounds.contains(&test.edge))
+    }
+
     fn slowest_edge(&self, test: &LatencyTest) -> Option<f64> {
         test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp)
     }

@@ -282,6 +282,11 @@ impl Test {
         judged!(kind, self, (kind, test) => kind.stands(test))?
     }
 
+    /// Whether the histograms no longer have a bound that is counted at.
+    fn has_lost_bound(&self, kind: &Kind, observed: &Observed) -> bool {
+        judged!(kind, self, (kind, test) => kind.has_lost_bound(test, observed)).unwrap_or(false)
+    }
+
     /// The largest edge that is watched, in seconds; `None` while there is none.
     fn slowest_edge(&self, kind: &Kind) -> Option<f64> {
         judged!(kind, self, (kind, test) => kind.slowest_edge(test))?

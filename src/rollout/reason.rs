@@ -35,6 +35,8 @@ pub enum EvidenceReason {
     PartialData,
     /// Prometheus answers, and has no new samples.
     NoSamples,
+    /// The samples of an arm cannot be compared with those of the other, or are not what was counted.
+    NotComparable,
     /// Requests do not follow the weights, so the counts cannot be trusted.
     TrafficSplit,
 }

@@ -382,7 +382,9 @@ fn double(samples: &mut GuardSamples) {
     let again = |matrix: &mut Matrix| {
         let mut more = matrix.series.clone();
         for series in &mut more {
-            series.labels.set("job", "again");
+            // Of a pod of its own, for the same counters under one pod are counted once.
+            let pod = series.labels.get("pod").unwrap_or_default().to_owned();
+            series.labels.set("pod", &format!("{pod}-again"));
         }
         matrix.series.append(&mut more);
     };

@@ -52,7 +52,7 @@ fn a_benefit_is_shown_beside_the_guard_that_it_is_asked_of() {
     let benefits: Vec<_> = world.status.guards.iter().map(|g| g.benefit.as_deref()).collect();
     assert_eq!(benefits.iter().flatten().count(), 1, "{benefits:?}");
     let errors = world.status.guards.iter().find(|g| g.name == "errors").unwrap();
-    insta::assert_snapshot!(errors.benefit.as_deref().unwrap(), @"errors: a share of 0.04% over 4,930 against 0.20% over 23,100, 80% lower (wanted: 20% lower), evidence 4.90 of 20.00");
+    insta::assert_snapshot!(errors.benefit.as_deref().unwrap(), @"errors: a share of 0.04% over 4,930 against 0.20% over 23,100, 80% lower (wanted: 20% lower), evidence 5.04 of 20.00");
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod random;
 mod trace;
 
 mod command;
+mod evidence;
 mod outages;
 mod replays;

@@ -17,7 +17,7 @@ pub fn spec() -> QuantizedModelSpec {
     spec
 }
 
-fn arms() -> Arms {
+pub fn arms() -> Arms {
     let of = |name: &str| parse_matchers(&format!("{{arm=\"{name}\"}}")).unwrap();
     Arms {
         stable: of("stable"),

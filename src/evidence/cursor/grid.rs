@@ -1,7 +1,5 @@
 //! The grid that polls lie on, which makes them independent of the times at which samples were asked for.
 
-use crate::evidence::counts::{Observed, Poll};
-
 /// Boundaries of polls between two times.
 pub(super) struct Grid {
     through: i64,
@@ -43,11 +41,20 @@ impl Grid {
         }
     }
 
-    pub(super) fn poll(&self, cell: i128, observed: Observed) -> Poll {
-        Poll {
-            from: self.end(cell - 1),
-            through: self.end(cell),
-            observed,
+    /// The last cell.
+    pub(super) fn last(&self) -> i128 {
+        self.full + 1
+    }
+
+    /// The first cell that ends at least `length` ms after another; beyond the last one if none does.
+    pub(super) fn after(&self, cell: i128, length: i64) -> i128 {
+        let due = i128::from(self.end(cell)) + i128::from(length);
+        let step = i128::from(self.interval);
+        let after = cell + (i128::from(length) + step - 1) / step;
+        match after <= self.full {
+            true => after,
+            false if due <= i128::from(self.now) => self.last(),
+            false => self.last() + 1,
         }
     }
 }
@@ -60,12 +67,9 @@ mod tests {
     fn jitter_makes_one_poll_and_an_outage_those_that_were_missed() {
         let grid = |now: i64| {
             let grid = Grid::new(0, now * 1000, 15_000);
-            let polls: Vec<_> = (1..=grid.full + 1)
-                .map(|cell| grid.poll(cell, Observed::Value(0.0)))
-                .collect();
-            polls
-                .iter()
-                .map(|poll| (poll.from / 1000, poll.through / 1000))
+            let end = |cell| grid.end(cell) / 1000;
+            (1..=grid.last())
+                .map(|cell| (end(cell - 1), end(cell)))
                 .collect::<Vec<_>>()
         };
         assert_eq!(grid(14), [(0, 14)]);

@@ -251,50 +251,51 @@ fn impossible_buckets_are_an_error() {
 }
 
 #[test]
-fn what_was_counted_since_is_told_across_layouts_and_a_restart_from_zero() {
+fn what_was_counted_since_is_told_across_layouts_and_nothing_where_a_bucket_fell() {
     let fine = [(0, 1.0, 2f64.sqrt(), 4), (0, 2f64.sqrt(), 2.0, 6)];
-    type Case = (&'static str, Vec<Written>, Vec<Written>, Vec<Known>);
+    type Case = (&'static str, Vec<Written>, Vec<Written>, Option<Vec<Known>>);
     let cases: Vec<Case> = vec![
         (
             "a bucket rises, another appears",
             vec![(0, 1.0, 2.0, 4)],
             vec![(0, 1.0, 2.0, 5), (0, 4.0, 8.0, 2)],
-            vec![(1.0, 2.0, 1), (4.0, 8.0, 2)],
+            Some(vec![(1.0, 2.0, 1), (4.0, 8.0, 2)]),
         ),
         (
             "coarser buckets",
             fine.to_vec(),
             vec![(0, 1.0, 2.0, 13)],
-            vec![(1.0, 2.0, 3)],
+            Some(vec![(1.0, 2.0, 3)]),
         ),
         (
             "finer buckets, as only a restart makes them",
             vec![(0, 1.0, 2.0, 10)],
             fine.to_vec(),
-            vec![(1.0, grid::bound(4), 4), (grid::bound(4), 2.0, 6)],
+            None,
         ),
         (
             "a wider zero bucket",
             vec![(3, -0.125, 0.125, 3), (0, 0.25, 0.5, 2), (0, 2.0, 4.0, 1)],
             vec![(3, -0.5, 0.5, 6), (0, 2.0, 4.0, 1)],
-            vec![(-0.5, 0.5, 1)],
+            Some(vec![(-0.5, 0.5, 1)]),
         ),
         (
             "a bucket falls although the count rises",
             vec![(0, 1.0, 2.0, 4), (0, 2.0, 4.0, 1)],
             vec![(0, 1.0, 2.0, 3), (0, 2.0, 4.0, 9)],
-            vec![(1.0, 2.0, 3), (2.0, 4.0, 9)],
+            None,
         ),
         (
             "a bucket is gone",
             vec![(0, 1.0, 2.0, 4), (0, 8.0, 16.0, 1)],
             vec![(0, 1.0, 2.0, 7)],
-            vec![(1.0, 2.0, 7)],
+            None,
         ),
     ];
     for (name, before, after, expected) in cases {
         let (before, after) = (histogram(&before), histogram(&after));
-        assert_eq!(known(&after.bins.since(&before.bins)), expected, "{name}");
+        let since = after.bins.since(&before.bins);
+        assert_eq!(since.as_ref().map(known), expected, "{name}");
     }
 }
 
@@ -403,6 +404,7 @@ proptest! {
         polls in proptest::collection::vec(1usize..5, 1..30),
     ) {
         let (mut schema, mut alive, mut all) = (5, Vec::new(), Vec::new());
+        let restarts = lives.iter().any(|life| matches!(life, Life::Restart));
         let mut samples = vec![(1_000, histogram(&[]))];
         for (i, life) in lives.into_iter().enumerate() {
             match life {
@@ -429,10 +431,8 @@ proptest! {
             let window = cursor.window_ms(now, 15_000) as i64;
             let shown = samples[..at].iter().filter(|(t, _)| *t > now - window).cloned().collect();
             let series = vec![NativeSeries { labels: labels.clone(), samples: shown }];
-            let answer = GuardSamples {
-                candidate: ArmSamples::from(NativeMatrix { series }),
-                baseline: ArmSamples::default(),
-            };
+            let arm = ArmSamples::from(NativeMatrix { series });
+            let answer = GuardSamples { candidate: arm.clone(), baseline: arm };
             let advance = cursor.advance(&answer, now, 15_000, &BTreeMap::new());
             for poll in advance.polls {
                 let Observed::Histogram { candidate, baseline } = poll.observed else { panic!("a histogram") };
@@ -447,9 +447,12 @@ proptest! {
             }
             cursor = postcard::from_bytes(&postcard::to_allocvec(&cursor).unwrap()).unwrap();
         }
-        prop_assert_eq!(total, all.len() as u64);
+        // What cannot be told for certain about a restart is left out, and nothing is ever added.
+        let counts = |n: u64, made: usize| n == made as u64 || restarts && n <= made as u64;
+        prop_assert!(counts(total, all.len()), "{} of {}", total, all.len());
         for (side, n) in sides {
-            prop_assert_eq!(n, all.iter().filter(|output| **output <= side).count() as u64, "up to {}", side);
+            let made = all.iter().filter(|output| **output <= side).count();
+            prop_assert!(counts(n, made), "{} of {} up to {}", n, made, side);
         }
     }
 
@@ -462,7 +465,7 @@ proptest! {
             let matrix = NativeMatrix { series: vec![NativeSeries { labels: Labels::default(), samples: vec![(1, read.clone())] }] };
             let (bounds, _) = common_bounds([&matrix, &matrix]);
             prop_assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]));
-            let _ = read.bins.since(&read.bins).buckets(&bounds);
+            let _ = read.bins.since(&read.bins).map(|bins| bins.buckets(&bounds));
             prop_assert_eq!(postcard::from_bytes::<Bins>(&postcard::to_allocvec(&read.bins).unwrap()).unwrap(), read.bins);
         }
     }
@@ -475,9 +478,10 @@ fn a_cold_start_is_left_out_and_what_it_counted_is_the_base() {
         labels: [("pod", "a")].into(),
         samples: vec![at(15, 10), at(30, 20), at(45, 35)],
     };
+    let arm = ArmSamples::from(NativeMatrix { series: vec![series] });
     let samples = GuardSamples {
-        candidate: ArmSamples::from(NativeMatrix { series: vec![series] }),
-        baseline: ArmSamples::from(NativeMatrix::default()),
+        candidate: arm.clone(),
+        baseline: arm,
     };
     let started = BTreeMap::from([("a".to_owned(), 0)]);
     for (warm, expected) in [(0, 25), (16, 15), (31, 0)] {

@@ -92,6 +92,15 @@ impl Suite {
         self.guards.get(guard)?.test.slowest_edge(kind)
     }
 
+    /// Whether histograms no longer have a bound that a guard counts at.
+    pub fn has_lost_bound(&self, config: &SuiteConfig, guard: &str, observed: &Observed) -> bool {
+        let kind = config.guards.get(guard);
+        kind.is_some_and(|kind| {
+            let state = self.state(guard, kind);
+            state.is_some_and(|state| state.test.has_lost_bound(kind, observed))
+        })
+    }
+
     /// Starts a guard with what its baseline did before, oldest first. None of that is judged: it sets the guesses, the
     /// edges and the bins, and shows how bursty the traffic is.
     pub fn recall(&mut self, config: &SuiteConfig, guard: &str, history: &[Observed]) {

@@ -39,7 +39,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         out.push(model.finding(
             &LOOKS_WITHOUT_SCRAPES,
             "spec.rollout.interval",
-            format!("Prometheus scrapes every {scrape} s, and guardbit evaluates every {interval} s: an evaluation without a new scrape learns nothing; write interval: {scrape:.0}s, or scrape more often"),
+            format!("Prometheus scrapes every {scrape} s, and guardbit evaluates every {interval} s: evaluations between scrapes find nothing new, and lose nothing; write interval: {scrape:.0}s to save queries, or scrape more often to decide sooner"),
         ));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::evidence::{Cursor, GuardSamples, Pods};
-use crate::guards::{Compared, SuiteConfig};
+use crate::api;
+use crate::evidence::{BucketForm, Cursor, GuardSamples, Part, Pods, Role, incomparable, lacks_part, look_alike};
+use crate::guards::{Compared, SuiteConfig, asks};
 use crate::model;
 use crate::model::identity::Purpose;
+use crate::model::presets::guards;
 
 use super::super::ask::suite_config;
 use super::super::observation::{Observation, WorkloadKey};
@@ -41,6 +43,7 @@ pub fn hear(observation: &Observation) -> Heard {
             config: suite_config(&seen.spec, &trial),
             interval_ms: i64::try_from(settings.interval.as_millis()).unwrap_or(i64::MAX),
             starts: pod_starts(observation),
+            guards: guards(&seen.spec),
             warm_up,
             running: &mut running,
         };
@@ -66,6 +69,8 @@ struct Hearing<'a> {
     config: SuiteConfig,
     interval_ms: i64,
     starts: BTreeMap<String, i64>,
+    /// The guards as they are written.
+    guards: Vec<api::Guard>,
     warm_up: WarmUp,
     running: &'a mut Running,
 }
@@ -79,6 +84,16 @@ impl Hearing<'_> {
         }
         let interval = self.interval_ms;
         let mut cursor = self.running.cursor(guard, now);
+        let part = self.part(guard, samples);
+        if let Some(why) = incomparable(samples, part.as_ref()) {
+            // What is counted meanwhile would be as wrong once the arms can be compared.
+            cursor.skip_to(now.as_millisecond());
+            self.running.set_cursor(guard, cursor);
+            return Some(GuardHeard {
+                unusable: Some(why),
+                ..GuardHeard::default()
+            });
+        }
         let (form, before) = (samples.form(), self.running.suite.form(guard));
         let another = form.is_some() && before.is_some() && form != before;
         if another {
@@ -93,15 +108,34 @@ impl Hearing<'_> {
         };
         let samples_that_count = warm.as_ref().unwrap_or(samples);
         let advance = cursor.advance_warm(samples_that_count, now.as_millisecond(), interval, pods);
+        // Buckets of another pod may lack a bound of the edges. Native ones show only bounds around what was counted.
+        let lost = form == Some(BucketForm::Classic)
+            && advance
+                .polls
+                .iter()
+                .any(|poll| self.running.suite.has_lost_bound(&self.config, guard, &poll.observed));
         // The first answer that shows anything also has the time before the trial.
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
         self.running.set_cursor(guard, cursor);
         Some(GuardHeard {
-            recalled: (another || first).then(|| Cursor::history(samples, begun, interval)),
+            recalled: (another || first || lost).then(|| Cursor::history(samples, begun, interval)),
             form,
             oddity: advance.problem,
+            unusable: advance.unusable,
+            lacks_part: part.is_some_and(|part| lacks_part(samples, &part)),
             polls: advance.polls,
         })
+    }
+
+    /// How a guard on a share selects its bad or good events, where that has to be known to compare the arms.
+    fn part(&self, guard: &str, samples: &GuardSamples) -> Option<Part> {
+        if look_alike(samples) {
+            return None;
+        }
+        let asks = asks(self.guards.iter().find(|of| of.name == guard)?);
+        let total = asks.iter().find(|asked| asked.role == Role::Total)?;
+        let part = asks.iter().find(|asked| matches!(asked.role, Role::Bad | Role::Good))?;
+        Part::of(part.role, &part.text, &total.text)
     }
 
     /// Whether a guard asks for one value of all pods together.

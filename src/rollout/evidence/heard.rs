@@ -35,6 +35,12 @@ pub struct GuardHeard {
     pub form: Option<BucketForm>,
     /// A problem with its data, and what to do about it.
     pub oddity: Option<String>,
+    /// Why the data of an arm is no evidence, and what to do about it.
+    pub unusable: Option<String>,
+    /// Whether the candidate has no series of the bad or good events, which a metric of their own counts, while its
+    /// baseline has.
+    #[serde(default)]
+    pub lacks_part: bool,
     /// New polls, oldest first.
     pub polls: Vec<Poll>,
 }

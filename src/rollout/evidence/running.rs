@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::{Observed, Poll};
 use crate::guards::{BenefitTest, GuardReport, Kind, StepWait, SuiteConfig};
-use crate::judge::BenefitConfig;
+use crate::judge::{BenefitConfig, text};
 use crate::model::Rollout;
 
 use super::super::ask::suite_config;
@@ -21,8 +21,9 @@ use super::heard::Heard;
 use super::split::{self, Split};
 use super::state::Running;
 
-/// A guard may be silent for at least this long.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+/// Events that are expected of a candidate that is like its baseline, from which one that has none is not believed: the
+/// chance that none of them occurs is e⁻⁸, or 1 in 3,000.
+const SURELY_SEEN: f64 = 8.0;
 
 /// The evidence of the current trial.
 pub(in crate::rollout) struct Evidence {
@@ -163,12 +164,15 @@ impl Evidence {
                 return Some(because(problem.reason, format!("guard {name}: {}", problem.message)));
             }
         }
-        let patience = (interval * 3).max(PATIENCE);
+        if let Some(message) = self.incomparable(heard) {
+            return Some(because(EvidenceReason::NotComparable, message));
+        }
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         let since = heard.warm_until.counts_from(self.running.since);
         let silent = self.reports.iter().find(|report| {
             let newest = report.through.unwrap_or(since).max(since);
-            let newest = Timestamp::from_millisecond(newest).unwrap_or(now);
-            now.duration_since(newest) > patience
+            let pace = self.running.cursor(&report.name, now).pace(interval_ms);
+            now.as_millisecond().saturating_sub(newest) > pace.patience()
         });
         match silent {
             Some(GuardReport { name, .. }) => Some(because(
@@ -179,6 +183,29 @@ impl Evidence {
             )),
             None => split::broken(&self.running, &self.config, capacity),
         }
+    }
+
+    /// Why the samples of a guard cannot be compared.
+    fn incomparable(&self, heard: &Heard) -> Option<String> {
+        let of = |report: &GuardReport| {
+            let heard = heard.guards.get(&report.name)?;
+            let GuardReport {
+                candidate, baseline, ..
+            } = report;
+            let expected = candidate.n as f64 * baseline.x as f64 / baseline.n.max(1) as f64;
+            let lacking = || {
+                (heard.lacks_part && expected >= SURELY_SEEN).then(|| {
+                    format!(
+                        "the candidate has no series of the events that are compared, of which it should have had about {expected:.0} \
+                         in {} requests: see whether its image exports that metric, or let it start at 0",
+                        text::number(candidate.n)
+                    )
+                })
+            };
+            let why = heard.unusable.clone().or_else(lacking)?;
+            Some(format!("guard {}: {why}", report.name))
+        };
+        self.reports.iter().find_map(of)
     }
 
     /// The benefit that is asked for, with the kind of its guard.

@@ -28,7 +28,7 @@ const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it
 raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, slow requests half as many again, and
 outputs differ by 5% total variation, at risks of 5%. Its baseline has an hour of past, as it has in a cluster, unless the row says
 otherwise. The rules of the others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
-`rate()`), with limits that suit these rates; their sources are named in
+`rate()`, which is why rows about scrapes have none of them), with limits that suit these rates; their sources are named in
 [tests/bench/decisions/peers.rs](../tests/bench/decisions/peers.rs).
 
 A cell tells the share of rollouts in percent ± its Monte-Carlo standard error, and the median of the minutes that those took (from
@@ -100,7 +100,12 @@ fn run(row: &Row, rollouts: u64) -> Vec<Vec<End>> {
     let one = |seed: u64| -> Vec<End> {
         let traffic = draw(seed, row);
         let peers = peers::RULES.map(|(_, rule)| {
-            rule(&traffic).map_or(End::Undecided, |scrape| End::RolledBack(scrape as f64 * SCRAPE / 60.0))
+            let found = if row.scraped_every.is_some() {
+                None
+            } else {
+                rule(&traffic)
+            };
+            found.map_or(End::Undecided, |scrape| End::RolledBack(scrape as f64 * SCRAPE / 60.0))
         });
         std::iter::once(guardbit(&spec, &arms, &traffic)).chain(peers).collect()
     };
@@ -183,6 +188,7 @@ fn main() -> std::process::ExitCode {
         };
         // The rules of the peers are applied to errors; of latency and drift their users would have to write others.
         let peers = ends[1..].iter().map(|e| match row.guards {
+            _ if row.scraped_every.is_some() => "-".to_owned(),
             Guards::Errors | Guards::Suite => cell(e, back) + &early(e),
             Guards::Latency | Guards::Fidelity => "-".to_owned(),
         });

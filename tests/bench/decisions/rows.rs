@@ -36,6 +36,8 @@ pub struct Row {
     pub gap: (f64, f64),
     /// Whether the metrics know the hour before the rollout.
     pub past: bool,
+    /// Seconds between two scrapes of an arm, each of which has a moment of its own; `None`: all every 15 s, together.
+    pub scraped_every: Option<f64>,
     /// How long the step is held at the least: what begins late is on trial only if nothing was promoted before.
     pub hold: &'static str,
     pub goals: Vec<Goal>,
@@ -60,6 +62,13 @@ impl Row {
 
     fn without_past(self) -> Self {
         Self { past: false, ..self }
+    }
+
+    fn scraped_every(self, seconds: f64) -> Self {
+        Self {
+            scraped_every: Some(seconds),
+            ..self
+        }
     }
 
     fn held_for_an_hour(self) -> Self {
@@ -96,6 +105,7 @@ fn row(truth: &'static str, guards: Guards, stable: Arm, candidate: Arm, onset: 
         onset,
         gap: (0.0, 0.0),
         past: true,
+        scraped_every: None,
         hold: "1m",
         goals: Vec::new(),
     }
@@ -116,7 +126,62 @@ pub fn rows() -> Vec<Row> {
     rows.extend(harmful());
     rows.extend(suites());
     rows.extend(latency_and_drift());
+    rows.extend(scraped());
     rows
+}
+
+/// Arms of one pod each that are scraped at moments of their own. A verdict takes one scrape and a fifth longer at most.
+fn scraped() -> Vec<Row> {
+    let every = |seconds: f64, [equal, incident, two, five]: [&'static str; 4]| {
+        let within = |minutes: f64| 1.2 * minutes + seconds / 60.0;
+        let both = row(
+            incident,
+            Guards::Errors,
+            Arm {
+                errors: self::incident,
+                ..GOOD
+            },
+            failing(self::incident),
+            None,
+        );
+        [
+            errors(equal, |_| 0.005, None).reaches(Goal::RolledBackAtMost(1.0)),
+            both.reaches(Goal::RolledBackAtMost(1.0)),
+            errors(two, |_| 0.02, Some(0.0)).reaches(Goal::RolledBack(99.0, within(8.0))),
+            errors(five, |_| 0.05, Some(0.0)).reaches(Goal::RolledBack(100.0, within(1.25))),
+        ]
+        .map(|row| row.scraped_every(seconds))
+    };
+    let rows = [
+        every(
+            15.0,
+            [
+                "equal, scraped every 15 s",
+                "5-minute incident on both arms, scraped every 15 s",
+                "2%, scraped every 15 s",
+                "5%, scraped every 15 s",
+            ],
+        ),
+        every(
+            30.0,
+            [
+                "equal, scraped every 30 s",
+                "5-minute incident on both arms, scraped every 30 s",
+                "2%, scraped every 30 s",
+                "5%, scraped every 30 s",
+            ],
+        ),
+        every(
+            60.0,
+            [
+                "equal, scraped every 60 s",
+                "5-minute incident on both arms, scraped every 60 s",
+                "2%, scraped every 60 s",
+                "5%, scraped every 60 s",
+            ],
+        ),
+    ];
+    rows.into_iter().flatten().collect()
 }
 
 fn harmless() -> Vec<Row> {

@@ -1,4 +1,5 @@
-//! Synthetic traffic: Poisson requests on two or three arms, counted every 15 s, as guardbit and the peers' rules see it.
+//! Synthetic traffic: Poisson requests on two or three arms, counted every 15 s, as guardbit and the peers' rules see it;
+//! or scraped at another interval, each arm at moments of its own, as guardbit alone sees it.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,10 @@ use crate::rows::Row;
 pub const SCRAPE: f64 = 15.0;
 /// Scrapes of a rollout, which lasts an hour at most.
 pub const SCRAPES: usize = 240;
+/// Seconds of a tick where arms are scraped at moments of their own.
+const FINE: f64 = 5.0;
+/// Seconds of a rollout, and of the past.
+const HOUR: f64 = SCRAPES as f64 * SCRAPE;
 /// Unix milliseconds of the first scrape.
 const START: i64 = 1_780_000_000_000;
 
@@ -42,7 +47,7 @@ pub struct Arm {
     pub restarts: Option<f64>,
 }
 
-/// What happened on an arm between two scrapes.
+/// What happened on an arm in one tick: from one scrape to the next, if all arms are scraped together.
 pub struct Tick {
     pub requests: u64,
     pub errors: u64,
@@ -59,15 +64,31 @@ pub struct Traffic {
     past: Vec<(&'static str, Vec<Tick>)>,
     /// Whether a scrape is in the metrics.
     pub seen: Vec<bool>,
+    /// Seconds of a tick.
+    tick: f64,
+    /// Ticks from one scrape to the next.
+    every: usize,
+    /// Ticks by which each arm is scraped later than the first could be.
+    late: BTreeMap<&'static str, usize>,
 }
 
 /// Draws the traffic of a rollout.
 pub fn draw(seed: u64, row: &Row) -> Traffic {
     let mut random = Random::new(seed);
+    let tick = row.scraped_every.map_or(SCRAPE, |_| FINE);
+    let every = row.scraped_every.map_or(1, |seconds| (seconds / tick) as usize);
+    let late = match every {
+        1 => BTreeMap::new(),
+        _ => row
+            .arms
+            .iter()
+            .map(|(name, _)| (*name, (random.uniform() * every as f64) as usize))
+            .collect(),
+    };
     let mut draw = |arms: &mut dyn Iterator<Item = &(&'static str, Arm)>, errors: Option<fn(f64) -> f64>| {
         arms.map(|(name, arm)| {
             let errors = errors.unwrap_or(arm.errors);
-            (*name, hour(&mut random, &Arm { errors, ..*arm }))
+            (*name, hour(&mut random, tick, &Arm { errors, ..*arm }))
         })
         .collect()
     };
@@ -80,15 +101,20 @@ pub fn draw(seed: u64, row: &Row) -> Traffic {
     } else {
         Vec::new()
     };
-    let (gap, minute) = (row.gap, |scrape: usize| scrape as f64 * SCRAPE / 60.0);
+    let (gap, minute) = (row.gap, |scrape: usize| scrape as f64 * tick / 60.0);
     Traffic {
         arms,
         past,
-        seen: (0..=SCRAPES).map(|s| !(gap.0..gap.1).contains(&minute(s))).collect(),
+        seen: (0..=(HOUR / tick) as usize)
+            .map(|s| !(gap.0..gap.1).contains(&minute(s)))
+            .collect(),
+        tick,
+        every,
+        late,
     }
 }
 
-fn hour(random: &mut Random, arm: &Arm) -> Vec<Tick> {
+fn hour(random: &mut Random, tick: f64, arm: &Arm) -> Vec<Tick> {
     let latency = shares(LATENCY.len() + 1, |i| {
         LATENCY
             .get(i)
@@ -100,10 +126,10 @@ fn hour(random: &mut Random, arm: &Arm) -> Vec<Tick> {
         SCORES => 1.0,
         n => normal(quantile(n as f64 / SCORES as f64) - moved),
     });
-    (0..SCRAPES)
-        .map(|scrape| {
-            let mean = arm.rps * SCRAPE;
-            let share = (arm.errors)(scrape as f64 * SCRAPE / 60.0);
+    (0..(HOUR / tick) as usize)
+        .map(|number| {
+            let mean = arm.rps * tick;
+            let share = (arm.errors)(number as f64 * tick / 60.0);
             let (twice, thrice) = arm.clumps;
             let clumps = mean * share / (1.0 + twice + 2.0 * thrice);
             let errors = random.poisson(clumps * (1.0 - twice - thrice))
@@ -141,11 +167,7 @@ pub fn quantile(p: f64) -> f64 {
 impl Traffic {
     /// Seconds of its recording before the rollout.
     pub fn before(&self) -> f64 {
-        if self.past.is_empty() {
-            0.0
-        } else {
-            SCRAPES as f64 * SCRAPE
-        }
+        if self.past.is_empty() { 0.0 } else { HOUR }
     }
 
     /// As Prometheus has it.
@@ -163,7 +185,8 @@ impl Traffic {
                     ("arm".to_owned(), (*arm).to_owned()),
                 ]);
                 labels.extend(label.map(|(name, value)| (name.to_owned(), value)));
-                let samples = self.samples(past, ticks, of);
+                let late = self.late.get(arm).copied().unwrap_or(0);
+                let samples = self.samples(late, past, ticks, of);
                 series.push(Series {
                     labels: labels.into(),
                     samples,
@@ -191,7 +214,8 @@ impl Traffic {
         Recording::new(series)
     }
 
-    fn samples(&self, past: &[Tick], ticks: &[Tick], of: &dyn Fn(&Tick) -> u64) -> Vec<(i64, f64)> {
+    /// What a counter shows at the scrapes of an arm that are in the metrics.
+    fn samples(&self, late: usize, past: &[Tick], ticks: &[Tick], of: &dyn Fn(&Tick) -> u64) -> Vec<(i64, f64)> {
         let mut value = 0;
         let mut after = |tick: Option<&Tick>| {
             if let Some(tick) = tick {
@@ -199,20 +223,19 @@ impl Traffic {
             }
             value as f64
         };
-        let time = |scrape: i64| START + scrape * (SCRAPE as i64) * 1000;
         let first = std::iter::once(None);
-        let before = first.chain(past.iter().map(Some)).zip(-(past.len() as i64)..);
-        let mut samples: Vec<_> = before.map(|(tick, scrape)| (time(scrape), after(tick))).collect();
-        let seen = ticks
-            .iter()
-            .zip(1..)
-            .map(|(tick, scrape)| (time(scrape), after(Some(tick))));
-        samples.extend(
-            seen.zip(&self.seen[1..])
-                .filter(|(_, seen)| **seen)
-                .map(|(sample, _)| sample),
-        );
-        samples
+        let all = first
+            .chain(past.iter().chain(ticks).map(Some))
+            .zip(-(past.len() as i64)..);
+        let values = all.map(|(tick, number)| (number, after(tick)));
+        let is_scraped = |number: i64| {
+            let seen = usize::try_from(number).map_or(true, |number| self.seen[number]);
+            (seen || number <= 0) && number.rem_euclid(self.every as i64) == late as i64
+        };
+        values
+            .filter(|(number, _)| is_scraped(*number))
+            .map(|(number, value)| (START + number * (self.tick as i64) * 1000, value))
+            .collect()
     }
 
     /// Requests and errors of an arm in the scrapes after `from` up to `through`; `None` where the metrics have none of them.

@@ -43,13 +43,16 @@ impl World {
             }
         };
         let mut samples = ArmSamples::default();
+        // The label that the bad requests are selected by.
+        let by_status = query.asks.iter().any(|asked| asked.text.contains("status="));
+        let code = if by_status { "status" } else { "code" };
         for Selector { role, text, .. } in &query.asks {
             let found = match role {
-                Role::Total => series(&[("code", "200".into())], &|h| h.total - h.bad)
+                Role::Total => series(&[(code, "200".into())], &|h| h.total - h.bad)
                     .into_iter()
-                    .chain(series(&[("code", "500".into())], &|h| h.bad))
+                    .chain(series(&[(code, "500".into())], &|h| h.bad))
                     .collect(),
-                Role::Bad | Role::Good => series(&[("code", "500".into())], &|h| h.bad),
+                Role::Bad | Role::Good => series(&[(code, "500".into())], &|h| h.bad),
                 Role::Numerator => series(&[("gpu", "0".into())], &|h| h.joules),
                 Role::Denominator => series(&[], &|h| h.total),
                 Role::Value => series(&[], &|_| 0.5),

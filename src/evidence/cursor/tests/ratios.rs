@@ -48,10 +48,10 @@ fn amounts(numerator: f64, denominator: f64) -> Amounts {
 
 #[test]
 fn increments_of_real_numbers_are_not_rounded_and_resets_count_from_zero() {
-    let spent = [joules(&[(0, 100.25), (15, 100.5), (30, 0.125)])];
-    let done = [of("a", "200", &[(0, 10.0), (15, 12.0), (30, 13.0)])];
-    let polls = advance(&mut Cursor::new(at(0)), &both(&spent, &done), 30);
-    assert_eq!(polls, [(amounts(0.375, 3.0), amounts(0.375, 3.0))]);
+    let spent = [joules(&[(0, 100.25), (15, 100.5), (30, 0.125), (45, 0.25)])];
+    let done = [of("a", "200", &[(0, 10.0), (15, 12.0), (30, 13.0), (45, 14.0)])];
+    let polls = advance(&mut Cursor::new(at(0)), &both(&spent, &done), 45);
+    assert_eq!(polls, [(amounts(0.5, 4.0), amounts(0.5, 4.0))]);
 }
 
 #[test]

@@ -88,8 +88,8 @@ fn the_buckets_of_a_cold_start_are_left_out_alike() {
     let counts = [(15, 10.0), (30, 20.0), (45, 35.0)];
     let arm = ArmSamples::of([(Role::Buckets, matrix(&[le("1", &counts), le("+Inf", &counts)]))]);
     let samples = GuardSamples {
-        candidate: arm,
-        baseline: ArmSamples::of([(Role::Buckets, Matrix::default())]),
+        candidate: arm.clone(),
+        baseline: arm,
     };
     let started = BTreeMap::from([("a".to_owned(), at(0))]);
     let warm = BTreeMap::from([("a".to_owned(), at(30))]);

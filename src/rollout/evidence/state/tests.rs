@@ -196,7 +196,16 @@ fn cursors() -> BTreeMap<String, Cursor> {
         };
         ArmSamples::of([(Role::Numerator, matrix(pod, 4.1)), (Role::Denominator, denominator)])
     };
+    // The counter of the baseline fell, for whatever reason.
+    let falls = |pod: &str| {
+        let mut total = matrix(pod, 100.0);
+        if let (Some(sample), "baseline") = (total.series[0].samples.get_mut(2), pod) {
+            sample.1 = 60.0;
+        }
+        ArmSamples::of([(Role::Total, total), (Role::Bad, matrix(pod, 1.0))])
+    };
     [
+        ("falls", cursor(falls)),
         (
             "classic",
             cursor(|pod| ArmSamples::of([(Role::Buckets, matrix(pod, 100.0))])),
