@@ -11,7 +11,10 @@ use tokio::sync::watch;
 
 use crate::controller::{Election, Settings, run};
 use crate::prometheus::{AllowedUrls, Limits, Servers};
+use crate::rollout::QueryScope;
 use crate::telemetry::{Health, LogFormat, Metrics, log, serve};
+
+use super::plan::{Matchers, matchers};
 
 /// Longest time that running reconciles get to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -31,6 +34,9 @@ pub struct RunArgs {
     /// Leave the namespace matcher out of queries, for a Prometheus that does not keep that label.
     #[arg(long, env = "GUARDBIT_EXEMPT_NAMESPACE_MATCHER")]
     exempt_namespace_matcher: bool,
+    /// Matchers that every query gets, such as {cluster="a"} where one Prometheus has the series of several clusters.
+    #[arg(long, env = "GUARDBIT_QUERY_MATCHER", value_name = "{MATCHERS}", value_parser = matchers)]
+    query_matcher: Option<Matchers>,
     /// The only namespaces to watch, with commas between; all of them when left out.
     #[arg(
         long,
@@ -132,7 +138,13 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
             allowed: AllowedUrls::parse(prefixes).map_err(|e| e.to_string())?,
             limits,
         },
-        exempt_namespace: args.exempt_namespace_matcher,
+        scope: QueryScope {
+            exempt_namespace: args.exempt_namespace_matcher,
+            matchers: args
+                .query_matcher
+                .as_ref()
+                .map_or_else(Vec::new, |Matchers(matchers)| matchers.clone()),
+        },
         namespaces: args.namespaces.clone(),
         concurrency: args.concurrency,
         election: (!args.no_leader_election).then(|| Election {

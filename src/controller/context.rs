@@ -6,6 +6,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Semaphore;
 
 use crate::prometheus::{Asker, Servers};
+use crate::rollout::QueryScope;
 use crate::telemetry::Metrics;
 use crate::watch::{CachedModel, FirstReconciles, Followed, Reconciled, Stores};
 
@@ -20,8 +21,8 @@ use super::record::Memory;
 pub struct Settings {
     /// Prometheus servers that may be asked.
     pub servers: Servers,
-    /// Leaves the namespace matcher out of queries, for servers that do not keep the label.
-    pub exempt_namespace: bool,
+    /// What is put on every query.
+    pub scope: QueryScope,
     /// The only namespaces that are watched; all of them if this is empty.
     pub namespaces: Vec<String>,
     /// Number of models that are reconciled at once.

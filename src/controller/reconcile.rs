@@ -213,7 +213,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         ctx.disturbances.end(&uid);
     }
     let seen = observe::model_seen(model, digests, ctx.memory.newest(model));
-    let queries = rollout::watch(&seen, now, ctx.settings.exempt_namespace);
+    let queries = rollout::watch(&seen, now, &ctx.settings.scope);
     let evidence = if queries.is_empty() {
         BTreeMap::new()
     } else {

@@ -68,8 +68,17 @@ pub fn guards_of(spec: &QuantizedModelSpec, stage: Stage) -> SuiteConfig {
     )
 }
 
-/// What must be asked of Prometheus before the next `decide`; `exempt` leaves out the namespace matcher.
-pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> {
+/// What the owner of guardbit puts on every query, beside what tells the arms apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueryScope {
+    /// Leaves out the namespace matcher, for servers that do not keep the label.
+    pub exempt_namespace: bool,
+    /// Matchers on every selector, such as the name of one cluster where a server has the series of several.
+    pub matchers: Vec<ArmMatcher>,
+}
+
+/// What must be asked of Prometheus before the next `decide`.
+pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQuery> {
     let (spec, status) = (&seen.spec, &seen.status);
     if spec.suspend || seen.deleted_at.is_some() {
         return Vec::new();
@@ -88,7 +97,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> 
     let interval = i64::try_from(rollout.interval.as_millis()).unwrap_or(i64::MAX);
     let asked = |guard: &api::Guard, arm: &RevisionRef| AskedArm {
         revision: arm.clone(),
-        matchers: arm_matchers(seen, guard, arm, exempt),
+        matchers: arm_matchers(seen, guard, arm, scope),
     };
     guards(spec)
         .iter()
@@ -113,7 +122,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, exempt: bool) -> Vec<GuardQuery> 
         .collect()
 }
 
-fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, exempt: bool) -> Vec<ArmMatcher> {
+fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope: &QueryScope) -> Vec<ArmMatcher> {
     let shared = model.spec.prometheus.as_ref();
     let how = guard
         .arm_matchers
@@ -155,9 +164,10 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, exempt
             })
             .collect(),
     };
-    if !exempt {
+    if !scope.exempt_namespace {
         matchers.push(equal("namespace", model.namespace.clone()));
     }
+    matchers.extend_from_slice(&scope.matchers);
     matchers
 }
 

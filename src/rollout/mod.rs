@@ -23,7 +23,7 @@ mod steps;
 mod trial;
 mod wire;
 
-pub use ask::{AskedArm, GuardQuery, Stage, guards_of, watch};
+pub use ask::{AskedArm, GuardQuery, QueryScope, Stage, guards_of, watch};
 pub use capacity::control_weight;
 pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
 pub use newer::stands_still;

@@ -13,8 +13,8 @@ use crate::guards::{Selector, asks};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::rollout::{
-    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, RouteSeen, Workload,
-    WorkloadKey, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, QueryScope, RouteSeen,
+    Workload, WorkloadKey, decide, watch,
 };
 
 use super::arms::{Arms, SimulateError};
@@ -177,7 +177,7 @@ impl<'a> World<'a> {
 
     /// One evaluation, and what follows from it at once.
     pub(super) fn evaluate(&mut self, now: Timestamp) -> Plan {
-        let evidence = watch(&self.model, now, true)
+        let evidence = watch(&self.model, now, &QueryScope::default())
             .into_iter()
             .map(|query| (query.guard.clone(), self.answer(&query, now.as_millisecond())))
             .collect();

@@ -177,11 +177,22 @@ impl State<'_> {
             ready_since,
             unschedulable,
             failure,
+            never_ready,
             disruption,
             image_ids,
             marks,
         } = workload;
-        (desired, ready, pods, unschedulable, failure, disruption, image_ids).hash(h);
+        (
+            desired,
+            ready,
+            pods,
+            unschedulable,
+            failure,
+            never_ready,
+            disruption,
+            image_ids,
+        )
+            .hash(h);
         for at in pod_starts.values().chain(ready_since.values()) {
             self.since(*at).hash(h);
         }

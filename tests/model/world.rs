@@ -10,8 +10,8 @@ use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Revis
 use guardbit::evidence::GuardSamples;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, Record, RouteSeen, Scope,
-    Workload, WorkloadKey, watch,
+    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, QueryScope, Record, RouteSeen,
+    Scope, Workload, WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -161,7 +161,7 @@ impl World {
             status: self.newest(),
         };
         let now = time(self.now());
-        let queries = watch(&model, now, false);
+        let queries = watch(&model, now, &QueryScope::default());
         let evidence = queries
             .iter()
             .map(|query| (query.guard.clone(), self.answer(query)))

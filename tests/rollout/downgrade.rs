@@ -2,7 +2,7 @@
 //! when the newer release is back.
 
 use guardbit::api::{QuantizedModelStatus, Traffic, Verdict, Word, condition};
-use guardbit::rollout::{Joined, Reason, Record, Scope, watch};
+use guardbit::rollout::{Joined, QueryScope, Reason, Record, Scope, watch};
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn a_rollout_of_an_unknown_kind_is_held_as_it_is_until_its_release_is_back() {
     let (before, route) = (world.status.clone(), world.route.clone());
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.3));
     assert!(
-        watch(&world.observe().model, world.now, false).is_empty(),
+        watch(&world.observe().model, world.now, &QueryScope::default()).is_empty(),
         "nothing is judged"
     );
     let first = world.evaluate();

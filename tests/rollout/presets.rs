@@ -2,6 +2,8 @@
 
 use crate::world::{World, spec};
 use guardbit::api::{Action, Preset};
+use guardbit::evidence::promql::parse_matchers;
+use guardbit::rollout::{QueryScope, watch};
 
 fn actions(world: &World) -> Vec<Action> {
     world.status.decisions.iter().filter_map(|d| d.action.known()).collect()
@@ -35,4 +37,31 @@ fn another_preset_in_mid_rollout_is_another_plan() {
     world.generation += 1;
     world.run(5);
     assert!(actions(&world).contains(&Action::PlanChanged), "{}", world.transcript);
+}
+
+#[test]
+fn a_matcher_of_the_owner_is_on_every_query_also_on_those_of_presets() {
+    let mut spec = spec();
+    spec.preset = Some(Preset::Tgi);
+    let mut world = World::new(spec);
+    world.run(110);
+    let matchers = parse_matchers(r#"{cluster="a"}"#).unwrap();
+    let scope = QueryScope {
+        matchers: matchers.clone(),
+        ..QueryScope::default()
+    };
+    let queries = watch(&world.observe().model, world.now, &scope);
+    let guards: Vec<_> = queries.iter().map(|query| query.guard.as_str()).collect();
+    assert_eq!(guards, ["errors", "latency", "drift"]);
+    for arm in queries
+        .iter()
+        .flat_map(|query| [Some(&query.candidate), query.baseline.as_ref()])
+        .flatten()
+    {
+        assert!(arm.matchers.contains(&matchers[0]), "{arm:?}");
+        assert!(
+            arm.matchers.iter().any(|matcher| matcher.label == "namespace"),
+            "{arm:?}"
+        );
+    }
 }

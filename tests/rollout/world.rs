@@ -7,8 +7,8 @@ use guardbit::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, Heard, ModelSeen, Observation, Plan, RouteSeen, Scope, Seen, Workload, WorkloadKey, decide, hear,
-    resolve, watch,
+    EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, RouteSeen, Scope, Seen, Workload, WorkloadKey,
+    decide, hear, resolve, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -40,9 +40,17 @@ pub struct Behaviour {
     /// Energy of a request.
     pub joules: f64,
     pub unschedulable: bool,
+    /// Its pods run and never become ready.
+    pub slow: bool,
     pub crash: bool,
     pub disrupted: bool,
     pub images: usize,
+}
+
+impl Behaviour {
+    fn starts(&self) -> bool {
+        !self.unschedulable && !self.slow
+    }
 }
 
 impl Default for Behaviour {
@@ -55,6 +63,7 @@ impl Default for Behaviour {
             routed: 1.0,
             joules: 0.41,
             unschedulable: false,
+            slow: false,
             crash: false,
             disrupted: false,
             images: 1,
@@ -162,7 +171,7 @@ impl World {
 
     pub fn observe(&self) -> Observation {
         let model = self.model();
-        let evidence = watch(&model, self.now, false)
+        let evidence = watch(&model, self.now, &QueryScope::default())
             .into_iter()
             .map(|query| (query.guard.clone(), self.answer(&query)))
             .collect();
@@ -234,7 +243,7 @@ impl World {
             });
             workload.marks = wanted.marks.clone();
             let Some(replicas) = wanted.replicas else { continue };
-            if replicas > workload.desired && !behaviour.unschedulable && !behaviour.crash {
+            if replicas > workload.desired && behaviour.starts() && !behaviour.crash {
                 self.coming
                     .push((key.clone(), self.now + SignedDuration::from_secs(STARTUP), replicas));
             }
@@ -292,7 +301,7 @@ impl World {
             if let Some(workload) = self
                 .workloads
                 .get_mut(&key)
-                .filter(|_| !behaviour.unschedulable && !behaviour.crash && !behaviour.disrupted)
+                .filter(|_| behaviour.starts() && !behaviour.crash && !behaviour.disrupted)
             {
                 workload.ready = replicas.min(workload.desired);
                 let pod = format!("{}-7d9c-abcde", deployment(&key.revision));
@@ -316,13 +325,14 @@ impl World {
             workload.failure = (behaviour.crash && wants).then(|| {
                 "container server is in CrashLoopBackOff: back-off 10s restarting failed container".to_owned()
             });
+            workload.never_ready = (behaviour.slow && wants).then(|| "ReplicaSet has timed out progressing".to_owned());
             workload.disruption =
                 (behaviour.disrupted && wants).then(|| "DisruptionTarget: node-2 is being drained".to_owned());
             workload.image_ids = (0..behaviour.images).map(|i| format!("sha256:a{i}")).collect();
             if behaviour.crash || behaviour.disrupted {
                 workload.ready = 0;
                 workload.ready_since.clear();
-            } else if !behaviour.unschedulable && workload.ready < workload.desired && !coming {
+            } else if behaviour.starts() && workload.ready < workload.desired && !coming {
                 self.coming
                     .push((key.clone(), now + SignedDuration::from_secs(STARTUP), workload.desired));
             }

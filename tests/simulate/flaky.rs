@@ -6,7 +6,8 @@ use guardbit::api::{Action, Decision, QuantizedModelSpec, QuantizedModelStatus};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Selection};
 use guardbit::rollout::{
-    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, RouteSeen, Workload, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, QueryScope, RouteSeen, Workload,
+    decide, watch,
 };
 use guardbit::simulate::recording::Recording;
 use k8s_openapi::jiff::Timestamp;
@@ -151,7 +152,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
     for at in (0..=seconds).step_by(SCRAPE as usize) {
         loop {
             let now = Timestamp::from_second(START + at).unwrap();
-            let queries = watch(&model, now, true);
+            let queries = watch(&model, now, &QueryScope::default());
             let answers = queries.iter().map(|q| (q.guard.clone(), server.answer(q, at)));
             let plan = decide(&Observation {
                 now,

@@ -51,6 +51,7 @@ mod tests {
     use crate::controller::context::{Settings, Shared};
     use crate::controller::events;
     use crate::prometheus::{AllowedUrls, Limits, Servers};
+    use crate::rollout::QueryScope;
     use crate::telemetry::Metrics;
     use crate::watch::{Content, SeenModel};
 
@@ -108,7 +109,7 @@ mod tests {
                 allowed: AllowedUrls::default(),
                 limits: Limits::default(),
             },
-            exempt_namespace: false,
+            scope: QueryScope::default(),
             namespaces: Vec::new(),
             concurrency: 1,
             election: None,
