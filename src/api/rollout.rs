@@ -30,7 +30,7 @@ pub struct RolloutSpec {
         .message("the weights of steps must rise"))]
     #[serde(default = "RolloutSpec::steps")]
     pub steps: Vec<Step>,
-    /// How long a candidate may wait for pods that can be scheduled.
+    /// How long a candidate may wait for its pods to become ready: for a node, for an image, for weights to load.
     #[serde(default = "RolloutSpec::schedule_deadline")]
     pub schedule_deadline: Duration,
     /// How long a rollout may take, from its first weight. It stands still while paused, and while a person is asked.

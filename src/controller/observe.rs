@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
-use crate::manifests::{self, Kind, revision_label, traffic};
+use crate::manifests::{self, Kind, revision_label, traffic, workload};
 use crate::model::identity::{Digests, Purpose, object_name};
 use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
@@ -53,6 +53,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
         .iter()
         .flat_map(|(_, slice)| slice.ready.iter().map(AsRef::as_ref))
         .collect();
+    let container = workload::model_container(&model.spec);
     let (mut workloads, mut settling) = (BTreeMap::new(), false);
     for (_, deployment) in stores.deployments.of_model(&namespace, &label) {
         let Some(key) = deployment.key.clone() else {
@@ -77,7 +78,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
                 !young
             })
             .count();
-        workloads.insert(key, workload(&deployment, &own, ready));
+        workloads.insert(key, seen(&deployment, &own, ready, container));
     }
     let route = route(stores, carrier, model, &workloads);
     Ok(Cluster {
@@ -87,12 +88,13 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
     })
 }
 
-fn workload(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize) -> Workload {
+/// A workload as it is seen. `container` is the name of the container that serves the model.
+fn seen(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize, container: Option<&str>) -> Workload {
     let living: Vec<_> = pods.iter().filter(|pod| !pod.deleted && !pod.over).collect();
     let desired = deployment.replicas.unwrap_or(1);
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let first = |of: fn(&PodProjection) -> Option<&str>| living.iter().find_map(|pod| of(pod)).map(str::to_owned);
-    let image_ids: BTreeSet<&str> = living.iter().filter_map(|pod| pod.image.as_deref()).collect();
+    let image_ids: BTreeSet<&str> = living.iter().filter_map(|pod| pod.image(container)).collect();
     Workload {
         desired,
         ready: count(ready),
@@ -106,13 +108,22 @@ fn workload(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: u
             .filter_map(|pod| Some((pod.name.to_string(), pod.ready_since?)))
             .collect(),
         unschedulable: first(|pod| pod.unschedulable.as_deref()),
-        failure: first(|pod| pod.failure.as_deref())
-            .or_else(|| deployment.refused.clone())
-            .or_else(|| deployment.never_ready.clone()),
+        failure: failure(&living, ready).or_else(|| deployment.refused.clone()),
+        never_ready: deployment.never_ready.clone(),
         disruption: disruption(pods, count(ready) < desired),
         image_ids: image_ids.into_iter().map(str::to_owned).collect(),
         marks: deployment.marks.clone(),
     }
+}
+
+/// Why a revision cannot run. A pod that crashes says it of the revision; one that does not start may have a bad node, and
+/// says it only where no other is ready.
+fn failure(living: &[&&PodProjection], ready: usize) -> Option<String> {
+    let counts = living.iter().filter(|pod| ready == 0 || pod.crashes);
+    counts
+        .filter_map(|pod| pod.failure.as_deref())
+        .next()
+        .map(str::to_owned)
 }
 
 /// Why a pod is disrupted. One that is dead already is so only while its replacement is `missing`.
@@ -192,4 +203,99 @@ fn weighted<'a>(
 pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::watch::Projection;
+
+    fn deployment(replicas: i32) -> DeploymentProjection {
+        let object = json!({"metadata": {"name": "d"}, "spec": {"replicas": replicas}});
+        let object: <DeploymentProjection as Projection>::Of = serde_json::from_value(object).unwrap();
+        DeploymentProjection::of(&object)
+    }
+
+    fn pod(name: &str, status: Value) -> PodProjection {
+        let object = json!({"metadata": {"name": name}, "status": status});
+        let object: <PodProjection as Projection>::Of = serde_json::from_value(object).unwrap();
+        PodProjection::of(&object)
+    }
+
+    fn evicted(name: &str) -> PodProjection {
+        let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+        let status = json!({"phase": "Failed", "conditions": [target], "containerStatuses": [image("server", "old")]});
+        pod(name, status)
+    }
+
+    fn image(container: &str, id: &str) -> Value {
+        json!({"name": container, "imageID": id, "image": "", "ready": true, "restartCount": 0})
+    }
+
+    fn running(name: &str) -> PodProjection {
+        pod(
+            name,
+            json!({"phase": "Running", "containerStatuses": [image("server", "new")]}),
+        )
+    }
+
+    #[test]
+    fn a_dead_pod_is_a_disruption_only_until_its_replacement_is_ready() {
+        let (dead, alive) = (evicted("a"), running("b"));
+        let seen = |ready| seen(&deployment(1), &[&dead, &alive], ready, Some("server"));
+        let while_missing = seen(0).disruption;
+        assert_eq!(while_missing.as_deref(), Some("a: EvictionByEvictionAPI"));
+        let replaced = seen(1);
+        assert_eq!((replaced.disruption, replaced.pods), (None, 1));
+        assert_eq!(replaced.image_ids, ["new"], "a dead pod runs no image");
+    }
+
+    #[test]
+    fn a_pod_that_cannot_start_is_a_failure_unless_others_serve_and_a_crash_loop_always_is() {
+        let waiting = |reason: &str| {
+            let state = json!({"waiting": {"reason": reason, "message": "why"}});
+            let mut status = image("server", "");
+            status["state"] = state;
+            pod("b", json!({"phase": "Pending", "containerStatuses": [status]}))
+        };
+        let fails =
+            |other: PodProjection, ready: usize| seen(&deployment(2), &[&running("a"), &other], ready, None).failure;
+        let pull = Some("container server is in ImagePullBackOff: why".to_owned());
+        assert_eq!(
+            (
+                fails(waiting("ImagePullBackOff"), 0),
+                fails(waiting("ImagePullBackOff"), 1)
+            ),
+            (pull, None)
+        );
+        assert!(fails(waiting("CrashLoopBackOff"), 1).is_some());
+    }
+
+    #[test]
+    fn the_image_of_a_pod_is_that_of_the_container_that_serves_the_model() {
+        let statuses = json!([image("agent", "agent:1"), image("server", "server:1")]);
+        let pod = pod("a", json!({"phase": "Running", "containerStatuses": statuses}));
+        let of = |container: Option<&str>| seen(&deployment(1), &[&pod], 1, container).image_ids;
+        assert_eq!(of(Some("server")), ["server:1"]);
+        // A container that the pod has not: the first one by name.
+        assert_eq!(of(Some("model")), ["agent:1"]);
+        let spec = |containers: Value| {
+            let mut spec = json!({
+                "model": {"name": "m", "version": "1"},
+                "serving": {"port": 8080, "template": {"spec": {"containers": containers}}},
+                "variants": [{"name": "fp32", "precision": "FP32", "weights": {"uri": "s3://m", "digest": ""}}],
+                "traffic": {"service": {}},
+                "guards": [],
+            });
+            spec["rollout"] = json!({"steps": [{"weight": 10, "hold": "1m"}]});
+            serde_json::from_value(spec).unwrap()
+        };
+        let port = json!([{"containerPort": 8080}]);
+        let by_port = spec(json!([{"name": "agent"}, {"name": "server", "ports": port}]));
+        assert_eq!(workload::model_container(&by_port), Some("server"));
+        let by_order = spec(json!([{"name": "server"}, {"name": "agent"}]));
+        assert_eq!(workload::model_container(&by_order), Some("server"));
+    }
 }

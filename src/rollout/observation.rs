@@ -152,8 +152,11 @@ pub struct Workload {
     pub ready_since: BTreeMap<String, Timestamp>,
     /// The scheduler's message, when a pod cannot be scheduled.
     pub unschedulable: Option<String>,
-    /// Why a pod cannot run: image missing, crash loop, never ready.
+    /// Why its pods cannot run: image missing, crash loop.
     pub failure: Option<String>,
+    /// Why the Deployment has given up waiting for its pods to become ready. How long a candidate may take is up to
+    /// `scheduleDeadline` alone.
+    pub never_ready: Option<String>,
     /// A pod that is evicted, drained, or on a lost node.
     pub disruption: Option<String>,
     /// Image IDs that run.

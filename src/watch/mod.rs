@@ -30,13 +30,13 @@ use crate::manifests::{Kind, MODEL_LABEL};
 
 use index::Index;
 use models::{Change, Models};
-use projections::{Projection, ServiceProjection, SliceProjection};
+use projections::{ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
 pub use models::{CachedModel, Content, FirstReconciles, Reconciled};
 pub use packed::{Packed, json};
-pub use projections::{DeploymentProjection, PodProjection, RouteProjection, hashes_of, hashes_of_model};
+pub use projections::{DeploymentProjection, PodProjection, Projection, RouteProjection, hashes_of, hashes_of_model};
 pub use stores::Stores;
 pub use unreadable::{SeenModel, Unreadable};
 

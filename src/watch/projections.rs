@@ -25,6 +25,9 @@ type SeenPod = Seen<Pod, IgnoredAny, PodStatus>;
 type SeenService = Seen<Service, Value, IgnoredAny>;
 type SeenRoute = Seen<DynamicObject, Value, Value>;
 
+/// The waiting reason of a container that starts and ends again and again.
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+
 /// Waiting reasons after which a container will not start by itself.
 const CANNOT_RUN: [&str; 8] = [
     "ImagePullBackOff",
@@ -33,7 +36,7 @@ const CANNOT_RUN: [&str; 8] = [
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
-    "CrashLoopBackOff",
+    CRASH_LOOP,
     "PreStartHookError",
 ];
 
@@ -86,11 +89,14 @@ pub struct PodProjection {
     /// Since when its containers have been ready, if they are.
     pub ready_since: Option<Timestamp>,
     pub started: Option<Timestamp>,
-    pub image: Option<Box<str>>,
+    /// The image that each of its containers runs, by name.
+    pub images: Box<[(Box<str>, Box<str>)]>,
     /// The scheduler's message.
     pub unschedulable: Option<Box<str>>,
     /// Why a container will not start.
     pub failure: Option<Box<str>>,
+    /// Whether that is because it ends again and again, which is of the variant and not of a node.
+    pub crashes: bool,
     /// Why the pod is evicted, drained, or on a node that is lost; this says nothing about the variant.
     pub disruption: Option<Box<str>>,
 }
@@ -208,16 +214,26 @@ impl PodProjection {
             ready: !deleted && ready.is_some(),
             ready_since: ready.and_then(|c| Some(c.last_transition_time.as_ref()?.0)),
             started: pod.status.as_ref().and_then(|s| Some(s.start_time.as_ref()?.0)),
-            image: statuses(pod)
-                .next()
+            images: statuses(pod)
                 .filter(|c| !c.image_id.is_empty())
-                .map(|c| c.image_id.as_str().into()),
+                .map(|c| (c.name.as_str().into(), c.image_id.as_str().into()))
+                .collect(),
             unschedulable: condition(pod, "PodScheduled")
                 .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
                 .and_then(|c| Some(c.message.as_deref()?.into())),
-            failure: cannot_run(pod).map(Into::into),
+            failure: cannot_run(pod).map(|(_, message)| message.into()),
+            crashes: cannot_run(pod).is_some_and(|(reason, _)| reason == CRASH_LOOP),
             disruption: disruption(pod).map(Into::into),
         }
+    }
+}
+
+impl PodProjection {
+    /// The image that a container runs; that of the first one by name where there is no such container.
+    pub fn image(&self, container: Option<&str>) -> Option<&str> {
+        let of = |(name, _): &&(Box<str>, Box<str>)| Some(&**name) == container;
+        let found = self.images.iter().find(of).or(self.images.first());
+        found.map(|(_, image)| &**image)
     }
 }
 
@@ -307,7 +323,8 @@ fn condition<'a>(pod: &'a SeenPod, kind: &str) -> Option<&'a PodCondition> {
     conditions.iter().find(|c| c.type_ == kind)
 }
 
-fn cannot_run(pod: &SeenPod) -> Option<String> {
+/// Why a container will not start: the kubelet's reason, and a message.
+fn cannot_run(pod: &SeenPod) -> Option<(&str, String)> {
     let init = pod
         .status
         .iter()
@@ -315,10 +332,10 @@ fn cannot_run(pod: &SeenPod) -> Option<String> {
     init.chain(statuses(pod)).find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().filter(|reason| CANNOT_RUN.contains(reason))?;
-        Some(format!(
-            "container {} is in {reason}: {}",
-            container.name,
-            waiting.message.as_deref().unwrap_or("no message")
+        let message = waiting.message.as_deref().unwrap_or("no message");
+        Some((
+            reason,
+            format!("container {} is in {reason}: {message}", container.name),
         ))
     })
 }

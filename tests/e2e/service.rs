@@ -1,6 +1,8 @@
 //! Without a gateway: one Service over all arms, split by ready replicas.
 
 use guardbit::api::{Action, Phase};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::stage::{Setting, Stage, setting};
@@ -40,10 +42,28 @@ async fn share(stage: &Stage, requests: u64) -> f64 {
     more("int8") / (more("int8") + more("fp32"))
 }
 
+/// How many pods the ReplicaSets with names that begin so have made.
+async fn made_by(stage: &Stage, name: &str) -> i32 {
+    let events: Api<Event> = Api::namespaced(stage.client.clone(), &stage.namespace);
+    let made = ListParams::default().fields("reason=SuccessfulCreate");
+    let events = events.list(&made).await.expect("events");
+    let of = |event: &&Event| {
+        event
+            .involved_object
+            .name
+            .as_deref()
+            .is_some_and(|of| of.starts_with(name))
+    };
+    events.iter().filter(of).map(|event| event.count.unwrap_or(1)).sum()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_service_climbs_by_replicas() {
     let stage = plain("plain-climb").start().await;
     let first = share_at(&stage, 0).await;
+    // A pod that is started before it has any weight would be an endpoint, or be killed again.
+    let made = made_by(&stage, "fraud-scorer-int8-").await;
+    assert_eq!(made, 1, "{}", stage.story());
     assert!(
         (0.15..0.35).contains(&first),
         "one pod of four answered {first:.2}\n{}",

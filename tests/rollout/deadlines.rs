@@ -191,3 +191,21 @@ fn a_pause_while_a_person_is_asked_does_not_start_the_clock() {
     world.run(60);
     assert_eq!(world.status.phase, Some(Phase::AwaitingApproval.into()));
 }
+
+#[test]
+fn a_candidate_that_is_never_ready_has_the_whole_schedule_deadline_at_each_try() {
+    let mut world = World::new(spec());
+    world.behaviour.insert("int8".into(), bad(|b| b.slow = true));
+    world.run(3_600);
+    let times = |action: Action| -> Vec<_> {
+        let of = world.status.decisions.iter().filter(|d| d.action == action);
+        of.map(|d| (d.time.0, d.why.clone())).collect()
+    };
+    let (started, failed) = (times(Action::Started), times(Action::Failed));
+    assert_eq!((started.len(), failed.len()), (4, 4), "{}", world.transcript);
+    for ((started, _), (failed, why)) in started.iter().zip(&failed) {
+        assert_eq!(failed.duration_since(*started).as_secs(), 300, "{}", world.transcript);
+        assert_eq!(why, "its pods for 5% were not ready within 5m");
+    }
+    assert_eq!(stalled(&world).1, "CandidateFailed");
+}

@@ -35,6 +35,8 @@ pub struct StepWait {
     pub baseline: u64,
     /// Polls of this step in which the candidate was seen.
     pub polls: u64,
+    /// How much is enough, in words that follow "needs".
+    pub needs: &'static str,
 }
 
 /// Which guards, at which error rate.
@@ -147,6 +149,10 @@ impl Suite {
                 candidate: state.map_or(0, |s| s.step_candidate),
                 baseline: state.map_or(0, |s| s.step_baseline),
                 polls: state.map_or(0, |s| s.step_polls),
+                needs: match guard.rule() {
+                    None => "200 requests of each arm, in three polls or more",
+                    Some(_) => "three polls",
+                },
             };
             let counted = guard.rule().is_none();
             let too_few = counted && wait.candidate.min(wait.baseline) < STEP_REQUESTS;

@@ -8,7 +8,7 @@ mod deployment;
 mod pods;
 mod provider;
 
-pub use pods::BuildError;
+pub use pods::{BuildError, model_container};
 pub use provider::WorkloadProvider;
 
 use deployment::Deployment;

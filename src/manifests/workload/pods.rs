@@ -4,7 +4,7 @@ use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{EnvVar, PodTemplateSpec};
 use serde_json::{Map, Value};
 
-use crate::api::PodTemplate;
+use crate::api::{PodTemplate, QuantizedModelSpec};
 use crate::manifests::names::{Owner, labels};
 use crate::manifests::provenance::of_identity;
 use crate::manifests::traffic;
@@ -72,6 +72,19 @@ pub(super) fn pod_template(owner: &Owner, key: &WorkloadKey) -> Result<Value, Bu
         field: "spec.serving.template".to_owned(),
         problem: e.to_string(),
     })
+}
+
+/// Name of the container that serves the model, by the template that all variants share: the one with the model's port, or
+/// else the first one.
+pub fn model_container(spec: &QuantizedModelSpec) -> Option<&str> {
+    let PodTemplate(template) = &spec.serving.template;
+    let containers = template.get("spec")?.get("containers")?.as_array()?;
+    let serves = |container: &&Value| {
+        let ports = container["ports"].as_array();
+        ports.is_some_and(|ports| ports.iter().any(|port| port["containerPort"] == spec.serving.port))
+    };
+    let serving = containers.iter().find(serves).or(containers.first())?;
+    serving["name"].as_str()
 }
 
 fn read(field: &str, template: &PodTemplate) -> Result<PodTemplateSpec, BuildError> {

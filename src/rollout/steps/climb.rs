@@ -197,8 +197,8 @@ impl Evaluation<'_> {
             return Next::wait(Wait::new(
                 WaitReason::NeedsData,
                 format!(
-                    "guard {} has not seen enough requests of this step yet; see status.guards",
-                    lacking.guard
+                    "guard {} has not seen enough of this step yet: it needs {}; status.guards tells what there is",
+                    lacking.guard, lacking.needs
                 ),
             ));
         }

@@ -24,7 +24,12 @@ impl Evaluation<'_> {
         };
         if self.capacity().ready(&first) == 0 {
             let workload = self.capacity().workload(&first);
-            let trouble = workload.and_then(|w| w.failure.as_ref().or(w.unschedulable.as_ref()));
+            let trouble = workload.and_then(|w| {
+                w.failure
+                    .as_ref()
+                    .or(w.unschedulable.as_ref())
+                    .or(w.never_ready.as_ref())
+            });
             return Next::wait(match trouble {
                 Some(message) => Wait::new(WaitReason::CannotStart, format!("{}: {message}", first.describe())),
                 None => Wait::new(

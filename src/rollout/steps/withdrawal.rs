@@ -59,24 +59,35 @@ impl Evaluation<'_> {
         Next::default()
     }
 
-    /// Waits for pods, until they have been impossible to schedule for too long.
+    /// Waits for pods, until they have been impossible to schedule for too long, or, before its first weight, not ready
+    /// for too long: however slowly a model loads, `scheduleDeadline` alone decides. A candidate that serves has until the
+    /// deadline of the rollout.
     pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
         let workload = self.capacity().workload(&rollout.candidate);
-        let Some(message) = workload.and_then(|w| w.unschedulable.clone()) else {
-            let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
-            return Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
-        };
+        let unschedulable = workload.and_then(|w| w.unschedulable.clone());
         let settings = &self.model.rollout;
         let since = match &rollout.weight_since {
             Some(since) => settings.hold_ends(usize::try_from(rollout.step).unwrap_or(0), since.0),
             None => rollout.started_at.0,
         };
         let at = since.checked_add(settings.schedule_deadline).unwrap_or(Timestamp::MAX);
-        if self.now >= at {
-            let allowed = &self.spec.rollout.schedule_deadline;
-            let why = format!("it could not be scheduled within {allowed}: {message}");
-            return self.give_up(&rollout.candidate, &why);
+        let late = self.now >= at;
+        let allowed = &self.spec.rollout.schedule_deadline;
+        match unschedulable {
+            Some(message) if late => {
+                let why = format!("it could not be scheduled within {allowed}: {message}");
+                self.give_up(&rollout.candidate, &why)
+            }
+            Some(message) => Next::wait(Wait::new(WaitReason::Unschedulable, message)).at([at]),
+            None if late && rollout.weight_since.is_none() => {
+                let why = format!("its pods for {weight}% were not ready within {allowed}");
+                self.give_up(&rollout.candidate, &why)
+            }
+            None => {
+                let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
+                let wait = Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
+                if late { wait } else { wait.at([at]) }
+            }
         }
-        Next::wait(Wait::new(WaitReason::Unschedulable, message)).at([at])
     }
 }
