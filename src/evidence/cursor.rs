@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{ArmSamples, GuardSamples};
+use super::counter::falls::Falls;
 use super::counter::{Fingerprint, Limits};
 use super::counts::{Observed, Poll};
 use super::native::Bins;
@@ -64,7 +65,8 @@ struct Encoded {
     /// Time and value of each series.
     series: Vec<(i64, u64)>,
     natives: Vec<([u8; 6], i64, Bins)>,
-    falls: Vec<([u8; 6], i64, u64)>,
+    /// Scrapes of targets whose counters fell, and what single counters lost.
+    falls: [Vec<([u8; 6], i64, u64)>; 2],
     waiting: Option<Waiting>,
     scrapes_ms: Option<i64>,
 }
@@ -89,16 +91,18 @@ impl From<Cursor> for Encoded {
         let natives = natives
             .into_iter()
             .map(|(fingerprint, (at, bins))| (bytes(fingerprint), through.wrapping_sub(at), bins));
-        let falls = falls
-            .into_iter()
-            .map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value));
+        let falls = [falls.targets, falls.lost].map(|remembered| {
+            let each = remembered.into_iter();
+            each.map(|(fingerprint, (at, value))| (bytes(fingerprint), through.wrapping_sub(at), value))
+                .collect()
+        });
         Self {
             through,
             since: through.wrapping_sub(since),
             fingerprints: Bytes(fingerprints),
             series: series.collect(),
             natives: natives.collect(),
-            falls: falls.collect(),
+            falls,
             waiting,
             scrapes_ms,
         }
@@ -126,16 +130,18 @@ impl From<Encoded> for Cursor {
         let natives = natives
             .into_iter()
             .map(|(bytes, at, bins)| (fingerprint(bytes), (through.wrapping_sub(at), bins)));
-        let falls = falls
-            .into_iter()
-            .map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)));
+        let [targets, lost] = falls.map(|remembered| {
+            let each = remembered.into_iter();
+            each.map(|(bytes, at, value)| (fingerprint(bytes), (through.wrapping_sub(at), value)))
+                .collect()
+        });
         Self {
             since: through.wrapping_sub(since),
             through,
             books: Books {
                 ledger: ledger.collect(),
                 natives: natives.collect(),
-                falls: falls.collect(),
+                falls: Falls { targets, lost },
             },
             waiting,
             scrapes_ms,
@@ -199,6 +205,11 @@ impl Cursor {
             ..Self::new(at.max(self.through))
         };
         self.books.falls = falls;
+    }
+
+    /// Number of targets whose counters fall too often to be counted.
+    pub fn muted(&self) -> usize {
+        self.books.falls.muted()
     }
 
     /// How often evaluations and samples come.
@@ -370,7 +381,7 @@ impl Cursor {
         let Books { ledger, natives, falls } = &mut self.books;
         ledger.retain(|_, &mut (at, _)| at >= until);
         natives.retain(|_, (at, _)| *at >= until);
-        falls.retain(|_, (at, _)| *at >= until);
+        falls.forget(until);
     }
 }
 

@@ -14,9 +14,40 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::evidence::labels::Fingerprint;
 
-/// What is remembered of falls: by target, when it was last seen (Unix ms) and at which of its last 64 scrapes a counter
-/// fell, newest in the lowest bit; by counter, when it fell (Unix ms) and by how much.
-pub(in crate::evidence) type Falls = BTreeMap<Fingerprint, (i64, u64)>;
+/// What is remembered of falls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::evidence) struct Falls {
+    /// By target: when it was last read (Unix ms), and at which of its last 64 scrapes a counter fell, newest in the
+    /// lowest bit.
+    pub targets: Remembered,
+    /// By counter: when it fell (Unix ms), and by how much, as the bits of a real number.
+    pub lost: Remembered,
+}
+
+/// A time (Unix ms) and a number by key.
+pub(in crate::evidence) type Remembered = BTreeMap<Fingerprint, (i64, u64)>;
+
+impl Falls {
+    pub(in crate::evidence) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.lost.is_empty()
+    }
+
+    /// Number of targets whose counters fall too often to be counted.
+    pub(in crate::evidence) fn muted(&self) -> usize {
+        let histories = self.targets.values().map(|(_, history)| *history);
+        histories.filter(|history| is_muted(*history)).count()
+    }
+
+    /// Forgets what was before `until` (Unix ms).
+    pub(in crate::evidence) fn forget(&mut self, until: i64) {
+        self.targets.retain(|_, (at, _)| *at >= until);
+        self.lost.retain(|_, (at, _)| *at >= until);
+    }
+}
+
+fn is_muted(history: u64) -> bool {
+    history.count_ones() >= TOO_MANY
+}
 
 /// Falls within 64 scrapes from which a target's counters count nothing.
 const TOO_MANY: u32 = 3;
@@ -30,7 +61,7 @@ const USUAL: f64 = 3.0;
 
 /// One counter of a target.
 pub(in crate::evidence) struct Track {
-    /// Its key in [`Falls`].
+    /// Its key among what counters lost.
     pub line: Fingerprint,
     /// Time (Unix ms) and value that were last counted.
     pub counted: Option<(i64, f64)>,
@@ -115,7 +146,7 @@ struct Fall {
 
 /// What is known of a target before its scrapes are read.
 pub(in crate::evidence) struct Known {
-    /// Its key in [`Falls`].
+    /// Its key among targets.
     pub target: Fingerprint,
     /// Whether it is one process, which can restart.
     pub is_one: bool,
@@ -140,7 +171,7 @@ pub(in crate::evidence) fn read(known: Known, tracks: &[Track], falls: &mut Fall
         until,
         ..
     } = known;
-    let known = falls.get(&target).copied();
+    let known = falls.targets.get(&target).copied();
     scrapes.read = known.map(|(read, _)| read);
     let (mut seen, mut history) = known.unwrap_or((i64::MIN, 0));
     let times: BTreeSet<i64> = tracks
@@ -164,23 +195,24 @@ pub(in crate::evidence) fn read(known: Known, tracks: &[Track], falls: &mut Fall
             } else {
                 scrapes.gaps.insert(at);
                 for Fall { track, before, now } in &fallen {
-                    falls.insert(tracks[*track].line, (at, (before.1 - now).to_bits()));
+                    let lost = (before.1 - now).to_bits();
+                    falls.lost.insert(tracks[*track].line, (at, lost));
                 }
             }
         } else if let Some(lines) = jumps() {
             scrapes.gaps.insert(at);
-            falls.retain(|line, _| !lines.contains(line));
+            falls.lost.retain(|line, _| !lines.contains(line));
         }
         history = history << 1 | u64::from(fell);
         seen = at;
-        if history.count_ones() >= TOO_MANY {
+        if is_muted(history) {
             scrapes.muted.insert(at);
         }
     }
-    scrapes.is_muted = history.count_ones() >= TOO_MANY;
-    falls.remove(&target);
+    scrapes.is_muted = is_muted(history);
+    falls.targets.remove(&target);
     if history > 0 {
-        falls.insert(target, (seen, history));
+        falls.targets.insert(target, (seen, history));
     }
     scrapes
 }
@@ -221,7 +253,7 @@ fn is_restart(tracks: &[Track], fallen: &[Fall], at: i64, next: i64, small: f64)
 /// which a pod returns.
 fn rises_back(tracks: &[Track], at: i64, scrapes: &Scrapes, falls: &Falls) -> Option<Vec<Fingerprint>> {
     let back = tracks.iter().filter_map(|track| {
-        let lost = f64::from_bits(falls.get(&track.line)?.1);
+        let lost = f64::from_bits(falls.lost.get(&track.line)?.1);
         let (before, now) = (track.before(at, scrapes)?, track.value_at(at)?);
         (now - before.1 >= lost / 2.0).then_some(track.line)
     });

@@ -1,6 +1,7 @@
 use super::*;
 use crate::evidence::{Buckets, Counts, Matrix, Role, Series};
 
+mod falls;
 mod properties;
 mod ratios;
 mod warm_up;

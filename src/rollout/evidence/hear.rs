@@ -100,7 +100,7 @@ impl Hearing<'_> {
             // Other buckets make another measurement, and other series count again what was counted before.
             cursor.skip_to(cursor.through());
         }
-        let begun = cursor.through();
+        let (begun, muted) = (cursor.through(), cursor.muted());
         let warm = self.warm_up.leave_out(samples, cursor.since());
         let pods = Pods {
             started: &self.starts,
@@ -114,6 +114,8 @@ impl Hearing<'_> {
                 .polls
                 .iter()
                 .any(|poll| self.running.suite.has_lost_bound(&self.config, guard, &poll.observed));
+        // What counters showed that fall again and again was never counted right.
+        let lost = lost || cursor.muted() > muted;
         // The first answer that shows anything also has the time before the trial.
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
         self.running.set_cursor(guard, cursor);

@@ -27,7 +27,8 @@ const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it
 15 s: 18 requests per second on stable and 2 on the candidate, 0.5% errors, unless the row says otherwise. guardbit runs whole, from
 raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, slow requests half as many again, and
 outputs differ by 5% total variation, at risks of 5%. Its baseline has an hour of past, as it has in a cluster, unless the row says
-otherwise. The rules of the others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
+otherwise. In rows about scrapes each arm is one pod that is scraped at a moment of its own, so that the two never show the same seconds. The rules of the
+others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
 `rate()`, which is why rows about scrapes have none of them), with limits that suit these rates; their sources are named in
 [tests/bench/decisions/peers.rs](../tests/bench/decisions/peers.rs).
 
