@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 
-use crate::api::plain_lines;
+use crate::api::{GROUP, plain_lines};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
-use crate::lint::{self, Located, Schema, Severity};
+use crate::lint::{self, Located, Model, Read, Schema, Severity};
 use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;
-use super::model::{self, ModelFile};
 use super::server::ServerArgs;
 use super::streams;
 
@@ -108,9 +107,8 @@ pub fn start(args: &PlanArgs) -> ExitCode {
 }
 
 fn run(args: &PlanArgs) -> Result<String, String> {
-    let bytes = streams::read(&args.filename)?;
-    let file = accepted(&bytes, args)?;
-    let spec = &file.spec;
+    let model = accepted(args)?;
+    let spec = &model.spec;
     let guards = guards_of(spec, Stage::Rollout);
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
@@ -138,7 +136,7 @@ fn run(args: &PlanArgs) -> Result<String, String> {
     let forecast = on_all_cores(Duration::from_secs_f64(args.seconds), args.runs, |budget| {
         forecast(&question, budget)
     });
-    let name = file.name();
+    let name = model.name.as_str();
     match args.output {
         Output::Table => Ok(report::table(name, &forecast)),
         Output::Json => {
@@ -151,20 +149,22 @@ fn run(args: &PlanArgs) -> Result<String, String> {
     }
 }
 
-/// The first model of a file; what `lint` refuses cannot be planned either.
-fn accepted(bytes: &[u8], args: &PlanArgs) -> Result<ModelFile, String> {
-    let findings = lint::read(bytes, &Schema::new()).findings.into_iter();
-    let refused = findings.filter(|finding| finding.severity == Severity::Error);
+/// The first model of the file; what `lint` refuses cannot be planned either.
+fn accepted(args: &PlanArgs) -> Result<Model, String> {
+    let file = args.filename.display().to_string();
+    let Read { findings, models, .. } = lint::read(&streams::read(&args.filename)?, &Schema::new());
+    let refused = findings.into_iter().filter(|f| f.severity == Severity::Error);
     let refused: Vec<_> = refused
         .map(|finding| Located {
-            file: args.filename.display().to_string(),
+            file: file.clone(),
             finding,
         })
         .collect();
-    match refused.is_empty() {
-        true => model::first(bytes).map_err(|e| format!("{}: {e}", args.filename.display())),
-        false => Err(lint::text(&refused).trim_end().to_owned()),
+    if !refused.is_empty() {
+        return Err(lint::text(&refused).trim_end().to_owned());
     }
+    let first = models.into_iter().next();
+    first.ok_or_else(|| format!("{file}: there is no QuantizedModel of {GROUP}/v1alpha1 in it"))
 }
 
 /// Works for about as long as `time` says.

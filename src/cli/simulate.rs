@@ -94,7 +94,7 @@ pub fn start(args: &SimulateArgs) -> ExitCode {
 
 /// How many traces failed.
 fn run(args: &SimulateArgs) -> Result<usize, String> {
-    let spec = model::read(&args.filename)?.spec;
+    let spec = model::read(&args.filename)?;
     let arms = arms(args)?;
     let metrics = match (&args.metrics, &args.prometheus) {
         (Some(metrics), _) => metrics,

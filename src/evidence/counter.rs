@@ -1,8 +1,8 @@
 //! Counters: the increments of every series of an arm, each counted exactly once.
 //!
 //! Owns the definition of an increment: new series, scrapes that only one of two counters has seen, and with
-//! [`falls`] and [`doubles`] what is no increment. Must not know what the increments mean (errors,
-//! buckets) nor keep state: the caller passes the ledger of what was last counted.
+//! [`falls`] and [`doubles`] what is no increment. Must not know what the increments mean (errors, buckets) nor keep
+//! state: the caller passes the ledger of what was last counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,13 +169,25 @@ pub(super) struct Oddities {
     pub counting: usize,
 }
 
+impl Oddities {
+    /// Notes a target that shows the same process as another one.
+    pub(super) fn leave_out(&mut self, target: Target<'_>) {
+        self.twice.insert(pod(target).to_owned());
+    }
+
+    /// Notes a target that counts, unless its counters fall too often.
+    pub(super) fn take(&mut self, target: Target<'_>, scrapes: &Scrapes) {
+        if scrapes.is_muted {
+            self.muted.insert(pod(target).to_owned());
+        } else {
+            self.counting += 1;
+        }
+    }
+}
+
 impl Line<'_> {
     fn falls(&self) -> bool {
-        let mut before = self.counted;
-        self.samples.iter().any(|&(at, value)| {
-            let (counted, last) = before.replace((at, value)).unwrap_or((at, value));
-            counted < at && value < last
-        })
+        falls::falls(self.counted, &self.samples)
     }
 
     fn track(&self) -> Track {
@@ -206,7 +218,7 @@ pub(super) fn count_increments<'a>(
     let mut oddities = Oddities::default();
     for (target, mut lines) in targets {
         if twice.contains(&target) {
-            oddities.twice.insert(pod(target).to_owned());
+            oddities.leave_out(target);
             continue;
         }
         let standing = if lines.iter().any(|line| line.counted.is_some()) {
@@ -226,16 +238,14 @@ pub(super) fn count_increments<'a>(
         lines
             .iter_mut()
             .for_each(|line| line.samples.retain(|&(at, _)| at <= limits.until && scrapes.shows(at)));
-        match scrapes.is_muted {
-            true => drop(oddities.muted.insert(pod(target).to_owned())),
-            false => oddities.counting += 1,
-        }
+        oddities.take(target, &scrapes);
         let first = lines.iter().filter_map(|line| line.samples.first());
         let start = limits.start(target, standing, first.map(|&(at, _)| at).min());
-        let unseen: Vec<_> = lines.iter().map(|line| unseen_at(line, &lines).max(start)).collect();
-        for (line, unseen) in lines.into_iter().zip(unseen) {
+        let times = scrape_times(&lines);
+        for line in lines {
             let mut entry = line.counted;
-            let (mut last, mut value) = entry.unwrap_or((unseen, 0));
+            let begins = || start.max(unseen_at(&line, &times));
+            let (mut last, mut value) = entry.unwrap_or_else(|| (begins(), 0));
             for (at, next) in line.samples {
                 if at > last {
                     let by = match scrapes.step(last, at) {
@@ -297,15 +307,23 @@ fn read_scrapes(
     scrapes
 }
 
+/// When a target was scraped (Unix ms), in order, as far as that is needed for series that have not counted yet.
+fn scrape_times(lines: &[Line<'_>]) -> Vec<i64> {
+    if lines.iter().all(|line| line.counted.is_some()) {
+        return Vec::new();
+    }
+    let each = lines.iter().flat_map(|line| line.samples.iter().chain(&line.counted));
+    let mut times: Vec<_> = each.map(|(at, _)| *at).collect();
+    times.sort_unstable();
+    times.dedup();
+    times
+}
+
 /// The last scrape of a target that did not show one of its series yet, which had counted nothing by then.
-fn unseen_at(line: &Line<'_>, lines: &[Line<'_>]) -> i64 {
-    let Some(&(first, _)) = line.samples.first().filter(|_| line.counted.is_none()) else {
-        return i64::MIN;
-    };
-    let times = lines
-        .iter()
-        .flat_map(|line| line.samples.iter().chain(&line.counted).map(|(at, _)| *at));
-    times.filter(|at| *at < first).max().unwrap_or(i64::MIN)
+fn unseen_at(line: &Line<'_>, times: &[i64]) -> i64 {
+    let first = line.samples.first().map_or(i64::MIN, |(at, _)| *at);
+    let before = times.partition_point(|at| *at < first).checked_sub(1);
+    before.and_then(|at| times.get(at)).copied().unwrap_or(i64::MIN)
 }
 
 /// What all counters of the first stream show together, by scrape.

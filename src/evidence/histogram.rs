@@ -12,6 +12,10 @@ use super::sample::{Matrix, Series};
 /// Upper bounds of buckets, as order-preserving bits, so that they can be keys.
 type Bounds = Vec<u64>;
 
+/// What people should know about arms that share no bound.
+pub(super) const NO_COMMON_BOUND: &str =
+    "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods";
+
 /// Cumulative increments by upper bound, summed over the series of an arm.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cumulative(BTreeMap<u64, u64>);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counter::doubles::{Shown, doubles};
 use super::counter::falls::{self, Falls, Known, Scrapes, Step, Track};
-use super::counter::target::{Target, is_named, key_of, pod, target};
+use super::counter::target::{Target, is_named, key_of, target};
 use super::counter::{Fingerprint, Limits, Measure, Oddities, Standing};
 use super::counts::Buckets;
 use super::histogram::{Agreement, key, unkey};
@@ -166,7 +166,7 @@ pub(super) fn count_natives<'a>(
     let mut oddities = Oddities::default();
     for (target, mut lines) in targets {
         if twice.contains(&target) {
-            oddities.twice.insert(pod(target).to_owned());
+            oddities.leave_out(target);
             continue;
         }
         let standing = if lines.keys().any(|line| ledger.contains_key(line)) {
@@ -182,10 +182,7 @@ pub(super) fn count_natives<'a>(
         lines
             .values_mut()
             .for_each(|samples| samples.retain(|at, _| *at <= limits.until && scrapes.shows(*at)));
-        match scrapes.is_muted {
-            true => drop(oddities.muted.insert(pod(target).to_owned())),
-            false => oddities.counting += 1,
-        }
+        oddities.take(target, &scrapes);
         let first = lines.values().filter_map(|samples| samples.keys().next()).min();
         let start = limits.start(target, standing, first.copied());
         for (line, samples) in lines {
@@ -251,6 +248,9 @@ fn read_scrapes(
         }
     };
     let tracks: Vec<_> = lines.iter().map(track).collect();
+    if falls.is_empty() && !tracks.iter().any(|track| falls::falls(track.counted, &track.samples)) {
+        return Scrapes::default();
+    }
     let known = Known {
         target: key_of(target, arm),
         is_one: is_named(target),

@@ -18,7 +18,7 @@ pub struct Rollout {
     pub warm_up: SignedDuration,
     /// The weights, rising.
     pub steps: Vec<Step>,
-    /// How long a candidate may wait for pods that can be scheduled.
+    /// How long a candidate may wait for its pods to become ready.
     pub schedule_deadline: SignedDuration,
     /// How long a rollout may take, from its first weight.
     pub deadline: SignedDuration,
@@ -39,6 +39,11 @@ pub struct Rollout {
 }
 
 impl Rollout {
+    /// Time between two evaluations of the metrics, in milliseconds.
+    pub fn interval_ms(&self) -> i64 {
+        i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// When the hold of a step that began at `since` is over; at `since` where there is no such step.
     pub fn hold_ends(&self, step: usize, since: Timestamp) -> Timestamp {
         let hold = self.steps.get(step).map_or(SignedDuration::ZERO, |step| step.hold);

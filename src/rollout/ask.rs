@@ -94,7 +94,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
         return Vec::new();
     }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
-    let interval = i64::try_from(rollout.interval.as_millis()).unwrap_or(i64::MAX);
+    let interval = rollout.interval_ms();
     let asked = |guard: &api::Guard, arm: &RevisionRef| AskedArm {
         revision: arm.clone(),
         matchers: arm_matchers(seen, guard, arm, scope),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::evidence::histogram::{common_bounds, is_thousandfold};
+use crate::evidence::histogram::{NO_COMMON_BOUND, common_bounds, is_thousandfold};
 use crate::evidence::promql::{Written, written};
 use crate::evidence::role::{Arm, Role};
 use crate::evidence::sample::Matrix;
@@ -164,10 +164,7 @@ fn of_buckets(arms: [&ArmSamples; 2]) -> Option<String> {
             name(more)
         ));
     }
-    common.is_empty().then(|| {
-        "the histograms of the arms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods"
-            .to_owned()
-    })
+    common.is_empty().then(|| NO_COMMON_BOUND.to_owned())
 }
 
 /// At most five words.

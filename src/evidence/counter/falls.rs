@@ -88,6 +88,16 @@ impl Track {
     }
 }
 
+/// Whether a counter falls anywhere in its samples, or from the one that was counted last. Samples are in the order of
+/// their times.
+pub(in crate::evidence) fn falls<V: PartialOrd + Copy>(counted: Option<(i64, V)>, samples: &[(i64, V)]) -> bool {
+    let mut before = counted;
+    samples.iter().any(|&(at, value)| {
+        let (counted, last) = before.replace((at, value)).unwrap_or((at, value));
+        counted < at && value < last
+    })
+}
+
 /// What a step from one sample of a counter to the next is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::evidence) enum Step {

@@ -7,7 +7,7 @@ use crate::evidence::counter::falls::Falls;
 use crate::evidence::counter::target::{pod, target};
 use crate::evidence::counter::{Ledger, Limits, Measure, Oddities, Stream, count_increments};
 use crate::evidence::counts::{Buckets, Counts, Observed, Poll};
-use crate::evidence::histogram::{Agreement, Cumulative, common_bounds};
+use crate::evidence::histogram::{Agreement, Cumulative, NO_COMMON_BOUND, common_bounds};
 use crate::evidence::native::{self, Bins, NativeLedger, NativeMatrix, count_natives};
 use crate::evidence::role::{Arm, Role};
 use crate::evidence::sample::{Matrix, Series};
@@ -87,17 +87,18 @@ impl<'a> Arms<'a> {
 
     /// Times between samples, in ms, of one series of each arm.
     pub(super) fn gaps(&self) -> [Vec<i64>; 2] {
-        let of = |times: Vec<i64>| times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
-        let classic = |matrix: &Matrix| {
-            let series = matrix.series.first();
-            of(series.iter().flat_map(|s| &s.samples).map(|(at, _)| *at).collect())
-        };
         match self {
-            Self::Share(arms) => arms.map(|arm| arm.get(Role::Total).map(classic).unwrap_or_default()),
-            Self::Classic(arms) => arms.map(classic),
+            Self::Share(arms) => arms.map(|arm| {
+                let total = arm.get(Role::Total).and_then(|matrix| matrix.series.first());
+                total.map(|series| gaps(&series.samples)).unwrap_or_default()
+            }),
+            Self::Classic(arms) => arms.map(|matrix| {
+                let first = matrix.series.first();
+                first.map(|series| gaps(&series.samples)).unwrap_or_default()
+            }),
             Self::Native(arms) => arms.map(|matrix| {
-                let series = matrix.series.first();
-                of(series.iter().flat_map(|s| &s.samples).map(|(at, _)| *at).collect())
+                let first = matrix.series.first();
+                first.map(|series| gaps(&series.samples)).unwrap_or_default()
             }),
             Self::Ratio(_) | Self::Value(_) => [Vec::new(), Vec::new()],
         }
@@ -180,7 +181,7 @@ impl<'a> Arms<'a> {
                 let (bounds, agreement) = common_bounds(*arms);
                 let has_series = arms.iter().any(|matrix| !matrix.series.is_empty());
                 let problem = (has_series && bounds.is_empty())
-                    .then(no_common_bounds)
+                    .then(|| NO_COMMON_BOUND.to_owned())
                     .or_else(|| agreement.problem(bounds.len()));
                 (
                     histograms(cells, closing, |sums| sums.cumulative.buckets(&bounds)),
@@ -190,7 +191,7 @@ impl<'a> Arms<'a> {
             Self::Native(arms) => {
                 let (bounds, agreement) = native::common_bounds(*arms);
                 let problem = match agreement {
-                    Agreement::Differ if bounds.is_empty() => Some(no_common_bounds()),
+                    Agreement::Differ if bounds.is_empty() => Some(NO_COMMON_BOUND.to_owned()),
                     _ => agreement.problem(bounds.len()),
                 };
                 (histograms(cells, closing, |sums| sums.bins.buckets(&bounds)), problem)
@@ -198,6 +199,12 @@ impl<'a> Arms<'a> {
             Self::Ratio(_) | Self::Value(_) => (Vec::new(), None),
         }
     }
+}
+
+/// Times between the samples of a series, in ms.
+fn gaps<V>(samples: &[(i64, V)]) -> Vec<i64> {
+    let pairs = samples.windows(2);
+    pairs.map(|pair| pair[1].0.saturating_sub(pair[0].0)).collect()
 }
 
 /// The counters of all events and of the bad or good ones of an arm that was asked for both.
@@ -299,8 +306,4 @@ pub(super) fn value(matrix: &Matrix, after: i64, now: i64) -> (Vec<Poll>, Option
             (Vec::new(), Some(problem))
         }
     }
-}
-
-fn no_common_bounds() -> String {
-    "the histograms have no finite bucket bound in common: expose the same buckets, with +Inf, on all pods".to_owned()
 }

@@ -41,7 +41,7 @@ pub fn hear(observation: &Observation) -> Heard {
         let mut hearing = Hearing {
             observation,
             config: suite_config(&seen.spec, &trial),
-            interval_ms: i64::try_from(settings.interval.as_millis()).unwrap_or(i64::MAX),
+            interval_ms: settings.interval_ms(),
             starts: pod_starts(observation),
             guards: guards(&seen.spec),
             warm_up,

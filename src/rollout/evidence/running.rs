@@ -3,7 +3,7 @@
 //! It is decoded when samples are counted and encoded when the plan is put together; in between it has this form.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::{Observed, Poll};
@@ -148,12 +148,7 @@ impl Evidence {
     }
 
     /// Why nothing may be concluded from the metrics now: the server does not answer, or no samples come.
-    pub(in crate::rollout) fn missing(
-        &self,
-        heard: &Heard,
-        capacity: &Capacity<'_>,
-        interval: SignedDuration,
-    ) -> Option<Wait> {
+    pub(in crate::rollout) fn missing(&self, heard: &Heard, capacity: &Capacity<'_>, interval_ms: i64) -> Option<Wait> {
         let now = capacity.seen.now;
         let because = |reason, message| Wait {
             reason: WaitReason::NoEvidence(reason),
@@ -167,7 +162,6 @@ impl Evidence {
         if let Some(message) = self.incomparable(heard) {
             return Some(because(EvidenceReason::NotComparable, message));
         }
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         let since = heard.warm_until.counts_from(self.running.since);
         let silent = self.reports.iter().find(|report| {
             let newest = report.through.unwrap_or(since).max(since);

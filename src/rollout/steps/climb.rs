@@ -151,10 +151,10 @@ impl Evaluation<'_> {
             if let Some(disrupted) = self.disrupted(arm) {
                 return Some(disrupted);
             }
-            let name = arm.describe();
             let Some(workload) = capacity.workload(arm) else {
                 continue;
             };
+            let name = arm.describe();
             if workload.image_ids.len() > 1 {
                 let images = workload.image_ids.join(", ");
                 return Some(Wait::new(

@@ -50,7 +50,7 @@ impl Evaluation<'_> {
         if self.is_unseen() {
             None
         } else {
-            evidence.missing(heard, &self.capacity(), self.model.rollout.interval)
+            evidence.missing(heard, &self.capacity(), self.model.rollout.interval_ms())
         }
     }
 
