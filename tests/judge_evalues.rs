@@ -1,7 +1,7 @@
 //! The e-values are e-values: their expectation is at most 1 under the whole null, by exact summation.
 
 use guardbit::evidence::Counts;
-use guardbit::judge::{Tolerance, ln_e};
+use guardbit::judge::{Tally, Tolerance, ln_e};
 use proptest::prelude::*;
 
 /// Logarithms of the binomial probabilities of 0..=n successes.
@@ -86,6 +86,41 @@ fn the_expectation_is_at_most_one_on_the_edge_and_inside_the_null() {
     }
     assert!(cells > 3_000, "{cells} cells are too few");
     assert!(worst > 0.999, "the bound is never reached: {worst}");
+}
+
+/// A bucket of the baseline whose requests count in part: its two bounds are seen, the latency between them is not.
+#[test]
+fn requests_that_count_in_part_keep_the_expectation_at_most_one() {
+    let (n_c, n_b, mut worst) = (6, 9, 0f64);
+    for (above, within, part) in [(0.1, 0.4, 0.3), (0.02, 0.9, 0.7), (0.3, 0.3, 0.5), (0.2, 0.5, 1.0)] {
+        let p_b = above + part * within;
+        for tolerance in [0.005, 0.05].map(|absolute| Tolerance { ratio: 1.0, absolute }) {
+            let limit = tolerance.edge(p_b);
+            for (q_b, q_c, p_c) in [(p_b, 0.97, limit), (0.5, 0.9, limit), (p_b, 0.4 * limit, limit)] {
+                let candidates = binomial(n_c, p_c);
+                let mut sum = 0.0;
+                // Of n_b requests some lie above both bounds, and of the others some lie between them.
+                for (x_above, chance) in (0..).zip(binomial(n_b, above)) {
+                    for (x_within, of_others) in (0..).zip(binomial(n_b - x_above, within / (1.0 - above))) {
+                        let baseline = Tally {
+                            n: n_b,
+                            x: x_above as f64 + part * x_within as f64,
+                        };
+                        for (x_c, of_candidate) in (0..).zip(&candidates) {
+                            let ln = ln_e(Counts { n: n_c, x: x_c }, baseline, tolerance, q_c, q_b);
+                            sum += chance * of_others * of_candidate * ln.exp();
+                        }
+                    }
+                }
+                assert!(
+                    sum <= 1.0 + 1e-9,
+                    "E[e] = {sum} at {above}, {within}, {part}, {tolerance:?}, q {q_c}/{q_b}"
+                );
+                worst = worst.max(sum);
+            }
+        }
+    }
+    assert!(worst > 0.9, "it is far from its bound: {worst}");
 }
 
 #[test]

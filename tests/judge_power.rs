@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use guardbit::evidence::{Buckets, Counts, Observed, Poll};
 use guardbit::guards::{Fidelity, Kind, Latency, Proportion, Suite, SuiteConfig};
-use guardbit::judge::{Budget, Regime, Tolerance};
+use guardbit::judge::{Budget, Regime, Tolerance, Tolerated};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 #[path = "support/random.rs"]
 mod random;
@@ -212,12 +213,84 @@ fn latencies(mean: f64) -> Vec<f64> {
     shares
 }
 
+/// Latencies as a real server has them that does one thing: p50 8.1 ms, p95 9.0 ms and a few that take longer, in the
+/// buckets of Prometheus' Python client.
+fn narrow(slowdown: f64) -> (Vec<f64>, Vec<f64>) {
+    let bounds = vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5];
+    let within = |x: f64| {
+        let of = |median: f64, sigma: f64| Normal::standard().cdf((x / slowdown / median).ln() / sigma);
+        0.94 * of(0.0081, 0.06) + 0.06 * of(0.012, 0.3)
+    };
+    let up_to: Vec<f64> = [0.0]
+        .into_iter()
+        .chain(bounds.iter().map(|bound| within(*bound)))
+        .chain([1.0])
+        .collect();
+    (bounds, up_to.windows(2).map(|pair| pair[1] - pair[0]).collect())
+}
+
+#[test]
+fn a_pod_that_does_little_may_be_a_fifth_slower_on_narrow_latencies() {
+    let outcome = |tolerance, slowdown| {
+        let guard = Kind::Latency(Latency {
+            tolerance,
+            budget: None,
+            at_load: None,
+            per_second: 1.0,
+        });
+        simulate(guard, |random, _| {
+            let mut arm = |rps: f64, slowdown: f64| {
+                let (bounds, shares) = narrow(slowdown);
+                let counts = shares.iter().map(|share| random.poisson(rps * POLL_SECONDS * share));
+                Buckets {
+                    counts: counts.collect(),
+                    bounds,
+                    pods: 1,
+                }
+            };
+            Observed::Histogram {
+                candidate: arm(5.0, slowdown),
+                baseline: arm(45.0, 1.0),
+            }
+        })
+    };
+    let slowdown = Tolerated::Slowdown {
+        factor: 1.25,
+        absolute: 0.005,
+    };
+    for (times, fired, healthy) in [(1.0, 0.01, 0.99), (1.15, 0.01, 0.99), (1.2, 0.01, 0.95)] {
+        let found = outcome(slowdown, times);
+        assert!(
+            found.fired <= fired && found.healthy >= healthy,
+            "× {times}: {} fired, {} healthy",
+            found.fired,
+            found.healthy
+        );
+    }
+    let slow = outcome(slowdown, 2.0);
+    assert!(
+        slow.fired >= 0.99 && slow.minutes <= 2.0,
+        "{} in {} min",
+        slow.fired,
+        slow.minutes
+    );
+    // What a factor on shares made of it.
+    let shares = Tolerated::Share(Tolerance {
+        ratio: 1.5,
+        absolute: 0.005,
+    });
+    assert!(
+        outcome(shares, 1.2).fired >= 0.99,
+        "a factor on shares is no problem here"
+    );
+}
+
 fn latency(slowdown: f64, budget: Option<Budget>) -> Outcome {
     let guard = Kind::Latency(Latency {
-        tolerance: Tolerance {
+        tolerance: Tolerated::Share(Tolerance {
             ratio: 1.5,
             absolute: 0.005,
-        },
+        }),
         budget,
         at_load: None,
         per_second: 1.0,

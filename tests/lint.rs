@@ -547,7 +547,7 @@ fn with_traffic_a_rollout_that_is_too_slow_is_told_with_a_remedy() {
     let told: Vec<_> = out.lines().map(|l| l.rsplit(" [").next()).collect();
     assert_eq!(told, [Some("latency-scale]")], "{out}");
     assert!(
-        out.contains(":33:5: note: ") && out.contains("1.5 × at p50") || out.contains("1.51 × at p50"),
+        out.contains(":33:5: note: ") && out.contains("may take 1.26 × at 19 ms (p50)"),
         "{out}"
     );
 }

@@ -131,11 +131,33 @@ impl ToleranceSpec {
             absolute: Some("0.5%".into()),
         }
     }
+}
 
-    /// Default tolerance of a share of slow requests.
-    pub fn latency() -> Self {
+/// How much slower a candidate may be: by a factor on its latencies (`slowdown`), or by a factor on its share of slow
+/// requests (`ratio`). Where neither is written, its share of slow requests may be the baseline's + `absolute`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.ratio) && has(self.slowdown))")
+    .message("set ratio or slowdown, not both: they say in two ways how much slower a candidate may be"))]
+pub struct LatencyTolerance {
+    /// Factor on latencies, 1 or more: with `"1.25"` a candidate may be a quarter slower. Its share above a bound is held
+    /// against the baseline's share above that bound divided by `slowdown`, + `absolute`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowdown: Option<Decimal>,
+    /// Factor on the baseline's share of slow requests. Where latencies are narrow, a small factor on them is a large one
+    /// on shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Decimal>,
+    /// Share added; `"0.5%"` if left out beside `slowdown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<Fraction>,
+}
+
+impl LatencyTolerance {
+    /// What is tolerated where a guard says nothing. It is no default of the schema, so that an object does not store it.
+    pub fn usual() -> Self {
         Self {
-            ratio: Some("1.5".into()),
+            slowdown: Some("1.25".into()),
+            ratio: None,
             absolute: Some("0.5%".into()),
         }
     }
@@ -153,9 +175,10 @@ pub struct Latency {
     /// Absolute latency budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// How much larger than the baseline's a candidate's share of slow requests may be.
-    #[serde(default = "ToleranceSpec::latency")]
-    pub tolerance: ToleranceSpec,
+    /// How much slower than the baseline a candidate may be; when left out by a quarter (`slowdown: "1.25"`), and by 0.5%
+    /// of the requests beside that (`absolute: "0.5%"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<LatencyTolerance>,
     /// Counts health only from polls in which a pod of the candidate carries at least this share of what a pod of
     /// stable carries, such as `"80%"`: a lightly loaded pod is always fast. Harm counts always. Pods are told apart by
     /// the label `pod`, or `instance`.
@@ -164,6 +187,13 @@ pub struct Latency {
     /// The unit of the histogram.
     #[serde(default, skip_serializing_if = "LatencyUnit::is_default")]
     pub unit: LatencyUnit,
+}
+
+impl Latency {
+    /// The tolerance that is written, or the usual one.
+    pub fn tolerance(&self) -> LatencyTolerance {
+        self.tolerance.clone().unwrap_or_else(LatencyTolerance::usual)
+    }
 }
 
 /// The unit of a histogram of durations.

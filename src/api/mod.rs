@@ -20,8 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use guard::{
-    ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyUnit, Preset, Proportion, Query, Ratio,
-    ToleranceSpec,
+    ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, Query,
+    Ratio, ToleranceSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use message::says;

@@ -88,7 +88,7 @@ impl RolloutSpec {
     }
 
     fn warm_up() -> Duration {
-        "0s".into()
+        "30s".into()
     }
 
     fn steps() -> Vec<Step> {

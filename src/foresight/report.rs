@@ -44,11 +44,11 @@ pub fn table(model: &str, forecast: &Forecast) -> String {
         for scale in &forecast.latency_scales {
             let _ = writeln!(
                 out,
-                "  {}: ×{:.2} at p{}, watched at {}",
+                "  {}: ×{:.2}, watched at {} (p{})",
                 scale.guard,
                 scale.scale,
-                scale.percentile,
-                seconds(scale.edge)
+                seconds(scale.edge),
+                trimmed((scale.percentile * 10.0).round() / 10.0)
             );
         }
     }

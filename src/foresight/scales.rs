@@ -13,31 +13,30 @@ use super::traffic::Traffic;
 pub struct LatencyScale {
     /// The guard.
     pub guard: String,
-    /// Quantile of the baseline, in percent.
-    pub percentile: f64,
-    /// The bucket bound that is watched for it, in seconds.
+    /// The bucket bound that is watched, in seconds.
     pub edge: f64,
+    /// Percent of the baseline's requests that stay within it.
+    pub percentile: f64,
     /// Factor on all latencies that just stays within tolerance there.
     pub scale: f64,
 }
 
-/// Factors on latency that just stay within the tolerance, by guard and quantile.
+/// Factors on latency that just stay within the tolerance, by guard and bucket bound.
 pub fn latency_scales(guards: &SuiteConfig, traffic: &Traffic) -> Vec<LatencyScale> {
     let mut scales = Vec::new();
     for (name, guard) in &guards.guards {
         let Some(latency) = guard.as_latency() else {
             continue;
         };
-        let Some(Shape::Latency { tail, .. }) = traffic.streams.get(name).map(|s| &s.shape) else {
+        let Some(Shape::Latency { bounds, tail }) = traffic.streams.get(name).map(|s| &s.shape) else {
             continue;
         };
-        for p in [0.5, 0.95, 0.99] {
-            let edge = tail.quantile(p);
-            if let Some(scale) = scale(tail, edge, latency.tolerance.edge(tail.slower(edge, 1.0))) {
+        for (edge, tolerated) in latency.watched(bounds, tail) {
+            if let Some(scale) = scale(tail, edge, tolerated) {
                 scales.push(LatencyScale {
                     guard: name.clone(),
-                    percentile: 100.0 * p,
                     edge,
+                    percentile: 100.0 * (1.0 - tail.slower(edge, 1.0)),
                     scale,
                 });
             }

@@ -1,7 +1,10 @@
 //! Reads the strings of a guard, and says for each unusable one what would be right.
 
-use crate::api::{Decimal, Fraction, SpecProblem, ToleranceSpec};
-use crate::judge::Tolerance;
+use crate::api::{Decimal, Fraction, LatencyTolerance, SpecProblem, ToleranceSpec};
+use crate::judge::{Tolerance, Tolerated};
+
+/// The share that is tolerated beside a slowdown where none is written.
+const HALF_A_PERCENT: f64 = 0.005;
 
 /// The fields of one guard, with the problems found so far.
 pub(super) struct Fields {
@@ -31,32 +34,84 @@ impl Fields {
     }
 
     pub(super) fn tolerance(&mut self, field: &str, written: &ToleranceSpec) -> Option<Tolerance> {
-        let ratio = match written.ratio.as_ref().map(Decimal::value) {
-            Some(Ok(ratio)) if !(0.0..=100.0).contains(&ratio) => Err(format!(
-                "{ratio} is out of range; write a factor from \"0\" to \"100\", such as \"1.5\""
+        let ratio = self.factor(&format!("{field}.ratio"), written.ratio.as_ref(), 0.0);
+        let absolute = self.share(&format!("{field}.absolute"), written.absolute.as_ref());
+        ratio.and(absolute).map(|()| tolerance(written))
+    }
+
+    pub(super) fn tolerated(&mut self, field: &str, written: &LatencyTolerance) -> Option<Tolerated> {
+        let ratio = self.factor(&format!("{field}.ratio"), written.ratio.as_ref(), 0.0);
+        let slowdown = self.factor(&format!("{field}.slowdown"), written.slowdown.as_ref(), 1.0);
+        let absolute = self.share(&format!("{field}.absolute"), written.absolute.as_ref());
+        if written.ratio.is_some() && written.slowdown.is_some() {
+            self.add(
+                field,
+                "has both ratio and slowdown, which say the same in two ways; leave one out",
+            );
+            return None;
+        }
+        ratio.and(slowdown).and(absolute).map(|()| tolerated(written))
+    }
+
+    /// Checks a factor of `least` or more.
+    fn factor(&mut self, field: &str, written: Option<&Decimal>, least: f64) -> Option<()> {
+        let read = match written.map(Decimal::value) {
+            Some(Ok(factor)) if !(least..=100.0).contains(&factor) => Err(format!(
+                "{factor} is out of range; write a factor from \"{least}\" to \"100\", such as \"1.5\""
             )),
             Some(Err(e)) => Err(e.to_string()),
             _ => Ok(()),
         };
-        let ratio = self.value(&format!("{field}.ratio"), ratio);
-        let absolute = match written.absolute.as_ref().map(Fraction::value) {
+        self.value(field, read)
+    }
+
+    /// Checks a share below 1.
+    fn share(&mut self, field: &str, written: Option<&Fraction>) -> Option<()> {
+        let read = match written.map(Fraction::value) {
             Some(Ok(share)) if share >= 1.0 => {
                 Err("a tolerance of 100% tolerates everything; write a share below 1, such as \"0.5%\"".to_owned())
             }
             Some(Err(e)) => Err(e.to_string()),
             _ => Ok(()),
         };
-        let absolute = self.value(&format!("{field}.absolute"), absolute);
-        ratio.and(absolute).map(|()| tolerance(written))
+        self.value(field, read)
     }
 }
 
 /// Reads a tolerance. A part that is left out or cannot be read tolerates no more than the baseline's share.
 pub(super) fn tolerance(written: &ToleranceSpec) -> Tolerance {
     Tolerance {
-        ratio: written.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(1.0),
-        absolute: written.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
+        ratio: read(written.ratio.as_ref().map(Decimal::value)).unwrap_or(1.0),
+        absolute: read(written.absolute.as_ref().map(Fraction::value)).unwrap_or(0.0),
     }
+}
+
+/// Reads a tolerance on latency: a slowdown if one is written, else a factor on the baseline's share. A part that cannot be
+/// read tolerates no more than the baseline does.
+pub(super) fn tolerated(written: &LatencyTolerance) -> Tolerated {
+    let LatencyTolerance {
+        ratio,
+        slowdown,
+        absolute,
+    } = written;
+    match slowdown {
+        None => Tolerated::Share(tolerance(&ToleranceSpec {
+            ratio: ratio.clone(),
+            absolute: absolute.clone(),
+        })),
+        Some(factor) => Tolerated::Slowdown {
+            factor: factor.value().unwrap_or(1.0),
+            // What few requests show at a large latency needs some room, so it has a default beside a slowdown.
+            absolute: absolute
+                .as_ref()
+                .map_or(Ok(HALF_A_PERCENT), Fraction::value)
+                .unwrap_or(0.0),
+        },
+    }
+}
+
+fn read(value: Option<Result<f64, impl ToString>>) -> Option<f64> {
+    value?.ok()
 }
 
 /// How many polls out of bounds, of how many, are harm: at most sixty, because a rule remembers no more.

@@ -2,9 +2,8 @@
 //!
 //! A kind is a file that implements these three traits, and an arm in each match of the parent module.
 
-use crate::api::ToleranceSpec;
 use crate::evidence::Observed;
-use crate::judge::{BenefitConfig, Regime, Rule, Values, text};
+use crate::judge::{BenefitConfig, Regime, Rule, Tolerance, Values, text};
 
 use super::figures::Figures;
 use super::selector::Selector;
@@ -40,8 +39,8 @@ pub trait GuardSpec {
         None
     }
 
-    /// The field that holds its tolerance, where that is a factor and a share.
-    fn tolerance(&self) -> Option<(&'static str, &ToleranceSpec)> {
+    /// The field that holds its tolerance, where that is a factor and a share, and the two.
+    fn tolerance(&self) -> Option<(&'static str, Tolerance)> {
         None
     }
 

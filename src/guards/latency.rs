@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::api::{self, LatencyUnit, ToleranceSpec};
+use crate::api::{self, LatencyTolerance, LatencyUnit};
 use crate::evidence::{Buckets, Observed, Role};
-use crate::judge::{BenefitConfig, Budget, LatencyTest, Load, Regime, Tolerance, Values, Watched, latencies, text};
+use crate::judge::{
+    BenefitConfig, Budget, EdgeTest, LatencyTest, Load, Regime, Threshold, Tolerance, Tolerated, Values, Watched,
+    latencies, text,
+};
 
-use super::fields::{Fields, tolerance};
+use super::fields::{Fields, tolerated};
 use super::figures::{Figures, tolerance_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
@@ -15,11 +18,14 @@ use super::traffic::{Effect, Shape, Tail, Worse, percent};
 /// Median of the assumed latencies where there is no budget, in seconds.
 const MEDIAN: f64 = 0.1;
 
+/// Requests that a distribution stands for.
+const MANY: f64 = 100_000.0;
+
 /// Shares of slow requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
     /// What is tolerated, at each edge.
-    pub tolerance: Tolerance,
+    pub tolerance: Tolerated,
     /// A fixed bound.
     pub budget: Option<Budget>,
     /// Health counts only from polls in which a candidate pod carries at least this share, in `(0, 1]`, of what a
@@ -31,7 +37,7 @@ pub struct Latency {
 
 impl Latency {
     pub(super) fn read(written: &api::Latency, fields: &mut Fields) -> Option<Self> {
-        let tolerance = fields.tolerance("latency.tolerance", &written.tolerance);
+        let tolerance = fields.tolerated("latency.tolerance", &written.tolerance());
         let at_load = written.at_load.as_ref().map(|share| {
             let read = share.value().ok().filter(|share| *share > 0.0);
             let wrong = || {
@@ -53,6 +59,41 @@ impl Latency {
                 LatencyUnit::Milliseconds => 1000.0,
             },
         })
+    }
+
+    /// Bounds at which the judge need not read between any: its edges, what they are held against, and the budget.
+    fn ideal_bounds(&self, tail: &Tail) -> Vec<f64> {
+        let quantiles = [0.5, 0.95, 0.99].map(|p| tail.quantile(p));
+        let mut bounds = quantiles.to_vec();
+        if let Tolerated::Slowdown { factor, .. } = self.tolerance {
+            bounds.extend(quantiles.map(|edge| edge / factor));
+            bounds.push(quantiles[2] * factor);
+        }
+        bounds.extend(self.budget.map(|budget| budget.within));
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-9);
+        bounds
+    }
+
+    /// The edges that are watched of a baseline with such latencies, each with the largest share of a candidate's requests
+    /// above it that is tolerated.
+    pub fn watched(&self, bounds: &[f64], tail: &Tail) -> Vec<(f64, f64)> {
+        // As many requests as an hour has where there are many, so that what is read between bounds is exact.
+        let above = |bound: &f64| tail.slower(*bound, 1.0);
+        let over: Vec<f64> = std::iter::once(1.0)
+            .chain(bounds.iter().map(above))
+            .chain([0.0])
+            .collect();
+        let counts = over.windows(2).map(|pair| ((pair[0] - pair[1]) * MANY).round() as u64);
+        let baseline = Buckets {
+            bounds: bounds.to_vec(),
+            counts: counts.collect(),
+            pods: 0,
+        };
+        let mut test = LatencyTest::default();
+        test.recall(self.tolerance, std::iter::once(&baseline));
+        let tolerated = |edge: &EdgeTest| (edge.edge, self.tolerance.share().edge(edge.prior));
+        test.edges.iter().map(tolerated).collect()
     }
 
     /// Latencies in seconds, whatever the histogram's unit.
@@ -97,16 +138,22 @@ impl GuardSpec for api::Latency {
         vec![Selector::new(Role::Buckets, "latency.histogram", &self.histogram)]
     }
 
-    fn tolerance(&self) -> Option<(&'static str, &ToleranceSpec)> {
-        Some(("latency.tolerance", &self.tolerance))
+    fn tolerance(&self) -> Option<(&'static str, Tolerance)> {
+        Some(("latency.tolerance", tolerated(&self.tolerance()).share()))
     }
 
     fn margin(&self) -> Option<(&'static str, f64)> {
-        Some(("latency.tolerance.absolute", tolerance(&self.tolerance).absolute))
+        Some((
+            "latency.tolerance.absolute",
+            tolerated(&self.tolerance()).share().absolute,
+        ))
     }
 
     fn set_margin(&mut self, share: &str) {
-        self.tolerance.absolute = Some(share.into());
+        self.tolerance = Some(LatencyTolerance {
+            absolute: Some(share.into()),
+            ..self.tolerance()
+        });
     }
 }
 
@@ -146,10 +193,15 @@ impl GuardKind for Latency {
             Some(budget) => Tail::through(1.0 - budget.slower / 2.0, budget.within),
             None => Tail::LogNormal { median: MEDIAN },
         };
-        let bounds = ideal_bounds(&tail, self.budget.map(|b| b.within));
+        let bounds = self.ideal_bounds(&tail);
         let told = format!(
-            "{name}: latencies are log-normal with p95 = {:.2} × p50, and the histogram has bounds at the baseline's p50, p95, p99{}",
+            "{name}: latencies are log-normal with p95 = {:.2} × p50, and the histogram has bounds at the baseline's p50, p95, p99{}{}",
             Tail::assumed_p95(),
+            match self.tolerance {
+                Tolerated::Share(_) => String::new(),
+                Tolerated::Slowdown { factor, .. } =>
+                    format!(", at {factor} times p99, at p50, p95 and p99 divided by {factor}"),
+            },
             self.budget.map_or_else(String::new, |b| format!(
                 " and at the budget, beyond which {} of the baseline's requests lie",
                 percent(b.slower / 2.0)
@@ -169,7 +221,12 @@ impl GuardKind for Latency {
     }
 
     fn worse(&self, _: Option<&Shape>) -> Vec<Worse> {
-        let worse = [1.2, 1.4, 2.0].map(|scale| Worse {
+        let scales = match self.tolerance {
+            Tolerated::Share(_) => [1.2, 1.4, 2.0],
+            // 1.4, 2 and 3 for a quarter that is tolerated.
+            Tolerated::Slowdown { factor, .. } => [1.12, 1.6, 2.4].map(|more| (more * factor * 100.0).round() / 100.0),
+        };
+        let worse = scales.map(|scale| Worse {
             effect: Effect::Slower(scale),
             size: scale,
             told: format!("{scale} × as slow"),
@@ -180,18 +237,6 @@ impl GuardKind for Latency {
     fn work(&self) -> f64 {
         4.0
     }
-}
-
-/// Bounds at the quantiles that the judge watches, and at the budget.
-fn ideal_bounds(tail: &Tail, budget: Option<f64>) -> Vec<f64> {
-    let mut bounds: Vec<f64> = [0.5, 0.95, 0.99]
-        .into_iter()
-        .map(|p| tail.quantile(p))
-        .chain(budget)
-        .collect();
-    bounds.sort_by(f64::total_cmp);
-    bounds.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-9);
-    bounds
 }
 
 impl Judged for Latency {
@@ -211,11 +256,11 @@ impl Judged for Latency {
             _ => None,
         });
         let past: Vec<_> = past.collect();
-        test.recall(past.iter().map(AsRef::as_ref));
+        test.recall(self.tolerance, past.iter().map(AsRef::as_ref));
     }
 
     fn ln_harm(&self, test: &LatencyTest, regime: Regime) -> Option<f64> {
-        Some(test.ln_harm(regime))
+        Some(test.ln_harm(regime, self.tolerance))
     }
 
     fn ln_health(&self, test: &LatencyTest) -> Option<f64> {
@@ -228,35 +273,60 @@ impl Judged for Latency {
         };
         let bounds = &self.in_seconds(candidate).bounds;
         let mut edges = test.edges.iter().chain(&test.budget);
-        !bounds.is_empty() && edges.any(|test| !bounds.contains(&test.edge))
+        !bounds.is_empty() && edges.any(|test| !test.can_count(bounds))
     }
 
     fn slowest_edge(&self, test: &LatencyTest) -> Option<f64> {
-        test.edges.iter().map(|edge| edge.edge).max_by(f64::total_cmp)
+        let quantiles = test.edges.iter().filter(|edge| !edge.beyond);
+        quantiles.map(|edge| edge.edge).max_by(f64::total_cmp)
     }
 
     fn figures(&self, test: &LatencyTest, regime: Regime) -> Figures {
-        let Some((worst, watched)) = test.worst(regime) else {
+        let Some((worst, watched)) = test.worst(regime, self.tolerance) else {
             let problem = test.problem.as_deref().unwrap_or("learning the baseline's quantiles");
-            return Figures::none(problem.to_owned(), tolerance_text(self.tolerance));
+            return Figures::none(problem.to_owned(), tolerated_text(self.tolerance));
         };
-        let (candidate, baseline) = (worst.share.candidate, worst.share.baseline);
+        let (candidate, baseline) = (worst.share.candidate, worst.share.baseline.whole());
         let loaded = self.at_load.map(|share| test.load.text(share)).unwrap_or_default();
         let problem = test.problem.as_ref().map(|p| format!(" ({p})")).unwrap_or_default();
         let seen = format!(
-            "{} slower than {} s against {} of {}{loaded}{problem}",
+            "{} slower than {} s against {} of {}{}{loaded}{problem}",
             text::of(candidate),
             worst.edge,
             text::share(baseline),
             text::number(baseline.n),
+            slower_than(worst),
         );
         let against = match watched {
-            Watched::Baseline => tolerance_text(self.tolerance),
+            Watched::Baseline => tolerated_text(self.tolerance),
             Watched::Budget => {
                 let slower = self.budget.map_or(0.0, |budget| budget.slower);
                 format!("the budget of {}", text::percent(slower))
             }
         };
         Figures::of(candidate, baseline, seen, against)
+    }
+}
+
+/// The latency that the baseline's requests are counted above, in words, where it is another than the candidate's.
+fn slower_than(test: &EdgeTest) -> String {
+    let Threshold { at, lower, upper, .. } = test.threshold;
+    if at == test.edge {
+        return String::new();
+    }
+    let read = if lower < upper {
+        format!(" (read between {lower} and {upper} s)")
+    } else {
+        String::new()
+    };
+    format!(" slower than {} s{read}", text::rounded(at))
+}
+
+/// The tolerance in words: "the tolerance of 0.50% + baseline, 1.25 × as slow".
+fn tolerated_text(tolerated: Tolerated) -> String {
+    let share = tolerance_text(tolerated.share());
+    match tolerated {
+        Tolerated::Share(_) => share,
+        Tolerated::Slowdown { factor, .. } => format!("{share}, {factor} × as slow"),
     }
 }

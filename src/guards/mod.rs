@@ -34,9 +34,9 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{self, ArmMatchers, SpecProblem, ToleranceSpec};
+use crate::api::{self, ArmMatchers, SpecProblem};
 use crate::evidence::Observed;
-use crate::judge::{FidelityTest, LatencyTest, QueryTest, RatioTest, Regime, Rule, ShareTest, Tolerance};
+use crate::judge::{FidelityTest, LatencyTest, QueryTest, RatioTest, Regime, Rule, ShareTest};
 
 use fields::Fields;
 use figures::Figures;
@@ -172,11 +172,6 @@ pub fn asks(guard: &api::Guard) -> Vec<Selector> {
 /// Whether any of these guards compares outputs with those of the reference.
 pub fn compare_outputs(guards: &[api::Guard]) -> bool {
     guards.iter().any(|guard| guard.fidelity.is_some())
-}
-
-/// A tolerance as it is judged; a part that is left out tolerates no more than the baseline's share.
-pub fn tolerance(written: &ToleranceSpec) -> Tolerance {
-    fields::tolerance(written)
 }
 
 impl Deref for Kind {

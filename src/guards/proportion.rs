@@ -1,6 +1,6 @@
 //! Proportion: a share of bad events, against the baseline's.
 
-use crate::api::{self, ToleranceSpec};
+use crate::api;
 use crate::evidence::{Counts, Observed, Role};
 use crate::judge::{Regime, SHARES, ShareTest, Tolerance, Values, text};
 
@@ -67,8 +67,8 @@ impl GuardSpec for api::Proportion {
         (*part == self.total).then(|| (field, format!("`{part}` is both the part and the total: the share is always the same; narrow the part with a label, such as code=~\"5..\"")))
     }
 
-    fn tolerance(&self) -> Option<(&'static str, &ToleranceSpec)> {
-        Some(("proportion.tolerance", &self.tolerance))
+    fn tolerance(&self) -> Option<(&'static str, Tolerance)> {
+        Some(("proportion.tolerance", tolerance(&self.tolerance)))
     }
 
     fn margin(&self) -> Option<(&'static str, f64)> {
@@ -154,7 +154,7 @@ impl Judged for Proportion {
     }
 
     fn figures(&self, test: &ShareTest, _: Regime) -> Figures {
-        let (candidate, baseline) = (test.candidate, test.baseline);
+        let (candidate, baseline) = (test.candidate, test.baseline.whole());
         let seen = format!(
             "{} against {} of {}",
             text::of(candidate),

@@ -76,7 +76,7 @@ impl FidelityTest {
         let dispersion = usual.max(self.candidate_spread.phi(usual)).max(1.0);
         let past = |set: u16| Past {
             candidate: count_in(&self.candidate, set),
-            baseline: count_in(&self.reference, set),
+            baseline: count_in(&self.reference, set).into(),
             prior: set.count_ones() as f64 / c.len() as f64,
             dispersion,
         };
@@ -88,14 +88,14 @@ impl FidelityTest {
                 tolerance,
                 past(set),
                 count_in(&c, set),
-                count_in(&r, set),
+                count_in(&r, set).into(),
             );
             self.witness_health.observe(
                 regime.false_promotion(),
                 tolerance,
                 past(set),
                 count_in(&c, set),
-                count_in(&r, set),
+                count_in(&r, set).into(),
             );
         }
         let sets = family(c.len());
@@ -107,7 +107,7 @@ impl FidelityTest {
                 tolerance,
                 past(set),
                 count_in(&c, set),
-                count_in(&r, set),
+                count_in(&r, set).into(),
             );
         }
         self.family_health = health;

@@ -1,21 +1,34 @@
 //! Latency: requests slower than an edge, against the baseline and against a fixed budget.
 //!
-//! Edges are bucket bounds, so that counts stay integers: those next above the baseline's p50, p95 and p99, taken from
-//! its first requests and then frozen, because a quantile that lies on a bound flips otherwise.
+//! Edges are bucket bounds, so that a candidate's counts stay integers: those next above the baseline's p50, p95 and p99,
+//! taken from its first requests and then frozen, because a quantile that lies on a bound flips otherwise. Where a slowdown
+//! is tolerated there is one more, the bound after these: on a wide bucket it is the first that tells a slower candidate.
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Buckets, Counts};
+use crate::evidence::Buckets;
 
-use super::margin::{SHARES, Tolerance, ln_sum};
+use super::margin::{Alternatives, SHARES, SLOWDOWNS, Tolerance, ln_sum};
 use super::regime::Regime;
 use super::share::ShareTest;
+
+mod edge;
+mod load;
+mod threshold;
+
+pub(crate) use edge::EdgeTest;
+pub(crate) use load::Load;
+use load::Loads;
+pub(crate) use threshold::Threshold;
 
 /// Baseline requests that the edges are taken from.
 const WARM_UP: u64 = 200;
 
 /// Baseline quantiles whose edges are watched, with weights.
 const QUANTILES: [(f64, f64); 3] = [(0.50, 0.2), (0.95, 0.3), (0.99, 0.5)];
+
+/// Weight of the edge beyond them, relative to their sum.
+const BEYOND: f64 = 0.2;
 
 /// An absolute latency budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,14 +39,36 @@ pub struct Budget {
     pub within: f64,
 }
 
-/// The running test of one edge.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EdgeTest {
-    /// Requests above are slow, in seconds.
-    pub(crate) edge: f64,
-    weight: f64,
-    prior: f64,
-    pub(crate) share: ShareTest,
+/// How much slower a candidate may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerated {
+    /// Its share above an edge is held against the baseline's share above the same edge.
+    Share(Tolerance),
+    /// Its share above an edge is held against the baseline's share above the edge divided by `factor`.
+    Slowdown {
+        /// 1 or more.
+        factor: f64,
+        /// Share added to the baseline's; in `[0, 1)`.
+        absolute: f64,
+    },
+}
+
+impl Tolerated {
+    /// What is tolerated of the candidate's share, where the baseline's is that above the threshold.
+    pub fn share(self) -> Tolerance {
+        match self {
+            Self::Share(tolerance) => tolerance,
+            Self::Slowdown { absolute, .. } => Tolerance { ratio: 1.0, absolute },
+        }
+    }
+
+    /// The bets against it.
+    fn alternatives(self) -> Alternatives {
+        match self {
+            Self::Share(_) => SHARES,
+            Self::Slowdown { .. } => SLOWDOWNS,
+        }
+    }
 }
 
 /// State of a latency guard.
@@ -51,66 +86,20 @@ pub(crate) struct LatencyTest {
     pub(crate) load: Loads,
 }
 
-/// How loaded a candidate pod was in a poll, compared with a baseline pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// As much as is asked for: the poll counts for harm and for health.
-    Enough,
-    /// Less than that: the poll counts for harm only, because a lightly loaded pod is always fast.
-    Light,
-}
-
-impl Load {
-    /// The load in a poll. Where the number of pods is not known, it counts as light.
-    pub(crate) fn of(at_load: Option<f64>, candidate: &Buckets, baseline: &Buckets) -> Self {
-        let enough = at_load.is_none_or(|share| {
-            let loads = candidate.per_pod().zip(baseline.per_pod());
-            loads.is_some_and(|(candidate, baseline)| candidate >= share * baseline)
-        });
-        if enough { Self::Enough } else { Self::Light }
-    }
-}
-
-/// Polls by load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Loads {
-    enough: u32,
-    all: u32,
-}
-
-impl Loads {
-    fn add(&mut self, load: Load) {
-        self.enough += u32::from(load == Load::Enough);
-        self.all += 1;
-    }
-
-    /// Text for people: how many polls could show health at this share of the baseline's load.
-    pub(crate) fn text(self, share: f64) -> String {
-        format!(
-            ", {} of {} polls at {} or more of the baseline's load per pod",
-            self.enough,
-            self.all,
-            super::text::percent(share)
-        )
-    }
-}
-
 impl LatencyTest {
     /// Takes what the baseline did before the trial: its quantiles set the edges.
-    pub(crate) fn recall<'a>(&mut self, history: impl Iterator<Item = &'a Buckets> + Clone) {
+    pub(crate) fn recall<'a>(&mut self, tolerated: Tolerated, history: impl Iterator<Item = &'a Buckets> + Clone) {
         history.clone().for_each(|buckets| self.count(buckets));
-        self.freeze();
+        self.freeze(tolerated);
         for test in &mut self.edges {
-            for counts in history.clone().filter_map(|buckets| slower(buckets, test.edge)) {
-                test.share.recall(counts);
-            }
+            history.clone().for_each(|buckets| test.recall(buckets));
         }
     }
 
     pub(crate) fn observe(
         &mut self,
         regime: Regime,
-        tolerance: Tolerance,
+        tolerated: Tolerated,
         budget: Option<Budget>,
         load: Load,
         candidate: &Buckets,
@@ -122,15 +111,14 @@ impl LatencyTest {
         }
         if self.edges.is_empty() {
             self.count(baseline);
-            self.freeze();
+            self.freeze(tolerated);
             return;
         }
+        let against = (tolerated.alternatives(), tolerated.share());
         for test in &mut self.edges {
-            let (candidate, baseline) = (slower(candidate, test.edge), slower(baseline, test.edge));
-            if candidate.is_none() || baseline.is_none() {
+            if !test.observe(regime, against, load, candidate, baseline) {
                 self.problem = Some(format!("the histograms have lost the bucket bound {} s", test.edge));
             }
-            test.observe(regime, tolerance, load, candidate, baseline);
         }
     }
 
@@ -151,14 +139,13 @@ impl LatencyTest {
             absolute: budget.slower,
         };
         self.budget
-            .get_or_insert_with(|| EdgeTest::new(edge, 1.0, budget.slower))
-            .observe(regime, fixed, load, slower(candidate, edge), slower(baseline, edge));
+            .get_or_insert_with(|| EdgeTest::new(edge, Threshold::at_bound(edge), 1.0, budget.slower))
+            .observe(regime, (SHARES, fixed), load, candidate, baseline);
     }
 
     /// Collects the baseline's requests.
     fn count(&mut self, baseline: &Buckets) {
-        let buckets = baseline.bounds.iter().zip(&baseline.counts);
-        for (bound, count) in buckets.filter(|(_, count)| **count > 0) {
+        for (bound, count) in baseline.bounds.iter().zip(&baseline.counts) {
             match self.warm_up.iter_mut().find(|(b, _)| b == bound) {
                 Some((_, n)) => *n += count,
                 None => self.warm_up.push((*bound, *count)),
@@ -168,7 +155,7 @@ impl LatencyTest {
     }
 
     /// Freezes the edges when there are enough requests.
-    fn freeze(&mut self) {
+    fn freeze(&mut self, tolerated: Tolerated) {
         if self.warmed < WARM_UP {
             return;
         }
@@ -178,19 +165,7 @@ impl LatencyTest {
             Some((*bound, *below))
         });
         let up_to: Vec<(f64, u64)> = up_to.collect();
-        for (quantile, weight) in QUANTILES {
-            let Some((edge, below)) = up_to.iter().find(|(_, n)| *n as f64 >= quantile * self.warmed as f64) else {
-                continue; // beyond the last bound: nothing can be slower than +Inf
-            };
-            match self.edges.iter_mut().find(|test| test.edge == *edge) {
-                Some(test) => test.weight += weight,
-                None => self
-                    .edges
-                    .push(EdgeTest::new(*edge, weight, 1.0 - *below as f64 / self.warmed as f64)),
-            }
-        }
-        let sum: f64 = self.edges.iter().map(|test| test.weight).sum();
-        self.edges.iter_mut().for_each(|test| test.weight /= sum);
+        self.edges = edges(tolerated, &up_to, self.warmed);
         self.warm_up = Vec::new();
         if self.edges.is_empty() {
             self.warmed = 0;
@@ -202,11 +177,12 @@ impl LatencyTest {
     }
 
     /// Logarithm of the evidence of harm: half on the edges and half on the budget, where both are tested.
-    pub(crate) fn ln_harm(&self, regime: Regime) -> f64 {
+    pub(crate) fn ln_harm(&self, regime: Regime, tolerated: Tolerated) -> f64 {
+        let bets = tolerated.alternatives();
         let edges = ln_sum(
             self.edges
                 .iter()
-                .map(|test| test.weight.ln() + test.share.ln_harm(regime, SHARES)),
+                .map(|test| test.weight.ln() + test.share.ln_harm(regime, bets)),
         );
         match (&self.budget, self.edges.is_empty()) {
             (None, true) => ShareTest::default().ln_harm(regime, SHARES),
@@ -229,13 +205,59 @@ impl LatencyTest {
     }
 
     /// The test with the most evidence of harm, and what it compares the candidate with.
-    pub(crate) fn worst(&self, regime: Regime) -> Option<(&EdgeTest, Watched)> {
-        let evidence = |(test, _): &(&EdgeTest, Watched)| test.share.ln_harm(regime, SHARES);
-        let edges = self.edges.iter().map(|test| (test, Watched::Baseline));
-        edges
-            .chain(self.budget.as_ref().map(|test| (test, Watched::Budget)))
-            .max_by(|a, b| evidence(a).total_cmp(&evidence(b)))
+    pub(crate) fn worst(&self, regime: Regime, tolerated: Tolerated) -> Option<(&EdgeTest, Watched)> {
+        let bets = tolerated.alternatives();
+        let edges = self
+            .edges
+            .iter()
+            .map(|test| (test, Watched::Baseline, test.share.ln_harm(regime, bets)));
+        let budget = self.budget.iter();
+        let budget = budget.map(|test| (test, Watched::Budget, test.share.ln_harm(regime, SHARES)));
+        let (test, watched, _) = edges.chain(budget).max_by(|a, b| a.2.total_cmp(&b.2))?;
+        Some((test, watched))
     }
+}
+
+/// The edges for a baseline of `n` requests, of which `up_to` has how many are at or below each bound.
+fn edges(tolerated: Tolerated, up_to: &[(f64, u64)], n: u64) -> Vec<EdgeTest> {
+    let mut edges: Vec<EdgeTest> = Vec::new();
+    let mut add = |at: usize, weight: f64, beyond: bool| {
+        let (edge, below) = up_to[at];
+        if let Some(test) = edges.iter_mut().find(|test| test.edge == edge) {
+            test.weight += weight;
+            return;
+        }
+        let (threshold, share) = match tolerated {
+            Tolerated::Share(_) => (Threshold::at_bound(edge), 1.0 - below as f64 / n as f64),
+            Tolerated::Slowdown { factor, .. } => match Threshold::read(edge / factor, up_to, n) {
+                Some(read) => read,
+                None => return,
+            },
+        };
+        let test = EdgeTest::new(edge, threshold, weight, share);
+        edges.push(EdgeTest { beyond, ..test });
+    };
+    let mut largest = None;
+    for (quantile, weight) in QUANTILES {
+        // Beyond the last bound nothing can be slower than +Inf.
+        if let Some(at) = up_to.iter().position(|(_, below)| *below as f64 >= quantile * n as f64) {
+            add(at, weight, false);
+            largest = Some(at);
+        }
+    }
+    if let (Tolerated::Slowdown { absolute, .. }, Some(largest)) = (tolerated, largest) {
+        if largest + 1 < up_to.len() {
+            add(largest + 1, BEYOND, true);
+        }
+        // An edge at which everything is tolerated shows nothing.
+        let shows = |test: &EdgeTest| test.prior + absolute < 1.0;
+        if edges.iter().any(shows) {
+            edges.retain(shows);
+        }
+    }
+    let sum: f64 = edges.iter().map(|test| test.weight).sum();
+    edges.iter_mut().for_each(|test| test.weight /= sum);
+    edges
 }
 
 /// What an edge compares the candidate with.
@@ -245,54 +267,4 @@ pub(crate) enum Watched {
     Baseline,
     /// A fixed share.
     Budget,
-}
-
-impl EdgeTest {
-    fn new(edge: f64, weight: f64, prior: f64) -> Self {
-        Self {
-            edge,
-            weight,
-            prior,
-            share: ShareTest::default(),
-        }
-    }
-
-    fn observe(
-        &mut self,
-        regime: Regime,
-        tolerance: Tolerance,
-        load: Load,
-        candidate: Option<Counts>,
-        baseline: Option<Counts>,
-    ) {
-        let (Some(candidate), Some(baseline)) = (candidate, baseline) else {
-            return;
-        };
-        let observe = match load {
-            Load::Enough => ShareTest::observe,
-            Load::Light => ShareTest::observe_for_harm,
-        };
-        observe(
-            &mut self.share,
-            regime,
-            SHARES,
-            tolerance,
-            self.prior,
-            candidate,
-            baseline,
-        );
-    }
-}
-
-/// Requests, and those slower than `edge`; `None` where the histogram has buckets but none of that bound.
-fn slower(buckets: &Buckets, edge: f64) -> Option<Counts> {
-    let n = buckets.counts.iter().sum();
-    if n == 0 {
-        return Some(Counts::default());
-    }
-    let at = buckets.bounds.iter().position(|b| *b == edge)?;
-    Some(Counts {
-        n,
-        x: buckets.counts.iter().skip(at + 1).sum(),
-    })
 }

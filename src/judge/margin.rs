@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Counts;
 
 use super::regime::Regime;
+use super::tally::Tally;
 
 /// A candidate's share may be as large as `ratio` × the baseline's + `absolute`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,10 +30,15 @@ impl Tolerance {
 
 /// Natural logarithm of the e-value of one poll against the null whose edge is `p_c = edge(p_b)`: above the edge if
 /// `q_c > edge(q_b)` (a test of harm), below it if `q_c < edge(q_b)` (a test of health). 0 where nothing can be said.
-pub fn ln_e(candidate: Counts, baseline: Counts, tolerance: Tolerance, q_c: f64, q_b: f64) -> f64 {
+///
+/// Where an event of the baseline is bad in part, the part being the chance that it is, the e-value is the more careful
+/// for it: its logarithm is linear in the number of bad events, so by Jensen it is at most the mean of the e-values of
+/// all ways in which they could have been drawn.
+pub fn ln_e(candidate: Counts, baseline: impl Into<Tally>, tolerance: Tolerance, q_c: f64, q_b: f64) -> f64 {
+    let baseline: Tally = baseline.into();
     let Tolerance { ratio: r, absolute: d } = tolerance;
     let (n_c, x_c) = (candidate.n as f64, candidate.x.min(candidate.n) as f64);
-    let (n_b, x_b) = (baseline.n as f64, baseline.x.min(baseline.n) as f64);
+    let (n_b, x_b) = (baseline.n as f64, baseline.x.min(baseline.n as f64));
     let open = |q: f64| q > 0.0 && q < 1.0;
     if !open(q_c) || candidate.n == 0 {
         return 0.0;
@@ -135,6 +141,20 @@ pub const SHARES: Alternatives = Alternatives {
     plug_in: 0.0,
 };
 
+/// Alternatives for shares that are held against those of a baseline taken to be slower: most of the requests may lie
+/// there, so a candidate that is clearly too slow can be near in odds.
+pub const SLOWDOWNS: Alternatives = Alternatives {
+    odds: &[
+        (1.1, 0.10),
+        (1.25, 0.20),
+        (1.6, 0.30),
+        (2.5, 0.20),
+        (6.0, 0.12),
+        (25.0, 0.08),
+    ],
+    plug_in: 0.0,
+};
+
 /// Alternatives for the share of a witness set of outputs.
 pub const WITNESS: Alternatives = Alternatives {
     odds: &[(1.1, 0.12), (1.25, 0.14), (1.5, 0.14), (2.0, 0.12), (3.0, 0.08)],
@@ -154,7 +174,7 @@ pub struct Past {
     /// Counts of the candidate in all past polls.
     pub candidate: Counts,
     /// Counts of the baseline in all past polls.
-    pub baseline: Counts,
+    pub baseline: Tally,
     /// The baseline's share before the first poll.
     pub prior: f64,
     /// φ: the variance of both arms as a multiple of that of independent events; 1 or more.
@@ -164,7 +184,7 @@ pub struct Past {
 impl Past {
     fn baseline_share(&self) -> f64 {
         let prior = self.prior.clamp(1e-4, 0.9999);
-        (self.baseline.x as f64 + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
+        (self.baseline.x + PRIOR * prior) / (self.baseline.n as f64 + PRIOR)
     }
 
     /// The edge that the guesses are placed around. It stays below 1, because an edge of 1 or more tolerates
@@ -206,7 +226,7 @@ impl Harm {
         tolerance: Tolerance,
         past: Past,
         candidate: Counts,
-        baseline: Counts,
+        baseline: Tally,
     ) {
         let q_b = past.baseline_share();
         let edge = Past::edge(tolerance, q_b);
@@ -304,7 +324,7 @@ impl Health {
         tolerance: Tolerance,
         past: Past,
         candidate: Counts,
-        baseline: Counts,
+        baseline: Tally,
     ) {
         let q_b = past.baseline_share();
         let edge = Past::edge(tolerance, q_b);
@@ -374,7 +394,7 @@ mod tests {
             let tolerance = Tolerance { ratio: 1.0, absolute };
             let past = Past {
                 candidate: all,
-                baseline: Counts { n: 500, x: 490 },
+                baseline: Counts { n: 500, x: 490 }.into(),
                 prior: 0.97,
                 dispersion: 1.0,
             };

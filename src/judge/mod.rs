@@ -14,19 +14,21 @@ mod regime;
 mod rule;
 mod share;
 mod split;
+mod tally;
 pub(crate) mod text;
 
 pub use benefit::{BenefitConfig, Values};
 pub(crate) use benefit::{Means, latencies, lower};
 pub(crate) use fidelity::{FidelityTest, count_in};
-pub use latency::Budget;
-pub(crate) use latency::{LatencyTest, Load, Watched};
+pub use latency::{Budget, Tolerated};
+pub(crate) use latency::{EdgeTest, LatencyTest, Load, Threshold, Watched};
 pub(crate) use margin::ln_sum;
 pub use margin::{Past, SHARES, Tolerance, WITNESS, ln_e};
 pub use regime::Regime;
 pub(crate) use rule::{QueryTest, RatioTest, Rule};
 pub(crate) use share::ShareTest;
 pub use split::SplitTest;
+pub use tally::Tally;
 
 pub use crate::api::Verdict;
 

@@ -7,14 +7,15 @@ use crate::evidence::Counts;
 use super::dispersion::Dispersion;
 use super::margin::{Alternatives, Harm, Health, Past, Tolerance};
 use super::regime::Regime;
+use super::tally::Tally;
 
 /// Tests of harm and of health of one share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShareTest {
     pub(crate) candidate: Counts,
-    pub(crate) baseline: Counts,
+    pub(crate) baseline: Tally,
     /// Counts of the baseline before the trial.
-    history: Counts,
+    history: Tally,
     dispersion: Dispersion,
     harm: Harm,
     health: Health,
@@ -22,9 +23,10 @@ pub(crate) struct ShareTest {
 
 impl ShareTest {
     /// Takes what the baseline did before the trial: the guess of its share, and how bursty it is.
-    pub(crate) fn recall(&mut self, baseline: Counts) {
+    pub(crate) fn recall(&mut self, baseline: impl Into<Tally>) {
+        let baseline = baseline.into();
         self.history.add(baseline);
-        self.dispersion.recall(baseline);
+        self.dispersion.recall(baseline.whole());
     }
 
     /// Takes one poll. `prior` is the guess of the baseline's share where nothing is known about it.
@@ -35,8 +37,9 @@ impl ShareTest {
         tolerance: Tolerance,
         prior: f64,
         candidate: Counts,
-        baseline: Counts,
+        baseline: impl Into<Tally>,
     ) {
+        let baseline = baseline.into();
         let past = self.past(prior);
         self.health
             .observe(regime.false_promotion(), tolerance, past, candidate, baseline);
@@ -51,12 +54,13 @@ impl ShareTest {
         tolerance: Tolerance,
         prior: f64,
         candidate: Counts,
-        baseline: Counts,
+        baseline: impl Into<Tally>,
     ) {
+        let baseline = baseline.into();
         let past = self.past(prior);
         self.harm
             .observe(regime, alternatives, tolerance, past, candidate, baseline);
-        self.dispersion.observe(candidate, baseline);
+        self.dispersion.observe(candidate, baseline.whole());
         self.candidate.add(candidate);
         self.baseline.add(baseline);
     }
@@ -66,7 +70,7 @@ impl ShareTest {
             candidate: self.candidate,
             baseline: self.baseline,
             prior: if self.history.n > 0 {
-                self.history.x as f64 / self.history.n as f64
+                self.history.x / self.history.n as f64
             } else {
                 prior
             },

@@ -76,6 +76,13 @@ pub(crate) fn figure(value: f64) -> String {
     }
 }
 
+/// A number to three digits, without zeros at its end.
+pub(crate) fn rounded(value: f64) -> f64 {
+    let digits = 2 - value.abs().log10().floor().clamp(-12.0, 12.0) as i32;
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
 /// Evidence, which grows without bound, in a few digits.
 pub fn evidence(ln: f64) -> String {
     let value = ln.exp();

@@ -4,12 +4,18 @@
 //! (tests/testdata/presets). A server that does not count errors gets no guard on errors: a guard that sees nothing
 //! would hold every rollout, and one that guesses would be worse. Must not ask anything.
 
-use crate::api::{Guard, Latency, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio, ToleranceSpec};
+use crate::api::{
+    Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio, ToleranceSpec,
+};
 use crate::guards;
 
 /// The guards of a model: those that it lists, and those of its preset that it does not list under the same name.
 pub fn guards(spec: &QuantizedModelSpec) -> Vec<Guard> {
     let mut all = spec.guards.clone();
+    // What is judged is written out, so that a release with another default is known to have changed the plan.
+    for latency in all.iter_mut().filter_map(|guard| guard.latency.as_mut()) {
+        latency.tolerance = Some(latency.tolerance());
+    }
     for guard in spec.preset.map(of).unwrap_or_default() {
         if !all.iter().any(|listed| listed.name == guard.name) {
             all.push(guard);
@@ -94,7 +100,7 @@ fn latency(histogram: &str, unit: LatencyUnit) -> Guard {
         name: "latency".to_owned(),
         latency: Some(Latency {
             histogram: histogram.to_owned(),
-            tolerance: ToleranceSpec::latency(),
+            tolerance: Some(LatencyTolerance::usual()),
             unit,
             ..Latency::default()
         }),

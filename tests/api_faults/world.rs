@@ -114,7 +114,7 @@ fn model(hold: &str) -> Value {
                 "precisionRoutes": [{"name": "critical", "headers": [{"name": "x-impact", "value": "high"}], "serve": "Reference", "replicas": 1}],
             },
             "guards": [{"name": "errors", "proportion": {"bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total", "tolerance": {"ratio": "1", "absolute": "5%"}}}],
-            "rollout": {"interval": "1s", "steps": [{"weight": 20, "hold": hold}, {"weight": 50, "hold": "1s"}], "holdout": 10, "keepWarm": "1s"},
+            "rollout": {"interval": "1s", "warmUp": "0s", "steps": [{"weight": 20, "hold": hold}, {"weight": 50, "hold": "1s"}], "holdout": 10, "keepWarm": "1s"},
         },
     })
 }

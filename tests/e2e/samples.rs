@@ -30,6 +30,7 @@ fn sample(test: &str, text: &str) -> Setting {
     }
     let rollout = &mut spec["rollout"];
     (rollout["interval"], rollout["keepWarm"]) = (json!("1s"), json!("8s"));
+    rollout["warmUp"] = json!("0s");
     for step in rollout["steps"].as_array_mut().expect("steps") {
         step["hold"] = json!("4s");
     }

@@ -311,6 +311,7 @@ fn validation_drop_gets_no_traffic() {
 fn guards_edited_in_mid_rollout() {
     let mut world = at_25_percent();
     world.spec.guards[0].proportion.as_mut().unwrap().tolerance.absolute = Some("1%".into());
+    world.generation += 1;
     world.evaluate();
     world.run(300);
     story("guards_edited_in_mid_rollout", &world);

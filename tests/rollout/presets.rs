@@ -1,8 +1,9 @@
 //! Models whose guards come from a preset.
 
 use crate::world::{World, spec};
-use guardbit::api::{Action, Preset};
+use guardbit::api::{Action, LatencyTolerance, Preset};
 use guardbit::evidence::promql::parse_matchers;
+use guardbit::model::presets::guards;
 use guardbit::rollout::{QueryScope, watch};
 
 fn actions(world: &World) -> Vec<Action> {
@@ -37,6 +38,36 @@ fn another_preset_in_mid_rollout_is_another_plan() {
     world.generation += 1;
     world.run(5);
     assert!(actions(&world).contains(&Action::PlanChanged), "{}", world.transcript);
+}
+
+/// What an upgrade does that brings another default: the spec is the same, and what it means is not.
+#[test]
+fn another_default_in_mid_rollout_is_another_plan() {
+    let mut spec = spec();
+    spec.preset = Some(Preset::Tgi);
+    spec.guards.retain(|guard| guard.name != "latency");
+    let mut world = World::new(spec.clone());
+    world.run(110);
+    // Writing out what is usual changes nothing.
+    let mut written = guards(&spec);
+    world.spec.guards = written.clone();
+    world.run(5);
+    assert!(!actions(&world).contains(&Action::PlanChanged), "{}", world.transcript);
+    // As the release before had it.
+    let latency = written
+        .iter_mut()
+        .find_map(|guard| guard.latency.as_mut())
+        .expect("a guard of latency");
+    latency.tolerance = Some(LatencyTolerance {
+        slowdown: None,
+        ratio: Some("1.5".into()),
+        absolute: Some("0.5%".into()),
+    });
+    world.spec.guards = written;
+    world.run(5);
+    let changed = world.status.decisions.iter().find(|d| d.action == Action::PlanChanged);
+    let why = &changed.unwrap_or_else(|| panic!("{}", world.transcript)).why;
+    assert!(why.contains("this release of guardbit has other defaults"), "{why}");
 }
 
 #[test]

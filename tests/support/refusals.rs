@@ -150,6 +150,11 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
         ("port-out-of-range", "/spec/serving/port", json!(70000)),
         ("attempt-zero", "/spec/attempt", json!(0)),
         ("unknown-field", "/spec/rollout/holdOut", json!(5)),
+        (
+            "slowdown-and-ratio",
+            "/spec/guards/1/latency/tolerance",
+            json!({"slowdown": "1.25", "ratio": "1.5"}),
+        ),
     ]
 }
 
@@ -166,6 +171,11 @@ pub fn stalled() -> Vec<(&'static str, &'static str, Value)> {
             "ratio-beyond-range",
             "/spec/guards/0/proportion/tolerance",
             json!({"ratio": "1000", "absolute": "1%"}),
+        ),
+        (
+            "slowdown-that-is-faster",
+            "/spec/guards/1/latency/tolerance",
+            json!({"slowdown": "0.9", "absolute": "1%"}),
         ),
         (
             "percentile-100",

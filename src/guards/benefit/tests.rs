@@ -4,19 +4,20 @@ use super::*;
 use crate::evidence::{Amounts, Buckets, Counts};
 use crate::guards::{Latency, Proportion, Ratio};
 use crate::judge::random::Random;
+use crate::judge::{Tolerance, Tolerated};
 use proptest::prelude::*;
 
 const LATENCY: Kind = Kind::Latency(Latency {
-    tolerance: crate::judge::Tolerance {
+    tolerance: Tolerated::Share(Tolerance {
         ratio: 1.5,
         absolute: 0.005,
-    },
+    }),
     budget: None,
     at_load: None,
     per_second: 1.0,
 });
 const ERRORS: Kind = Kind::Proportion(Proportion {
-    tolerance: crate::judge::Tolerance {
+    tolerance: Tolerance {
         ratio: 1.0,
         absolute: 0.005,
     },
@@ -183,10 +184,10 @@ fn a_ratio_must_be_so_much_lower_in_each_of_the_last_polls() {
 #[test]
 fn a_lightly_loaded_candidate_is_not_compared() {
     let guard = Kind::Latency(Latency {
-        tolerance: crate::judge::Tolerance {
+        tolerance: Tolerated::Share(Tolerance {
             ratio: 1.5,
             absolute: 0.005,
-        },
+        }),
         budget: None,
         at_load: Some(0.8),
         per_second: 1.0,

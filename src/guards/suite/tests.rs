@@ -3,7 +3,7 @@
 use super::*;
 use crate::evidence::{Amounts, Buckets, Counts};
 use crate::guards::{Fidelity, Latency, Proportion, Query, Ratio};
-use crate::judge::{Budget, Regime, Tolerance};
+use crate::judge::{Budget, Regime, Tolerance, Tolerated};
 use proptest::prelude::*;
 
 fn config() -> SuiteConfig {
@@ -17,7 +17,7 @@ fn config() -> SuiteConfig {
             (
                 "latency".to_owned(),
                 Kind::Latency(Latency {
-                    tolerance: Tolerance { ratio: 1.5, ..share },
+                    tolerance: Tolerated::Share(Tolerance { ratio: 1.5, ..share }),
                     budget: Some(Budget {
                         slower: 0.5,
                         within: 0.9,
@@ -217,10 +217,10 @@ fn a_ratio_is_healthy_after_a_whole_window_and_without_data_nothing() {
 
 fn latency(at_load: Option<f64>, per_second: f64) -> SuiteConfig {
     let guard = Kind::Latency(Latency {
-        tolerance: Tolerance {
+        tolerance: Tolerated::Share(Tolerance {
             ratio: 1.5,
             absolute: 0.005,
-        },
+        }),
         budget: Some(Budget {
             slower: 0.5,
             within: 0.9,

@@ -187,10 +187,11 @@ impl GuardCheck<'_> {
 
     /// A candidate that is as good as its baseline must lie inside the tolerance, or its health can never be shown.
     fn tolerance(&mut self) {
-        let Some((field, tolerance)) = guards::written(self.guard).and_then(|guard| guard.tolerance()) else {
+        let Some((field, Tolerance { ratio, absolute })) =
+            guards::written(self.guard).and_then(|guard| guard.tolerance())
+        else {
             return;
         };
-        let Tolerance { ratio, absolute } = guards::tolerance(tolerance);
         if absolute <= 0.0 && ratio <= 1.0 {
             let (severity, why) = if ratio >= 1.0 {
                 (

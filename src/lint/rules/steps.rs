@@ -167,10 +167,10 @@ fn scales(model: &Model, scales: &[LatencyScale], out: &mut Vec<Finding>) {
             .iter()
             .map(|s| {
                 format!(
-                    "{:.2} × at p{} (watched at {:.0} ms)",
+                    "{:.2} × at {:.0} ms (p{})",
                     s.scale,
-                    s.percentile,
-                    1000.0 * s.edge
+                    1000.0 * s.edge,
+                    (10.0 * s.percentile).round() / 10.0
                 )
             })
             .collect();
@@ -178,7 +178,7 @@ fn scales(model: &Model, scales: &[LatencyScale], out: &mut Vec<Finding>) {
             &LATENCY_SCALE,
             &field_of(&model.spec, guard, "latency.tolerance"),
             format!(
-                "within its tolerance of {guard} a candidate may take {} as long as its baseline; for less write a smaller ratio",
+                "within its tolerance of {guard} a candidate may take {} as long as its baseline, by the bounds that are watched; for less write a smaller slowdown, or add bounds to the histogram",
                 factors.join(", ")
             ),
         ));

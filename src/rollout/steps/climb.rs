@@ -119,7 +119,13 @@ impl Evaluation<'_> {
         let reached = steps.iter().rposition(|s| s.weight <= rollout.weight).unwrap_or(0);
         rollout.step = i32::try_from(reached).unwrap_or(0);
         let (candidate, weight) = (rollout.candidate.clone(), rollout.weight);
-        self.decide(Action::PlanChanged, &candidate, format!("guards, steps or error rates were edited: the weight stays at {weight}%, evidence and hold start afresh"));
+        let why = if self.seen.model.status.observed_generation == Some(self.seen.model.generation) {
+            "the spec is the same, and this release of guardbit has other defaults for guards or steps"
+        } else {
+            "guards, steps or error rates were edited"
+        };
+        let why = format!("{why}: the weight stays at {weight}%, evidence and hold start afresh");
+        self.decide(Action::PlanChanged, &candidate, why);
         self.forget();
     }
 

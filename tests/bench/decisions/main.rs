@@ -25,9 +25,10 @@ const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it
 
 `make bench-decisions` writes this page. Each row is a truth; each rollout is an hour of Poisson traffic drawn from it, scraped every
 15 s: 18 requests per second on stable and 2 on the candidate, 0.5% errors, unless the row says otherwise. guardbit runs whole, from
-raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, slow requests half as many again, and
-outputs differ by 5% total variation, at risks of 5%. Its baseline has an hour of past, as it has in a cluster, unless the row says
-otherwise. In rows about scrapes each arm is one pod that is scraped at a moment of its own, so that the two never show the same seconds. The rules of the
+raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, latencies longer by a quarter, and
+outputs differ by 5% total variation, at risks of 5%; without its warm-up, which one row has. Its baseline has an hour of past, as it has in a cluster, unless the row says
+otherwise. Exponential latencies are in 14 buckets, log-normal ones in Prometheus' default buckets, and beside them stands the effective tolerance: the
+smallest factor on all latencies at which these buckets show more than is tolerated. In rows about scrapes each arm is one pod that is scraped at a moment of its own, so that the two never show the same seconds. The rules of the
 others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
 `rate()`, which is why rows about scrapes have none of them), with limits that suit these rates; their sources are named in
 [tests/bench/decisions/peers.rs](../tests/bench/decisions/peers.rs).
@@ -45,7 +46,7 @@ enum End {
     Undecided,
 }
 
-fn spec(guards: Guards, hold: &str) -> QuantizedModelSpec {
+fn spec(row: &Row) -> QuantizedModelSpec {
     let digest = |n: u8| format!("sha256:{}", hex::encode([n; 32]));
     let mut spec = serde_json::json!({
         "model": {"name": "scorer", "version": "1", "riskTier": "Limited"},
@@ -64,9 +65,9 @@ fn spec(guards: Guards, hold: &str) -> QuantizedModelSpec {
             {"name": "latency", "latency": {"histogram": "latency_seconds"}},
             {"name": "drift", "fidelity": {"histogram": "score", "maxTotalVariation": "0.05"}},
         ],
-        "rollout": {"steps": [{"weight": 10, "hold": hold}], "interval": "15s"},
+        "rollout": {"steps": [{"weight": 10, "hold": row.hold}], "interval": "15s", "warmUp": row.warm_up},
     });
-    let kept = match guards {
+    let kept = match row.guards {
         Guards::Errors => 0..1,
         Guards::Latency => 1..2,
         Guards::Fidelity => 2..3,
@@ -95,7 +96,7 @@ fn run(row: &Row, rollouts: u64) -> Vec<Vec<End>> {
         candidate: of("candidate"),
         reference: of("reference"),
     };
-    let spec = spec(row.guards, row.hold);
+    let spec = spec(row);
     let next = AtomicU64::new(1);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let one = |seed: u64| -> Vec<End> {

@@ -1,6 +1,6 @@
 //! What is compared: the truth of each row, and the guards that judge it.
 
-use crate::traffic::Arm;
+use crate::traffic::{Arm, Latencies};
 
 /// Guards of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ pub enum Goal {
 
 /// One row of the table.
 pub struct Row {
-    pub truth: &'static str,
+    pub truth: String,
     pub guards: Guards,
     pub arms: Vec<(&'static str, Arm)>,
     /// When harm begins, minutes; `None` where there is none, and a rollback is false.
@@ -40,6 +40,8 @@ pub struct Row {
     pub scraped_every: Option<f64>,
     /// How long the step is held at the least: what begins late is on trial only if nothing was promoted before.
     pub hold: &'static str,
+    /// `rollout.warmUp`.
+    pub warm_up: &'static str,
     pub goals: Vec<Goal>,
 }
 
@@ -53,7 +55,9 @@ impl Row {
     /// median that may hardly stray.
     pub fn rollouts(&self, usual: u64) -> u64 {
         let close = |goal: &Goal| matches!(goal, Goal::RolledBackSurelyBelow(_) | Goal::RolledBack(..));
-        if self.goals.iter().any(close) { 8 * usual } else { usual }
+        // There are many rows of latencies, and their goals are not close to what they reach.
+        let many = self.guards != Guards::Latency && self.goals.iter().any(close);
+        if many { 8 * usual } else { usual }
     }
 
     fn without_metrics(self, gap: (f64, f64)) -> Self {
@@ -71,6 +75,10 @@ impl Row {
         }
     }
 
+    fn with_the_usual_warm_up(self) -> Self {
+        Self { warm_up: "30s", ..self }
+    }
+
     fn held_for_an_hour(self) -> Self {
         Self { hold: "60m", ..self }
     }
@@ -80,6 +88,7 @@ const GOOD: Arm = Arm {
     rps: 18.0,
     errors: |_| 0.005,
     clumps: (0.0, 0.0),
+    latencies: Latencies::Exponential,
     slowdown: 1.0,
     drift: 0.0,
     restarts: None,
@@ -97,9 +106,9 @@ fn failing(errors: fn(f64) -> f64) -> Arm {
     Arm { errors, ..at(2.0) }
 }
 
-fn row(truth: &'static str, guards: Guards, stable: Arm, candidate: Arm, onset: Option<f64>) -> Row {
+fn row(truth: impl Into<String>, guards: Guards, stable: Arm, candidate: Arm, onset: Option<f64>) -> Row {
     Row {
-        truth,
+        truth: truth.into(),
         guards,
         arms: vec![("stable", stable), ("candidate", candidate)],
         onset,
@@ -107,6 +116,7 @@ fn row(truth: &'static str, guards: Guards, stable: Arm, candidate: Arm, onset: 
         past: true,
         scraped_every: None,
         hold: "1m",
+        warm_up: "0s",
         goals: Vec::new(),
     }
 }
@@ -126,6 +136,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(harmful());
     rows.extend(suites());
     rows.extend(latency_and_drift());
+    rows.extend(slowdowns());
     rows.extend(scraped());
     rows
 }
@@ -272,7 +283,13 @@ fn harmful() -> Vec<Row> {
             Some(0.0),
         )
     };
-    let named = |truth, row: Row| Row { truth, ..row }.without_past();
+    let named = |truth: &str, row: Row| {
+        Row {
+            truth: truth.to_owned(),
+            ..row
+        }
+        .without_past()
+    };
     let late2 = |minute: f64| if minute < 20.0 { 0.005 } else { 0.02 };
     let late5 = |minute: f64| if minute < 20.0 { 0.005 } else { 0.05 };
     let after_incident = |minute: f64| if minute < 30.0 { incident(minute) } else { 0.05 };
@@ -334,11 +351,53 @@ fn suites() -> Vec<Row> {
         suite("2%, stable has no past", |_| 0.02).without_past(),
         suite("5%", |_| 0.05).reaches(Goal::RolledBack(100.0, 1.5)),
         suite("5%, stable has no past", |_| 0.05).without_past(),
+        suite("5%, with the usual warm-up of 30 s", |_| 0.05)
+            .with_the_usual_warm_up()
+            .reaches(Goal::RolledBack(100.0, 2.0)),
+    ]
+}
+
+/// A slowdown that every candidate with that much traffic may show, because its pods have less to do: it is tolerated.
+const IDLE: f64 = 1.15;
+
+/// The largest effective slowdown at which a candidate that is 1.4 times as slow is expected to be found.
+const TELLING: f64 = 1.33;
+
+/// Log-normal latencies in Prometheus' default buckets, slowed down.
+fn slowdowns() -> Vec<Row> {
+    let shapes = [0.25, 0.5]
+        .into_iter()
+        .flat_map(|sigma| [0.008, 0.03, 0.2].map(|median| Latencies::LogNormal { median, sigma }));
+    shapes.flat_map(slowed).collect()
+}
+
+fn slowed(latencies: Latencies) -> Vec<Row> {
+    let effective = latencies.effective();
+    let of = |slowdown: f64, onset| {
+        let arm = |rps, slowdown| Arm {
+            latencies,
+            slowdown,
+            ..at(rps)
+        };
+        let truth = format!("{latencies} × {slowdown} (effective tolerance × {effective:.2})");
+        row(truth, Guards::Latency, arm(18.0, 1.0), arm(2.0, slowdown), onset)
+    };
+    let rare = Goal::RolledBackAtMost(1.0);
+    let worse = of(1.4, Some(0.0));
+    vec![
+        of(1.02, None).reaches(rare),
+        of(IDLE, None).reaches(rare),
+        if effective <= TELLING {
+            worse.reaches(Goal::RolledBack(99.0, 8.0))
+        } else {
+            worse
+        },
+        of(2.0, Some(0.0)).reaches(Goal::RolledBack(99.0, 2.0)),
     ]
 }
 
 fn latency_and_drift() -> Vec<Row> {
-    let slower = |truth, slowdown, onset| row(truth, Guards::Latency, GOOD, Arm { slowdown, ..at(2.0) }, onset);
+    let slower = |truth: &str, slowdown, onset| row(truth, Guards::Latency, GOOD, Arm { slowdown, ..at(2.0) }, onset);
     let drifting = |truth, drift, onset| row(truth, Guards::Fidelity, at(15.0), Arm { drift, ..at(15.0) }, onset);
     vec![
         slower("latency × 1.02", 1.02, None).reaches(Goal::RolledBackAtMost(1.0)),

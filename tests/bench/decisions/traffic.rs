@@ -2,8 +2,10 @@
 //! or scraped at another interval, each arm at moments of its own, as guardbit alone sees it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use guardbit::evidence::Series;
+use guardbit::guards::{self, traffic::Tail};
 use guardbit::simulate::recording::Recording;
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -21,14 +23,85 @@ const HOUR: f64 = SCRAPES as f64 * SCRAPE;
 /// Unix milliseconds of the first scrape.
 const START: i64 = 1_780_000_000_000;
 
-/// Upper bounds of the latency buckets, seconds.
-const LATENCY: [f64; 14] = [
+/// Upper bounds of the buckets of exponential latencies, seconds.
+const FINE_BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.5,
 ];
 /// Upper bounds of the score buckets: twentieths.
 const SCORES: usize = 20;
-/// Mean latency of a variant at full precision, seconds; latencies are exponential.
-const MEAN_LATENCY: f64 = 0.012;
+/// Prometheus' default bounds, seconds: those of log-normal latencies.
+const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How the latencies of a variant at full precision are distributed.
+#[derive(Clone, Copy)]
+pub enum Latencies {
+    /// With a mean of 12 ms.
+    Exponential,
+    /// With a median in seconds, and the standard deviation of the logarithm.
+    LogNormal { median: f64, sigma: f64 },
+}
+
+impl Latencies {
+    /// Upper bounds of the buckets.
+    pub fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::Exponential => &FINE_BOUNDS,
+            Self::LogNormal { .. } => &DEFAULT_BOUNDS,
+        }
+    }
+
+    /// Share of the requests that take so many seconds at most, where all take `slowdown` times as long.
+    pub fn within(self, seconds: f64, slowdown: f64) -> f64 {
+        let at = seconds / slowdown;
+        match self {
+            Self::Exponential => 1.0 - (-at / 0.012).exp(),
+            Self::LogNormal { median, sigma } => normal((at / median).ln() / sigma),
+        }
+    }
+}
+
+impl Latencies {
+    /// The smallest factor on all latencies at which a candidate is beyond the usual tolerance at one of the edges that
+    /// guardbit watches.
+    pub fn effective(self) -> f64 {
+        let bounds = self.bounds().to_vec();
+        let tail = Tail::Measured {
+            shares: shares(bounds.len() + 1, |i| {
+                bounds.get(i).map_or(1.0, |bound| self.within(*bound, 1.0))
+            }),
+            bounds: bounds.clone(),
+        };
+        let guard = serde_json::from_value(serde_json::json!({"name": "latency", "latency": {"histogram": "h"}}));
+        let guard = guards::resolve(&guard.expect("a guard")).expect("a guard of latency");
+        let watched = guard
+            .kind
+            .as_latency()
+            .expect("a guard of latency")
+            .watched(&bounds, &tail);
+        let factors = watched.into_iter().map(|(edge, tolerated)| {
+            let (mut low, mut high) = (1.0, 100.0);
+            for _ in 0..50 {
+                let middle: f64 = 0.5 * (low + high);
+                if 1.0 - self.within(edge, middle) < tolerated {
+                    low = middle
+                } else {
+                    high = middle
+                }
+            }
+            low
+        });
+        factors.fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl fmt::Display for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exponential => write!(f, "exponential latency"),
+            Self::LogNormal { median, sigma } => write!(f, "log-normal latency, {} ms, σ {sigma}", 1000.0 * median),
+        }
+    }
+}
 
 /// How one arm behaves.
 #[derive(Clone, Copy)]
@@ -39,6 +112,8 @@ pub struct Arm {
     pub errors: fn(f64) -> f64,
     /// Share of the failures that come twice, and three times: over-dispersion.
     pub clumps: (f64, f64),
+    /// Its latencies at full precision.
+    pub latencies: Latencies,
     /// Factor on latencies.
     pub slowdown: f64,
     /// Total variation distance of its outputs from the reference's.
@@ -60,6 +135,8 @@ pub struct Tick {
 pub struct Traffic {
     /// By name: stable, candidate, perhaps reference.
     pub arms: Vec<(&'static str, Vec<Tick>)>,
+    /// Upper bounds of the latency buckets.
+    bounds: &'static [f64],
     /// The hour before, of all but the candidate.
     past: Vec<(&'static str, Vec<Tick>)>,
     /// Whether a scrape is in the metrics.
@@ -104,6 +181,7 @@ pub fn draw(seed: u64, row: &Row) -> Traffic {
     let (gap, minute) = (row.gap, |scrape: usize| scrape as f64 * tick / 60.0);
     Traffic {
         arms,
+        bounds: row.arms[0].1.latencies.bounds(),
         past,
         seen: (0..=(HOUR / tick) as usize)
             .map(|s| !(gap.0..gap.1).contains(&minute(s)))
@@ -115,10 +193,11 @@ pub fn draw(seed: u64, row: &Row) -> Traffic {
 }
 
 fn hour(random: &mut Random, tick: f64, arm: &Arm) -> Vec<Tick> {
-    let latency = shares(LATENCY.len() + 1, |i| {
-        LATENCY
+    let bounds = arm.latencies.bounds();
+    let latency = shares(bounds.len() + 1, |i| {
+        bounds
             .get(i)
-            .map_or(1.0, |bound| 1.0 - (-bound / (MEAN_LATENCY * arm.slowdown)).exp())
+            .map_or(1.0, |bound| arm.latencies.within(*bound, arm.slowdown))
     });
     // Scores are normal, moved by as much as makes the distance: TV(N(0,1), N(d,1)) = 2Φ(d/2) − 1.
     let moved = 2.0 * quantile((1.0 + arm.drift) / 2.0);
@@ -196,8 +275,8 @@ impl Traffic {
                 t.requests - t.errors
             });
             counter("http_requests_total", Some(("code", "500".to_owned())), &|t| t.errors);
-            for i in 0..=LATENCY.len() {
-                let le = LATENCY.get(i).map_or("+Inf".to_owned(), f64::to_string);
+            for i in 0..=self.bounds.len() {
+                let le = self.bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
                 counter("latency_seconds_bucket", Some(("le", le)), &|t| {
                     t.latency[..=i].iter().sum()
                 });

@@ -126,6 +126,6 @@ def model(i, target, interval="60s"):
                 {"name": "errors", "proportion": {"bad": 'http_requests_total{code=~"5.."}', "total": "http_requests_total"}},
                 {"name": "latency", "latency": {"histogram": "http_request_duration_seconds", "budget": {"percentile": "95", "within": "100ms"}}},
             ],
-            "rollout": {"interval": interval, "steps": [{"weight": 5, "hold": "60m"}, {"weight": 50, "hold": "60m"}]},
+            "rollout": {"interval": interval, "warmUp": "0s", "steps": [{"weight": 5, "hold": "60m"}, {"weight": 50, "hold": "60m"}]},
         },
     }

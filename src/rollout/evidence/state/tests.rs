@@ -15,7 +15,7 @@ use crate::evidence::{
     Amounts, ArmSamples, BucketForm, Buckets, Counts, GuardSamples, Matrix, NativeMatrix, Observed, Poll, Role, Series,
 };
 use crate::guards::{Fidelity, Kind, Latency, Proportion, Query, Ratio, SuiteConfig};
-use crate::judge::{BenefitConfig, Budget, Regime, Tolerance};
+use crate::judge::{BenefitConfig, Budget, Regime, Tolerance, Tolerated};
 
 fn time(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -36,7 +36,10 @@ fn guards() -> BTreeMap<String, Kind> {
         (
             "latency",
             Kind::Latency(Latency {
-                tolerance,
+                tolerance: Tolerated::Slowdown {
+                    factor: 1.25,
+                    absolute: 0.005,
+                },
                 budget: Some(budget),
                 at_load: Some(0.1),
                 per_second: 1.0,
