@@ -402,6 +402,47 @@ fn lint(args: &[&str]) -> (i32, String, String) {
     )
 }
 
+/// What users wrote, and found out too late: each is told with its place, or works.
+#[test]
+fn what_would_be_lost_or_refused_later_is_told_before() {
+    for (file, expected) in [
+        (
+            "template-typos",
+            &[
+                ":9:23: error: spec.serving.template.spec has no field \"terminationGracePeriodSecond\": did you mean terminationGracePeriodSeconds?",
+                ":9:122: error: spec.serving.template.spec.containers[0] has no field \"imagePullPolcy\": did you mean imagePullPolicy?",
+                ":9:146: error: spec.serving.template.spec.containers[0] has no field \"lifecycel\": did you mean lifecycle?",
+                ":9:192: error: spec.serving.template.spec.containers[0] has no field \"resource\": did you mean resources?",
+            ][..],
+        ),
+        (
+            "template-wrong",
+            &[":9:23: error: spec.serving.template.spec.containers is the text \"none\", and must be a list"],
+        ),
+        ("exported-pod", &[":19:37: error: exported_pod holds names of pods"]),
+        ("name-digit", &[]),
+        ("name-dot-service", &[]),
+        ("init", &[]),
+    ] {
+        let path = format!("tests/testdata/faults/{file}.yaml");
+        let (code, out, _) = lint(&["-f", &path]);
+        let errors: Vec<_> = out.lines().filter(|line| line.contains(": error: ")).collect();
+        assert_eq!(
+            (errors.len(), code),
+            (expected.len(), i32::from(!expected.is_empty())),
+            "{out}"
+        );
+        for (line, expected) in errors.iter().zip(expected) {
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+    let (_, out, _) = lint(&["-f", "tests/testdata/faults/name-dot-service.yaml"]);
+    assert!(
+        out.contains("that of this model is llama-3-1-8b-") && out.contains("[service-name]"),
+        "{out}"
+    );
+}
+
 /// A file that lasts as long as the test.
 struct Temporary(PathBuf);
 

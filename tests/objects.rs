@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use guardbit::api::{Action, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible};
 use guardbit::manifests::traffic::{self, Effect};
-use guardbit::manifests::{self, Document, Kind, Owner, workload};
+use guardbit::manifests::{self, Document, Environment, Kind, Owner, workload};
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
     Joined, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope, Template, WorkloadKey,
@@ -104,7 +104,10 @@ fn annotations(document: &Document) -> BTreeMap<String, String> {
 }
 
 fn deployment(owner: &Owner, key: &WorkloadKey) -> Value {
-    workload::provider().template(owner, key).expect("a Deployment").body
+    workload::provider()
+        .template(owner, key, None)
+        .expect("a Deployment")
+        .body
 }
 
 fn yaml(documents: &[Document]) -> String {
@@ -132,7 +135,7 @@ fn objects_of_the_sample() {
         let (workload, traffic) = (workload::provider(), traffic::provider(&owner.spec.traffic));
         let arm = |key| traffic.and_then(|t| t.arm_service(owner, key)).expect("a Service");
         [
-            workload.template(owner, &int8).expect("a Deployment"),
+            workload.template(owner, &int8, None).expect("a Deployment"),
             workload.scale(owner, &int8, 1),
             workload.facts(owner, &int8, &candidate),
             arm(&int8),
@@ -177,6 +180,46 @@ fn a_variants_template_is_merged_by_the_names_of_containers_and_variables() {
     );
 }
 
+/// The variables of a container, in their order.
+fn variables(container: &Value) -> Vec<&str> {
+    let env = container["env"].as_array().expect("env").iter();
+    env.map(|e| e["name"].as_str().expect("a name")).collect()
+}
+
+#[test]
+fn what_a_container_knows_of_its_revision_comes_before_what_refers_to_it_and_in_init_containers() {
+    const OURS: [&str; 3] = ["GUARDBIT_VARIANT", "GUARDBIT_REVISION", "GUARDBIT_WEIGHTS_URI"];
+    let mut model = sample();
+    let int8 = key(&model, "int8", Purpose::Serving);
+    // Where the order makes no difference it stays what earlier versions wrote.
+    let plain = with_owner(&model, |owner| deployment(owner, &int8));
+    assert_eq!(variables(&plain["spec"]["template"]["spec"]["containers"][0]), OURS);
+    assert_eq!(
+        plain["metadata"]["annotations"]["guardbit.dev/environment"],
+        Value::Null
+    );
+    let own = json!({"spec": {
+        "initContainers": [{"name": "fetch", "image": "fetch:1", "args": ["$(GUARDBIT_WEIGHTS_URI)"]}],
+        "containers": [{"name": "server", "env": [{"name": "MODEL_NAME", "value": "chat-$(GUARDBIT_VARIANT)"}]}],
+    }});
+    let Value::Object(own) = own else { unreachable!() };
+    model.spec.variants[1].template = Some(guardbit::api::PodTemplate(own));
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let new = with_owner(&model, |owner| deployment(owner, &int8));
+    let pod = &new["spec"]["template"]["spec"];
+    assert_eq!(variables(&pod["initContainers"][0]), OURS);
+    assert_eq!(variables(&pod["containers"][0]), [&OURS[..], &["MODEL_NAME"]].concat());
+    assert_eq!(new["metadata"]["annotations"]["guardbit.dev/environment"], "first");
+    // A Deployment that an earlier version made keeps its template, or its pods would restart.
+    let live = with_owner(&model, |owner| {
+        let template = workload::provider().template(owner, &int8, Some(Environment::Last));
+        template.expect("a Deployment").body
+    });
+    let pod = &live["spec"]["template"]["spec"];
+    assert_eq!(pod["initContainers"][0]["env"], Value::Null);
+    assert_eq!(variables(&pod["containers"][0]), [&["MODEL_NAME"], &OURS[..]].concat());
+}
+
 #[test]
 fn a_template_that_is_none_is_named() {
     let mut model = sample();
@@ -185,12 +228,12 @@ fn a_template_that_is_none_is_named() {
     };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(wrong));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let template = with_owner(&model, |owner| workload::provider().template(owner, &int8));
+    let template = with_owner(&model, |owner| workload::provider().template(owner, &int8, None));
     let error = template.expect_err("containers is a list");
     assert!(
         error
             .to_string()
-            .starts_with("spec.variants[int8].template is no pod template: "),
+            .starts_with("spec.variants[int8].template.spec.containers: invalid type"),
         "{error}"
     );
 }

@@ -83,10 +83,10 @@ pub enum ArmMatchers {
 /// A label of the series of one arm.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArmLabel {
-    /// Name of the label.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    /// Name of the label, such as `exported_pod`, or `k8s.pod.name` as OpenTelemetry writes it.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_.:/-]*$"))]
     pub label: String,
-    /// Its value; `{deployment}`, `{service}` and `{revision}` stand for those of the arm.
+    /// Its value; `{deployment}`, `{service}` and `{revision}` stand for those of the arm, `{pod}` for any pod of it.
     #[schemars(length(min = 1, max = 256))]
     pub value: String,
 }

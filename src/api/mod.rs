@@ -175,6 +175,14 @@ pub struct Serving {
     /// Port of the container that serves requests.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
+    /// What the port speaks, where it is not plain HTTP/1.1: `appProtocol` of the Services that guardbit makes.
+    /// `"kubernetes.io/h2c"` is HTTP/2 without TLS, which gRPC servers speak behind a gateway; meshes know `"grpc"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    )]
+    pub app_protocol: Option<String>,
     /// Pods that carry all traffic. Leave it out when an autoscaler owns the scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]

@@ -34,6 +34,7 @@ pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: Quan
         deleted_at: model.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         spec: model.spec.clone(),
         revisions: digests.revisions().to_vec(),
+        templates: digests.templates().to_vec(),
         status,
     }
 }

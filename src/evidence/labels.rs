@@ -34,10 +34,19 @@ pub(super) struct Bucket {
     pub(super) bound: f64,
 }
 
+/// Labels that hold the name of a pod, the one that is nearest to the truth first.
+const POD_LABELS: [&str; 4] = ["exported_pod", "k8s.pod.name", "k8s_pod_name", "pod"];
+
 impl Labels {
     /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(of, _)| *of == name).map(|(_, value)| value)
+    }
+
+    /// Name of the pod that a series is of. A label with another name holds it where somebody hands on what others count:
+    /// `pod` is then that of the messenger.
+    pub fn pod(&self) -> Option<&str> {
+        POD_LABELS.iter().find_map(|name| self.get(name))
     }
 
     /// Names and values, in the order of the names.

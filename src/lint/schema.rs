@@ -1,6 +1,7 @@
 //! What the API server would refuse: the schema of the CRD, field by field, and then its CEL rules.
 //!
-//! Both are those of `src/api`, read from the definition itself, so a field that is new there is known here.
+//! Both are those of `src/api`, read from the definition itself, so a field that is new there is known here. Pod templates,
+//! which the definition takes as they are, are held against the schema of Kubernetes.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,14 @@ use serde_json::Value;
 use super::rule::{API_RULE, Rule, SCHEMA, UNKNOWN_FIELD};
 use crate::api::QuantizedModel;
 
+mod template;
+
 /// The schema of a `QuantizedModel`, ready to be held against many.
 pub struct Schema {
     /// Of `spec`.
     spec: Value,
+    /// Of the pod templates in it, which the definition takes as they are.
+    template: Value,
     compiled: CompiledSchema,
     validator: Validator,
     patterns: BTreeMap<String, Regex>,
@@ -38,6 +43,8 @@ pub(super) struct Refused {
     pub(super) rule: &'static Rule,
     pub(super) field: String,
     pub(super) message: String,
+    /// Whether it is that the field is missing.
+    missing: bool,
 }
 
 impl Default for Schema {
@@ -58,6 +65,7 @@ impl Schema {
             compiled: compile_schema(&serde_json::json!({"type": "object", "properties": {"spec": spec}})),
             validator: Validator::new(),
             spec,
+            template: template::schema(),
             patterns,
         }
     }
@@ -71,6 +79,7 @@ impl Schema {
                     rule: &UNKNOWN_FIELD,
                     field: key.clone(),
                     message: format!("there is no field {key:?} at the top; what is wanted goes under spec"),
+                    missing: false,
                 });
             }
         }
@@ -80,7 +89,10 @@ impl Schema {
             refused.push(broken("metadata.name", "is missing: give the model a name"));
         }
         match object.get("spec") {
-            Some(spec) => self.walk(&self.spec, spec, "spec", &mut refused),
+            Some(spec) => {
+                self.walk(&self.spec, spec, "spec", &mut refused);
+                self.templates(spec, &mut refused);
+            }
             None => refused.push(broken("spec", "is missing: it says what is wanted")),
         }
         if refused.iter().all(|r| r.rule == &UNKNOWN_FIELD) {
@@ -98,8 +110,30 @@ impl Schema {
             rule: &API_RULE,
             field: pointed_at(&error.field_path, &error.message, object),
             message: error.message,
+            missing: false,
         });
         refused.collect()
+    }
+
+    /// What of the pod templates Kubernetes would not take, or not know. The template of a variant is merged over the shared
+    /// one, and says only what differs.
+    fn templates(&self, spec: &Value, out: &mut Vec<Refused>) {
+        if let Some(shared) = spec["serving"].get("template") {
+            self.walk(
+                &self.template,
+                &template::without_nulls(shared),
+                "spec.serving.template",
+                out,
+            );
+        }
+        for (i, variant) in spec["variants"].as_array().into_iter().flatten().enumerate() {
+            if let Some(own) = variant.get("template") {
+                let mut found = Vec::new();
+                let field = format!("spec.variants[{i}].template");
+                self.walk(&self.template, &template::without_nulls(own), &field, &mut found);
+                out.extend(found.into_iter().filter(|refused| !refused.missing));
+            }
+        }
     }
 
     fn walk(&self, schema: &Value, value: &Value, field: &str, out: &mut Vec<Refused>) {
@@ -109,6 +143,9 @@ impl Schema {
             }
             return;
         }
+        if schema["x-kubernetes-int-or-string"] == true && (value.is_string() || value.is_number()) {
+            return;
+        }
         let wanted = schema["type"].as_str().unwrap_or_default();
         match (wanted, value) {
             ("object", Value::Object(map)) => {
@@ -116,8 +153,9 @@ impl Schema {
                     return;
                 }
                 let properties = schema["properties"].as_object();
+                let any = schema.get("additionalProperties").filter(|any| any.is_object());
                 for (key, below) in map {
-                    match properties.and_then(|p| p.get(key)) {
+                    match properties.and_then(|p| p.get(key)).or(any) {
                         Some(schema) => self.walk(schema, below, &format!("{field}.{key}"), out),
                         None => out.push(unknown(field, key, properties.into_iter().flat_map(|p| p.keys()))),
                     }
@@ -126,7 +164,10 @@ impl Schema {
                     let key = key.as_str().unwrap_or_default();
                     if !map.contains_key(key) {
                         let what = sentence(&schema["properties"][key]["description"]);
-                        out.push(broken(&format!("{field}.{key}"), &format!("is missing: {what}")));
+                        out.push(Refused {
+                            missing: true,
+                            ..broken(&format!("{field}.{key}"), &format!("is missing: {what}"))
+                        });
                     }
                 }
             }
@@ -232,6 +273,7 @@ fn broken(field: &str, message: &str) -> Refused {
         rule: &SCHEMA,
         field: field.to_owned(),
         message: format!("{field} {message}"),
+        missing: false,
     }
 }
 
@@ -242,6 +284,7 @@ fn unknown<'a>(field: &str, key: &str, known: impl Iterator<Item = &'a String>) 
         rule: &UNKNOWN_FIELD,
         field: format!("{field}.{key}"),
         message: format!("{field} has no field {key:?}: {meant}"),
+        missing: false,
     }
 }
 

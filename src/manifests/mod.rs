@@ -21,4 +21,4 @@ pub use names::{
 };
 pub use provenance::model_annotations;
 pub use recovery::{marks, route_harm};
-pub use workload::BuildError;
+pub use workload::{BuildError, Environment};

@@ -8,7 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use crate::api::status::short;
+
 use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, Weights};
+
+use super::template::{self, TemplateProblem};
 
 /// Version of what is hashed and of how it is hashed.
 const SCHEME: &str = "v1";
@@ -16,6 +19,9 @@ const SCHEME: &str = "v1";
 /// Longest name of a Deployment that its pods' names keep whole: the ReplicaSet adds a dash and up to ten characters,
 /// and Kubernetes cuts that at 58 characters before it adds five random ones.
 const LONGEST_NAME: usize = 46;
+
+/// Longest name of a Service.
+const LONGEST_SERVICE_NAME: usize = 63;
 
 /// Integers up to here have one text; RFC 8785 writes all numbers as JavaScript does.
 const LARGEST_INTEGER: u64 = 1 << 53;
@@ -87,12 +93,13 @@ pub fn revisions(spec: &QuantizedModelSpec) -> Vec<RevisionRef> {
     spec.variants.iter().map(of).collect()
 }
 
-/// Digests of one version of a spec: its own, and the identities of its variants. They are computed once and shared,
-/// because hashing the templates is the most expensive part of a reconcile that decides nothing.
+/// Digests of one version of a spec: its own, and the identities of its variants, and what is wrong with its templates.
+/// They are computed once and shared, because reading and hashing the templates is the most expensive part of a reconcile that decides nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Digests {
     spec: String,
     revisions: Vec<RevisionRef>,
+    templates: Vec<TemplateProblem>,
 }
 
 impl Digests {
@@ -101,12 +108,18 @@ impl Digests {
         Self {
             spec: format!("sha256:{}", digest(spec)),
             revisions: revisions(spec),
+            templates: template::problems(spec),
         }
     }
 
     /// Digest of the whole spec, with the name of its algorithm.
     pub fn spec(&self) -> &str {
         &self.spec
+    }
+
+    /// What of the pod templates the pods would lack.
+    pub fn templates(&self) -> &[TemplateProblem] {
+        &self.templates
     }
 
     /// The variants with their identities, in the order of the spec.
@@ -134,20 +147,46 @@ impl Purpose {
     }
 }
 
-/// Name of the Deployment and the Service of a revision: `<model>-<variant>-<hash>`, at most 46 characters.
+/// Name of the Deployment and the Service of a revision: `<model>-<variant>-<hash>`, at most 46 characters. A Service must
+/// begin with a letter, so `m-` comes before a model whose name does not.
 pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, purpose: Purpose) -> String {
-    let hash = &hex::encode(Sha256::digest(
-        [namespace, model, variant, revision, purpose.as_str()]
-            .join("/")
-            .as_bytes(),
-    ))[..8];
+    let hash = short_hash(&[namespace, model, variant, revision, purpose.as_str()]);
     let middle = match purpose {
         Purpose::Serving => variant.to_owned(),
         Purpose::Pinned => "pinned".to_owned(),
     };
     let room = LONGEST_NAME.saturating_sub(hash.len() + middle.len() + 2);
-    let model: String = model.replace('.', "-").chars().take(room).collect();
+    let model: String = of_letters(model).chars().take(room).collect();
     format!("{}-{middle}-{hash}", model.trim_end_matches('-'))
+}
+
+/// Name of the Service of a model in plain Service mode: the model's, where a Service may be called so, and else one that
+/// is like it, with a hash so that two models of a namespace never share it.
+pub fn service_name(model: &str) -> String {
+    let wanted = of_letters(model);
+    if wanted == model && model.len() <= LONGEST_SERVICE_NAME {
+        return wanted;
+    }
+    let hash = short_hash(&[model]);
+    let room = LONGEST_SERVICE_NAME - hash.len() - 1;
+    let wanted: String = wanted.chars().take(room).collect();
+    format!("{}-{hash}", wanted.trim_end_matches('-'))
+}
+
+/// The name of a model with a letter at its beginning, and without dots.
+fn of_letters(model: &str) -> String {
+    let model = model.replace('.', "-");
+    if model.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        model
+    } else {
+        format!("m-{model}")
+    }
+}
+
+fn short_hash(parts: &[&str]) -> String {
+    let mut hash = hex::encode(Sha256::digest(parts.join("/").as_bytes()));
+    hash.truncate(8);
+    hash
 }
 
 #[cfg(test)]
@@ -156,6 +195,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_service_is_called_like_its_model_where_kubernetes_takes_that() {
+        assert_eq!(service_name("fraud-scorer"), "fraud-scorer");
+        let dotted = service_name("llama-3.1-8b");
+        assert!(
+            dotted.starts_with("llama-3-1-8b-") && dotted.len() == "llama-3-1-8b-".len() + 8,
+            "{dotted}"
+        );
+        assert_ne!(dotted, service_name("llama-3-1-8b"));
+        let long = service_name(&"a".repeat(200));
+        assert_eq!(long.len(), 63);
+        for name in [
+            service_name("7b-chat"),
+            object_name("ns", "7b-chat", "int8", "v1:0", Purpose::Serving),
+        ] {
+            assert!(name.starts_with("m-7b-chat-"), "{name}");
+        }
+    }
 
     #[test]
     fn names_leave_room_for_what_kubernetes_adds() {

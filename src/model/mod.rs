@@ -9,6 +9,7 @@ pub mod identity;
 pub mod presets;
 mod reader;
 mod rollout;
+pub mod template;
 mod traffic;
 mod variant;
 

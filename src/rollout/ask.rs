@@ -13,6 +13,9 @@ use super::evidence::state::Running;
 use super::observation::ModelSeen;
 use super::trial::{Match, guarding_regime, on_trial, rollout_regime};
 
+/// What stands for the name of any pod of an arm in the value of a label.
+const POD: &str = "{pod}";
+
 /// What is to be asked of Prometheus for one guard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardQuery {
@@ -152,17 +155,24 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope:
             value: format!("{deployment}{POD_OF_DEPLOYMENT}"),
         }],
         ArmMatchers::Revision => vec![equal("guardbit_revision", revision.to_owned())],
-        ArmMatchers::Labels => labels
-            .iter()
-            .map(|l| {
-                let value = l
-                    .value
-                    .replace("{deployment}", &deployment)
-                    .replace("{service}", &deployment)
-                    .replace("{revision}", revision);
-                equal(&l.label, value)
-            })
-            .collect(),
+        ArmMatchers::Labels => {
+            let filled = |text: &str| {
+                let text = text.replace("{deployment}", &deployment);
+                text.replace("{service}", &deployment).replace("{revision}", revision)
+            };
+            let matcher = |l: &ArmLabel| match l.value.split_once(POD) {
+                None => equal(&l.label, filled(&l.value)),
+                Some((before, after)) => {
+                    let [before, after] = [before, after].map(|part| regex::escape(&filled(part)));
+                    ArmMatcher {
+                        label: l.label.clone(),
+                        op: MatcherOp::Regex,
+                        value: format!("{before}{deployment}{POD_OF_DEPLOYMENT}{after}"),
+                    }
+                }
+            };
+            labels.iter().map(matcher).collect()
+        }
     };
     if !scope.exempt_namespace {
         matchers.push(equal("namespace", model.namespace.clone()));

@@ -3,7 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, condition, plain};
+use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RevisionRef, condition, plain};
+use crate::model::template::TemplateProblem;
 
 use super::capacity::Capacity;
 use super::evaluation::Evaluation;
@@ -303,9 +304,16 @@ impl Evaluation<'_> {
     /// Sets the conditions of what holds a rollout back, and adds their events.
     fn held_conditions(&mut self, next: &Next, conditions: &mut Vec<Condition>) {
         let mismatch = next.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
-        let (truth, reason, message) = match mismatch {
-            Some(wait) => (Truth::True, "ImagesDiffer", wait.message.as_str()),
-            None => (Truth::False, "AsExpected", "the pods of each arm run one image"),
+        let of_live = |of: &&TemplateProblem| {
+            let mut live = self.seen.workloads.keys().map(|key| &key.revision);
+            let described = |revision: &RevisionRef| revision.variant == of.variant && self.ladder.contains(revision);
+            live.any(described)
+        };
+        let lacking = self.seen.model.templates.iter().find(of_live);
+        let (truth, reason, message) = match (mismatch, lacking) {
+            (Some(wait), _) => (Truth::True, "ImagesDiffer", wait.message.as_str()),
+            (None, Some(of)) => (Truth::True, "TemplateFields", of.problem.as_str()),
+            (None, None) => (Truth::False, "AsExpected", "the pods of each arm run one image"),
         };
         set(
             conditions,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
 use crate::model::identity::Purpose;
+use crate::model::template::TemplateProblem;
 
 use super::reason::EvidenceReason;
 use super::wire;
@@ -77,6 +78,8 @@ pub struct ModelSeen {
     pub spec: QuantizedModelSpec,
     /// The variants of the spec with their identities, in the order of the spec.
     pub revisions: Vec<RevisionRef>,
+    /// What of the pod templates the pods would lack.
+    pub templates: Vec<TemplateProblem>,
     /// The last status that was written, with the newest running evidence.
     pub status: QuantizedModelStatus,
 }

@@ -136,6 +136,7 @@ impl<'a> World<'a> {
                 generation: 1,
                 deleted_at: None,
                 revisions: identity::revisions(&spec),
+                templates: Vec::new(),
                 spec,
                 status: QuantizedModelStatus::default(),
             },

@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::manifests::traffic::{Route, SplitInForce};
-use crate::manifests::{self, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
+use crate::manifests::{self, Environment, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
 use crate::rollout::{RecoveryMarks, RouteHarm, WorkloadKey};
 
 use super::field_hashes::FieldHashes;
@@ -67,6 +67,8 @@ pub struct DeploymentProjection {
     /// Which workload it is; `None` if guardbit did not make it.
     pub key: Option<WorkloadKey>,
     pub marks: RecoveryMarks,
+    /// Where the variables of its revision are.
+    pub environment: Environment,
     pub replicas: Option<i32>,
     /// Why pods cannot be created, or why they do not get ready.
     pub refused: Option<String>,
@@ -179,6 +181,7 @@ impl DeploymentProjection {
             owned: !object.owner_references().is_empty(),
             key: manifests::key_of(object.labels(), object.annotations()),
             marks: manifests::marks(object.annotations()),
+            environment: Environment::read(object.annotations()),
             replicas: object
                 .spec
                 .as_ref()

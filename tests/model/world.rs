@@ -158,6 +158,7 @@ impl World {
             deleted_at: self.deleted_at.map(time),
             spec: QuantizedModelSpec::clone(&self.spec),
             revisions: identity::revisions(&self.spec),
+            templates: Vec::new(),
             status: self.newest(),
         };
         let now = time(self.now());

@@ -12,5 +12,6 @@ mod natives;
 mod presets;
 mod properties;
 mod samples;
+mod templates;
 mod trust;
 mod world;

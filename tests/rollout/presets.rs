@@ -1,7 +1,8 @@
 //! Models whose guards come from a preset.
 
 use crate::world::{World, spec};
-use guardbit::api::{Action, LatencyTolerance, Preset};
+use guardbit::api::{Action, ArmLabel, ArmMatchers, LatencyTolerance, Preset};
+use guardbit::evidence::arm_query;
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::model::presets::guards;
 use guardbit::rollout::{QueryScope, watch};
@@ -68,6 +69,37 @@ fn another_default_in_mid_rollout_is_another_plan() {
     let changed = world.status.decisions.iter().find(|d| d.action == Action::PlanChanged);
     let why = &changed.unwrap_or_else(|| panic!("{}", world.transcript)).why;
     assert!(why.contains("this release of guardbit has other defaults"), "{why}");
+}
+
+#[test]
+fn arms_are_told_apart_by_any_label_that_holds_the_names_of_pods() {
+    let mut spec = spec();
+    let prometheus = spec.prometheus.get_or_insert_default();
+    prometheus.arm_matchers = Some(ArmMatchers::Labels);
+    prometheus.arm_labels = [("k8s.pod.name", "{pod}"), ("app", "ns.{service}")]
+        .map(|(label, value)| ArmLabel {
+            label: label.to_owned(),
+            value: value.to_owned(),
+        })
+        .into();
+    let mut world = World::new(spec);
+    world.run(110);
+    let queries = watch(&world.observe().model, world.now, &QueryScope::default());
+    let asked = arm_query("up_total", &queries[0].candidate.matchers, 90_000).unwrap();
+    let deployment = asked
+        .split("ns.")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a Deployment");
+    assert!(
+        asked.contains(&format!(r#""k8s.pod.name"=~"{deployment}-[a-z0-9]+-[a-z0-9]{{5}}""#)),
+        "{asked}"
+    );
+    // It is what the server reads.
+    assert_eq!(
+        parse_matchers(&asked["up_total".len()..asked.len() - "[1m30s]".len()]).unwrap(),
+        queries[0].candidate.matchers
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use guardbit::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
+use guardbit::model::template;
 use guardbit::rollout::{
     EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, RouteSeen, Scope, Seen, Workload, WorkloadKey,
     decide, hear, resolve, watch,
@@ -116,6 +117,8 @@ pub struct World {
     pub refused: Option<String>,
     /// Whether every decision is taken once more from what was printed of the observation.
     pub decides_twice: bool,
+    /// Whether templates are not looked into, as by earlier versions.
+    pub blind_to_templates: bool,
     /// How the servers' histograms are stored.
     pub buckets: BucketForm,
     arms: BTreeMap<RevisionRef, Arm>,
@@ -144,6 +147,7 @@ impl World {
             prometheus: Ok(()),
             refused: None,
             decides_twice: false,
+            blind_to_templates: false,
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
             last_plan: None,
@@ -165,6 +169,11 @@ impl World {
             deleted_at: self.deleted_at,
             spec: self.spec.clone(),
             revisions: identity::revisions(&self.spec),
+            templates: if self.blind_to_templates {
+                Vec::new()
+            } else {
+                template::problems(&self.spec)
+            },
             status: self.status.clone(),
         }
     }

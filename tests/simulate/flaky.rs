@@ -146,6 +146,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
         deleted_at: None,
         spec: spec.clone(),
         revisions: guardbit::model::identity::revisions(spec),
+        templates: Vec::new(),
         status: QuantizedModelStatus::default(),
     };
     let mut workloads = BTreeMap::new();

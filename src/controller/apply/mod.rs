@@ -70,8 +70,10 @@ impl Apply<'_> {
     /// The object of a workload. A new one is made with its replicas: with the API server's default of one, a pod would be
     /// started only to be killed.
     fn template(&self, key: &WorkloadKey, workload: &WorkloadPlan) -> Result<Document, Error> {
-        let mut document = workload::provider().template(&self.owner, key)?;
-        if let (Some(replicas), None) = (workload.replicas, self.live_deployment(key)) {
+        let live = self.live_deployment(key);
+        let environment = live.as_ref().map(|live| live.environment);
+        let mut document = workload::provider().template(&self.owner, key, environment)?;
+        if let (Some(replicas), None) = (workload.replicas, live) {
             document.body["spec"]["replicas"] = json!(replicas);
         }
         Ok(document)
@@ -156,12 +158,13 @@ impl Apply<'_> {
 
     /// Deletes what carries the split; pods stay until connections have drained.
     pub(super) async fn tear_down(&self) -> Result<(), Error> {
-        let (namespace, name) = (self.owner.namespace, self.owner.name);
-        let label = manifests::model_label(name);
+        let namespace = self.owner.namespace;
+        let label = manifests::model_label(self.owner.name);
         for kind in traffic::kinds() {
+            let name = traffic::carrier_name(kind, self.owner.name);
             let objects = self.ctx.stores.of(kind);
-            if objects.is_some_and(|objects| objects.has(namespace, &label, name)) {
-                self.remove(kind, name, &DeleteParams::default()).await?;
+            if objects.is_some_and(|objects| objects.has(namespace, &label, &name)) {
+                self.remove(kind, &name, &DeleteParams::default()).await?;
             }
         }
         Ok(())

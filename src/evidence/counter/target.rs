@@ -31,5 +31,10 @@ pub(in crate::evidence) fn pod([pod, instance, ..]: Target<'_>) -> &str {
 pub(in crate::evidence) fn target(labels: &Labels) -> Target<'_> {
     let of = |name| labels.get(name).unwrap_or_default();
     let server = SERVERS.into_iter().find_map(|name| labels.get(name));
-    [of("pod"), of("instance"), of("job"), server.unwrap_or_default()]
+    [
+        labels.pod().unwrap_or_default(),
+        of("instance"),
+        of("job"),
+        server.unwrap_or_default(),
+    ]
 }

@@ -302,7 +302,7 @@ impl GuardCheck<'_> {
 /// Labels whose values are the same for every arm give all arms the same series.
 fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Finding>) {
     let differs = |label: &ArmLabel| {
-        ["{deployment}", "{service}", "{revision}"]
+        ["{deployment}", "{service}", "{revision}", "{pod}"]
             .iter()
             .any(|part| label.value.contains(part))
     };
@@ -310,8 +310,21 @@ fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Fin
         out.push(model.finding(
             &ARMS_NOT_TOLD_APART,
             field,
-            "none of these values differs from arm to arm, so the candidate would be compared with itself; write {deployment}, {service} or {revision} into one of them".to_owned(),
+            "none of these values differs from arm to arm, so the candidate would be compared with itself; write {deployment}, {service}, {revision} or {pod} into one of them".to_owned(),
         ));
+    }
+    for label in labels {
+        let of_pods = label.label.to_lowercase().contains("pod");
+        if of_pods && matches!(label.value.as_str(), "{deployment}" | "{service}") {
+            let why = format!(
+                "{} holds names of pods, which are longer than that of their Deployment, so no series would match; write {{pod}}, which stands for any pod of the arm",
+                label.label
+            );
+            out.push(Finding {
+                severity: Severity::Error,
+                ..model.finding(&ARMS_NOT_TOLD_APART, field, why)
+            });
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use crate::api::Precision;
 use crate::api::Variant;
 use crate::api::variant::{NumberType, QuantizationMethod};
 use crate::guards::written;
-use crate::model::{self, presets};
+use crate::model::{self, identity, presets};
 use crate::rollout::{calibration_gate, validation_gate};
 
 use super::super::document::Model;
 use super::super::rule::{
     CALIBRATION_DATES, CALIBRATION_MISSING, CALIBRATION_STALE, Finding, NO_FIDELITY_GUARD, PRECISION_MISMATCH,
-    QUANTIZED_REFERENCE, SAME_WEIGHTS, Severity, VALIDATION_GATE,
+    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE,
 };
 
 /// Algorithms that need calibration data although they quantize nothing but weights.
@@ -20,6 +20,14 @@ const CALIBRATED: [&str; 6] = ["gptq", "awq", "smoothquant", "spqr", "quip", "au
 
 pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
     let spec = &model.spec;
+    let service = identity::service_name(&model.name);
+    if spec.traffic.service.is_some() && !model.name.is_empty() && service != model.name {
+        let told = format!(
+            "a Service may not be called {:?}, so that of this model is {service}",
+            model.name
+        );
+        out.push(model.finding(&SERVICE_NAME, "metadata.name", told));
+    }
     let climbed = spec.variants.get(..=spec.target_index()).unwrap_or_default();
     for (i, (variant, read)) in spec.variants.iter().zip(&model.resolved.variants).enumerate() {
         let field = format!("spec.variants[{i}]");

@@ -7,6 +7,7 @@ mod provider;
 mod service;
 
 use crate::api::Traffic;
+use crate::model::identity;
 
 use super::document::Kind;
 
@@ -27,7 +28,15 @@ pub fn provider(traffic: &Traffic) -> Option<&dyn TrafficProvider> {
     service.or_else(|| gateway.as_ref().map(|gateway| gateway as &dyn TrafficProvider))
 }
 
-/// The kinds of objects that providers write. The one that carries the split has the model's name.
+/// Name of the object of a kind that carries the split of a model.
+pub fn carrier_name(kind: Kind, model: &str) -> String {
+    match kind {
+        Kind::Service => identity::service_name(model),
+        Kind::Deployment | Kind::QuantizedModel | Kind::Route(_) => model.to_owned(),
+    }
+}
+
+/// The kinds of objects that providers write.
 pub fn kinds() -> impl Iterator<Item = Kind> {
     let routes = ROUTES.iter().map(|route| Kind::Route(route.kind));
     routes.chain([Kind::Service])

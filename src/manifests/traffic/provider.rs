@@ -11,7 +11,7 @@ use crate::rollout::{Joined, Plan, WorkloadKey};
 /// be written and does not write. Whether arms get their shares by weights or by ready replicas is `Traffic::split_by`,
 /// because the rollout needs that too.
 pub trait TrafficProvider {
-    /// Kind of the object that carries the split. It has the model's name, and goes first when the model is deleted.
+    /// Kind of the object that carries the split. It has the model's name, or one like it, and goes first when the model is deleted.
     fn carrier(&self) -> Kind;
 
     /// Labels that the pods of every arm are created with.

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::api::ServiceTraffic;
-use crate::model::identity::Purpose;
+use crate::model::identity::{Purpose, service_name};
 use crate::rollout::{Plan, WorkloadKey};
 
 use super::provider::{Effect, TrafficProvider};
@@ -56,7 +56,7 @@ pub(super) fn arm_service(owner: &Owner, key: &WorkloadKey) -> Document {
         .with_spec(json!({"selector": selector(owner, key), "ports": ports(owner)}))
 }
 
-/// The one Service of plain Service mode. It carries the model's name.
+/// The one Service of plain Service mode.
 fn shared_service(owner: &Owner) -> Document {
     let metadata = json!({
         "labels": labels_of_model(owner),
@@ -64,10 +64,16 @@ fn shared_service(owner: &Owner) -> Document {
         "ownerReferences": owner_reference(owner),
     });
     let joined = json!({MODEL_LABEL: model_label(owner.name), JOINED_LABEL: "true"});
-    Document::new(owner, MANAGER_WORKLOAD, Kind::Service, owner.name, metadata)
+    let name = service_name(owner.name);
+    Document::new(owner, MANAGER_WORKLOAD, Kind::Service, name, metadata)
         .with_spec(json!({"selector": joined, "ports": ports(owner)}))
 }
 
 fn ports(owner: &Owner) -> Value {
-    json!([{"name": "http", "port": owner.spec.serving.port, "targetPort": owner.spec.serving.port, "protocol": "TCP"}])
+    let serving = &owner.spec.serving;
+    let mut port = json!({"name": "http", "port": serving.port, "targetPort": serving.port, "protocol": "TCP"});
+    if let Some(protocol) = &serving.app_protocol {
+        port["appProtocol"] = json!(protocol);
+    }
+    json!([port])
 }

@@ -6,6 +6,7 @@ use crate::manifests::document::{Document, Kind};
 use crate::manifests::names::{MANAGER_WORKLOAD, Owner, REVISION_ANNOTATION, labels, name, owner_reference, selector};
 use crate::rollout::WorkloadKey;
 
+use super::environment::Environment;
 use super::pods::{BuildError, pod_template};
 use super::provider::WorkloadProvider;
 
@@ -17,10 +18,15 @@ impl WorkloadProvider for Deployment {
         Kind::Deployment
     }
 
-    fn template(&self, owner: &Owner, key: &WorkloadKey) -> Result<Document, BuildError> {
+    fn template(&self, owner: &Owner, key: &WorkloadKey, live: Option<Environment>) -> Result<Document, BuildError> {
+        let (template, environment) = pod_template(owner, key, live)?;
+        let mut annotations = json!({REVISION_ANNOTATION: key.revision.revision});
+        if let Some((annotation, value)) = environment.annotation() {
+            annotations[annotation] = json!(value);
+        }
         let metadata = json!({
             "labels": labels(owner, key),
-            "annotations": {REVISION_ANNOTATION: key.revision.revision},
+            "annotations": annotations,
             "ownerReferences": owner_reference(owner),
         });
         let spec = json!({
@@ -28,7 +34,7 @@ impl WorkloadProvider for Deployment {
             "selector": {"matchLabels": selector(owner, key)},
             // Capacity comes first: a changed template never takes a pod away before another is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": pod_template(owner, key)?,
+            "template": template,
         });
         let document = Document::new(owner, MANAGER_WORKLOAD, self.kind(), name(owner, key), metadata);
         Ok(document.with_spec(spec))

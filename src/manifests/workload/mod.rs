@@ -5,9 +5,11 @@
 //! its objects in `watch`.
 
 mod deployment;
+mod environment;
 mod pods;
 mod provider;
 
+pub use environment::Environment;
 pub use pods::{BuildError, model_container};
 pub use provider::WorkloadProvider;
 

@@ -65,7 +65,7 @@ impl WarmUp {
     /// before `since` do not count anyway.
     pub(super) fn leave_out(&self, samples: &GuardSamples, since: i64) -> Option<GuardSamples> {
         let from = self.candidate.filter(|from| *from > since)?;
-        let names_none = |labels: &Labels| !labels.get("pod").is_some_and(|pod| self.pods.contains_key(pod));
+        let names_none = |labels: &Labels| !labels.pod().is_some_and(|pod| self.pods.contains_key(pod));
         let mut samples = samples.clone();
         samples.candidate.leave_out(from, names_none);
         Some(samples)

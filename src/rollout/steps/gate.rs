@@ -6,6 +6,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{RevisionRef, Variant};
+use crate::model::template::TemplateProblem;
 use crate::model::{self, Dropped};
 
 use super::super::evaluation::Evaluation;
@@ -36,10 +37,31 @@ impl Evaluation<'_> {
     /// asked before its first weight.
     pub(super) fn may(&self, transition: Transition, revision: &RevisionRef) -> Result<Grant, Wait> {
         match transition {
-            Transition::Bootstrap | Transition::Start | Transition::Raise(0) => self.gates(revision)?,
+            Transition::Bootstrap | Transition::Start => {
+                self.template_gate(revision)?;
+                self.gates(revision)?;
+            }
+            Transition::Raise(0) => self.gates(revision)?,
             Transition::Raise(_) | Transition::DecidePromotion | Transition::Promote => {}
         }
         Ok(Grant(()))
+    }
+
+    /// A revision whose pods would lack a part of its template is not begun. One that has pods already is judged on.
+    fn template_gate(&self, revision: &RevisionRef) -> Result<(), Wait> {
+        let begun = self.seen.workloads.keys().any(|key| key.revision == *revision);
+        let problems = self.seen.model.templates.iter();
+        let mut problems = problems.filter(|of| of.variant == revision.variant && !begun);
+        match problems.next() {
+            None => Ok(()),
+            Some(TemplateProblem { problem, .. }) => {
+                let more = match problems.count() {
+                    0 => String::new(),
+                    more => format!(" (and {more} more)"),
+                };
+                Err(Wait::new(WaitReason::Gated, format!("{problem}{more}")))
+            }
+        }
     }
 
     /// The gates of a revision; one that the spec does not describe has none.

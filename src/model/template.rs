@@ -1,0 +1,157 @@
+//! Pod templates as the user wrote them, read with the types of Kubernetes.
+//!
+//! The API server keeps a template as it is, whatever is in it. So what is misspelt in it would be missing in the pods,
+//! without a word. Owns what of a template the pods would lack. Must not know what is live.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::{PodTemplate, QuantizedModelSpec, SpecProblem};
+
+/// Path of the template that all variants share.
+pub const SHARED: &str = "spec.serving.template";
+
+/// What is wrong with a part of the pod template of a variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateProblem {
+    /// The variant whose pods it is about.
+    pub variant: String,
+    /// What is wrong, with the field.
+    pub problem: String,
+}
+
+/// Path of the template of one variant.
+pub fn own(variant: &str) -> String {
+    format!("spec.variants[{variant}].template")
+}
+
+/// Reads a template. `field` is its path.
+pub fn read(field: &str, template: &PodTemplate) -> Result<PodTemplateSpec, SpecProblem> {
+    let PodTemplate(written) = template;
+    serde_path_to_error::deserialize(Value::Object(written.clone())).map_err(|error| {
+        let below = error.path().to_string();
+        let at = if below == "." {
+            String::new()
+        } else {
+            format!(".{below}")
+        };
+        SpecProblem::new(
+            format!("{field}{at}"),
+            format!("{}; write it as in a Deployment", error.inner()),
+        )
+    })
+}
+
+/// What of the templates of a spec the pods would lack, by variant.
+pub fn problems(spec: &QuantizedModelSpec) -> Vec<TemplateProblem> {
+    let shared = of(SHARED, &spec.serving.template);
+    let by_variant = spec.variants.iter().flat_map(|variant| {
+        let own = variant.template.as_ref();
+        let own = own.map_or_else(Vec::new, |template| of(&self::own(&variant.name), template));
+        let all = shared.iter().cloned().chain(own);
+        all.map(|problem| TemplateProblem {
+            variant: variant.name.clone(),
+            problem: problem.to_string(),
+        })
+    });
+    by_variant.collect()
+}
+
+fn of(field: &str, template: &PodTemplate) -> Vec<SpecProblem> {
+    let PodTemplate(written) = template;
+    match read(field, template).map(serde_json::to_value) {
+        Err(problem) => vec![problem],
+        Ok(read) => {
+            let mut lost = Vec::new();
+            lacking(
+                field,
+                &Value::Object(written.clone()),
+                &read.unwrap_or_default(),
+                &mut lost,
+            );
+            lost
+        }
+    }
+}
+
+/// Fields that were written and not read.
+fn lacking(field: &str, written: &Value, read: &Value, out: &mut Vec<SpecProblem>) {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => {
+            for (key, value) in written.iter().filter(|(_, value)| !value.is_null()) {
+                match read.get(key) {
+                    Some(read) => lacking(&format!("{field}.{key}"), value, read, out),
+                    None => out.push(SpecProblem::new(
+                        field,
+                        format!("Kubernetes knows no field {key:?} here, so the pods would not have it; correct it (guardbit lint tells what was probably meant), or remove it"),
+                    )),
+                }
+            }
+        }
+        (Value::Array(written), Value::Array(read)) => {
+            for (i, (written, read)) in written.iter().zip(read).enumerate() {
+                lacking(&format!("{field}[{i}]"), written, read, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(template: Value) -> Vec<String> {
+        let Value::Object(map) = template else { unreachable!() };
+        of("t", &PodTemplate(map)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_the_pods_would_have_is_no_problem() {
+        let whole = json!({
+            "metadata": {"labels": {"a": "b"}, "creationTimestamp": null},
+            "spec": {
+                "nodeSelector": {"disk": "ssd"},
+                "volumes": [{"name": "models", "emptyDir": {}}],
+                "containers": [{
+                    "name": "server",
+                    "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "1Gi"}},
+                    "livenessProbe": {"httpGet": {"port": 8080, "path": "/"}},
+                    "env": [],
+                }],
+            },
+        });
+        assert_eq!(found(whole), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_misspelt_or_of_another_type_is_told_with_its_place() {
+        let typos = json!({"spec": {"terminationGracePeriodSecond": 1, "containers": [{"name": "server", "lifecycel": {"preStop": {}}}]}});
+        let found = found(typos);
+        let told = |at: usize, field: &str, key: &str| found[at].starts_with(field) && found[at].contains(key);
+        assert!(
+            found.len() == 2
+                && told(0, "t.spec.containers[0]: ", "\"lifecycel\"")
+                && told(1, "t.spec: ", "\"terminationGracePeriodSecond\""),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn another_type_is_told_with_its_place() {
+        for (template, place) in [
+            (json!({"spec": {"containers": "none"}}), "t.spec.containers: "),
+            (
+                json!({"spec": {"containers": [{"name": "s", "ports": [{"containerPort": "http"}]}]}}),
+                "t.spec.containers[0].ports[0].containerPort: ",
+            ),
+            (json!({"spec": {"replicas": 1, "containers": 5}}), "t.spec.containers: "),
+        ] {
+            let found = found(template);
+            assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+        }
+    }
+}
