@@ -15,7 +15,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The API server refused.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", words(source))]
     Api {
         /// What the call was to do.
         what: String,
@@ -41,6 +41,24 @@ impl CallError {
             },
             Self::Conflict(_) => false,
         }
+    }
+
+    /// What the API server says where it did not take an object: what is wrong with it, a quota, a webhook that refuses or
+    /// does not answer. `None` for any other error.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)) => Some(words(source)),
+            _ => None,
+        }
+    }
+}
+
+/// An error of a call in a sentence: the API server's own where it has answered.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
+        other => other.to_string(),
     }
 }
 

@@ -436,11 +436,13 @@ pub mod condition {
     pub const EVIDENCE_AVAILABLE: &str = "EvidenceAvailable";
     /// The fallback could take all traffic at once.
     pub const FALLBACK_CAPACITY: &str = "FallbackCapacity";
+    /// All objects of the model could be written.
+    pub const APPLIED: &str = "Applied";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
 
     /// All types of conditions.
-    pub const ALL: [&str; 8] = [
+    pub const ALL: [&str; 9] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -449,5 +451,6 @@ pub mod condition {
         EVIDENCE_AVAILABLE,
         FALLBACK_CAPACITY,
         IDENTITY_MISMATCH,
+        APPLIED,
     ];
 }

@@ -10,7 +10,7 @@ use crate::rollout::QueryScope;
 use crate::telemetry::Metrics;
 use crate::watch::{CachedModel, FirstReconciles, Followed, Reconciled, Stores};
 
-use super::apply::{Applied, Disturbances};
+use super::apply::{Applied, Disturbances, Refusals};
 use super::events::Events;
 use super::forecast::Forecasts;
 use super::leader::Election;
@@ -44,6 +44,7 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) applied: Applied,
     pub(super) disturbances: Disturbances,
+    pub(super) refusals: Refusals,
     pub(super) asker: Asker,
     /// The forecasts; like the events, they are shared by all namespaces.
     pub(super) forecasts: Arc<Forecasts>,
@@ -82,6 +83,7 @@ impl Context {
             memory: Memory::default(),
             applied: Applied::default(),
             disturbances: Disturbances::default(),
+            refusals: Refusals::default(),
             forecasts: shared.forecasts,
             events: shared.events,
         }
@@ -104,6 +106,7 @@ impl Followed for Context {
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);
         self.disturbances.end(&uid);
+        self.refusals.forget(&uid);
         self.metrics.forget(&namespace, &name);
     }
 }

@@ -13,6 +13,14 @@ pub enum Error {
     /// An object cannot be built from the spec.
     #[error(transparent)]
     Build(#[from] crate::manifests::BuildError),
+    /// Objects could not be written. What could be was, and the status says so.
+    #[error("{0}")]
+    Refused(String),
+    /// An object of that name is not the model's.
+    #[error(
+        "{0} exists and is not of this model: rename one of them, or hand it over with the annotation guardbit.dev/adopt: \"true\" on it"
+    )]
+    NotOurs(String),
     /// A model cannot be read back.
     #[error("the model cannot be read: {0}; this is a fault of guardbit, please report it")]
     Unreadable(#[from] serde_json::Error),
@@ -28,6 +36,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why an object could not be written, if that says nothing of the other objects.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Call(error) => error.refusal(),
+            Self::Build(error) => Some(error.to_string()),
+            Self::NotOurs(_) => Some(self.to_string()),
+            _ => None,
+        }
+    }
+
     /// Whether the API server was away or could not serve: the next try may well succeed, whatever came before.
     pub(super) fn is_absence(&self) -> bool {
         matches!(self, Self::Call(error) if error.is_absence())

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic, workload};
 use crate::model::identity::{Digests, Purpose, object_name};
-use crate::rollout::{ModelSeen, RouteSeen, Workload, WorkloadKey};
+use crate::rollout::{ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
 use super::error::Error;
@@ -26,7 +26,12 @@ pub(super) struct Cluster {
 }
 
 /// The model as the API server holds it, with the status that is newest.
-pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: QuantizedModelStatus) -> ModelSeen {
+pub(super) fn model_seen(
+    model: &QuantizedModel,
+    digests: &Digests,
+    status: QuantizedModelStatus,
+    refused: Option<Vec<Refused>>,
+) -> ModelSeen {
     ModelSeen {
         namespace: model.namespace().unwrap_or_default(),
         name: model.name_any(),
@@ -35,6 +40,7 @@ pub(super) fn model_seen(model: &QuantizedModel, digests: &Digests, status: Quan
         spec: model.spec.clone(),
         revisions: digests.revisions().to_vec(),
         templates: digests.templates().to_vec(),
+        refused,
         status,
     }
 }
@@ -109,7 +115,8 @@ fn seen(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize
             .filter_map(|pod| Some((pod.name.to_string(), pod.ready_since?)))
             .collect(),
         unschedulable: first(|pod| pod.unschedulable.as_deref()),
-        failure: failure(&living, ready).or_else(|| deployment.refused.clone()),
+        failure: failure(&living, ready),
+        refused: deployment.refused.clone(),
         never_ready: deployment.never_ready.clone(),
         disruption: disruption(pods, count(ready) < desired),
         image_ids: image_ids.into_iter().map(str::to_owned).collect(),
@@ -152,9 +159,9 @@ fn route(
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let label = manifests::model_label(&name);
     let has = |kind| {
-        stores
-            .of(kind)
-            .is_some_and(|objects| objects.has(&namespace, &label, &name))
+        let carrier = traffic::carrier_name(kind, &name);
+        let objects = stores.of(kind);
+        objects.is_some_and(|objects| objects.has(&namespace, &label, &carrier))
     };
     match carrier {
         Some(Kind::Route(kind)) => {

@@ -18,7 +18,7 @@ use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::manifests::Owner;
 use crate::model::identity::Digests;
 use crate::model::{calibration_expires, interval};
-use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
+use crate::rollout::{self, Observation, Order, Plan, Record, Refused, Scope};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{self, CachedModel, Content, scoped};
 
@@ -212,7 +212,8 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     } else {
         ctx.disturbances.end(&uid);
     }
-    let seen = observe::model_seen(model, digests, ctx.memory.newest(model));
+    let refused = ctx.refusals.last(&uid);
+    let seen = observe::model_seen(model, digests, ctx.memory.newest(model), refused);
     let queries = rollout::watch(&seen, now, &ctx.settings.scope);
     let evidence = if queries.is_empty() {
         BTreeMap::new()
@@ -246,14 +247,11 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         owner,
         plan: &plan,
     };
-    carry_out(ctx, model, &plan, &apply).await?;
+    let told = || report(ctx, model, &plan, begun);
+    carry_out(ctx, model, &plan, &apply, told).await?;
     if matches!(plan.scope, Scope::Release | Scope::Orphan) {
-        // The model is gone, or as good as, so nothing more is reported of it.
         return Ok(Action::await_change());
     }
-    ctx.metrics
-        .calibration_expires(&namespace, &name, calibration_expires(&model.spec));
-    report(ctx, &namespace, &name, &plan, begun);
     drop(turn);
     let soon = Duration::from_secs(1);
     let again = Duration::try_from(plan.again).unwrap_or(soon);
@@ -286,7 +284,14 @@ fn to_the_beat(at: Duration, interval: Duration) -> Duration {
     }
 }
 
-async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &Apply<'_>) -> Result<(), Error> {
+/// Carries out a plan. What it decided is told as soon as it is on record, whatever becomes of the rest.
+async fn carry_out(
+    ctx: &Context,
+    model: &QuantizedModel,
+    plan: &Plan,
+    apply: &Apply<'_>,
+    tell: impl FnOnce(),
+) -> Result<(), Error> {
     match plan.scope {
         Scope::StatusOnly => record::status(ctx, model, plan).await?,
         Scope::ConditionsOnly if plan.record == Record::Now => {
@@ -294,10 +299,14 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
         }
         Scope::ConditionsOnly => {}
         Scope::TearDown => apply.tear_down().await?,
-        Scope::Release => apply.finalizer(false).await?,
-        Scope::Orphan => {
-            apply.orphan().await?;
+        // The model is gone, or as good as, so nothing but events is told of it.
+        Scope::Release | Scope::Orphan => {
+            if plan.scope == Scope::Orphan {
+                apply.orphan().await?;
+            }
             apply.finalizer(false).await?;
+            ctx.events.tell(model, &plan.events);
+            return Ok(());
         }
         Scope::Apply => {
             if !model.finalizers().iter().any(|f| f == FINALIZER) {
@@ -305,20 +314,46 @@ async fn carry_out(ctx: &Context, model: &QuantizedModel, plan: &Plan, apply: &A
                 return apply.finalizer(true).await;
             }
             if plan.order == Order::LowerFirst {
-                apply.lower().await?;
+                // Nothing is on record before the candidate has lost its weight, but for why it cannot.
+                let not_lowered = apply.lower().await?;
+                if !not_lowered.is_empty() {
+                    let mut conditions = model.status.clone().unwrap_or_default().conditions;
+                    let at = (observe::now(), model.metadata.generation.unwrap_or_default());
+                    if let Some(event) = rollout::applied(&mut conditions, at, &not_lowered) {
+                        record::conditions(ctx, &model.metadata, &conditions).await?;
+                        ctx.events.tell(model, &[event]);
+                    }
+                }
+                refused(ctx, apply, not_lowered)?;
             }
             record::status(ctx, model, plan).await?;
-            apply.all().await?;
+            tell();
+            return refused(ctx, apply, apply.all().await?);
         }
     }
-    ctx.events.tell(model, &plan.events);
+    tell();
     Ok(())
 }
 
-fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instant) {
+/// Keeps what could not be written for the next evaluation, which says so in a condition.
+fn refused(ctx: &Context, apply: &Apply<'_>, refused: Vec<Refused>) -> Result<(), Error> {
+    let told: Vec<_> = refused.iter().map(|of| format!("{}: {}", of.object, of.why)).collect();
+    ctx.refusals.note(apply.owner.uid, refused);
+    match told.as_slice() {
+        [] => Ok(()),
+        _ => Err(Error::Refused(told.join("; "))),
+    }
+}
+
+/// Tells of what a plan decided: events, metrics, and a line of the log.
+fn report(ctx: &Context, model: &QuantizedModel, plan: &Plan, begun: Instant) {
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    ctx.events.tell(model, &plan.events);
+    ctx.metrics
+        .calibration_expires(&namespace, &name, calibration_expires(&model.spec));
     for decision in &plan.decisions {
         if let Some(action) = decision.action.known() {
-            ctx.metrics.decided(namespace, name, action, begun.elapsed());
+            ctx.metrics.decided(&namespace, &name, action, begun.elapsed());
         }
         tracing::info!(
             namespace,
@@ -331,7 +366,7 @@ fn report(ctx: &Context, namespace: &str, name: &str, plan: &Plan, begun: Instan
             "decided"
         );
     }
-    ctx.metrics.status(namespace, name, &plan.status, &plan.judged);
+    ctx.metrics.status(&namespace, &name, &plan.status, &plan.judged);
 }
 
 #[cfg(test)]

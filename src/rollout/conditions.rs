@@ -10,7 +10,7 @@ use super::capacity::Capacity;
 use super::evaluation::Evaluation;
 use super::evidence::Evidence;
 use super::next::{Next, Wait};
-use super::observation::Seen;
+use super::observation::{Refused, Seen};
 use super::plan::{Event, Plan, Reason, Record, Scope};
 use super::reason::{EvidenceReason, WaitReason};
 
@@ -94,6 +94,22 @@ pub(super) fn put(
         None => conditions.push(new),
     }
     changed
+}
+
+/// Sets the condition that says whether all objects of a model could be written. Returns the event, if it is news that
+/// some could not.
+pub fn applied(conditions: &mut Vec<Condition>, at: (Timestamp, i64), refused: &[Refused]) -> Option<Event> {
+    let told: Vec<_> = refused.iter().map(|of| format!("{}: {}", of.object, of.why)).collect();
+    let note = told.join("; ");
+    let (truth, reason) = match refused {
+        [] => (Truth::True, "AsPlanned"),
+        _ => (Truth::False, "Refused"),
+    };
+    let changed = put(conditions, at, condition::APPLIED, truth, reason, &note);
+    (changed && truth == Truth::False).then_some(Event {
+        reason: Reason::Refused,
+        note,
+    })
 }
 
 impl Evaluation<'_> {
@@ -211,12 +227,13 @@ impl Evaluation<'_> {
         let reason = waits_for.as_deref().unwrap_or(usual);
         put(condition::PROGRESSING, Truth::from(busy), reason, &progress);
 
-        let (reason, message) = if serves {
-            ("StableServes", "stable has ready endpoints")
-        } else {
-            ("NoEndpoint", "stable has no ready endpoint")
+        let mut refused = seen.model.refused.iter().flatten();
+        let (available, reason, message) = match refused.find(|object| object.is_carrier) {
+            Some(carrier) => (false, "NotCarried", format!("{}: {}", carrier.object, carrier.why)),
+            None if serves => (true, "StableServes", "stable has ready endpoints".to_owned()),
+            None => (false, "NoEndpoint", "stable has no ready endpoint".to_owned()),
         };
-        put(condition::AVAILABLE, Truth::from(serves), reason, message);
+        put(condition::AVAILABLE, Truth::from(available), reason, &message);
 
         let changed = match &self.blind {
             Some(blind) => put(
@@ -255,9 +272,19 @@ impl Evaluation<'_> {
             });
         }
 
+        self.applied_condition(&mut conditions);
         self.capacity_condition(&mut conditions);
         self.held_conditions(next, &mut conditions);
         self.status.conditions = conditions;
+    }
+
+    /// Sets the condition that says whether all objects could be written. It stays as it is until this process has carried
+    /// out a plan.
+    fn applied_condition(&mut self, conditions: &mut Vec<Condition>) {
+        if let Some(refused) = &self.seen.model.refused {
+            let at = (self.seen.now, self.seen.model.generation);
+            self.events.extend(applied(conditions, at, refused));
+        }
     }
 
     /// Sets the condition that says whether the fallback could take all traffic at once.

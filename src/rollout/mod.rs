@@ -25,10 +25,11 @@ mod wire;
 
 pub use ask::{AskedArm, GuardQuery, QueryScope, Stage, guards_of, watch};
 pub use capacity::control_weight;
+pub use conditions::applied;
 pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
 pub use newer::stands_still;
 pub use observation::{
-    EvidenceProblem, ModelSeen, Observation, RecoveryMarks, Rejection, RouteHarm, RouteSeen, Seen, Workload,
+    EvidenceProblem, ModelSeen, Observation, RecoveryMarks, Refused, Rejection, RouteHarm, RouteSeen, Seen, Workload,
     WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};

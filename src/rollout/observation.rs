@@ -80,6 +80,8 @@ pub struct ModelSeen {
     pub revisions: Vec<RevisionRef>,
     /// What of the pod templates the pods would lack.
     pub templates: Vec<TemplateProblem>,
+    /// Objects of the last plan that could not be written; `None` where this process has carried out no plan yet.
+    pub refused: Option<Vec<Refused>>,
     /// The last status that was written, with the newest running evidence.
     pub status: QuantizedModelStatus,
 }
@@ -137,6 +139,17 @@ impl<'de> Deserialize<'de> for WorkloadKey {
     }
 }
 
+/// An object that could not be written: the API server did not take it, or it belongs to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The object, by kind and name.
+    pub object: String,
+    /// Whether it is the one that carries the traffic of the model.
+    pub is_carrier: bool,
+    /// Why, in the words of the API server.
+    pub why: String,
+}
+
 /// A Deployment and its pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,6 +170,8 @@ pub struct Workload {
     pub unschedulable: Option<String>,
     /// Why its pods cannot run: image missing, crash loop.
     pub failure: Option<String>,
+    /// Why the API server creates none of its pods: a quota, a webhook, Pod Security.
+    pub refused: Option<String>,
     /// Why the Deployment has given up waiting for its pods to become ready. How long a candidate may take is up to
     /// `scheduleDeadline` alone.
     pub never_ready: Option<String>,

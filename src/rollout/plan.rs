@@ -186,6 +186,8 @@ pub enum Reason {
     UnknownStatus,
     /// The gateway refused the route.
     RouteRefused,
+    /// The API server refused an object, or it belongs to somebody else.
+    Refused,
     /// Pods of one arm run different images.
     IdentityMismatch,
     /// Pods of the candidate are disrupted; nothing is judged.
@@ -212,6 +214,7 @@ impl Reason {
                 | Self::InvalidSpec
                 | Self::UnknownStatus
                 | Self::RouteRefused
+                | Self::Refused
                 | Self::IdentityMismatch
                 | Self::Disrupted
         )

@@ -74,6 +74,8 @@ pub enum WaitReason {
     AwaitingCapacity,
     /// Pods cannot be scheduled.
     Unschedulable,
+    /// The API server creates no pods.
+    PodsRefused,
     /// The deadline has passed and a person is asked.
     AwaitingApproval,
     /// Traffic moves to another stable revision.

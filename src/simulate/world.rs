@@ -137,6 +137,7 @@ impl<'a> World<'a> {
                 deleted_at: None,
                 revisions: identity::revisions(&spec),
                 templates: Vec::new(),
+                refused: Some(Vec::new()),
                 spec,
                 status: QuantizedModelStatus::default(),
             },

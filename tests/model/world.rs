@@ -159,6 +159,7 @@ impl World {
             spec: QuantizedModelSpec::clone(&self.spec),
             revisions: identity::revisions(&self.spec),
             templates: Vec::new(),
+            refused: Some(Vec::new()),
             status: self.newest(),
         };
         let now = time(self.now());

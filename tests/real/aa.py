@@ -36,7 +36,7 @@ class Run:
     def go(self, harness, options):
         model = harness.model
         before = model.newest["status"].get("decisions", [])
-        with Load(self.seed, options.rps) as load:
+        with Load(self.seed, options.rps, options.instances) as load:
             begun = time.monotonic()
             harness.propose(self)
             for state in model.states(options.limit):
@@ -85,7 +85,7 @@ class Run:
         for role, counted in self.latencies.items():
             yield f"     {role}: {counted}"
         for guard in self.guards:
-            yield f"     {guard['name']}: {guard['message']}; health {guard['health']} of {guard['healthThreshold']}, " \
+            yield f"     {guard['message']}; health {guard['health']} of {guard['healthThreshold']}, " \
                   f"harm {guard['evidence']} of {guard['threshold']}"
         for error, n in self.load.get("errors", {}).items():
             yield f"     {n} times {error}"
@@ -162,6 +162,7 @@ def main():
     parser.add_argument("steps", nargs="?", default="5,10,50", help="first steps, in percent")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--rps", type=float, default=50, help="requests a second")
+    parser.add_argument("--instances", type=int, default=1, help="inputs in a request: each takes the model once")
     parser.add_argument("--replicas", type=int, default=2, help="pods that carry all traffic")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a run counts as undecided")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""load.py URL HOST SEED RPS — sends requests until SIGTERM, then prints one line of JSON: how many were sent, failed and late.
+"""load.py URL HOST SEED RPS INSTANCES — sends requests until SIGTERM, then prints one line of JSON: how many were sent, failed and late.
 
 Open loop: requests are sent at moments of their own, with exponential gaps, whether or not those before were answered. The seed
-decides the gaps and the bodies, which are slices of the files of this Python.
+decides the gaps and the bodies: each is as many slices of files of this Python as INSTANCES says.
 """
 import asyncio
 import base64
@@ -26,12 +26,11 @@ def files():
     return sorted((path, path.stat().st_size) for path in found if path.stat().st_size >= SLICE)
 
 
-def body(chosen, source):
+def instance(chosen, source):
     path, size = chosen.choice(source)
     with open(path, "rb") as file:
         file.seek(chosen.randrange(size - SLICE + 1))
-        content = file.read(SLICE)
-    return json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]})
+        return {"b64": base64.b64encode(file.read(SLICE)).decode()}
 
 
 class Load:
@@ -52,7 +51,7 @@ class Load:
             self.counts["failed"] += 1
             self.errors[error] = self.errors.get(error, 0) + 1
 
-    async def run(self, seed, rps):
+    async def run(self, seed, rps, instances):
         stopped, tasks = asyncio.Event(), set()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         source, chosen, clock = files(), random.Random(seed), asyncio.get_running_loop().time
@@ -60,7 +59,7 @@ class Load:
             moment = clock()
             while not stopped.is_set():
                 moment += chosen.expovariate(rps)
-                text = body(chosen, source)
+                text = json.dumps({"instances": [instance(chosen, source) for _ in range(instances)]})
                 await asyncio.sleep(moment - clock())
                 self.counts["late"] += clock() - moment > LATE
                 task = asyncio.create_task(self.send(session, text))
@@ -71,5 +70,5 @@ class Load:
 
 
 if __name__ == "__main__":
-    _, url, host, seed, rps = sys.argv
-    asyncio.run(Load(url, host).run(int(seed), float(rps)))
+    _, url, host, seed, rps, instances = sys.argv
+    asyncio.run(Load(url, host).run(int(seed), float(rps), int(instances)))

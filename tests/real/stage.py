@@ -85,9 +85,13 @@ class Model:
 
     def story(self):
         """For whoever has to find out what went wrong."""
-        status = {k: v for k, v in self.newest.get("status", {}).items() if k != "evidence"}
-        log = LOG.read_text().splitlines()[-30:]
-        return "\n".join([json.dumps(status, indent=1), kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide"), *log])
+        status = self.newest.get("status", {})
+        lines = [f"{arm['role']} {arm['deployment']}: {arm['weight']}%, {arm['readyReplicas']} ready" for arm in status.get("arms", [])]
+        lines += [f"{c['type']} is {c['status']}, {c['reason']}: {c['message']}" for c in status.get("conditions", [])]
+        lines += [f"{d['time']} {d['action']} {d['variant']}: {d['why']}" for d in status.get("decisions", [])]
+        lines += [guard["message"] for guard in status.get("guards", [])]
+        pods = kubectl("-n", NAMESPACE, "get", "pods", "-o", "wide").splitlines()
+        return "\n".join(["", *lines, *pods, "Log of guardbit:", *LOG.read_text().splitlines()[-30:]])
 
     def patch(self, **spec):
         kubectl("-n", NAMESPACE, "patch", "quantizedmodel", MODEL, "--type=merge", "-p", json.dumps({"spec": spec}))
@@ -114,8 +118,8 @@ def objects(stream):
 class Load:
     """The load generator, from here to the end of a `with`."""
 
-    def __init__(self, seed, rps):
-        self.command = [sys.executable, str(manifests.HERE / "load.py"), GATEWAY, manifests.HOST, str(seed), str(rps)]
+    def __init__(self, seed, rps, instances):
+        self.command = [sys.executable, str(manifests.HERE / "load.py"), GATEWAY, manifests.HOST, *map(str, (seed, rps, instances))]
         self.counts = {}
 
     def __enter__(self):

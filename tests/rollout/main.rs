@@ -11,6 +11,7 @@ mod kstatus;
 mod natives;
 mod presets;
 mod properties;
+mod refusals;
 mod samples;
 mod templates;
 mod trust;

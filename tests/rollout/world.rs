@@ -8,8 +8,8 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, RouteSeen, Scope, Seen, Workload, WorkloadKey,
-    decide, hear, resolve, watch,
+    EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, Refused, RouteSeen, Scope, Seen, Workload,
+    WorkloadKey, decide, hear, resolve, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -41,6 +41,10 @@ pub struct Behaviour {
     /// Energy of a request.
     pub joules: f64,
     pub unschedulable: bool,
+    /// The API server creates no more pods of it.
+    pub over_quota: bool,
+    /// The API server does not take its Deployment.
+    pub not_taken: bool,
     /// Its pods run and never become ready.
     pub slow: bool,
     pub crash: bool,
@@ -50,7 +54,7 @@ pub struct Behaviour {
 
 impl Behaviour {
     fn starts(&self) -> bool {
-        !self.unschedulable && !self.slow
+        !self.unschedulable && !self.slow && !self.over_quota
     }
 }
 
@@ -64,6 +68,8 @@ impl Default for Behaviour {
             routed: 1.0,
             joules: 0.41,
             unschedulable: false,
+            over_quota: false,
+            not_taken: false,
             slow: false,
             crash: false,
             disrupted: false,
@@ -117,6 +123,8 @@ pub struct World {
     pub refused: Option<String>,
     /// Whether every decision is taken once more from what was printed of the observation.
     pub decides_twice: bool,
+    /// What of the last plan the API server did not take.
+    pub not_taken: Option<Vec<Refused>>,
     /// Whether templates are not looked into, as by earlier versions.
     pub blind_to_templates: bool,
     /// How the servers' histograms are stored.
@@ -147,6 +155,7 @@ impl World {
             prometheus: Ok(()),
             refused: None,
             decides_twice: false,
+            not_taken: Some(Vec::new()),
             blind_to_templates: false,
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
@@ -174,6 +183,7 @@ impl World {
             } else {
                 template::problems(&self.spec)
             },
+            refused: self.not_taken.clone(),
             status: self.status.clone(),
         }
     }
@@ -246,6 +256,9 @@ impl World {
         }
         for (key, wanted) in &plan.workloads {
             let behaviour = self.behave(&key.revision.variant);
+            if behaviour.not_taken && !self.workloads.contains_key(key) {
+                continue;
+            }
             let workload = self.workloads.entry(key.clone()).or_insert_with(|| Workload {
                 image_ids: vec!["sha256:aa".into()],
                 ..Workload::default()
@@ -331,6 +344,8 @@ impl World {
             let wants = workload.desired > 0;
             workload.unschedulable = (behaviour.unschedulable && wants)
                 .then(|| "0/3 nodes are available: 3 Insufficient nvidia.com/gpu".to_owned());
+            workload.refused = (behaviour.over_quota && workload.ready < workload.desired)
+                .then(|| "pods \"fraud-int8\" is forbidden: exceeded quota: gpus".to_owned());
             workload.failure = (behaviour.crash && wants).then(|| {
                 "container server is in CrashLoopBackOff: back-off 10s restarting failed container".to_owned()
             });

@@ -147,6 +147,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
         spec: spec.clone(),
         revisions: guardbit::model::identity::revisions(spec),
         templates: Vec::new(),
+        refused: Some(Vec::new()),
         status: QuantizedModelStatus::default(),
     };
     let mut workloads = BTreeMap::new();

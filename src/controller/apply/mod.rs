@@ -3,6 +3,7 @@
 
 mod applied;
 mod disturbance;
+mod refusals;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use crate::apiserver::{call, call_opt};
 use crate::manifests::traffic::{self, Effect, TrafficProvider};
 use crate::manifests::workload;
 use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
-use crate::rollout::{Joined, Plan, Template, WorkloadKey, WorkloadPlan};
+use crate::rollout::{Joined, Plan, Refused, Template, WorkloadKey, WorkloadPlan};
 use crate::watch::{self, DeploymentProjection, FieldHashes, hash, hashes_of, hashes_of_model};
 
 use super::context::Context;
@@ -25,9 +26,36 @@ use super::error::Error;
 
 pub(super) use applied::Applied;
 pub(super) use disturbance::{Disturbances, is_disturbed};
+pub(super) use refusals::Refusals;
 
 /// Finalizer of a model.
 pub(super) const FINALIZER: &str = "guardbit.dev/route";
+
+/// Annotation by which somebody hands an object over to the model of its name.
+const ADOPT: &str = "guardbit.dev/adopt";
+
+/// Notes why an object could not be written, if that says nothing of the others; `of` is its kind, its name, and whether it
+/// carries the traffic. Returns whether it was written.
+fn tolerate(
+    result: Result<(), Error>,
+    refused: &mut Vec<Refused>,
+    of: impl FnOnce() -> (Kind, String, bool),
+) -> Result<bool, Error> {
+    let Err(error) = result else { return Ok(true) };
+    let Some(why) = error.refusal() else {
+        return Err(error);
+    };
+    let (kind, name, is_carrier) = of();
+    let object = format!("{kind} {name}");
+    if !refused.iter().any(|known| known.object == object) {
+        refused.push(Refused {
+            object,
+            is_carrier,
+            why,
+        });
+    }
+    Ok(false)
+}
 
 /// A model with its plan, and what is needed to carry it out.
 pub(super) struct Apply<'a> {
@@ -39,32 +67,63 @@ pub(super) struct Apply<'a> {
 
 impl Apply<'_> {
     /// Lowers the candidate, and waits for nothing else.
-    pub(super) async fn lower(&self) -> Result<(), Error> {
+    pub(super) async fn lower(&self) -> Result<Vec<Refused>, Error> {
+        let mut refused = Vec::new();
         let effects = self.traffic().map(|traffic| traffic.lower(&self.owner, self.plan));
-        self.take(effects.unwrap_or_default()).await
+        self.take(effects.unwrap_or_default(), &mut refused).await?;
+        Ok(refused)
     }
 
-    /// Applies everything: capacity first, then the split, then what is no longer needed.
-    pub(super) async fn all(&self) -> Result<(), Error> {
+    /// Applies everything: capacity first, then the split, then what is no longer needed. An object that cannot be
+    /// written holds up only what depends on it; returns those.
+    pub(super) async fn all(&self) -> Result<Vec<Refused>, Error> {
+        let mut refused = Vec::new();
+        let mut exist = Vec::new();
         for (key, workload) in &self.plan.workloads {
+            let mut made = true;
             if workload.template == Template::InSpec {
-                self.put(self.template(key, workload)?).await?;
+                let document = self.template(key, workload);
+                made = self.try_put(document, (Kind::Deployment, key), &mut refused).await?;
+            }
+            if made || self.live_deployment(key).is_some() {
+                exist.push(key);
             }
             if let Some(service) = self.traffic().and_then(|t| t.arm_service(&self.owner, key)) {
-                self.put(service).await?;
+                self.try_put(Ok(service), (Kind::Service, key), &mut refused).await?;
             }
         }
-        self.scale(|wanted, now| wanted > now).await?;
+        self.scale(&exist, |wanted, now| wanted > now, &mut refused).await?;
         let effects = self.traffic().map(|traffic| traffic.split(&self.owner, self.plan));
-        self.take(effects.unwrap_or_default()).await?;
-        self.scale(|wanted, now| wanted < now).await?;
-        for (key, plan) in &self.plan.workloads {
-            self.put(workload::provider().facts(&self.owner, key, plan)).await?;
+        let is_split = self.take(effects.unwrap_or_default(), &mut refused).await?;
+        if is_split {
+            self.scale(&exist, |wanted, now| wanted < now, &mut refused).await?;
         }
-        for key in &self.plan.delete {
-            self.delete(key).await?;
+        for key in exist {
+            let facts = workload::provider().facts(&self.owner, key, &self.plan.workloads[key]);
+            self.try_put(Ok(facts), (Kind::Deployment, key), &mut refused).await?;
         }
-        self.put(manifests::model_annotations(&self.owner)).await
+        // What the split in force may still use stays.
+        if is_split {
+            for key in &self.plan.delete {
+                self.delete(key).await?;
+            }
+        }
+        self.put(manifests::model_annotations(&self.owner)).await?;
+        Ok(refused)
+    }
+
+    /// Applies the document of an object of a workload, or notes why it cannot be written. Returns whether it was.
+    async fn try_put(
+        &self,
+        document: Result<Document, Error>,
+        (kind, key): (Kind, &WorkloadKey),
+        refused: &mut Vec<Refused>,
+    ) -> Result<bool, Error> {
+        let result = match document {
+            Ok(document) => self.put(document).await,
+            Err(error) => Err(error),
+        };
+        tolerate(result, refused, || (kind, manifests::name(&self.owner, key), false))
     }
 
     /// The object of a workload. A new one is made with its replicas: with the API server's default of one, a pod would be
@@ -83,13 +142,21 @@ impl Apply<'_> {
         traffic::provider(&self.owner.spec.traffic)
     }
 
-    async fn scale(&self, which: impl Fn(i32, i32) -> bool) -> Result<(), Error> {
-        for (key, workload) in &self.plan.workloads {
-            let Some(replicas) = workload.replicas else { continue };
+    async fn scale(
+        &self,
+        exist: &[&WorkloadKey],
+        which: impl Fn(i32, i32) -> bool,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Error> {
+        for key in exist {
+            let Some(replicas) = self.plan.workloads[*key].replicas else {
+                continue;
+            };
             let now = self.live_deployment(key).and_then(|d| d.replicas);
             // A Deployment that the watch has not seen yet has been made with its replicas.
             if which(replicas, now.unwrap_or(-1)) {
-                self.put(workload::provider().scale(&self.owner, key, replicas)).await?;
+                let scale = workload::provider().scale(&self.owner, key, replicas);
+                self.try_put(Ok(scale), (Kind::Deployment, key), refused).await?;
             }
         }
         Ok(())
@@ -100,15 +167,19 @@ impl Apply<'_> {
         self.ctx.stores.deployments.get(self.owner.namespace, &name)
     }
 
-    /// Carries out the effects that a provider of traffic asks for, in its order.
-    async fn take(&self, effects: Vec<Effect>) -> Result<(), Error> {
+    /// Carries out the effects that a provider of traffic asks for, in its order. Returns whether all could be.
+    async fn take(&self, effects: Vec<Effect>, refused: &mut Vec<Refused>) -> Result<bool, Error> {
+        let mut all = true;
         for effect in effects {
             match effect {
-                Effect::Apply(document) => self.put(document).await?,
+                Effect::Apply(document) => {
+                    let carrier = (document.kind, document.name.clone(), true);
+                    all &= tolerate(self.put(document).await, refused, || carrier)?;
+                }
                 Effect::Join(key, joined) => self.join(&key, joined).await?,
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Puts the label of the shared Service on as many pods of a workload as belong to it, and takes it off the others.
@@ -231,11 +302,14 @@ impl Apply<'_> {
         }
         // Where requests follow the object, only the API server knows who owns what was added.
         let may_grow = as_before.is_some() && !kind.steers_requests();
-        if (may_grow || last.is_none()) && live.is_some_and(|live| live.hold(&body)) {
+        if (may_grow || last.is_none()) && live.as_ref().is_some_and(|live| live.hold(&body)) {
             self.ctx
                 .applied
                 .note(self.owner.uid, of, wants, gives.unwrap_or_default());
             return Ok(());
+        }
+        if live.is_none() && self.is_foreign(kind, &name).await? {
+            return Err(Error::NotOurs(format!("{kind} {name}")));
         }
         // Another writer may have changed it since this reconcile began.
         if as_before.is_some() && kind == Kind::Service && self.carries(&name) {
@@ -248,6 +322,33 @@ impl Apply<'_> {
             .applied
             .note(self.owner.uid, of, wants, hashes_of(kind, &applied).digest());
         Ok(())
+    }
+
+    /// Whether an object that the watch does not know is there, and is not of this model: it was neither made for it nor
+    /// handed over. The watch knows only objects with the label of a model.
+    async fn is_foreign(&self, kind: Kind, name: &str) -> Result<bool, Error> {
+        let maker = match kind {
+            Kind::QuantizedModel => return Ok(false),
+            Kind::Route(_) => manifests::MANAGER_ROUTE,
+            Kind::Deployment | Kind::Service => manifests::MANAGER_WORKLOAD,
+        };
+        // The watch lags behind what was made.
+        if self
+            .ctx
+            .applied
+            .last(self.owner.uid, hash((maker, kind, name)))
+            .is_some()
+        {
+            return Ok(false);
+        }
+        let found = call_opt(format!("read {kind} {name}"), self.api(kind).get_metadata(name)).await?;
+        Ok(found.is_some_and(|found| {
+            let label = manifests::model_label(self.owner.name);
+            let owned = found.owner_references().iter().any(|owner| owner.uid == self.owner.uid);
+            let labelled = found.labels().get(manifests::MODEL_LABEL) == Some(&label);
+            let handed_over = found.annotations().get(ADOPT).is_some_and(|adopt| adopt == "true");
+            !owned && !labelled && !handed_over
+        }))
     }
 
     /// Whether a route gives weight to a Service.

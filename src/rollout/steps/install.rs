@@ -27,6 +27,7 @@ impl Evaluation<'_> {
             let trouble = workload.and_then(|w| {
                 w.failure
                     .as_ref()
+                    .or(w.refused.as_ref())
                     .or(w.unschedulable.as_ref())
                     .or(w.never_ready.as_ref())
             });

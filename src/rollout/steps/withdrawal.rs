@@ -28,7 +28,9 @@ impl Evaluation<'_> {
         // A fallback without a ready endpoint would only fail the candidate's requests: it keeps what it has, and gets
         // no more.
         let capacity = self.capacity();
-        if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
+        if weight == 0 && capacity.workload(candidate).is_none() {
+            // It never had a pod: there is nothing to drain.
+        } else if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
             self.drain(candidate);
         } else {
             self.retire(candidate, RetiringReason::Handover, self.now + DRAIN);
@@ -65,6 +67,7 @@ impl Evaluation<'_> {
     pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
         let workload = self.capacity().workload(&rollout.candidate);
         let unschedulable = workload.and_then(|w| w.unschedulable.clone());
+        let refused = workload.and_then(|w| w.refused.clone());
         let settings = &self.model.rollout;
         let since = match &rollout.weight_since {
             Some(since) => settings.hold_ends(usize::try_from(rollout.step).unwrap_or(0), since.0),
@@ -74,6 +77,16 @@ impl Evaluation<'_> {
         let late = self.now >= at;
         let allowed = &self.spec.rollout.schedule_deadline;
         match unschedulable {
+            _ if late && rollout.weight_since.is_none() && refused.is_some() => {
+                let message = refused.unwrap_or_default();
+                let why = format!("the API server created none of its pods within {allowed}: {message}");
+                self.give_up(&rollout.candidate, &why)
+            }
+            // Whoever refuses them may take them again, so a candidate that serves keeps what it has.
+            _ if refused.is_some() => {
+                let wait = Next::wait(Wait::new(WaitReason::PodsRefused, refused.unwrap_or_default()));
+                if late { wait } else { wait.at([at]) }
+            }
             Some(message) if late => {
                 let why = format!("it could not be scheduled within {allowed}: {message}");
                 self.give_up(&rollout.candidate, &why)
