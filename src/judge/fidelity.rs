@@ -111,8 +111,11 @@ impl FidelityTest {
             );
         }
         self.family_health = health;
-        add(&mut self.candidate, &c);
-        add(&mut self.reference, &r);
+        // A poll in which one arm did nothing compares nothing, and is not told of either.
+        if c.iter().any(|n| *n > 0) && r.iter().any(|n| *n > 0) {
+            add(&mut self.candidate, &c);
+            add(&mut self.reference, &r);
+        }
         self.candidate_spread.observe(c);
         self.reference_spread.observe(r);
     }

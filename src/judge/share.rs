@@ -61,8 +61,11 @@ impl ShareTest {
         self.harm
             .observe(regime, alternatives, tolerance, past, candidate, baseline);
         self.dispersion.observe(candidate, baseline.whole());
-        self.candidate.add(candidate);
-        self.baseline.add(baseline);
+        // A poll in which one arm did nothing compares nothing, and is not told of either.
+        if candidate.n > 0 && (baseline.n > 0 || tolerance.ratio == 0.0) {
+            self.candidate.add(candidate);
+            self.baseline.add(baseline);
+        }
     }
 
     fn past(&self, prior: f64) -> Past {

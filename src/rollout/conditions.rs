@@ -120,7 +120,11 @@ impl Evaluation<'_> {
             ..self.capacity()
         };
         let route = capacity.route();
-        let brought_up = self.status.stable.is_none() && next.stalled.is_none();
+        let gated = next
+            .stalled
+            .as_ref()
+            .is_some_and(|s| s.reason != WaitReason::CannotStart);
+        let brought_up = self.status.stable.is_none() && !gated;
         let first = brought_up.then(|| self.ladder.first());
         let (workloads, delete) = capacity.workloads(first);
         let arms = capacity.arm_statuses(route.as_ref(), &workloads);
@@ -199,12 +203,15 @@ impl Evaluation<'_> {
                 let reason = stalled.reason.to_string();
                 put(condition::READY, Truth::False, &reason, &stalled.message);
                 let new = put(condition::STALLED, Truth::True, &reason, &stalled.message);
-                if new && stalled.reason == WaitReason::Gated {
-                    self.events.push(Event {
-                        reason: Reason::Gated,
-                        note: stalled.message.clone(),
-                    });
-                }
+                let event = match stalled.reason {
+                    WaitReason::Gated => Some(Reason::Gated),
+                    WaitReason::CannotStart => Some(Reason::CannotStart),
+                    _ => None,
+                };
+                self.events.extend(event.filter(|_| new).map(|reason| Event {
+                    reason,
+                    note: stalled.message.clone(),
+                }));
             }
             None => {
                 let (reason, message) = if busy {

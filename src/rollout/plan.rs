@@ -188,6 +188,10 @@ pub enum Reason {
     RouteRefused,
     /// The API server refused an object, or it belongs to somebody else.
     Refused,
+    /// An object that somebody else changed or deleted is as it should be again.
+    Repaired,
+    /// The first variant cannot start.
+    CannotStart,
     /// Pods of one arm run different images.
     IdentityMismatch,
     /// Pods of the candidate are disrupted; nothing is judged.
@@ -215,6 +219,7 @@ impl Reason {
                 | Self::UnknownStatus
                 | Self::RouteRefused
                 | Self::Refused
+                | Self::CannotStart
                 | Self::IdentityMismatch
                 | Self::Disrupted
         )

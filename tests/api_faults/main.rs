@@ -30,7 +30,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
-use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::calls::Call;
@@ -115,25 +114,9 @@ async fn client() -> Client {
         .expect("asked")
         .is_none()
     {
-        control_plane::install(&client, &http_route()).await;
+        control_plane::install(&client, &control_plane::http_route()).await;
     }
     client
-}
-
-/// Enough of the Gateway API for a control plane without gateways.
-fn http_route() -> serde_json::Value {
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}});
-    let version =
-        json!({"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "httproutes.gateway.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"}},
-        "spec": {
-            "group": "gateway.networking.k8s.io", "scope": "Namespaced", "versions": [version],
-            "names": {"plural": "httproutes", "singular": "httproute", "kind": "HTTPRoute", "listKind": "HTTPRouteList"},
-        },
-    })
 }
 
 fn decided(state: &State, last: Action) -> bool {

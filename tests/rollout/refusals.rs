@@ -143,3 +143,28 @@ fn a_revision_that_never_had_a_deployment_needs_no_drain() {
     let next = world.status.rollout.as_ref().map(|rollout| rollout.candidate.clone());
     assert!(next.is_some_and(|next| next != candidate), "{}", world.transcript);
 }
+
+#[test]
+fn a_first_variant_that_crashes_asks_for_a_person_and_serves_when_it_is_mended() {
+    let mut world = World::new(spec());
+    let crash = Behaviour {
+        crash: true,
+        ..Behaviour::default()
+    };
+    world.behaviour.insert("fp32".into(), crash);
+    world.run(30);
+    let (status, reason, message) = condition(&world, "Stalled");
+    assert_eq!((status, reason), ("True", "CannotStart"), "{}", world.transcript);
+    assert!(message.contains("CrashLoopBackOff"), "{message}");
+    assert_eq!(
+        world.transcript.matches("! CannotStart: fp32").count(),
+        1,
+        "{}",
+        world.transcript
+    );
+    assert_eq!(world.workloads.len(), 1, "it is left to try: {}", world.transcript);
+    world.behaviour.clear();
+    world.run(30);
+    assert_eq!(condition(&world, "Stalled").0, "False");
+    assert_eq!(condition(&world, "Available").0, "True", "{}", world.transcript);
+}

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{conditions, wait::await_condition};
 use kube::{Client, CustomResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use guardbit::api::QuantizedModel;
 
@@ -37,4 +37,21 @@ pub async fn install(client: &Client, crd: &Value) {
         .await
         .expect("established in time")
         .expect("the watch works");
+}
+
+/// Enough of the Gateway API for a control plane without gateways.
+#[allow(dead_code)] // Not every test needs routes.
+pub fn http_route() -> Value {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}});
+    let version =
+        json!({"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "httproutes.gateway.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"}},
+        "spec": {
+            "group": "gateway.networking.k8s.io", "scope": "Namespaced", "versions": [version],
+            "names": {"plural": "httproutes", "singular": "httproute", "kind": "HTTPRoute", "listKind": "HTTPRouteList"},
+        },
+    })
 }

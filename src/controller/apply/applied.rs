@@ -19,28 +19,50 @@ struct Hashes {
     wants: u64,
     /// Digest of the object after it was applied.
     gave: u64,
+    /// Digest of the object as the watch showed it before; none where it showed none.
+    before: Option<u64>,
+}
+
+/// What became of a document that was applied.
+#[derive(Clone, Copy)]
+pub(super) struct Last {
+    /// Hash of what it wanted.
+    pub(super) wants: u64,
+    /// Digest of the object after it was applied.
+    pub(super) gave: u64,
+    /// Digest of the object as the watch showed it before. The watch lags, and may show it still.
+    pub(super) before: Option<u64>,
 }
 
 impl Applied {
-    /// Hash of what was last wanted of an object, and its digest after that.
-    pub(super) fn last(&self, uid: &str, of: u64) -> Option<(u64, u64)> {
+    /// What was last wanted of an object, and what became of it.
+    pub(super) fn last(&self, uid: &str, of: u64) -> Option<Last> {
         let applied = self.0.lock();
         let document = applied.get(&hash(uid))?.iter().find(|document| document.of == of)?;
-        Some((document.wants, document.gave))
+        Some(Last {
+            wants: document.wants,
+            gave: document.gave,
+            before: document.before,
+        })
     }
 
     /// Whether an object, named by field manager, kind and name, is no longer what it was when it was applied last;
     /// `live` is its digest now.
     pub(super) fn is_touched(&self, uid: &str, (manager, kind, name): (&str, Kind, &str), live: Option<u64>) -> bool {
         let last = self.last(uid, hash((manager, kind, name)));
-        last.is_some_and(|(_, gave)| Some(gave) != live)
+        last.is_some_and(|last| Some(last.gave) != live)
     }
 
-    pub(super) fn note(&self, uid: &str, of: u64, wants: u64, gave: u64) {
+    pub(super) fn note(&self, uid: &str, of: u64, Last { wants, gave, before }: Last) {
         let mut applied = self.0.lock();
         let documents = applied.entry(hash(uid)).or_default();
         documents.retain(|document| document.of != of);
-        documents.push(Hashes { of, wants, gave });
+        documents.push(Hashes {
+            of,
+            wants,
+            gave,
+            before,
+        });
     }
 
     /// Forgets a model that is gone.

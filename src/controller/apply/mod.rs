@@ -18,13 +18,14 @@ use crate::apiserver::{call, call_opt};
 use crate::manifests::traffic::{self, Effect, TrafficProvider};
 use crate::manifests::workload;
 use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
-use crate::rollout::{Joined, Plan, Refused, Template, WorkloadKey, WorkloadPlan};
+use crate::rollout::{Event, Joined, Plan, Reason, Refused, Template, WorkloadKey, WorkloadPlan};
 use crate::watch::{self, DeploymentProjection, FieldHashes, hash, hashes_of, hashes_of_model};
 
 use super::context::Context;
 use super::error::Error;
 
 pub(super) use applied::Applied;
+use applied::Last;
 pub(super) use disturbance::{Disturbances, is_disturbed};
 pub(super) use refusals::Refusals;
 
@@ -295,17 +296,17 @@ impl Apply<'_> {
         let live = self.live(kind, &name);
         let gives = live.as_ref().map(FieldHashes::digest);
         let last = self.ctx.applied.last(self.owner.uid, of);
-        let as_before = last.filter(|(last, _)| *last == wants);
+        let as_before = last.filter(|last| last.wants == wants);
         // The API server may have written it differently; it has not been touched since.
-        if as_before.is_some_and(|(_, gave)| Some(gave) == gives) {
+        if as_before.is_some_and(|last| Some(last.gave) == gives) {
             return Ok(());
         }
         // Where requests follow the object, only the API server knows who owns what was added.
         let may_grow = as_before.is_some() && !kind.steers_requests();
         if (may_grow || last.is_none()) && live.as_ref().is_some_and(|live| live.hold(&body)) {
-            self.ctx
-                .applied
-                .note(self.owner.uid, of, wants, gives.unwrap_or_default());
+            let gave = gives.unwrap_or_default();
+            let before = gives;
+            self.ctx.applied.note(self.owner.uid, of, Last { wants, gave, before });
             return Ok(());
         }
         if live.is_none() && self.is_foreign(kind, &name).await? {
@@ -318,9 +319,20 @@ impl Apply<'_> {
         let params = PatchParams::apply(manager).force();
         let what = format!("apply {kind} {name}");
         let applied = call(what, self.api(kind).patch(&name, &params, &Patch::Apply(&body))).await?;
-        self.ctx
-            .applied
-            .note(self.owner.uid, of, wants, hashes_of(kind, &applied).digest());
+        if as_before.is_some_and(|last| last.before != gives) && kind != Kind::QuantizedModel {
+            let what = match live {
+                Some(_) => "was changed by somebody else, and is put right",
+                None => "was deleted by somebody else, and is made again",
+            };
+            let event = Event {
+                reason: Reason::Repaired,
+                note: format!("{kind} {name} {what}"),
+            };
+            self.ctx.events.tell(self.model, &[event]);
+        }
+        let gave = hashes_of(kind, &applied).digest();
+        let before = gives;
+        self.ctx.applied.note(self.owner.uid, of, Last { wants, gave, before });
         Ok(())
     }
 

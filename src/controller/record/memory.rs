@@ -195,9 +195,6 @@ mod tests {
             1000,
             "each of them once in fifteen minutes"
         );
-        assert!(
-            counts.iter().all(|n| *n <= 125),
-            "twice the mean at most: {counts:?}"
-        );
+        assert!(counts.iter().all(|n| *n <= 125), "twice the mean at most: {counts:?}");
     }
 }

@@ -348,3 +348,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_poll_in_which_one_arm_did_nothing_is_judged_and_told_of_neither() {
+    let config = config();
+    let poll = |through, candidate: u64, baseline: u64| Poll {
+        from: through - 1,
+        through,
+        observed: Observed::Proportion {
+            candidate: Counts {
+                n: candidate,
+                x: candidate / 2,
+            },
+            baseline: Counts { n: baseline, x: 0 },
+        },
+    };
+    let mut suite = Suite::default();
+    suite.observe(&config, "errors", &poll(1, 1_000, 0));
+    suite.observe(&config, "errors", &poll(2, 0, 1_000));
+    suite.observe(&config, "errors", &poll(3, 8, 16));
+    let report = suite.reports(&config).into_iter().find(|r| r.name == "errors").unwrap();
+    assert!(
+        report.seen.starts_with("4 of 8 (50%) against 0.0% of 16"),
+        "{}",
+        report.seen
+    );
+}

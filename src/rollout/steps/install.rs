@@ -23,21 +23,26 @@ impl Evaluation<'_> {
             Err(closed) => return Next::stalled(closed),
         };
         if self.capacity().ready(&first) == 0 {
+            let cannot =
+                |message: &String| Wait::new(WaitReason::CannotStart, format!("{}: {message}", first.describe()));
             let workload = self.capacity().workload(&first);
+            // A person must act: it is the variant that everything else is compared with, and there is no other.
+            if let Some(failure) = workload.and_then(|w| w.failure.as_ref()) {
+                return Next::stalled(cannot(failure));
+            }
             let trouble = workload.and_then(|w| {
-                w.failure
-                    .as_ref()
-                    .or(w.refused.as_ref())
-                    .or(w.unschedulable.as_ref())
-                    .or(w.never_ready.as_ref())
+                let trouble = w.refused.as_ref().or(w.unschedulable.as_ref());
+                trouble.or(w.never_ready.as_ref())
             });
-            return Next::wait(match trouble {
-                Some(message) => Wait::new(WaitReason::CannotStart, format!("{}: {message}", first.describe())),
-                None => Wait::new(
-                    WaitReason::Bootstrapping,
-                    format!("{} is brought up to take all traffic", first.describe()),
-                ),
-            });
+            return Next::wait(trouble.map_or_else(
+                || {
+                    Wait::new(
+                        WaitReason::Bootstrapping,
+                        format!("{} is brought up to take all traffic", first.describe()),
+                    )
+                },
+                cannot,
+            ));
         }
         self.install(grant, &first);
         self.decide(
