@@ -183,7 +183,8 @@ pub struct Serving {
         regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
     )]
     pub app_protocol: Option<String>,
-    /// Pods that carry all traffic. Leave it out when an autoscaler owns the scale.
+    /// Pods that carry all traffic. Leave it out when an autoscaler owns the scale: a candidate then gets, before each
+    /// weight, its share of what stable has at that time, and is the autoscaler's from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i32>,

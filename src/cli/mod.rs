@@ -5,6 +5,7 @@ pub mod crds;
 pub mod lint;
 mod measure;
 mod model;
+mod placebo;
 pub mod plan;
 pub mod run;
 pub mod server;

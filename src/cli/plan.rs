@@ -15,6 +15,7 @@ use crate::lint::{self, Located, Model, Read, Schema, Severity};
 use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;
+use super::placebo::{Extent, placebo};
 use super::server::ServerArgs;
 use super::streams;
 
@@ -36,6 +37,13 @@ pub struct PlanArgs {
     prometheus: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
+    /// Tries the guards on stable alone: its pods of the last hours are split into a mock candidate and a mock baseline. Exit
+    /// code 1 when an identical candidate would be rolled back more often than falseRollback says.
+    #[arg(long, requires = "prometheus")]
+    placebo: bool,
+    /// Hours of the past that a placebo is tried on.
+    #[arg(long, default_value_t = 4.0, value_parser = positive, requires = "placebo")]
+    hours: f64,
     /// The series that serve all traffic now, such as {namespace="risk"}; all that the selectors match when left out.
     #[arg(long, value_name = "{MATCHERS}", value_parser = matchers, requires = "prometheus")]
     arm: Option<Matchers>,
@@ -95,9 +103,9 @@ struct Document<'a> {
 /// Prints the forecast; fails if there is none.
 pub fn start(args: &PlanArgs) -> ExitCode {
     match run(args) {
-        Ok(text) => {
+        Ok((text, code)) => {
             streams::print(&plain_lines(text.trim_end()));
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             eprintln!("guardbit: {}", plain_lines(&error));
@@ -106,8 +114,35 @@ pub fn start(args: &PlanArgs) -> ExitCode {
     }
 }
 
-fn run(args: &PlanArgs) -> Result<String, String> {
+fn run(args: &PlanArgs) -> Result<(String, ExitCode), String> {
     let model = accepted(args)?;
+    match &args.prometheus {
+        Some(url) if args.placebo => try_placebo(args, &model, url),
+        _ => Ok((foresee(args, &model)?, ExitCode::SUCCESS)),
+    }
+}
+
+fn try_placebo(args: &PlanArgs, model: &Model, url: &str) -> Result<(String, ExitCode), String> {
+    let arm = args.arm.as_ref().map_or(&[][..], |Matchers(m)| m);
+    let extent = Extent {
+        hours: args.hours,
+        runs: args.runs,
+        seconds: args.seconds,
+    };
+    let answer = placebo(&model.name, &model.spec, &args.server.client(url)?, arm, &extent)?;
+    let text = match args.output {
+        Output::Table => answer.table(),
+        Output::Json => serde_json::to_string_pretty(&answer).map_err(|e| e.to_string())?,
+    };
+    let code = if answer.is_fit() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    Ok((text, code))
+}
+
+fn foresee(args: &PlanArgs, model: &Model) -> Result<String, String> {
     let spec = &model.spec;
     let guards = guards_of(spec, Stage::Rollout);
     let (traffic, scrape) = match (&args.prometheus, args.rps) {

@@ -6,10 +6,12 @@
 mod arms;
 mod expression;
 pub mod openmetrics;
+mod placebo;
 pub mod recording;
 mod replay;
 pub mod report;
 mod world;
 
 pub use arms::{Arms, SimulateError};
+pub use placebo::{Mock, NoPlacebo, Placebo, TOGETHER};
 pub use replay::{Frame, Outcome, Replay, Step, simulate};

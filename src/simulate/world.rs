@@ -119,8 +119,9 @@ impl<'a> World<'a> {
                 let same_arm = stable_is_reference && (one, other) == (Side::Stable, Side::Reference);
                 let mut pairs = found(one).zip(found(other));
                 if !same_arm && let Some(labels) = pairs.find_map(|(a, b)| recording.shared(a, b)) {
+                    let labels = labels.iter().map(|(name, value)| format!("{name}={value:?}"));
                     return Err(SimulateError::Overlap {
-                        series: format!("{labels:?}"),
+                        series: format!("{{{}}}", labels.collect::<Vec<_>>().join(",")),
                         arms: [one.name(), other.name()],
                     });
                 }

@@ -30,7 +30,7 @@ class Run:
     def __init__(self, kind, first, seed):
         self.kind, self.first, self.seed = kind, first, seed
         self.variant, self.wanted = KINDS[kind]
-        self.outcome, self.sentence, self.guards = "Undecided", "", []
+        self.outcome, self.sentence, self.guards, self.decisions = "Undecided", "", [], []
         self.arms, self.weight_at, self.latencies = {}, None, {}
 
     def go(self, harness, options):
@@ -53,8 +53,9 @@ class Run:
             self.weight_at = rollout.get("firstWeightAt", self.weight_at)
             self.arms.update({arm["role"]: arm["deployment"] for arm in status.get("arms", []) if arm["weight"]})
             self.guards = status.get("guards", self.guards)
-        for decision in status.get("decisions", []):
-            if decision["action"] in ENDS and decision not in before:
+        self.decisions = [decision for decision in status.get("decisions", []) if decision not in before]
+        for decision in self.decisions:
+            if decision["action"] in ENDS:
                 self.outcome, self.sentence = decision["action"], decision["why"]
                 return True
         return False
@@ -82,6 +83,8 @@ class Run:
 
     def details(self):
         """What a wrong outcome rests on."""
+        for decision in self.decisions:
+            yield f"     {decision['time']} {decision['action']}: {decision['why'].split(';')[0]}"
         for role, counted in self.latencies.items():
             yield f"     {role}: {counted}"
         for guard in self.guards:

@@ -39,7 +39,7 @@ def pod(installed):
         "env": [{"name": "PYTHONPATH", "value": "/site"}, {"name": "HOME", "value": "/tmp"}],
         "ports": [{"name": "http", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": "http"}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "100m", "memory": "200Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": "300m", "memory": "200Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [*places, {"name": "tmp", "mountPath": "/tmp"}],
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
     }

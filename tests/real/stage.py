@@ -14,7 +14,7 @@ from manifests import MODEL, NAMESPACE
 
 KUBECTL = os.environ["KUBECTL"].split()
 GATEWAY, PROMETHEUS = os.environ["GUARDBIT_GATEWAY_URL"], os.environ["GUARDBIT_PROMETHEUS_URL"]
-LOG = pathlib.Path(os.environ["GUARDBIT_CLUSTER_DIR"]) / "log/guardbit"
+LOG = pathlib.Path(os.environ["GUARDBIT_REAL_LOG"])
 PATIENCE = 180  # seconds, for all but the decision about a candidate
 
 

@@ -1,5 +1,6 @@
 //! The pure core through whole rollouts: golden stories, and invariants over random histories.
 
+mod autoscaled;
 mod conditions;
 mod deadlines;
 mod downgrade;

@@ -60,12 +60,22 @@ impl<'a> Capacity<'a> {
             .max(1)
     }
 
+    /// Pods that a revision needs for all traffic. Where an autoscaler owns the scale, those are as many as stable has now:
+    /// what it has itself, with little traffic or none, says nothing of that.
+    fn full_beside_stable(&self, revision: &RevisionRef) -> i32 {
+        let own = self.full_pods(revision);
+        match (&self.status.stable, self.full(revision)) {
+            (Some(stable), None) if stable != revision => own.max(self.full_pods(stable)),
+            _ => own,
+        }
+    }
+
     /// Pods that carry `weight` percent on a revision.
     pub(in crate::rollout) fn needed(&self, revision: &RevisionRef, weight: i32) -> i32 {
         if weight <= 0 {
             return 0;
         }
-        let full = self.full_pods(revision);
+        let full = self.full_beside_stable(revision);
         if !self.by_replicas() || weight >= 100 {
             return ((full * weight + 99) / 100).max(1);
         }

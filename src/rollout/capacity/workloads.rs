@@ -95,8 +95,20 @@ impl Capacity<'_> {
             Role::Reference => Joined::UpTo(self.needed(revision, self.holdout(next))),
             _ => Joined::Nobody,
         };
+        let (pods, least) = match (full, role) {
+            (Some(_), _) => (pods, pods),
+            // What stable needs is known while traffic moves to it: what the revision has that it comes from. Else its scale
+            // is the autoscaler's, also when that is 0.
+            (None, Role::Stable) => {
+                let least = self.moving_pods();
+                (pods.max(least), least)
+            }
+            // A candidate has what a weight needs before it gets it.
+            (None, Role::Candidate | Role::Reference) => (pods, pods),
+            (None, _) => (pods, pods.min(1)),
+        };
         let replicas = match full {
-            None if desired > 0 && pods > 0 => None,
+            None if self.workload(revision).is_some() && pods > 0 && desired >= least => None,
             _ => Some(pods),
         };
         WorkloadPlan {
@@ -106,6 +118,13 @@ impl Capacity<'_> {
             joined,
             marks: self.marks(revision),
         }
+    }
+
+    /// Pods of the revisions that hand their traffic over to stable; 0 where none does.
+    fn moving_pods(&self) -> i32 {
+        let leaving = self.handovers().map(|leaving| leaving.revision_ref());
+        let pods = leaving.filter_map(|revision| Some(self.workload(&revision)?.desired));
+        pods.max().unwrap_or(0)
     }
 
     /// Pods of a revision that serve behind one Service.
