@@ -1,8 +1,10 @@
 //! What the API server refuses, and what is somebody else's.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
@@ -92,6 +94,29 @@ pub async fn a_service_of_somebody_else_outlives_the_model(client: &Client) {
     assert_eq!(selector.get("app").map(String::as_str), Some("theirs"));
 }
 
+/// Waits until the API server has taken in the policy, which nothing but a refusal shows.
+async fn until_denied(corner: &Corner) {
+    let probe = json!({
+        "metadata": {"name": "probe-int8-0"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "probe"}},
+            "template": {"metadata": {"labels": {"app": "probe"}}, "spec": {"containers": [{"name": "c", "image": "c"}]}},
+        },
+    });
+    let probe: Deployment = serde_json::from_value(probe).expect("a Deployment");
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let denied = async {
+        while corner.api::<Deployment>().create(&params, &probe).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let denied = tokio::time::timeout(PATIENCE, denied).await;
+    assert!(denied.is_ok(), "the policy is never in force");
+}
+
 pub async fn what_is_refused_holds_up_nothing_else(client: &Client) {
     let corner = Corner::start(client, "policy").await;
     let deny = |object: Value| async {
@@ -124,6 +149,7 @@ pub async fn what_is_refused_holds_up_nothing_else(client: &Client) {
         },
     }))
     .await;
+    until_denied(&corner).await;
     corner.apply_model(gateway(), json!({"replicas": 2})).await;
     let refused = |model: &QuantizedModel| condition(model, "Applied").1.contains("int8 needs a ticket");
     let model = corner.until("refused in the server's words", refused).await;
