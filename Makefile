@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
 	@echo 'make samples     each sample climbs on a real cluster'
+	@echo 'make real        the same weights again, and int8, on a model server from PyPI: hours; tests/real/aa.sh for less'
 	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
@@ -93,6 +94,12 @@ failures:
 
 samples:
 	tests/cluster/run-tests.sh full --ignored samples::
+
+# Not part of `make test`: a model server that nobody changed, from PyPI, under the default rollout. 19 of 20 rollouts of the same
+# weights are promoted at each first step, and all of int8 rolled back.
+real:
+	cargo build --locked --release --bin guardbit
+	tests/real/aa.sh target/release/guardbit
 
 demo:
 	tests/demo/demo.sh

@@ -249,12 +249,14 @@ impl Evaluation<'_> {
                 &blind.reason.to_string(),
                 &blind.message,
             ),
-            None => put(
-                condition::EVIDENCE_AVAILABLE,
-                Truth::True,
-                "Fresh",
-                "the guards have fresh data, or nothing is on trial",
-            ),
+            None => {
+                let (reason, message) = match (&self.evidence, &self.status.rollout) {
+                    (None, _) => ("NothingOnTrial", "nothing is on trial"),
+                    (Some(_), Some(r)) if r.weight == 0 => ("NoRequests", "the candidate gets no requests yet"),
+                    (Some(_), _) => ("Fresh", "the guards have fresh data"),
+                };
+                put(condition::EVIDENCE_AVAILABLE, Truth::True, reason, message)
+            }
         };
         // The event of a disruption is its own.
         let told = |wait: &&Wait| wait.reason != WaitReason::Disrupted;

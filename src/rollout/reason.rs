@@ -39,6 +39,8 @@ pub enum EvidenceReason {
     NotComparable,
     /// Requests do not follow the weights, so the counts cannot be trusted.
     TrafficSplit,
+    /// After a promotion nothing serves that stable could be compared with.
+    NoHoldout,
 }
 
 /// What a rollout waits for, or what stops it: the reason of `Progressing`, `Ready` and `Stalled`.

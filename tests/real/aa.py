@@ -5,13 +5,11 @@ model, several times as slow, which must be rolled back. Run by aa.sh, which sta
 """
 import argparse
 import calendar
-import os
 import statistics
 import sys
 import time
 
 import manifests
-from manifests import NAMESPACE
 from stage import PATIENCE, Guardbit, Latencies, Load, Model, answers, apply
 
 WARM_UP = 30  # seconds: the default of `rollout.warmUp`

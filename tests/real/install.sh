@@ -16,7 +16,7 @@ trap 'rm -rf "$tmp"' EXIT
 echo "real: installing the model server" >&2
 python3 -m pip install --quiet --no-deps --only-binary :all: --target "$tmp/site" -r requirements.txt >&2
 # Pods see the packages read-only, and would compile them at every start.
-python3 -m compileall -q -j 0 "$tmp/site" >&2 || true
+python3 -m compileall -q -j 0 "$tmp/site" >&2 || true  # templates of packages need not compile
 cp "$tmp"/site/magika/models/standard_v3_3/model.onnx "$tmp/models/fp32.onnx"
 PYTHONPATH=$tmp/site python3 quantize.py "$tmp/models/fp32.onnx" "$tmp/models/int8.onnx" >&2
 # Servers do not run as root.

@@ -38,6 +38,27 @@ fn a_cold_start_is_no_evidence_with_a_warm_up() {
     story("a_cold_start_is_no_evidence_with_a_warm_up", &world);
 }
 
+/// Else a second in which the machine is slow would hit the candidate alone.
+#[test]
+fn while_the_candidate_is_cold_its_baseline_does_not_count_either() {
+    let mut world = World::new(spec());
+    world.spec.rollout.warm_up = "30s".into();
+    let counted = loop {
+        world.run(1);
+        assert!(
+            world.now.duration_since(world.start).as_secs() < 120,
+            "{}",
+            world.transcript
+        );
+        let errors = world.status.guards.iter().find(|guard| guard.name == "errors");
+        if let Some(errors) = errors.filter(|errors| errors.candidate.total > 0) {
+            break errors.clone();
+        }
+    };
+    let (candidate, baseline) = (counted.candidate.total, counted.baseline.total);
+    assert!(baseline <= 20 * candidate, "{baseline} for {candidate} at 5%");
+}
+
 #[test]
 fn a_hold_that_is_shorter_than_the_warm_up_does_not_end_a_step() {
     let mut world = cold("60s");
@@ -168,6 +189,24 @@ fn behind_one_service_the_split_is_that_of_the_pods() {
         message.contains("say 4.8%") && message.contains("splits connections"),
         "{message}"
     );
+}
+
+#[test]
+fn without_a_holdout_a_promoted_variant_is_said_to_be_unjudged() {
+    let mut spec = spec();
+    spec.rollout.holdout = 0;
+    let mut world = World::new(spec);
+    world.run(2);
+    assert_eq!(evidence(&world).1, "NothingOnTrial");
+    world.run(1_200);
+    assert!(
+        world.status.decisions.iter().any(|d| d.action == Action::Promoted),
+        "{}",
+        world.transcript
+    );
+    let (status, reason, message) = evidence(&world);
+    assert_eq!((status, reason), ("False", "NoHoldout"), "{}", world.transcript);
+    assert!(message.contains("rollout.holdout is 0"), "{message}");
 }
 
 #[test]

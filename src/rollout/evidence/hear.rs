@@ -84,6 +84,9 @@ impl Hearing<'_> {
         }
         let interval = self.interval_ms;
         let mut cursor = self.running.cursor(guard, now);
+        if let Some(begins) = self.warm_up.begins.filter(|begins| cursor.through() < *begins) {
+            cursor.skip_to(begins);
+        }
         let part = self.part(guard, samples);
         if let Some(why) = incomparable(samples, part.as_ref()) {
             // What is counted meanwhile would be as wrong once the arms can be compared.

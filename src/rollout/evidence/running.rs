@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::{Observed, Poll};
-use crate::guards::{BenefitTest, GuardReport, Kind, StepWait, SuiteConfig};
+use crate::guards::{BenefitTest, Compared, GuardReport, Kind, StepWait, SuiteConfig};
 use crate::judge::{BenefitConfig, text};
 use crate::model::Rollout;
 
@@ -154,6 +154,17 @@ impl Evidence {
             reason: WaitReason::NoEvidence(reason),
             message,
         };
+        let compares = |guard: &Kind| guard.compared_with() != Compared::Bounds;
+        let alone = capacity.status.rollout.is_none() && capacity.spec.rollout.holdout == 0;
+        if alone && self.config.guards.values().any(compares) {
+            return Some(because(
+                EvidenceReason::NoHoldout,
+                format!(
+                    "rollout.holdout is 0, so nothing serves that {} could be compared with: what turns bad is not noticed",
+                    self.trial.candidate.describe()
+                ),
+            ));
+        }
         for name in self.config.guards.keys() {
             if let Some(problem) = heard.problems.get(name) {
                 return Some(because(problem.reason, format!("guard {name}: {}", problem.message)));

@@ -21,6 +21,9 @@ pub(super) struct WarmUp {
     pub(super) pods: BTreeMap<String, i64>,
     /// Time for the candidate's series that do not name their pod.
     candidate: Option<i64>,
+    /// Time before which no pod of the candidate can have counted. The baseline does not count before it either, so that
+    /// both arms show the same seconds: what slows the machine down for a moment must not hit one of them alone.
+    pub(super) begins: Option<i64>,
 }
 
 impl WarmUp {
@@ -45,6 +48,9 @@ impl WarmUp {
         Self {
             pods: pods.collect(),
             candidate: step_is_warm_at(seen, length).map(Timestamp::as_millisecond),
+            begins: rollout
+                .and_then(|r| r.first_weight_at.as_ref())
+                .map(|served| plus(served.0, length).as_millisecond()),
         }
     }
 
