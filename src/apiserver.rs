@@ -44,12 +44,18 @@ impl CallError {
     }
 
     /// What the API server says where it did not take an object: what is wrong with it, a quota, a webhook that refuses or
-    /// does not answer. `None` for any other error.
+    /// does not answer. `None` where it might take it at the next moment.
     pub fn refusal(&self) -> Option<String> {
-        match self {
-            Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)) => Some(words(source)),
-            _ => None,
-        }
+        let Self::Api { source, .. } = self else { return None };
+        let kube::Error::Api(status) = &**source else {
+            return None;
+        };
+        let refuses = match status.code {
+            429 => false,
+            code if code < 500 => true,
+            _ => status.message.contains("webhook"),
+        };
+        refuses.then(|| words(source))
     }
 }
 
@@ -126,6 +132,31 @@ mod tests {
             std::future::pending().await
         });
         Client::new(service, "risk")
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_an_api_server_that_is_busy_or_away() {
+        let refusal = |code: u16, message: &str| {
+            let mut status = kube::core::Status::failure(message, "Reason");
+            status.code = code;
+            let source = Box::new(kube::Error::Api(Box::new(status)));
+            let what = "apply Deployment d".to_owned();
+            CallError::Api { what, source }.refusal()
+        };
+        for (code, message) in [
+            (422, "spec.replicas: Invalid value"),
+            (403, "exceeded quota: gpus"),
+            (500, "failed calling webhook \"policy.example\": connection refused"),
+        ] {
+            assert_eq!(refusal(code, message).as_deref(), Some(message), "{code}");
+        }
+        for (code, message) in [
+            (429, "too many requests"),
+            (503, "shutting down"),
+            (500, "etcdserver: leader changed"),
+        ] {
+            assert_eq!(refusal(code, message), None, "{code}");
+        }
     }
 
     #[tokio::test]
