@@ -35,6 +35,7 @@ impl Drop for Corner {
     fn drop(&mut self) {
         let _ = self.guardbit.kill();
         let _ = self.guardbit.wait();
+        let _ = std::fs::remove_file(&self.log);
     }
 }
 
