@@ -12,6 +12,8 @@ use crate::lint::{Matched, MetricKind, Seen};
 use crate::model::{interval_ms, presets};
 use crate::prometheus::PrometheusClient;
 
+use super::server::runtime;
+
 /// Range that is asked for, in milliseconds.
 const WINDOW: u64 = HISTORY_MS.unsigned_abs();
 
@@ -35,10 +37,7 @@ impl Measure {
         spec: &QuantizedModelSpec,
         arm: &[ArmMatcher],
     ) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| e.to_string())?;
+        let runtime = runtime()?;
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_err(|e| e.to_string())?;

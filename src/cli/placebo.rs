@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use crate::api::QuantizedModelSpec;
 use crate::evidence::ArmMatcher;
-use crate::evidence::promql::parse_matchers;
 use crate::guards::traffic::percent;
 use crate::model;
 use crate::prometheus::PrometheusClient;
-use crate::simulate::{Arms, Mock, Outcome, Placebo, TOGETHER};
+use crate::simulate::{Mock, Outcome, Placebo, TOGETHER, stable_alone};
 
 use super::backtest::{Stretch, fetch};
+use super::server::runtime;
 
 /// What mock rollouts of one guard, or of all together, came to.
 #[derive(Debug, Serialize)]
@@ -61,23 +61,12 @@ pub(super) fn placebo(
     arm: &[ArmMatcher],
     extent: &Extent,
 ) -> Result<Answer, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
     let through = Timestamp::now().as_millisecond();
     let stretch = Stretch {
         from: through - (extent.hours * 3_600_000.0) as i64,
         through,
     };
-    // There is one arm; nothing has the label of the others.
-    let nothing = parse_matchers("{guardbit_placebo=\"none\"}").map_err(|e| e.to_string())?;
-    let arms = Arms {
-        stable: arm.to_vec(),
-        candidate: nothing.clone(),
-        reference: nothing,
-    };
-    let recording = runtime.block_on(fetch(client, spec, &arms, stretch))?;
+    let recording = runtime()?.block_on(fetch(client, spec, &stable_alone(arm), stretch))?;
     let placebo = Placebo::of(spec, &recording).map_err(|e| e.to_string())?;
     let mocks = run(&placebo, extent)?;
     let (from, through) = placebo.span();

@@ -9,6 +9,12 @@ use clap::Args;
 
 use crate::prometheus::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
 
+/// What queries run on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(|e| e.to_string())
+}
+
 /// How to ask.
 #[derive(Debug, Args)]
 pub struct ServerArgs {

@@ -16,7 +16,7 @@ use crate::simulate::{Arms, openmetrics, report, simulate};
 
 use super::backtest::{Stretch, fetch, moment};
 use super::model;
-use super::server::ServerArgs;
+use super::server::{ServerArgs, runtime};
 use super::streams;
 
 /// Flags of `guardbit simulate`.
@@ -152,11 +152,7 @@ fn backtest(url: &str, spec: &QuantizedModelSpec, arms: &Arms, args: &SimulateAr
         return Err(format!("--start {start} is not before --end {}", args.end));
     }
     let client = args.server.client(url)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
-    let recording = runtime.block_on(fetch(&client, spec, arms, stretch))?;
+    let recording = runtime()?.block_on(fetch(&client, spec, arms, stretch))?;
     match replay(url, url, &recording, spec, arms, args) {
         Ok(text) => {
             streams::print(&plain_lines(&text));

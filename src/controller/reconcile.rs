@@ -337,12 +337,12 @@ async fn carry_out(
 
 /// Keeps what could not be written for the next evaluation, which says so in a condition.
 fn refused(ctx: &Context, apply: &Apply<'_>, refused: Vec<Refused>) -> Result<(), Error> {
-    let told: Vec<_> = refused.iter().map(|of| format!("{}: {}", of.object, of.why)).collect();
-    ctx.refusals.note(apply.owner.uid, refused);
-    match told.as_slice() {
+    let result = match refused.as_slice() {
         [] => Ok(()),
-        _ => Err(Error::Refused(told.join("; "))),
-    }
+        some => Err(Error::Refused(Refused::all(some))),
+    };
+    ctx.refusals.note(apply.owner.uid, refused);
+    result
 }
 
 /// Tells of what a plan decided: events, metrics, and a line of the log.

@@ -81,8 +81,8 @@ impl Fields {
 /// Reads a tolerance. A part that is left out or cannot be read tolerates no more than the baseline's share.
 pub(super) fn tolerance(written: &ToleranceSpec) -> Tolerance {
     Tolerance {
-        ratio: read(written.ratio.as_ref().map(Decimal::value)).unwrap_or(1.0),
-        absolute: read(written.absolute.as_ref().map(Fraction::value)).unwrap_or(0.0),
+        ratio: written.ratio.as_ref().and_then(|r| r.value().ok()).unwrap_or(1.0),
+        absolute: written.absolute.as_ref().and_then(|a| a.value().ok()).unwrap_or(0.0),
     }
 }
 
@@ -108,10 +108,6 @@ pub(super) fn tolerated(written: &LatencyTolerance) -> Tolerated {
                 .unwrap_or(0.0),
         },
     }
-}
-
-fn read(value: Option<Result<f64, impl ToString>>) -> Option<f64> {
-    value?.ok()
 }
 
 /// How many polls out of bounds, of how many, are harm: at most sixty, because a rule remembers no more.

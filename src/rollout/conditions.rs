@@ -99,8 +99,7 @@ pub(super) fn put(
 /// Sets the condition that says whether all objects of a model could be written. Returns the event, if it is news that
 /// some could not.
 pub fn applied(conditions: &mut Vec<Condition>, at: (Timestamp, i64), refused: &[Refused]) -> Option<Event> {
-    let told: Vec<_> = refused.iter().map(|of| format!("{}: {}", of.object, of.why)).collect();
-    let note = told.join("; ");
+    let note = Refused::all(refused);
     let (truth, reason) = match refused {
         [] => (Truth::True, "AsPlanned"),
         _ => (Truth::False, "Refused"),
@@ -236,7 +235,7 @@ impl Evaluation<'_> {
 
         let mut refused = seen.model.refused.iter().flatten();
         let (available, reason, message) = match refused.find(|object| object.is_carrier) {
-            Some(carrier) => (false, "NotCarried", format!("{}: {}", carrier.object, carrier.why)),
+            Some(carrier) => (false, "NotCarried", carrier.to_string()),
             None if serves => (true, "StableServes", "stable has ready endpoints".to_owned()),
             None => (false, "NoEndpoint", "stable has no ready endpoint".to_owned()),
         };

@@ -150,6 +150,19 @@ pub struct Refused {
     pub why: String,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.why)
+    }
+}
+
+impl Refused {
+    /// All of them, in one sentence.
+    pub fn all(refused: &[Self]) -> String {
+        refused.iter().map(Self::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// A Deployment and its pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -13,5 +13,5 @@ pub mod report;
 mod world;
 
 pub use arms::{Arms, SimulateError};
-pub use placebo::{Mock, NoPlacebo, Placebo, TOGETHER};
+pub use placebo::{Mock, NoPlacebo, Placebo, TOGETHER, stable_alone};
 pub use replay::{Frame, Outcome, Replay, Step, simulate};

@@ -19,7 +19,7 @@ use super::arms::{Arms, SimulateError};
 use super::recording::Recording;
 use super::replay::{Outcome, simulate};
 
-/// Label that says which arm a series was given to.
+/// Label that says which arm a series was given to. No recorded series has it.
 const ARM: &str = "guardbit_placebo";
 
 /// Shares of the recording after which a mock candidate may begin at the earliest and at the latest: there is a past
@@ -145,6 +145,15 @@ impl<'a> Placebo<'a> {
             Some(Series { labels, samples })
         });
         Recording::new(given.collect())
+    }
+}
+
+/// The arms that a recording for a placebo is fetched of: these series are stable's, and none is in another arm.
+pub fn stable_alone(stable: &[ArmMatcher]) -> Arms {
+    Arms {
+        stable: stable.to_vec(),
+        candidate: arm("none"),
+        reference: arm("none"),
     }
 }
 

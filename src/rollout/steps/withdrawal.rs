@@ -28,10 +28,11 @@ impl Evaluation<'_> {
         // A fallback without a ready endpoint would only fail the candidate's requests: it keeps what it has, and gets
         // no more.
         let capacity = self.capacity();
-        if weight == 0 && capacity.workload(candidate).is_none() {
-            // It never had a pod: there is nothing to drain.
-        } else if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
-            self.drain(candidate);
+        if weight == 0 || capacity.has_fallback() || capacity.ready(candidate) == 0 {
+            // One that never had a Deployment has nothing to drain.
+            if weight > 0 || capacity.workload(candidate).is_some() {
+                self.drain(candidate);
+            }
         } else {
             self.retire(candidate, RetiringReason::Handover, self.now + DRAIN);
             if let Some(leaving) = self.status.retiring.last_mut() {
@@ -76,17 +77,16 @@ impl Evaluation<'_> {
         let at = since.checked_add(settings.schedule_deadline).unwrap_or(Timestamp::MAX);
         let late = self.now >= at;
         let allowed = &self.spec.rollout.schedule_deadline;
-        match unschedulable {
-            _ if late && rollout.weight_since.is_none() && refused.is_some() => {
-                let message = refused.unwrap_or_default();
-                let why = format!("the API server created none of its pods within {allowed}: {message}");
-                self.give_up(&rollout.candidate, &why)
-            }
+        if let Some(message) = refused {
             // Whoever refuses them may take them again, so a candidate that serves keeps what it has.
-            _ if refused.is_some() => {
-                let wait = Next::wait(Wait::new(WaitReason::PodsRefused, refused.unwrap_or_default()));
-                if late { wait } else { wait.at([at]) }
+            if late && rollout.weight_since.is_none() {
+                let why = format!("the API server created none of its pods within {allowed}: {message}");
+                return self.give_up(&rollout.candidate, &why);
             }
+            let wait = Next::wait(Wait::new(WaitReason::PodsRefused, message));
+            return if late { wait } else { wait.at([at]) };
+        }
+        match unschedulable {
             Some(message) if late => {
                 let why = format!("it could not be scheduled within {allowed}: {message}");
                 self.give_up(&rollout.candidate, &why)
