@@ -126,6 +126,8 @@ pub struct Alternatives {
     pub odds: &'static [(f64, f64)],
     /// Weight of the plug-in guess; 0 for none.
     pub plug_in: f64,
+    /// The largest natural logarithm of the e-value of one poll. An e-value that is cut off at the top is one still.
+    pub most: f64,
 }
 
 /// Alternatives for shares of bad events.
@@ -139,10 +141,15 @@ pub const SHARES: Alternatives = Alternatives {
         (25.0, 0.02),
     ],
     plug_in: 0.0,
+    most: f64::INFINITY,
 };
 
 /// Alternatives for shares that are held against those of a baseline taken to be slower: most of the requests may lie
 /// there, so a candidate that is clearly too slow can be near in odds.
+///
+/// Requests of one poll are slow for a common reason: a machine that is short of processors for ten seconds slows down the
+/// only pod of a candidate and one of stable's many. One poll alone is taken for a factor of four at the most (e^1.4), so
+/// that harm takes three polls or more.
 pub const SLOWDOWNS: Alternatives = Alternatives {
     odds: &[
         (1.1, 0.10),
@@ -153,12 +160,14 @@ pub const SLOWDOWNS: Alternatives = Alternatives {
         (25.0, 0.08),
     ],
     plug_in: 0.0,
+    most: 1.4,
 };
 
 /// Alternatives for the share of a witness set of outputs.
 pub const WITNESS: Alternatives = Alternatives {
     odds: &[(1.1, 0.12), (1.25, 0.14), (1.5, 0.14), (2.0, 0.12), (3.0, 0.08)],
     plug_in: 0.4,
+    most: f64::INFINITY,
 };
 
 /// Weights of the guesses of a test of health: three between the baseline and the edge, and the candidate's own past
@@ -240,7 +249,7 @@ impl Harm {
             // A guess below the edge would count health as harm. It occurs where the edge is nearly 1 and leaves no
             // room above.
             let ln_e = if q_c > tolerance.edge(q_b) {
-                ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion
+                (ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion).min(alternatives.most)
             } else {
                 0.0
             };
