@@ -163,7 +163,7 @@ def main():
     parser.add_argument("steps", nargs="?", default="5,10,50", help="first steps, in percent")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--rps", type=float, default=50, help="requests a second")
-    parser.add_argument("--instances", type=int, default=1, help="inputs in a request: each takes the model once")
+    parser.add_argument("--instances", type=int, default=2, help="inputs in a request: each takes the model once")
     parser.add_argument("--replicas", type=int, default=2, help="pods that carry all traffic")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a run counts as undecided")
     options = parser.parse_args()
