@@ -80,7 +80,13 @@ pub struct Reconciled(Arc<Mutex<HashMap<u64, (u64, u64)>>>);
 
 impl CachedModel {
     /// The projection of a model.
-    pub fn of(mut seen: SeenModel) -> Self {
+    pub fn of(seen: SeenModel) -> Self {
+        Self::after(None, seen)
+    }
+
+    /// The projection of a model that was known as `before`. Digests of what has not changed since are not computed again,
+    /// because they cost more than all else, and most events are writes of the status.
+    fn after(before: Option<&Self>, mut seen: SeenModel) -> Self {
         let metadata = ObjectMeta {
             name: seen.metadata.name.clone(),
             namespace: seen.metadata.namespace.clone(),
@@ -93,11 +99,15 @@ impl CachedModel {
             Ok(mut model) => {
                 let status = json(&model.status.take());
                 let rest = json(&model);
+                let hashes = (hash(&rest), hash(&status));
+                let known = before
+                    .filter(|before| before.hashes.0 == hashes.0)
+                    .and_then(Self::digests);
                 let held = Held::Readable {
                     packed: Packed::json(&[b"[", &*rest, b",", &*status, b"]"].concat()),
-                    digests: Arc::new(Digests::of(&model.spec)),
+                    digests: known.unwrap_or_else(|| Arc::new(Digests::of(&model.spec))),
                 };
-                ((hash(&rest), hash(&status)), held)
+                (hashes, held)
             }
             Err(mut unreadable) => {
                 unreadable.metadata.resource_version = metadata.resource_version.clone();
@@ -119,6 +129,13 @@ impl CachedModel {
                 Ok(Content::Readable(Box::new(model), digests))
             }
             Held::Unreadable(unreadable) => Ok(Content::Unreadable(unreadable)),
+        }
+    }
+
+    fn digests(&self) -> Option<Arc<Digests>> {
+        match &self.held {
+            Held::Readable { digests, .. } => Some(Arc::clone(digests)),
+            Held::Unreadable(_) => None,
         }
     }
 
@@ -159,11 +176,14 @@ impl Models {
                 Vec::new()
             }
             Event::InitApply(model) => {
-                let model = CachedModel::of(model);
+                let model = self.projection(model);
                 self.listed.insert(model.key());
                 self.put(model)
             }
-            Event::Apply(model) => self.put(CachedModel::of(model)),
+            Event::Apply(model) => {
+                let model = self.projection(model);
+                self.put(model)
+            }
             Event::Delete(model) => vec![self.remove(CachedModel::of(model).into())],
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
@@ -172,6 +192,12 @@ impl Models {
                 gone.map(|model| self.remove(model)).collect()
             }
         }
+    }
+
+    /// The projection of a model, beside what is stored of it.
+    fn projection(&self, seen: SeenModel) -> CachedModel {
+        let named = ObjectRef::new(&seen.name_any()).within(&seen.namespace().unwrap_or_default());
+        CachedModel::after(self.store.get(&named).as_deref(), seen)
     }
 
     /// Stores a model. Another model of the same name is gone.
@@ -319,6 +345,22 @@ mod tests {
             serde_json::to_value(read).unwrap(),
             serde_json::to_value(model()).unwrap()
         );
+    }
+
+    #[test]
+    fn digests_are_computed_again_only_where_the_spec_may_have_changed() {
+        let mut models = Models::new();
+        let mut came = |model: &QuantizedModel| match models.take(Event::Apply(seen(model))).pop() {
+            Some(Change::Came(model)) => model.digests().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let mut model = model();
+        let first = came(&model);
+        model.status.get_or_insert_default().observed_generation = Some(3);
+        assert!(Arc::ptr_eq(&first, &came(&model)), "a status was written");
+        model.spec.paused = true;
+        let edited = came(&model);
+        assert_ne!(edited.spec(), first.spec());
     }
 
     #[test]
