@@ -131,7 +131,13 @@ impl Stage {
     /// Switches faults on in all pods of a variant; returns how many there are.
     pub async fn faults(&self, variant: &str, faults: Value) -> usize {
         let pods = self.pods_of(variant).await;
-        for pod in &pods {
+        self.faults_in(&pods, faults).await;
+        pods.len()
+    }
+
+    /// Switches faults on in these pods.
+    pub async fn faults_in(&self, pods: &[Pod], faults: Value) {
+        for pod in pods {
             let path = format!(
                 "/api/v1/namespaces/{}/pods/{}:8080/proxy/faults",
                 self.namespace,
@@ -144,7 +150,6 @@ impl Stage {
             let told = self.client.request_text(request).await;
             told.expect("the server takes faults");
         }
-        pods.len()
     }
 
     /// Switches faults on without the API server: straight at the pods, which this machine's network reaches.

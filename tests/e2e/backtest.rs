@@ -47,7 +47,7 @@ fn told(action: &Word<Action>, variant: &str, why: &str) -> String {
 }
 
 /// Matchers of the pods of a variant, as guardbit itself asks for them.
-fn pods(stage: &Stage, spec: &QuantizedModelSpec, variant: &str) -> String {
+pub fn pods(stage: &Stage, spec: &QuantizedModelSpec, variant: &str) -> String {
     let variant = spec.variants.iter().find(|v| v.name == variant).expect("a variant");
     let revision = identity::revision(spec, variant);
     let deployment = identity::object_name(&stage.namespace, MODEL, &variant.name, &revision, Purpose::Serving);

@@ -25,8 +25,14 @@ pub struct Guardbit {
 }
 
 impl Guardbit {
-    /// Starts one for a namespace.
-    pub async fn start(client: &Client, namespace: &str, prometheus: &str, more: &[&str]) -> Self {
+    /// Starts one for a namespace. `None` is the version built from here.
+    pub async fn start(
+        client: &Client,
+        namespace: &str,
+        prometheus: &str,
+        more: &[&str],
+        program: Option<&Path>,
+    ) -> Self {
         let dir = std::env::temp_dir().join(format!("guardbit-e2e-{}-{namespace}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory for logs");
         let kubeconfig = dir.join("kubeconfig");
@@ -47,7 +53,7 @@ impl Guardbit {
         ];
         let args: Vec<String> = args.iter().chain(more).map(|s| (*s).to_owned()).collect();
         let log = dir.join("log");
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_guardbit"));
+        let program = version(program);
         Self {
             child: spawn(&program, &args, &kubeconfig, &log),
             program,
@@ -115,7 +121,7 @@ impl Guardbit {
         );
         let ended = self.child.wait().expect("reaped");
         assert!(ended.success(), "it did not end in order: {ended}\n{}", self.log_tail());
-        self.program = program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_guardbit"))).to_owned();
+        self.program = version(program);
         self.start_again();
     }
 
@@ -141,6 +147,11 @@ impl Drop for Guardbit {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// The program of a version; `None` is the one built from here.
+fn version(program: Option<&Path>) -> PathBuf {
+    program.unwrap_or(Path::new(env!("CARGO_BIN_EXE_guardbit"))).to_owned()
 }
 
 async fn service_account_kubeconfig(client: &Client) -> String {

@@ -12,6 +12,7 @@ mod guardbit;
 mod harms;
 mod ledger;
 mod outages;
+mod placebo;
 mod prometheus;
 mod promql;
 mod samples;

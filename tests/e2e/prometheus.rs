@@ -1,6 +1,7 @@
 //! A Prometheus of a test's own, which it may stop; and what the shared one counted.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -44,6 +45,30 @@ pub async fn series(url: &str, parameters: &[(&str, &str)]) -> Vec<Value> {
     }
 }
 
+/// What the server at `url` scraped of a namespace after `from` (Unix seconds), as OpenMetrics. It ends with the newest scrape,
+/// and its samples are so far apart that all of it seems to have taken `seconds`.
+pub async fn stretched(url: &str, namespace: &str, from: f64, seconds: f64) -> String {
+    let through = newest(url).await;
+    let took = through - from;
+    let promql = format!("{{namespace=\"{namespace}\"}}[{}ms]", (took * 1000.0) as u64);
+    let mut text = String::new();
+    for one in series(url, &[("query", &promql), ("time", &through.to_string())]).await {
+        let labels = one["metric"].as_object().expect("labels");
+        let name = labels["__name__"].as_str().expect("a name");
+        // JSON writes a string as OpenMetrics does.
+        let others = labels.iter().filter(|(label, _)| *label != "__name__");
+        let others: Vec<String> = others.map(|(label, value)| format!("{label}={value}")).collect();
+        let others = others.join(",");
+        for sample in one["values"].as_array().expect("samples") {
+            let at = sample[0].as_f64().expect("a time");
+            let at = through - (through - at) / took * seconds;
+            let value = sample[1].as_str().expect("a value");
+            writeln!(text, "{name}{{{others}}} {value} {at:.3}").expect("a String takes all");
+        }
+    }
+    text + "# EOF\n"
+}
+
 /// A Prometheus that scrapes one namespace.
 pub struct OwnPrometheus {
     dir: PathBuf,
@@ -54,6 +79,33 @@ pub struct OwnPrometheus {
 impl OwnPrometheus {
     /// Starts it.
     pub async fn start(namespace: &str) -> Self {
+        let mut own = Self::of(namespace);
+        own.resume().await;
+        own
+    }
+
+    /// Starts one that has these samples (OpenMetrics) in its storage. Its namespace need not exist: then it scrapes nothing.
+    pub async fn with_past(namespace: &str, openmetrics: &str) -> Self {
+        let mut own = Self::of(namespace);
+        let (past, tsdb) = (own.dir.join("past.om"), own.dir.join("tsdb"));
+        std::fs::create_dir_all(&tsdb).expect("a directory");
+        std::fs::write(&past, openmetrics).expect("written");
+        let output = Command::new(tool("promtool"))
+            .args(["tsdb", "create-blocks-from", "openmetrics"])
+            .args([&past, &tsdb])
+            .output()
+            .expect("tests/cluster/tools.sh has built promtool");
+        assert!(
+            output.status.success(),
+            "promtool: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        own.resume().await;
+        own
+    }
+
+    /// One that is yet to be started.
+    fn of(namespace: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("prometheus-e2e-{}-{namespace}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let kubeconfig = std::env::var("KUBECONFIG").expect("KUBECONFIG");
@@ -67,10 +119,7 @@ impl OwnPrometheus {
         std::fs::write(dir.join("prometheus.yml"), config).expect("written");
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("an address").port();
-        let mut own = Self { dir, port, child: None };
-        drop(free);
-        own.resume().await;
-        own
+        Self { dir, port, child: None }
     }
 
     /// Its URL.
@@ -156,7 +205,7 @@ impl Drop for OwnPrometheus {
 }
 
 /// Time of the newest scrape of the server at `url`, Unix seconds; 0 without any.
-async fn newest(url: &str) -> f64 {
+pub async fn newest(url: &str) -> f64 {
     let asked = http()
         .get(format!("{url}/api/v1/query?query=max(timestamp(up))"))
         .send()

@@ -1,6 +1,7 @@
 //! A corner of the cluster for one test: a namespace, a guardbit, a model, a load, and a ledger of what happens.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,7 @@ pub struct Setting {
     spec: Value,
     prometheus: String,
     flags: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 /// The sample, with short holds, in a namespace of its own.
@@ -101,6 +103,7 @@ pub fn setting(test: &str) -> Setting {
         spec,
         prometheus: shared_prometheus(),
         flags: Vec::new(),
+        program: None,
     }
 }
 
@@ -156,6 +159,12 @@ impl Setting {
         self
     }
 
+    /// Another version of guardbit to begin with than the one built from here.
+    pub fn begun_by(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
     /// Namespace of the test.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -176,7 +185,8 @@ impl Setting {
             .await
             .expect("the namespace is new");
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let guardbit = Guardbit::start(&client, &self.namespace, &self.prometheus, &flags).await;
+        let program = self.program.as_deref();
+        let guardbit = Guardbit::start(&client, &self.namespace, &self.prometheus, &flags, program).await;
         let models: Api<QuantizedModel> = Api::namespaced(client.clone(), &self.namespace);
         let ledger = Ledger::default();
         let in_service = self.spec["traffic"].get("service").is_some();
