@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use guardbit::evidence::{Buckets, Counts, Observed, Poll};
-use guardbit::guards::{Fidelity, Kind, Latency, Proportion, Suite, SuiteConfig};
+use guardbit::guards::{Agreement, Fidelity, Kind, Latency, Proportion, Suite, SuiteConfig};
 use guardbit::judge::{Budget, Regime, Tolerance, Tolerated};
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -15,7 +15,8 @@ use random::Random;
 
 const ROLLOUTS: u64 = 150;
 const POLLS: i64 = 240;
-const POLL_SECONDS: f64 = 15.0;
+const POLL_MS: i64 = 15_000;
+const POLL_SECONDS: f64 = POLL_MS as f64 / 1_000.0;
 
 fn counts(random: &mut Random, rps: f64, share: f64) -> Counts {
     let bad = random.poisson(rps * POLL_SECONDS * share);
@@ -60,8 +61,8 @@ fn simulate(guard: Kind, mut poll: impl FnMut(&mut Random, i64) -> Observed) -> 
                 &config,
                 "guard",
                 &Poll {
-                    from: t - 1,
-                    through: t,
+                    from: (t - 1) * POLL_MS,
+                    through: t * POLL_MS,
                     observed,
                 },
             );
@@ -229,37 +230,58 @@ fn narrow(slowdown: f64) -> (Vec<f64>, Vec<f64>) {
     (bounds, up_to.windows(2).map(|pair| pair[1] - pair[0]).collect())
 }
 
+/// A latency guard on these arms, of which the candidate may have another slowdown in each poll: 5 rps and 45 rps.
+fn narrow_arms(tolerance: Tolerated, slowdown: impl Fn(i64) -> f64) -> Outcome {
+    let guard = Kind::Latency(Latency {
+        tolerance,
+        budget: None,
+        at_load: None,
+        per_second: 1.0,
+    });
+    simulate(guard, |random, t| {
+        let mut arm = |rps: f64, slowdown: f64| {
+            let (bounds, shares) = narrow(slowdown);
+            let counts = shares.iter().map(|share| random.poisson(rps * POLL_SECONDS * share));
+            Buckets {
+                counts: counts.collect(),
+                bounds,
+                pods: 1,
+            }
+        };
+        Observed::Histogram {
+            candidate: arm(5.0, slowdown(t)),
+            baseline: arm(45.0, 1.0),
+        }
+    })
+}
+
+/// The usual tolerance: a quarter slower.
+const SLOWDOWN: Tolerated = Tolerated::Slowdown {
+    factor: 1.25,
+    absolute: 0.005,
+};
+
+/// What rolled an identical candidate back on a real server: its machine was short of processors for some seconds.
+#[test]
+fn a_hiccup_of_a_poll_or_two_is_no_harm_however_slow_it_is() {
+    for hiccup in [5..6, 5..7] {
+        let found = narrow_arms(SLOWDOWN, |t| if hiccup.contains(&t) { 4.0 } else { 1.0 });
+        assert!(found.fired <= 0.01, "{hiccup:?}: {}", found.fired);
+    }
+    let lasting = narrow_arms(SLOWDOWN, |t| if t >= 5 { 4.0 } else { 1.0 });
+    let minutes = lasting.minutes - 4.0 * POLL_SECONDS / 60.0;
+    assert!(
+        lasting.fired >= 0.99 && minutes <= 1.5,
+        "{} in {minutes} min",
+        lasting.fired
+    );
+}
+
 #[test]
 fn a_pod_that_does_little_may_be_a_fifth_slower_on_narrow_latencies() {
-    let outcome = |tolerance, slowdown| {
-        let guard = Kind::Latency(Latency {
-            tolerance,
-            budget: None,
-            at_load: None,
-            per_second: 1.0,
-        });
-        simulate(guard, |random, _| {
-            let mut arm = |rps: f64, slowdown: f64| {
-                let (bounds, shares) = narrow(slowdown);
-                let counts = shares.iter().map(|share| random.poisson(rps * POLL_SECONDS * share));
-                Buckets {
-                    counts: counts.collect(),
-                    bounds,
-                    pods: 1,
-                }
-            };
-            Observed::Histogram {
-                candidate: arm(5.0, slowdown),
-                baseline: arm(45.0, 1.0),
-            }
-        })
-    };
-    let slowdown = Tolerated::Slowdown {
-        factor: 1.25,
-        absolute: 0.005,
-    };
+    let outcome = |tolerance, slowdown| narrow_arms(tolerance, |_| slowdown);
     for (times, fired, healthy) in [(1.0, 0.01, 0.99), (1.15, 0.01, 0.99), (1.2, 0.01, 0.95)] {
-        let found = outcome(slowdown, times);
+        let found = outcome(SLOWDOWN, times);
         assert!(
             found.fired <= fired && found.healthy >= healthy,
             "× {times}: {} fired, {} healthy",
@@ -267,7 +289,7 @@ fn a_pod_that_does_little_may_be_a_fifth_slower_on_narrow_latencies() {
             found.healthy
         );
     }
-    let slow = outcome(slowdown, 2.0);
+    let slow = outcome(SLOWDOWN, 2.0);
     assert!(
         slow.fired >= 0.99 && slow.minutes <= 2.0,
         "{} in {} min",
@@ -313,7 +335,7 @@ fn slow_candidates_are_found_and_equal_ones_are_shown_to_be_fast_enough() {
     assert!(same.fired <= 0.02 && same.healthy >= 0.95);
     let slow = latency(1.4, None);
     println!("×1.4: fired {:.1}%, median {:.1} min", 100.0 * slow.fired, slow.minutes);
-    assert!(slow.fired >= 0.99 && slow.minutes <= 6.0);
+    assert!(slow.fired >= 0.99 && slow.minutes <= 7.0);
     let beyond = latency(
         1.0,
         Some(Budget {
@@ -327,4 +349,46 @@ fn slow_candidates_are_found_and_equal_ones_are_shown_to_be_fast_enough() {
         beyond.minutes
     );
     assert!(beyond.fired >= 0.99);
+}
+
+/// Two pairs a second, and one in ten that asks the reference twice.
+fn pairs(tolerated: f64, differs: f64, noise: f64) -> Outcome {
+    let guard = Kind::Agreement(Agreement {
+        tolerance: Tolerance {
+            ratio: 0.0,
+            absolute: tolerated,
+        },
+    });
+    simulate(guard, |random, _| Observed::Proportion {
+        candidate: counts(random, 2.0, differs),
+        baseline: counts(random, 0.2, noise),
+    })
+}
+
+#[test]
+fn candidates_that_answer_otherwise_are_found_and_honest_ones_are_shown_to_be() {
+    for (tolerated, differs, minutes) in [
+        (0.01, 0.02, 9.5),
+        (0.05, 0.074, 11.0),
+        (0.05, 0.095, 5.0),
+        (0.1, 0.29, 1.0),
+    ] {
+        let found = pairs(tolerated, differs, 0.003);
+        println!(
+            "{differs} against {tolerated}: {} in {:.1} min",
+            found.fired, found.minutes
+        );
+        assert!(
+            found.fired >= 0.98 && found.minutes <= minutes,
+            "{differs} against {tolerated}: {} in {} min",
+            found.fired,
+            found.minutes
+        );
+    }
+    let honest = pairs(0.05, 0.033, 0.003);
+    assert!(honest.fired <= 0.02 && honest.healthy >= 0.98 && honest.healthy_minutes <= 14.0);
+    for noise in [0.003, 0.02] {
+        let edge = pairs(0.05, 0.05, noise);
+        assert!(edge.fired <= 0.05, "at the edge: {}", edge.fired);
+    }
 }

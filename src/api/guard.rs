@@ -14,8 +14,8 @@ use super::word::words;
 /// One question asked of the metrics.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.ratio), has(self.query)].filter(x, x).size() == 1")
-    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity, ratio and query'")))]
+#[x_kube(validation = Rule::new("[has(self.proportion), has(self.latency), has(self.fidelity), has(self.agreement), has(self.ratio), has(self.query)].filter(x, x).size() == 1")
+    .message(says("'guard \"' + self.name + '\" must be exactly one of proportion, latency, fidelity, agreement, ratio and query'")))]
 #[x_kube(validation = Rule::new("(has(self.armMatchers) && self.armMatchers == 'Labels') == (has(self.armLabels) && self.armLabels.size() > 0)")
     .message("armLabels and armMatchers: Labels go together: set both, or neither"))]
 pub struct Guard {
@@ -31,6 +31,9 @@ pub struct Guard {
     /// How far the distribution of outputs drifts from the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+    /// How often the candidate answers the same question otherwise than the reference, as the comparer counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// What is spent on a request, such as energy or money, against the baseline. No sampling model: a plain k-of-n
     /// rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +58,7 @@ pub enum Preset {
     VLlm,
     /// NVIDIA Triton Inference Server: errors, and the mean latency by a plain rule.
     Triton,
-    /// Hugging Face Text Generation Inference: errors and latency.
+    /// Hugging Face Text Generation Inference, archived by its owner on 21 March 2026: errors and latency.
     #[serde(rename = "TGI")]
     Tgi,
     /// KServe's Python model server: latency. It does not count errors.
@@ -66,6 +69,19 @@ pub enum Preset {
     EnvoyGateway,
     /// llama.cpp: the mean time of a token by a plain rule. It does not count requests or errors.
     LlamaCpp,
+    /// vLLM: errors and latency, the times to the first token and between tokens, and tripwires on the length of answers
+    /// and on those that were cut off. They catch collapse, not drift.
+    #[serde(rename = "vLLMOutputs")]
+    VLlmOutputs,
+    /// SGLang: errors and latency.
+    #[serde(rename = "SGLang")]
+    SgLang,
+    /// TensorRT-LLM behind `trtllm-serve`: latency. It does not count errors.
+    #[serde(rename = "TensorRTLLM")]
+    TensorRtLlm,
+    /// Envoy AI Gateway, where a label tells its backends apart: errors and latency.
+    #[serde(rename = "EnvoyAIGateway")]
+    EnvoyAiGateway,
 }
 
 /// How the series of one arm are told from those of another.
@@ -129,6 +145,14 @@ impl ToleranceSpec {
         Self {
             ratio: Some("1".into()),
             absolute: Some("0.5%".into()),
+        }
+    }
+
+    /// Default tolerance of a share of answers that differ.
+    pub fn agreement() -> Self {
+        Self {
+            ratio: Some("0".into()),
+            absolute: Some("5%".into()),
         }
     }
 }
@@ -239,6 +263,17 @@ pub struct Fidelity {
 
 fn five_percent() -> Fraction {
     "0.05".into()
+}
+
+/// How often the candidate's answer may differ from the reference's: of pairs of answers to the same question, at most
+/// `absolute` + `ratio` × the share in which the reference differs from itself.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct Agreement {
+    /// The share of pairs that may differ. `ratio` is `"0"` when left out: the reference's own noise is then shown and
+    /// not counted.
+    #[serde(default = "ToleranceSpec::agreement")]
+    pub tolerance: ToleranceSpec,
 }
 
 /// What is spent on a request, against the baseline: in each poll, the candidate's increment of `numerator` per

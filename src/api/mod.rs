@@ -20,8 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use guard::{
-    ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, Query,
-    Ratio, ToleranceSpec,
+    Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
+    Proportion, Query, Ratio, ToleranceSpec,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use message::says;
@@ -72,11 +72,11 @@ pub const GROUP: &str = "guardbit.dev";
     .message(says("'rollout.bootstrap \"' + self.rollout.bootstrap + '\" must be the name of one of spec.variants'")))]
 #[x_kube(validation = Rule::new("has(self.preset) || self.guards.size() > 0")
     .message("set guards, or the preset of a model server: without a question to the metrics nothing can be promoted"))]
-#[x_kube(validation = Rule::new("!has(self.preset) || self.preset != 'EnvoyGateway' || (has(self.prometheus) && has(self.prometheus.armMatchers) && self.prometheus.armMatchers == 'Labels')")
-    .message("preset EnvoyGateway needs prometheus.armMatchers: Labels with a label that tells Envoy's clusters apart: by default one cluster serves all variants of a rule; or use the preset of the model server"))]
-#[x_kube(validation = Rule::new("self.variants.size() <= 2 || !self.guards.exists(g, has(g.fidelity)) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
-    .message("rollout.holdout must be at least 1: with more than two variants a fidelity guard needs traffic on the reference to compare with"))]
-#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.query))")
+#[x_kube(validation = Rule::new("!has(self.preset) || !(self.preset in ['EnvoyGateway', 'EnvoyAIGateway']) || (has(self.prometheus) && has(self.prometheus.armMatchers) && self.prometheus.armMatchers == 'Labels')")
+    .message("preset EnvoyGateway or EnvoyAIGateway needs prometheus.armMatchers: Labels with a label that tells the variants apart: the series are the gateway's, and by default one Envoy cluster serves all variants of a rule; or use the preset of the model server"))]
+#[x_kube(validation = Rule::new("self.variants.size() <= 2 || (!self.guards.exists(g, has(g.fidelity) || has(g.agreement)) && (!has(self.preset) || self.preset != 'vLLMOutputs')) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
+    .message("rollout.holdout must be at least 1: with more than two variants a guard on outputs (fidelity or agreement) needs the reference to compare with"))]
+#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.agreement) && !has(g.query))")
     .message(says("'rollout.benefit.guard \"' + self.rollout.benefit.guard + '\" must be the name of one of spec.guards that compares the candidate with stable: a proportion, latency or ratio guard'")))]
 pub struct QuantizedModelSpec {
     /// The model that the variants are forms of.

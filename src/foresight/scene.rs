@@ -185,9 +185,10 @@ impl Scene<'_> {
             };
             let effect = self.effect.filter(|(worse, _)| worse == name).map(|(_, effect)| effect);
             let shares = (split.candidate, of_baseline(guard, split));
+            let at = |t: i64| (t as f64 * self.poll * 1_000.0) as i64;
             let poll = Poll {
-                from: t - 1,
-                through: t,
+                from: at(t - 1),
+                through: at(t),
                 observed: stream.draw(random, self.poll, shares, effect),
             };
             suite.observe(self.guards, name, &poll);

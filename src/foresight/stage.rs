@@ -2,6 +2,7 @@
 
 use crate::api::QuantizedModelSpec;
 use crate::guards::{SuiteConfig, compare_outputs};
+use crate::model::presets::guards;
 use crate::model::{self, Step};
 use crate::rollout::{Stage, control_weight, guards_of};
 
@@ -63,7 +64,7 @@ impl<'a> Stagecraft<'a> {
                 reference: stable,
             };
         }
-        let compared = compare_outputs(&self.spec.guards);
+        let compared = compare_outputs(&guards(self.spec));
         let declared = self.spec.rollout.holdout;
         let reference = if compared {
             control_weight(declared, weight)

@@ -49,7 +49,7 @@ impl Traffic {
             assumptions: vec!["the traffic stays as it was in the past hour; requests are independent".to_owned()],
         };
         let seen = |name: &String, guard: &Kind| {
-            let (n, shape) = Shape::of(history.get(name)?)?;
+            let (n, shape) = Shape::of(history.get(name).filter(|_| !guard.counts_pairs())?)?;
             (n > 0 && seconds > 0.0).then(|| Stream {
                 per_second: n as f64 / seconds / f64::max(share(guard), 0.01),
                 shape: guard.measured(shape),
@@ -69,15 +69,20 @@ impl Traffic {
         traffic
     }
 
-    /// Events per second of the guard that counts most.
+    /// Requests per second, as the guard shows that counts most.
     pub fn per_second(&self) -> f64 {
-        self.streams.values().map(|s| s.per_second).fold(0.0, f64::max)
+        let of_requests = |stream: &&Stream| !matches!(stream.shape, Shape::Pairs { .. });
+        let rates = self.streams.values().filter(of_requests).map(|s| s.per_second);
+        rates.fold(0.0, f64::max)
     }
 
     fn assume(&mut self, name: &str, guard: &Kind, rps: f64, error_rate: f64) {
         let (shape, told) = guard.assumed(name, error_rate);
         self.assumptions.push(told);
-        let stream = Stream { per_second: rps, shape };
+        let stream = Stream {
+            per_second: guard.events(rps),
+            shape,
+        };
         self.streams.insert(name.to_owned(), stream);
     }
 }

@@ -64,6 +64,17 @@ pub enum Compared {
     Bounds,
 }
 
+/// What a step needs of a guard before it can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepNeed {
+    /// So many requests of each arm, in three polls or more.
+    Requests(u64),
+    /// So many pairs of answers, in three polls or more.
+    Pairs(u64),
+    /// Three polls.
+    Polls,
+}
+
 /// How a guard shows that a candidate is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Benefit {
@@ -81,6 +92,25 @@ pub trait GuardKind {
     /// Whether it counts all requests of both arms, so that it shows how traffic is split.
     fn counts_requests(&self) -> bool {
         false
+    }
+
+    /// Whether it counts pairs of answers. The series of pairs are the comparer's: they name the model and the revision
+    /// themselves, and follow no weight.
+    fn counts_pairs(&self) -> bool {
+        false
+    }
+
+    /// What a step needs of it before it can end.
+    fn step_needs(&self) -> StepNeed {
+        match self.rule() {
+            None => StepNeed::Requests(200),
+            Some(_) => StepNeed::Polls,
+        }
+    }
+
+    /// How many events it counts in a second on both arms together, where the route has so many requests.
+    fn events(&self, requests: f64) -> f64 {
+        requests
     }
 
     /// Its weight in the combined evidence of harm, before weights are made to sum to 1; `None` for a guard without a
@@ -141,6 +171,9 @@ pub(super) trait Judged: GuardKind {
 
     /// Takes one poll; one that does not fit the kind is ignored.
     fn observe(&self, test: &mut Self::Test, regime: Regime, observed: &Observed);
+
+    /// Begins a block of polls, whose events may have a common cause.
+    fn begin_block(&self, _test: &mut Self::Test) {}
 
     /// Takes what the baseline alone did before the trial, oldest first.
     fn recall(&self, _test: &mut Self::Test, _history: &[Observed]) {}

@@ -250,6 +250,10 @@ impl Judged for Latency {
         }
     }
 
+    fn begin_block(&self, test: &mut LatencyTest) {
+        test.begin_block(self.tolerance);
+    }
+
     fn recall(&self, test: &mut LatencyTest, history: &[Observed]) {
         let past = history.iter().filter_map(|past| match past {
             Observed::Histogram { baseline, .. } => Some(self.in_seconds(baseline)),

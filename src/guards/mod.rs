@@ -7,6 +7,7 @@
 //! Must not do statistics (that is `judge`), nor count samples (that is `evidence`: the roles of a guard's selectors
 //! say how).
 
+mod agreement;
 mod benefit;
 mod fidelity;
 mod fields;
@@ -20,9 +21,10 @@ mod selector;
 mod suite;
 pub mod traffic;
 
+pub use agreement::Agreement;
 pub use benefit::BenefitTest;
 pub use fidelity::Fidelity;
-pub use kind::{Benefit, Compared, GuardKind, GuardSpec};
+pub use kind::{Benefit, Compared, GuardKind, GuardSpec, StepNeed};
 pub use latency::Latency;
 pub use proportion::Proportion;
 pub use query::Query;
@@ -36,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{self, ArmMatchers, SpecProblem};
 use crate::evidence::Observed;
-use crate::judge::{FidelityTest, LatencyTest, QueryTest, RatioTest, Regime, Rule, ShareTest};
+use crate::judge::{FidelityTest, LatencyTest, PairTest, QueryTest, RatioTest, Regime, Rule, ShareTest};
 
 use fields::Fields;
 use figures::Figures;
@@ -55,6 +57,8 @@ pub enum Kind {
     Ratio(Ratio),
     /// A value against bounds.
     Query(Query),
+    /// A share of pairs of answers that differ.
+    Agreement(Agreement),
 }
 
 /// Running state of a guard's test. It is stored by position, so the order of these variants must not change.
@@ -65,6 +69,7 @@ enum Test {
     Fidelity(FidelityTest),
     Query(QueryTest),
     Ratio(RatioTest),
+    Agreement(PairTest),
 }
 
 /// A guard of a spec, with its strings parsed.
@@ -88,6 +93,12 @@ pub fn resolve(guard: &api::Guard) -> Result<Guard, Vec<SpecProblem>> {
         );
     }
     let kind = read(guard, &mut fields);
+    if guard.arm_matchers.is_some() && kind.as_ref().is_some_and(|kind| kind.counts_pairs()) {
+        fields.add(
+            "armMatchers",
+            "does not go with agreement, whose series name the revision themselves; leave it out",
+        );
+    }
     match kind {
         Some(kind) if fields.problems.is_empty() => Ok(Guard {
             name: guard.name.clone(),
@@ -111,8 +122,11 @@ fn read(guard: &api::Guard, fields: &mut Fields) -> Option<Kind> {
         } => Fidelity::read(kind, fields).map(Kind::Fidelity),
         api::Guard { ratio: Some(kind), .. } => Ratio::read(kind, fields).map(Kind::Ratio),
         api::Guard { query: Some(kind), .. } => Query::read(kind, fields).map(Kind::Query),
+        api::Guard {
+            agreement: Some(kind), ..
+        } => Agreement::read(kind, fields).map(Kind::Agreement),
         _ => {
-            fields.add("", "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity, ratio and query");
+            fields.add("", "is of a kind that this release does not know; upgrade guardbit, or use one of proportion, latency, fidelity, agreement, ratio and query");
             None
         }
     }
@@ -132,6 +146,9 @@ pub fn written(guard: &api::Guard) -> Option<&dyn GuardSpec> {
         } => Some(kind),
         api::Guard { ratio: Some(kind), .. } => Some(kind),
         api::Guard { query: Some(kind), .. } => Some(kind),
+        api::Guard {
+            agreement: Some(kind), ..
+        } => Some(kind),
         // There is no `..`, so that a new kind fails to compile here.
         api::Guard {
             name: _,
@@ -140,6 +157,7 @@ pub fn written(guard: &api::Guard) -> Option<&dyn GuardSpec> {
             fidelity: None,
             ratio: None,
             query: None,
+            agreement: None,
             arm_matchers: _,
             arm_labels: _,
         } => None,
@@ -160,6 +178,9 @@ pub fn set_margin(guard: &mut api::Guard, share: &str) {
         } => kind.set_margin(share),
         api::Guard { ratio: Some(kind), .. } => kind.set_margin(share),
         api::Guard { query: Some(kind), .. } => kind.set_margin(share),
+        api::Guard {
+            agreement: Some(kind), ..
+        } => kind.set_margin(share),
         _ => {}
     }
 }
@@ -171,7 +192,9 @@ pub fn asks(guard: &api::Guard) -> Vec<Selector> {
 
 /// Whether any of these guards compares outputs with those of the reference.
 pub fn compare_outputs(guards: &[api::Guard]) -> bool {
-    guards.iter().any(|guard| guard.fidelity.is_some())
+    guards
+        .iter()
+        .any(|guard| guard.fidelity.is_some() || guard.agreement.is_some())
 }
 
 impl Deref for Kind {
@@ -184,6 +207,7 @@ impl Deref for Kind {
             Self::Fidelity(kind) => kind,
             Self::Ratio(kind) => kind,
             Self::Query(kind) => kind,
+            Self::Agreement(kind) => kind,
         }
     }
 }
@@ -231,6 +255,7 @@ macro_rules! judged {
             (Kind::Fidelity($of), Test::Fidelity($state)) => Some($body),
             (Kind::Ratio($of), Test::Ratio($state)) => Some($body),
             (Kind::Query($of), Test::Query($state)) => Some($body),
+            (Kind::Agreement($of), Test::Agreement($state)) => Some($body),
             _ => None,
         }
     };
@@ -244,6 +269,7 @@ impl Test {
             Kind::Fidelity(_) => Self::Fidelity(FidelityTest::default()),
             Kind::Ratio(_) => Self::Ratio(RatioTest::default()),
             Kind::Query(_) => Self::Query(QueryTest::default()),
+            Kind::Agreement(_) => Self::Agreement(PairTest::default()),
         }
     }
 
@@ -255,6 +281,11 @@ impl Test {
     /// Takes one poll; one that does not fit the guard's kind is ignored.
     fn observe(&mut self, kind: &Kind, regime: Regime, observed: &Observed) {
         judged!(kind, self, (kind, test) => kind.observe(test, regime, observed));
+    }
+
+    /// Begins a block of polls.
+    fn begin_block(&mut self, kind: &Kind) {
+        judged!(kind, self, (kind, test) => kind.begin_block(test));
     }
 
     /// Takes what the baseline alone did before the trial, oldest first.

@@ -132,14 +132,36 @@ impl Dispersion {
 
     /// The estimate of φ; 1.1 or more.
     pub(super) fn phi(&self) -> f64 {
-        let expected = if self.past {
-            1.0
-        } else {
-            1.0 + SUSPICION * 0.5f64.powf(self.polls as f64 / BLOCK as f64)
-        };
+        let expected = if self.past { 1.0 } else { expected(self.polls) };
         let baseline = self.baseline.phi(expected);
         baseline.max(self.split.shrunken(baseline, SPLIT_PRIOR)).max(LEAST)
     }
+}
+
+/// Running estimate of φ for pairs, which are counted on one arm. Their clumps are those of a user who asks the same thing
+/// again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Alone {
+    spread: Spread,
+    polls: u64,
+}
+
+impl Alone {
+    /// Takes one poll; it affects φ only for the polls after it.
+    pub(super) fn observe(&mut self, counts: Counts) {
+        self.polls += 1;
+        self.spread.observe(categories(counts));
+    }
+
+    /// The estimate of φ; 1.1 or more.
+    pub(super) fn phi(&self) -> f64 {
+        self.spread.phi(expected(self.polls)).max(LEAST)
+    }
+}
+
+/// φ of an arm whose past is not known, after so many polls.
+fn expected(polls: u64) -> f64 {
+    1.0 + SUSPICION * 0.5f64.powf(polls as f64 / BLOCK as f64)
 }
 
 fn categories(counts: Counts) -> Vec<u64> {

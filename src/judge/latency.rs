@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Buckets;
 
-use super::margin::{Alternatives, SHARES, SLOWDOWNS, Tolerance, ln_sum};
+use super::margin::{Alternatives, SLOW, SLOWDOWNS, Tolerance, ln_sum};
 use super::regime::Regime;
 use super::share::ShareTest;
 
@@ -65,7 +65,7 @@ impl Tolerated {
     /// The bets against it.
     fn alternatives(self) -> Alternatives {
         match self {
-            Self::Share(_) => SHARES,
+            Self::Share(_) => SLOW,
             Self::Slowdown { .. } => SLOWDOWNS,
         }
     }
@@ -122,6 +122,16 @@ impl LatencyTest {
         }
     }
 
+    /// Begins a block of polls: all of its requests may be slow for one reason.
+    pub(crate) fn begin_block(&mut self, tolerated: Tolerated) {
+        for test in &mut self.edges {
+            test.share.begin_block(tolerated.alternatives());
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.share.begin_block(SLOW);
+        }
+    }
+
     fn observe_budget(&mut self, regime: Regime, budget: Budget, load: Load, candidate: &Buckets, baseline: &Buckets) {
         let frozen = self.budget.as_ref().map(|test| test.edge);
         let below = |bound: &f64| *bound <= budget.within * (1.0 + 1e-9);
@@ -140,7 +150,7 @@ impl LatencyTest {
         };
         self.budget
             .get_or_insert_with(|| EdgeTest::new(edge, Threshold::at_bound(edge), 1.0, budget.slower))
-            .observe(regime, (SHARES, fixed), load, candidate, baseline);
+            .observe(regime, (SLOW, fixed), load, candidate, baseline);
     }
 
     /// Collects the baseline's requests.
@@ -185,10 +195,10 @@ impl LatencyTest {
                 .map(|test| test.weight.ln() + test.share.ln_harm(regime, bets)),
         );
         match (&self.budget, self.edges.is_empty()) {
-            (None, true) => ShareTest::default().ln_harm(regime, SHARES),
+            (None, true) => ShareTest::default().ln_harm(regime, SLOW),
             (None, false) => edges,
-            (Some(budget), true) => budget.share.ln_harm(regime, SHARES),
-            (Some(budget), false) => ln_sum([edges, budget.share.ln_harm(regime, SHARES)]) - 2f64.ln(),
+            (Some(budget), true) => budget.share.ln_harm(regime, SLOW),
+            (Some(budget), false) => ln_sum([edges, budget.share.ln_harm(regime, SLOW)]) - 2f64.ln(),
         }
     }
 
@@ -212,7 +222,7 @@ impl LatencyTest {
             .iter()
             .map(|test| (test, Watched::Baseline, test.share.ln_harm(regime, bets)));
         let budget = self.budget.iter();
-        let budget = budget.map(|test| (test, Watched::Budget, test.share.ln_harm(regime, SHARES)));
+        let budget = budget.map(|test| (test, Watched::Budget, test.share.ln_harm(regime, SLOW)));
         let (test, watched, _) = edges.chain(budget).max_by(|a, b| a.2.total_cmp(&b.2))?;
         Some((test, watched))
     }

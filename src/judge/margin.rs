@@ -126,7 +126,8 @@ pub struct Alternatives {
     pub odds: &'static [(f64, f64)],
     /// Weight of the plug-in guess; 0 for none.
     pub plug_in: f64,
-    /// The largest natural logarithm of the e-value of one poll. An e-value that is cut off at the top is one still.
+    /// The most that one block of polls can add to the natural logarithm of a process. An e-value that is cut off at the top
+    /// is one still.
     pub most: f64,
 }
 
@@ -144,12 +145,19 @@ pub const SHARES: Alternatives = Alternatives {
     most: f64::INFINITY,
 };
 
+/// Requests of a few seconds are slow for a common reason: a machine that is short of processors for ten seconds slows down
+/// the only pod of a candidate, and one of stable's many. A block of polls is taken for a factor of four at the most (e^1.4),
+/// so that harm takes three blocks or more.
+const SLOW_TOGETHER: f64 = 1.4;
+
+/// Alternatives for shares of slow requests.
+pub const SLOW: Alternatives = Alternatives {
+    most: SLOW_TOGETHER,
+    ..SHARES
+};
+
 /// Alternatives for shares that are held against those of a baseline taken to be slower: most of the requests may lie
 /// there, so a candidate that is clearly too slow can be near in odds.
-///
-/// Requests of one poll are slow for a common reason: a machine that is short of processors for ten seconds slows down the
-/// only pod of a candidate and one of stable's many. One poll alone is taken for a factor of four at the most (e^1.4), so
-/// that harm takes three polls or more.
 pub const SLOWDOWNS: Alternatives = Alternatives {
     odds: &[
         (1.1, 0.10),
@@ -160,13 +168,20 @@ pub const SLOWDOWNS: Alternatives = Alternatives {
         (25.0, 0.08),
     ],
     plug_in: 0.0,
-    most: 1.4,
+    most: SLOW_TOGETHER,
 };
 
 /// Alternatives for the share of a witness set of outputs.
 pub const WITNESS: Alternatives = Alternatives {
     odds: &[(1.1, 0.12), (1.25, 0.14), (1.5, 0.14), (2.0, 0.12), (3.0, 0.08)],
     plug_in: 0.4,
+    most: f64::INFINITY,
+};
+
+/// Alternatives for the share of pairs whose answers differ.
+pub const PAIRS: Alternatives = Alternatives {
+    odds: &[(1.25, 0.15), (1.5, 0.20), (2.0, 0.30), (3.0, 0.12), (6.0, 0.08)],
+    plug_in: 0.15,
     most: f64::INFINITY,
 };
 
@@ -224,6 +239,8 @@ pub struct Harm {
     polls: u64,
     /// Logarithms of (A, S): the process from the start, and the restarted ones.
     processes: Vec<(f64, f64)>,
+    /// The same when the block began, with what was staked on later starts since; empty where a block may add anything.
+    block: Vec<(f64, f64)>,
 }
 
 impl Harm {
@@ -242,26 +259,45 @@ impl Harm {
         let guesses = guesses_of_harm(alternatives, edge, past.candidate_share(q_b));
         if self.processes.len() != guesses.len() {
             self.processes = vec![start(regime); guesses.len()];
+            self.begin_block(alternatives);
         }
-        let hazard = 1.0 / (self.polls as f64 + 60.0);
-        let unused = ln_unused(self.polls);
+        let staked = match regime {
+            Regime::Rollout { .. } => ln_unused(self.polls) - (self.polls as f64 + 60.0).ln(),
+            Regime::Guarding { .. } => 0.0,
+        };
         for ((a, s), (q_c, _)) in self.processes.iter_mut().zip(guesses) {
             // A guess below the edge would count health as harm. It occurs where the edge is nearly 1 and leaves no
             // room above.
             let ln_e = if q_c > tolerance.edge(q_b) {
-                (ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion).min(alternatives.most)
+                ln_e(candidate, baseline, tolerance, q_c, q_b) / past.dispersion
             } else {
                 0.0
             };
-            match regime {
-                Regime::Rollout { .. } => {
-                    *a += ln_e;
-                    *s = ln_e + ln_sum([*s, hazard.ln() + unused]);
-                }
-                Regime::Guarding { .. } => *s = ln_e + ln_sum([*s, 0.0]),
-            }
+            *a += ln_e;
+            *s = ln_e + ln_sum([*s, staked]);
+        }
+        for (_, s) in &mut self.block {
+            *s = ln_sum([*s, staked]);
         }
         self.polls += 1;
+    }
+
+    /// Begins a block of polls. What the one before it added beyond the limit is gone.
+    pub fn begin_block(&mut self, alternatives: Alternatives) {
+        if alternatives.most.is_finite() {
+            self.processes = self.limited(alternatives).collect();
+            self.block.clone_from(&self.processes);
+        }
+    }
+
+    /// The processes, each with no more from the current block than it can add.
+    fn limited(&self, alternatives: Alternatives) -> impl Iterator<Item = (f64, f64)> {
+        self.processes.iter().enumerate().map(move |(i, (a, s))| {
+            let most = |begun: f64| begun + alternatives.most;
+            self.block
+                .get(i)
+                .map_or((*a, *s), |(a0, s0)| (a.min(most(*a0)), s.min(most(*s0))))
+        })
     }
 
     /// Logarithm of the evidence of harm.
@@ -276,10 +312,9 @@ impl Harm {
             return ln_sum([a, s, unused]);
         }
         ln_sum(
-            self.processes
-                .iter()
+            self.limited(alternatives)
                 .zip(weights)
-                .map(|((a, s), (_, weight))| weight.ln() + ln_sum([*a, *s, unused])),
+                .map(|((a, s), (_, weight))| weight.ln() + ln_sum([a, s, unused])),
         )
     }
 }

@@ -9,6 +9,10 @@ use super::margin::{Alternatives, Harm, Health, Past, Tolerance};
 use super::regime::Regime;
 use super::tally::Tally;
 
+mod pairs;
+
+pub use pairs::PairTest;
+
 /// Tests of harm and of health of one share.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShareTest {
@@ -79,6 +83,11 @@ impl ShareTest {
             },
             dispersion: self.dispersion.phi(),
         }
+    }
+
+    /// Begins a block of polls, which cannot add more to the evidence of harm than the alternatives say.
+    pub(crate) fn begin_block(&mut self, alternatives: Alternatives) {
+        self.harm.begin_block(alternatives);
     }
 
     /// Logarithm of the evidence of harm.

@@ -5,9 +5,20 @@
 //! would hold every rollout, and one that guesses would be worse. Must not ask anything.
 
 use crate::api::{
-    Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio, ToleranceSpec,
+    Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio,
+    ToleranceSpec,
 };
 use crate::guards;
+
+/// Largest tolerated total variation distance between lengths of answers. A quantized model that answers as well may
+/// think 12% longer: where lengths are log-normal, that is a distance of 0.045 with σ = 1, 0.09 with σ = 0.5, and 0.15
+/// with σ = 0.3.
+const LENGTHS: &str = "0.15";
+
+/// Largest tolerated share of answers that were cut off, as a factor on the baseline's and a share beside it. Answers
+/// that are 12% longer turn 2%, 10% and 50% into 2.6%, 12.1% and 54.5% with σ = 1, and into 3.4%, 14.6% and 59% with
+/// σ = 0.5; tolerated are 5.5%, 15.5% and 65.5%.
+const TRUNCATED: (&str, &str) = ("1.25", "3%");
 
 /// The guards of a model: those that it lists, and those of its preset that it does not list under the same name.
 pub fn guards(spec: &QuantizedModelSpec) -> Vec<Guard> {
@@ -39,6 +50,7 @@ pub fn of(preset: Preset) -> Vec<Guard> {
             errors(r#"http_requests_total{status="5xx"}"#, "http_requests_total"),
             latency("vllm:e2e_request_latency_seconds", LatencyUnit::Seconds),
         ],
+        Preset::VLlmOutputs => [of(Preset::VLlm), vllm_tripwires()].concat(),
         // Requests that the client cancelled say nothing about the server. Triton has no histogram unless it is
         // configured.
         Preset::Triton => vec![
@@ -79,7 +91,64 @@ pub fn of(preset: Preset) -> Vec<Guard> {
             "llamacpp:tokens_predicted_seconds_total",
             "llamacpp:tokens_predicted_total",
         )],
+        // Every answer is counted, also those to probes and to Prometheus, which are GET. Aborted requests are those
+        // whose client left.
+        Preset::SgLang => vec![
+            errors(
+                r#"sglang:http_responses_total{method="POST",status_code=~"5.."}"#,
+                r#"sglang:http_responses_total{method="POST"}"#,
+            ),
+            latency("sglang:e2e_request_latency_seconds", LatencyUnit::Seconds),
+        ],
+        // trtllm_request_error_total counts requests that are no valid ones, and no failures of the server.
+        Preset::TensorRtLlm => vec![latency("trtllm_e2e_request_latency_seconds", LatencyUnit::Seconds)],
+        // Only failures have the label error_type. It stands in both selectors, so that arms on which nothing failed
+        // can be compared.
+        Preset::EnvoyAiGateway => vec![
+            errors(
+                r#"gen_ai_server_request_duration_seconds_count{error_type!=""}"#,
+                r#"gen_ai_server_request_duration_seconds_count{error_type=~".*"}"#,
+            ),
+            latency("gen_ai_server_request_duration_seconds", LatencyUnit::Seconds),
+        ],
     }
+}
+
+/// Guards on what vLLM counts of its outputs. They catch collapse, not drift: a model can answer something else at the
+/// same length. Each counts one event for each request: tokens of one request, and of one batch, are not independent.
+fn vllm_tripwires() -> Vec<Guard> {
+    let (ratio, absolute) = TRUNCATED;
+    vec![
+        Guard {
+            name: "length".to_owned(),
+            fidelity: Some(Fidelity {
+                histogram: "vllm:request_generation_tokens".to_owned(),
+                max_total_variation: LENGTHS.into(),
+            }),
+            ..Guard::default()
+        },
+        Guard {
+            name: "truncated".to_owned(),
+            proportion: Some(Proportion {
+                bad: Some(r#"vllm:request_success_total{finished_reason=~"length|repetition"}"#.to_owned()),
+                good: None,
+                total: r#"vllm:request_success_total{finished_reason!="abort"}"#.to_owned(),
+                tolerance: ToleranceSpec {
+                    ratio: Some(ratio.into()),
+                    absolute: Some(absolute.into()),
+                },
+            }),
+            ..Guard::default()
+        },
+        Guard {
+            name: "first-token".to_owned(),
+            ..latency("vllm:time_to_first_token_seconds", LatencyUnit::Seconds)
+        },
+        Guard {
+            name: "between-tokens".to_owned(),
+            ..latency("vllm:request_time_per_output_token_seconds", LatencyUnit::Seconds)
+        },
+    ]
 }
 
 fn errors(bad: &str, total: &str) -> Guard {

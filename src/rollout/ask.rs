@@ -80,6 +80,17 @@ pub struct QueryScope {
     pub matchers: Vec<ArmMatcher>,
 }
 
+impl QueryScope {
+    /// The matchers of an arm, with those of all queries.
+    fn with(&self, mut own: Vec<ArmMatcher>, namespace: &str) -> Vec<ArmMatcher> {
+        if !self.exempt_namespace {
+            own.push(equal("namespace", namespace.to_owned()));
+        }
+        own.extend_from_slice(&self.matchers);
+        own
+    }
+}
+
 /// What must be asked of Prometheus before the next `decide`.
 pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQuery> {
     let (spec, status) = (&seen.spec, &seen.status);
@@ -98,9 +109,13 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
     }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
     let interval = rollout.interval_ms();
-    let asked = |guard: &api::Guard, arm: &RevisionRef| AskedArm {
+    let asked = |guard: &api::Guard, kind: &Kind, arm: &RevisionRef| AskedArm {
         revision: arm.clone(),
-        matchers: arm_matchers(seen, guard, arm, scope),
+        matchers: if kind.counts_pairs() {
+            pair_matchers(seen, arm, scope)
+        } else {
+            arm_matchers(seen, guard, arm, scope)
+        },
     };
     guards(spec)
         .iter()
@@ -115,14 +130,24 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
                 form: running.suite.form(&name),
                 guard: name,
                 asks,
-                candidate: asked(guard, &trial.candidate),
-                baseline: trial.compared_with(&kind).map(|arm| asked(guard, arm)),
+                candidate: asked(guard, &kind, &trial.candidate),
+                baseline: trial.compared_with(&kind).map(|arm| asked(guard, &kind, arm)),
                 window_ms,
                 // The range reaches back an hour before the trial, however long the first answer has been waited for.
                 baseline_window_ms: window_ms + if known { 0 } else { HISTORY_MS.unsigned_abs() },
             })
         })
         .collect()
+}
+
+/// What selects the pairs of an arm: the comparer's series name the model and the revision.
+fn pair_matchers(model: &ModelSeen, arm: &RevisionRef, scope: &QueryScope) -> Vec<ArmMatcher> {
+    let revision = identity::short(&arm.revision).to_owned();
+    let own = vec![
+        equal("guardbit_model", model.name.clone()),
+        equal("guardbit_revision", revision),
+    ];
+    scope.with(own, &model.namespace)
 }
 
 fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope: &QueryScope) -> Vec<ArmMatcher> {
@@ -143,12 +168,7 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope:
         Purpose::Serving,
     );
     let revision = identity::short(&arm.revision);
-    let equal = |label: &str, value: String| ArmMatcher {
-        label: label.to_owned(),
-        op: MatcherOp::Equal,
-        value,
-    };
-    let mut matchers = match how {
+    let matchers = match how {
         ArmMatchers::Pod => vec![ArmMatcher {
             label: "pod".to_owned(),
             op: MatcherOp::Regex,
@@ -174,11 +194,15 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope:
             labels.iter().map(matcher).collect()
         }
     };
-    if !scope.exempt_namespace {
-        matchers.push(equal("namespace", model.namespace.clone()));
+    scope.with(matchers, &model.namespace)
+}
+
+fn equal(label: &str, value: String) -> ArmMatcher {
+    ArmMatcher {
+        label: label.to_owned(),
+        op: MatcherOp::Equal,
+        value,
     }
-    matchers.extend_from_slice(&scope.matchers);
-    matchers
 }
 
 /// The guards of a trial as they are judged.

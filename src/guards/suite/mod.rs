@@ -9,6 +9,7 @@ use crate::evidence::{BucketForm, Observed, Poll};
 use crate::judge::{Regime, ln_sum};
 
 use super::Kind;
+use super::kind::StepNeed;
 
 mod report;
 mod state;
@@ -18,13 +19,13 @@ pub use report::{GuardReport, Numbers};
 use report::report;
 use state::GuardState;
 
-/// Requests that each arm must have shown since the last raise before a step can end.
-const STEP_REQUESTS: u64 = 200;
+/// How long a block of polls lasts, in milliseconds: what slows down a pod for a moment is over in a block or two.
+const BLOCK_MS: i64 = 15_000;
 
 /// Polls with data since the last raise before a step can end.
 const STEP_POLLS: u64 = 3;
 
-/// What a guard has counted in a step that cannot end yet: it needs 200 requests on each arm, in three polls.
+/// What a guard has counted in a step that cannot end yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepWait {
     /// Name of the guard.
@@ -36,7 +37,7 @@ pub struct StepWait {
     /// Polls of this step in which the candidate was seen.
     pub polls: u64,
     /// How much is enough, in words that follow "needs".
-    pub needs: &'static str,
+    pub needs: String,
 }
 
 /// Which guards, at which error rate.
@@ -74,6 +75,10 @@ impl Suite {
         let (candidate, baseline) = poll.observed.requests();
         if candidate == 0 && baseline == 0 {
             return;
+        }
+        if poll.from >= state.block_until {
+            state.test.begin_block(kind);
+            state.block_until = poll.from.saturating_add(BLOCK_MS);
         }
         state.test.observe(kind, config.regime, &poll.observed);
         state.polls += 1;
@@ -144,19 +149,23 @@ impl Suite {
     pub fn step_waits_for(&self, config: &SuiteConfig) -> Vec<StepWait> {
         let wait = |(name, guard): (&String, &Kind)| {
             let state = self.guards.get(name);
-            let wait = StepWait {
-                guard: name.clone(),
-                candidate: state.map_or(0, |s| s.step_candidate),
-                baseline: state.map_or(0, |s| s.step_baseline),
-                polls: state.map_or(0, |s| s.step_polls),
-                needs: match guard.rule() {
-                    None => "200 requests of each arm, in three polls or more",
-                    Some(_) => "three polls",
-                },
+            let (candidate, baseline) = state.map_or((0, 0), |s| (s.step_candidate, s.step_baseline));
+            let polls = state.map_or(0, |s| s.step_polls);
+            let (enough, needs) = match guard.step_needs() {
+                StepNeed::Requests(n) => (
+                    candidate.min(baseline) >= n,
+                    format!("{n} requests of each arm, in three polls or more"),
+                ),
+                StepNeed::Pairs(n) => (candidate >= n, format!("{n} pairs of answers, in three polls or more")),
+                StepNeed::Polls => (true, "three polls".to_owned()),
             };
-            let counted = guard.rule().is_none();
-            let too_few = counted && wait.candidate.min(wait.baseline) < STEP_REQUESTS;
-            (wait.polls < STEP_POLLS || too_few).then_some(wait)
+            (polls < STEP_POLLS || !enough).then(|| StepWait {
+                guard: name.clone(),
+                candidate,
+                baseline,
+                polls,
+                needs,
+            })
         };
         config.guards.iter().filter_map(wait).collect()
     }

@@ -11,6 +11,8 @@ pub(super) struct GuardState {
     pub(super) test: Test,
     /// Time through which evidence was counted, Unix milliseconds.
     pub(super) through: i64,
+    /// When the current block of polls ends, Unix milliseconds.
+    pub(super) block_until: i64,
     pub(super) polls: u64,
     /// Polls since the last raise.
     pub(super) step_polls: u64,
@@ -27,6 +29,7 @@ impl GuardState {
         Self {
             test: Test::new(kind),
             through: i64::MIN,
+            block_until: i64::MIN,
             polls: 0,
             step_polls: 0,
             step_candidate: 0,

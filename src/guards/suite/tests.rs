@@ -81,8 +81,8 @@ fn joules(candidate: f64, baseline: f64) -> Observed {
 
 fn observe(suite: &mut Suite, config: &SuiteConfig, guard: &str, t: i64, observed: Observed) {
     let poll = Poll {
-        from: t - 1,
-        through: t,
+        from: (t - 1) * 15_000,
+        through: t * 15_000,
         observed,
     };
     suite.observe(config, guard, &poll);

@@ -33,6 +33,13 @@ pub enum Shape {
         /// Share of each bucket; one more than `bounds`.
         shares: Vec<f64>,
     },
+    /// Pairs of answers, which the comparer counts at a rate of its own.
+    Pairs {
+        /// Share of the candidate's that differ.
+        differs: f64,
+        /// Pairs of the reference and itself, for each pair of the candidate.
+        control: f64,
+    },
     /// A value that stays within its bounds; it has no sampling model.
     Value(f64),
     /// What an event costs, as a factor of what it costs the baseline; it has no sampling model either.
@@ -42,7 +49,7 @@ pub enum Shape {
 /// How a candidate differs from its baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Effect {
-    /// Its share of bad events is this.
+    /// Its share of bad events, or of answers that differ, is this.
     Share(f64),
     /// Its latencies are this many times as long.
     Slower(f64),
@@ -162,6 +169,21 @@ impl Stream {
                 Observed::Histogram {
                     candidate: buckets(random, bounds, &moved, candidate, mean(candidate)),
                     baseline: buckets(random, bounds, shares, baseline, mean(baseline)),
+                }
+            }
+            Shape::Pairs { differs, control } => {
+                let differs = match effect {
+                    Some(Effect::Share(worse)) => worse,
+                    _ => *differs,
+                };
+                let x = random.poisson(mean(1.0) * differs);
+                let n = x + random.poisson(mean(1.0) * (1.0 - differs));
+                Observed::Proportion {
+                    candidate: Counts { n, x },
+                    baseline: Counts {
+                        n: random.poisson(mean(*control)),
+                        x: 0,
+                    },
                 }
             }
             Shape::Value(value) => Observed::Value(*value),

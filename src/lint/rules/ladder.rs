@@ -6,7 +6,7 @@ use crate::api::Precision;
 use crate::api::Variant;
 use crate::api::variant::{NumberType, QuantizationMethod};
 use crate::guards::written;
-use crate::model::{self, identity, presets};
+use crate::model::{self, identity};
 use crate::rollout::{calibration_gate, validation_gate};
 
 use super::super::document::Model;
@@ -84,8 +84,13 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
 
 fn nobody_looks_at_outputs(model: &Model, climbed: &[Variant], out: &mut Vec<Finding>) {
     let quantized = climbed.iter().skip(1).find(|v| v.quantization.is_some());
-    let guards = presets::guards(&model.spec);
-    let looked_at = guards.iter().filter_map(written).any(|guard| guard.looks_at_outputs());
+    // What a preset looks at shows that outputs collapse, and not that they drift.
+    let looked_at = model
+        .spec
+        .guards
+        .iter()
+        .filter_map(written)
+        .any(|guard| guard.looks_at_outputs());
     if let (Some(variant), false) = (quantized, looked_at) {
         let field = if model.writes("spec.guards") {
             "spec.guards"
@@ -96,7 +101,7 @@ fn nobody_looks_at_outputs(model: &Model, climbed: &[Variant], out: &mut Vec<Fin
             &NO_FIDELITY_GUARD,
             field,
             format!(
-                "{} is quantized, and no guard compares its outputs with the reference's: a variant that answers quickly and wrongly would be promoted; add a fidelity guard on a histogram of output scores, such as fidelity: {{histogram: model_score}}",
+                "{} is quantized, and no guard compares its outputs with the reference's: a variant that answers quickly and wrongly would be promoted; add agreement: {{}} and run guardbit compare (docs/compare.md), or a fidelity guard on a histogram of output scores, such as fidelity: {{histogram: model_score}}",
                 variant.name
             ),
         ));

@@ -14,6 +14,7 @@ use super::super::surroundings::Surroundings;
 use super::paths::field_of;
 use crate::foresight::{LatencyScale, Shape, latency_scales};
 use crate::guards::compare_outputs;
+use crate::model::presets;
 use crate::rollout::{Stage, guards_of};
 
 /// Evaluations with data that every step takes at least.
@@ -120,7 +121,7 @@ fn at_load(model: &Model, out: &mut Vec<Finding>) {
 /// Largest load of a candidate pod as a multiple of that of a stable pod, over all steps.
 fn load(spec: &QuantizedModelSpec, stable: &Variant, candidate: &Variant, control_arm: bool) -> Option<f64> {
     let (stable, full) = (spec.replicas(stable)?.max(1), spec.replicas(candidate)?.max(1));
-    let compared = compare_outputs(&spec.guards);
+    let compared = compare_outputs(&presets::guards(spec));
     let loads = spec.rollout.steps.iter().map(|step| {
         let holdout = match (control_arm, compared) {
             (false, _) => 0,

@@ -8,6 +8,7 @@ use crate::api::{
 };
 use crate::guards::compare_outputs;
 use crate::model::identity::Purpose;
+use crate::model::presets::guards;
 
 use super::super::ladder::{Ladder, is};
 use super::super::observation::{Seen, Workload, WorkloadKey};
@@ -77,12 +78,26 @@ impl<'a> Capacity<'a> {
         }
         let full = self.full_beside_stable(revision);
         if !self.by_replicas() || weight >= 100 {
-            return ((full * weight + 99) / 100).max(1);
+            let beside = if self.is_on_trial(revision) {
+                (100 - weight - self.holdout(weight)).max(weight)
+            } else {
+                100
+            };
+            return ((full * weight + beside - 1) / beside).max(1);
         }
         // Beside n pods of stable, c pods take the share c / (n + c): never more than was asked, except for the minimum
         // of one pod.
         let others = self.status.stable.as_ref().map_or(1, |stable| self.full_pods(stable));
         (weight * others / (100 - weight)).max(1)
+    }
+
+    /// Whether the pods of a revision are compared with stable's. Stable keeps those for all traffic and empties as the weight
+    /// rises, so the candidate's share is held against stable's: its pods must be no busier than stable's, or load would be
+    /// taken for slowness. An autoscaler sees to that itself.
+    fn is_on_trial(&self, revision: &RevisionRef) -> bool {
+        let rollout = self.status.rollout.as_ref();
+        let is_candidate = rollout.is_some_and(|rollout| rollout.candidate == *revision && !rollout.promoting);
+        is_candidate && self.full(revision).is_some()
     }
 
     /// Whether the ready endpoints of a revision can carry `weight` percent.
@@ -110,7 +125,7 @@ impl<'a> Capacity<'a> {
         }
         let compared = match self.status.rollout.as_ref().and_then(|r| r.kind.known()) {
             Some(RolloutKind::NewReference) => true,
-            Some(_) => compare_outputs(&self.spec.guards),
+            Some(_) => compare_outputs(&guards(self.spec)),
             None => false,
         };
         let declared = self.spec.rollout.holdout;

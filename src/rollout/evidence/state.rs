@@ -17,7 +17,7 @@ use crate::guards::{BenefitTest, Suite};
 use crate::judge::SplitTest;
 
 /// Version of the layout.
-const VERSION: &str = "v5:";
+const VERSION: &str = "v6:";
 
 /// The running evidence of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,7 +28,8 @@ const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it
 raw samples to the decision, with its defaults: errors may be worse by 0.5 percentage points, latencies longer by a quarter, and
 outputs differ by 5% total variation, at risks of 5%; without its warm-up, which one row has. Its baseline has an hour of past, as it has in a cluster, unless the row says
 otherwise. Exponential latencies are in 14 buckets, log-normal ones in Prometheus' default buckets, and beside them stands the effective tolerance: the
-smallest factor on all latencies at which these buckets show more than is tolerated. In rows about scrapes each arm is one pod that is scraped at a moment of its own, so that the two never show the same seconds. The rules of the
+smallest factor on all latencies at which these buckets show more than is tolerated. In rows about scrapes each arm is one pod that is scraped at a moment of its own, so that the two never show the same seconds. In rows about answers two
+pairs a second are compared (120 a minute), and one in ten asks the reference twice. The rules of the
 others are small re-implementations of what they document, on perfect counts (no scrape lag, no errors of
 `rate()`, which is why rows about scrapes have none of them), with limits that suit these rates; their sources are named in
 [tests/bench/decisions/peers.rs](../tests/bench/decisions/peers.rs).
@@ -64,6 +65,7 @@ fn spec(row: &Row) -> QuantizedModelSpec {
             {"name": "errors", "proportion": {"bad": "http_requests_total{code=\"500\"}", "total": "http_requests_total"}},
             {"name": "latency", "latency": {"histogram": "latency_seconds"}},
             {"name": "drift", "fidelity": {"histogram": "score", "maxTotalVariation": "0.05"}},
+            {"name": "agreement", "agreement": {"tolerance": {"absolute": row.tolerated}}},
         ],
         "rollout": {"steps": [{"weight": 10, "hold": row.hold}], "interval": "15s", "warmUp": row.warm_up},
     });
@@ -72,6 +74,7 @@ fn spec(row: &Row) -> QuantizedModelSpec {
         Guards::Latency => 1..2,
         Guards::Fidelity => 2..3,
         Guards::Suite => 0..3,
+        Guards::Agreement => 3..4,
     };
     let all = spec["guards"].as_array().expect("guards")[kept].to_vec();
     spec["guards"] = all.into();
@@ -192,7 +195,7 @@ fn main() -> std::process::ExitCode {
         let peers = ends[1..].iter().map(|e| match row.guards {
             _ if row.scraped_every.is_some() => "-".to_owned(),
             Guards::Errors | Guards::Suite => cell(e, back) + &early(e),
-            Guards::Latency | Guards::Fidelity => "-".to_owned(),
+            Guards::Latency | Guards::Fidelity | Guards::Agreement => "-".to_owned(),
         });
         println!(
             "| {} | {} | **{}**{} | {} | {} |",

@@ -2,6 +2,8 @@
 
 use crate::traffic::{Arm, Latencies};
 
+mod pairs;
+
 /// Guards of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guards {
@@ -10,6 +12,8 @@ pub enum Guards {
     Fidelity,
     /// All three.
     Suite,
+    /// Pairs of answers.
+    Agreement,
 }
 
 /// What a row must reach. Shares are in percent.
@@ -40,6 +44,8 @@ pub struct Row {
     pub scraped_every: Option<f64>,
     /// How long the step is held at the least: what begins late is on trial only if nothing was promoted before.
     pub hold: &'static str,
+    /// The share of pairs that may differ, for the guard on them.
+    pub tolerated: &'static str,
     /// `rollout.warmUp`.
     pub warm_up: &'static str,
     pub goals: Vec<Goal>,
@@ -116,6 +122,7 @@ fn row(truth: impl Into<String>, guards: Guards, stable: Arm, candidate: Arm, on
         past: true,
         scraped_every: None,
         hold: "1m",
+        tolerated: "5%",
         warm_up: "0s",
         goals: Vec::new(),
     }
@@ -138,6 +145,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(latency_and_drift());
     rows.extend(slowdowns());
     rows.extend(scraped());
+    rows.extend(pairs::rows());
     rows
 }
 

@@ -10,7 +10,7 @@ use guardbit::simulate::recording::Recording;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::random::Random;
-use crate::rows::Row;
+use crate::rows::{Guards, Row};
 
 /// Between two scrapes, seconds.
 pub const SCRAPE: f64 = 15.0;
@@ -139,6 +139,8 @@ pub struct Traffic {
     bounds: &'static [f64],
     /// The hour before, of all but the candidate.
     past: Vec<(&'static str, Vec<Tick>)>,
+    /// Whether they are pairs of answers that are counted, and not requests.
+    pairs: bool,
     /// Whether a scrape is in the metrics.
     pub seen: Vec<bool>,
     /// Seconds of a tick.
@@ -183,6 +185,7 @@ pub fn draw(seed: u64, row: &Row) -> Traffic {
         arms,
         bounds: row.arms[0].1.latencies.bounds(),
         past,
+        pairs: row.guards == Guards::Agreement,
         seen: (0..=(HOUR / tick) as usize)
             .map(|s| !(gap.0..gap.1).contains(&minute(s)))
             .collect(),
@@ -271,6 +274,11 @@ impl Traffic {
                     samples,
                 });
             };
+            if self.pairs {
+                counter("guardbit_pairs_total", None, &|t| t.requests);
+                counter("guardbit_pair_disagreements_total", None, &|t| t.errors);
+                continue;
+            }
             counter("http_requests_total", Some(("code", "200".to_owned())), &|t| {
                 t.requests - t.errors
             });

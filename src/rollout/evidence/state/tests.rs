@@ -14,7 +14,7 @@ use super::*;
 use crate::evidence::{
     Amounts, ArmSamples, BucketForm, Buckets, Counts, GuardSamples, Matrix, NativeMatrix, Observed, Poll, Role, Series,
 };
-use crate::guards::{Fidelity, Kind, Latency, Proportion, Query, Ratio, SuiteConfig};
+use crate::guards::{Agreement, Fidelity, Kind, Latency, Proportion, Query, Ratio, SuiteConfig};
 use crate::judge::{BenefitConfig, Budget, Regime, Tolerance, Tolerated};
 
 fn time(second: i64) -> Timestamp {
@@ -68,6 +68,15 @@ fn guards() -> BTreeMap<String, Kind> {
                 of: 1,
             }),
         ),
+        (
+            "agreement",
+            Kind::Agreement(Agreement {
+                tolerance: Tolerance {
+                    ratio: 0.0,
+                    absolute: 0.05,
+                },
+            }),
+        ),
     ];
     guards.map(|(name, guard)| (name.to_owned(), guard)).into()
 }
@@ -84,6 +93,10 @@ fn observed(guard: &str, n: u64) -> Observed {
         denominator: on,
     };
     match guard {
+        "agreement" => Observed::Proportion {
+            candidate: Counts { n: 25, x: n % 2 },
+            baseline: Counts { n: 2 + n % 2, x: 0 },
+        },
         "errors" => Observed::Proportion {
             candidate: Counts { n: 100 + n, x: n % 3 },
             baseline: Counts {
