@@ -11,6 +11,7 @@ pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 pub mod api;
 mod apiserver;
 pub mod cli;
+pub mod compare;
 pub mod controller;
 pub mod evidence;
 pub mod foresight;

@@ -1,7 +1,9 @@
 //! The command line: arguments in, library calls out.
 
 mod backtest;
+pub mod compare;
 pub mod crds;
+pub mod golden;
 pub mod lint;
 mod measure;
 mod model;
@@ -26,8 +28,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Ask two model servers the same: do they answer alike?
+    Compare(Box<compare::CompareArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Make golden sets of requests, and tell their digests.
+    Golden(golden::GoldenArgs),
     /// Say what is wrong with models before they are applied.
     Lint(lint::LintArgs),
     /// Look ahead: how long will a rollout take, and what will it find?

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 17] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "guards"]),
     ("evidence", &[]),
     ("judge", &["api", "evidence"]),
     ("guards", &["api", "evidence", "judge"]),
+    ("compare", &["api", "evidence", "judge"]),
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
     ("manifests", &["api", "model", "rollout"]),
     ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
@@ -52,10 +53,12 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
         "cli",
         &[
             "api",
+            "compare",
             "controller",
             "evidence",
             "foresight",
             "guards",
+            "judge",
             "lint",
             "model",
             "prometheus",

@@ -19,6 +19,11 @@ def source(path):
 SAMPLES = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in (ROOT / "config/samples").glob("*.yaml")}
 
 
+def source_of(command):
+    """The files of a command line's command."""
+    return "".join(path.read_text() for path in sorted((ROOT / "src/cli" / command).glob("*.rs")))
+
+
 def members(path, enum):
     """Names of the members of a Rust enum."""
     body = re.search(rf"pub enum {enum} \{{(.*?)\n\}}", source(path), re.S).group(1)
@@ -39,7 +44,7 @@ def shown():
     """Commands of guardbit itself with the lines that the page shows of their output."""
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
-            for command, output in re.findall(r"^\$ (guardbit .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            for command, output in re.findall(r"^\$ (guardbit (?:lint|plan) .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
                 yield page, shlex.split(command), [line for line in output.splitlines() if line and line != "⋮"]
 
 
@@ -99,6 +104,12 @@ class Commands(unittest.TestCase):
                     continue
                 case ["guardbit", "lint" | "plan", *_]:
                     continue  # run below
+                # They need servers, and tests/compare has some: here only the flags are held against the program.
+                case ["guardbit", "compare" | "golden" as of, *rest]:
+                    flags = set(re.findall(r"^ +(?:pub\(super\) )?(\w+): ", source_of(of), re.M))
+                    for flag in (word for word in rest if word.startswith("--")):
+                        self.assertIn(flag[2:].replace("-", "_"), flags, f"docs/{page}.md: {flag}")
+                    continue
                 case _:
                     self.fail(f"docs/{page}.md: {' '.join(command)} is not tried by any test")
             self.assertTrue(documents(text), command)
@@ -121,9 +132,23 @@ class Commands(unittest.TestCase):
                 found += paths
         self.assertGreaterEqual(len(found), 20)
 
-    def test_those_of_guardbit_print_what_the_page_shows(self):
+    @classmethod
+    def setUpClass(cls):
         # As the other tests build it: without their dependencies it would be compiled once more.
         subprocess.run(["cargo", "test", "-q", "--no-run", "--test", "plan"], cwd=ROOT, check=True)
+
+    def test_models_on_the_pages_are_ones_that_lint_takes(self):
+        linted = 0
+        for page in PAGES:
+            for block in re.findall(r"^```yaml\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M):
+                if re.search(r"^kind: QuantizedModel$", block, re.M):
+                    command = [ROOT / "target/debug/guardbit", "lint", "-f", "-"]
+                    done = subprocess.run(command, input=block, cwd=ROOT, capture_output=True, text=True)
+                    self.assertEqual(done.returncode, 0, f"docs/{page}.md: {done.stdout}{done.stderr}")
+                    linted += 1
+        self.assertGreaterEqual(linted, 2)
+
+    def test_those_of_guardbit_print_what_the_page_shows(self):
         run = 0
         for page, command, lines in shown():
             done = subprocess.run([ROOT / "target/debug/guardbit", *command[1:]], cwd=ROOT, capture_output=True, text=True)

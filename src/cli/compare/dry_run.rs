@@ -1,0 +1,235 @@
+//! `guardbit compare --dry-run`: asks a number of pairs, and prints what was found.
+//!
+//! Owns how many are asked at once, and when it is given up. What a pair is, and what the verdict is, say
+//! `crate::compare` and `crate::judge`.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+
+use crate::api::{Verdict, plain_lines};
+use crate::compare::{
+    Against, Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, ask, judge,
+};
+
+use super::super::server::runtime;
+use super::super::streams;
+use super::arguments::{COULD_NOT_RUN, CompareArgs, Output, arms, golden, settings};
+use super::report::Report;
+
+/// Tolerances that are judged beside the one that was asked for: what next tokens of int8 and int4 models, and
+/// decisions of classifiers, are usually held to.
+const TOLERANCES: [f64; 6] = [0.01, 0.02, 0.05, 0.08, 0.12, 0.25];
+
+/// Pairs in a row without an answer after which it is given up.
+const PATIENCE: u32 = 20;
+
+/// The wait after a first pair for which an arm had no capacity; it doubles with each further one, seven times at the
+/// most.
+const WAIT: Duration = Duration::from_millis(10);
+const DOUBLINGS: u32 = 7;
+
+/// The exit code of what the pairs do not decide.
+const UNDECIDED: u8 = 3;
+
+/// Asks, and prints what was found. The exit code is 0 for healthy, 1 for harmful, 3 for undecided, and 2 where it
+/// could not be found out.
+pub(super) fn start(args: &CompareArgs) -> ExitCode {
+    match run(args) {
+        Ok((text, verdict)) => {
+            streams::print(&plain_lines(text.trim_end()));
+            match verdict {
+                Verdict::Healthy => ExitCode::SUCCESS,
+                Verdict::Harmful => ExitCode::FAILURE,
+                Verdict::Undecided => ExitCode::from(UNDECIDED),
+                Verdict::NoData => ExitCode::from(COULD_NOT_RUN),
+            }
+        }
+        Err(error) => {
+            eprintln!("guardbit: {}", plain_lines(&error));
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
+    let settings = settings(args)?;
+    let path = args
+        .golden
+        .as_deref()
+        .ok_or("--dry-run needs a golden set: --golden FILE")?;
+    let (file, golden) = (path.display().to_string(), golden(path, &settings)?);
+    let arms = arms(args)?;
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let draws = draws(&golden, args, seed);
+    let concurrency = usize::from(args.concurrency);
+    let asked = runtime()?.block_on(ask_all(&arms, &settings, &draws, concurrency))?;
+    asked.check(&arms, draws.len())?;
+    let finding = |tolerance| judge(&asked.agreements, tolerance, Risks::default());
+    let found = finding(args.tolerance);
+    let mut findings: Vec<Finding> = TOLERANCES.into_iter().map(finding).collect();
+    if !TOLERANCES.contains(&args.tolerance) {
+        findings.push(found);
+    }
+    findings.sort_by(|a, b| a.tolerance.total_cmp(&b.tolerance));
+    let report = Report {
+        protocol: settings.protocol,
+        file: &file,
+        golden: &golden,
+        arms: &arms,
+        seed,
+        tally: &asked.tally,
+        findings: &findings,
+        found,
+    };
+    let text = match args.output {
+        Output::Text => report.text(),
+        Output::Json => report.json().map_err(|error| error.to_string())?,
+    };
+    Ok((text, found.verdict))
+}
+
+/// A pair that is to be asked.
+struct Draw<'a> {
+    question: &'a Question,
+    against: Against,
+    order: Order,
+}
+
+fn draws<'a>(golden: &'a Golden, args: &CompareArgs, seed: u64) -> Vec<Draw<'a>> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut draw = || Draw {
+        question: golden.draw(&mut random),
+        against: if random.f64() < args.control {
+            Against::Reference
+        } else {
+            Against::Candidate
+        },
+        order: if random.bool() {
+            Order::ReferenceFirst
+        } else {
+            Order::ReferenceLast
+        },
+    };
+    (0..args.pairs).map(|_| draw()).collect()
+}
+
+/// What came of the pairs.
+#[derive(Default)]
+struct Asked {
+    tally: Tally,
+    /// Of reference and candidate, in the order of the draws.
+    agreements: Vec<bool>,
+}
+
+/// Asks all pairs, some at once. Gives up when too many in a row came to nothing.
+async fn ask_all(arms: &Arms, settings: &Settings, draws: &[Draw<'_>], concurrency: usize) -> Result<Asked, String> {
+    let pace = &Pace::default();
+    let pairs = stream::iter(draws).map(move |draw| async move {
+        pace.wait().await;
+        let pair = ask(arms, settings, draw.question, draw.against, draw.order).await;
+        pace.learn(&pair);
+        (draw.against, pair)
+    });
+    let mut pairs = pin!(pairs.buffered(concurrency));
+    let (mut asked, mut in_a_row) = (Asked::default(), 0);
+    while let Some((against, pair)) = pairs.next().await {
+        asked.tally.add(against, &pair);
+        if against == Against::Candidate {
+            asked.agreements.extend(pair.agrees());
+        }
+        let Pair::Failed { arm, failure } = &pair else {
+            in_a_row = 0;
+            continue;
+        };
+        in_a_row += 1;
+        if in_a_row == PATIENCE {
+            return Err(format!(
+                "{PATIENCE} pairs in a row came to nothing, the last of them because of {}: {failure}; {}",
+                named(*arm, arms),
+                advice(failure)
+            ));
+        }
+    }
+    Ok(asked)
+}
+
+impl Asked {
+    /// Fails when the pairs say too little about the arms.
+    fn check(&self, arms: &Arms, drawn: usize) -> Result<(), String> {
+        let none = self.tally.none;
+        if 2 * none > drawn as u64 {
+            let failures = self.tally.failures.iter().map(|((arm, failure), times)| {
+                format!(
+                    "\n  {}: {failure} ({times} times); {}",
+                    named(*arm, arms),
+                    advice(failure)
+                )
+            });
+            let failures: String = failures.collect();
+            return Err(format!("{none} of {drawn} pairs came to nothing:{failures}"));
+        }
+        if self.agreements.is_empty() {
+            return Err("no pair compares the candidate: raise --pairs, or lower --control".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn named(role: Role, arms: &Arms) -> String {
+    match role {
+        Role::Reference => format!("the reference ({})", arms.reference.url()),
+        Role::Candidate => format!("the candidate ({})", arms.candidate.url()),
+    }
+}
+
+fn advice(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Timeout | Failure::Status(429 | 503) => "ask less at once (--concurrency), or later",
+        Failure::Unreachable(_) | Failure::BrokeOff(_) => "check the URL, and whether the server runs",
+        Failure::Status(401 | 403) => "give it a token (--token-file)",
+        Failure::Status(_) => "check --path, and the requests of the golden set",
+        Failure::Unreadable(_) | Failure::TooLarge => "check --protocol, --path and --pointer",
+    }
+}
+
+/// Waits before a pair, the longer the more pairs before it an arm had no capacity for.
+#[derive(Default)]
+struct Pace(Cell<u32>);
+
+impl Pace {
+    async fn wait(&self) {
+        let busy = self.0.get();
+        if busy > 0 {
+            tokio::time::sleep(WAIT * 2u32.pow(busy.min(DOUBLINGS))).await;
+        }
+    }
+
+    fn learn(&self, pair: &Pair) {
+        let busy = matches!(pair, Pair::Failed { failure, .. } if failure.is_busy());
+        self.0.set(if busy { self.0.get().saturating_add(1) } else { 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_while_an_arm_is_busy_and_ends_with_the_first_answer() {
+        let pace = Pace::default();
+        let failed = |failure| Pair::Failed {
+            arm: Role::Candidate,
+            failure,
+        };
+        for expected in [1, 2, 3] {
+            pace.learn(&failed(Failure::Status(429)));
+            assert_eq!(pace.0.get(), expected);
+        }
+        pace.learn(&failed(Failure::Status(500)));
+        assert_eq!(pace.0.get(), 0);
+    }
+}

@@ -1,0 +1,332 @@
+//! `guardbit golden`: makes golden sets from recorded requests, and tells their digests.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::api::plain_lines;
+use crate::compare::{GoldenError, LONGEST_LINE, LONGEST_SET, Protocol, Request, Settings, digest};
+use crate::judge::text::number;
+
+use super::streams;
+
+/// Flags of `guardbit golden`.
+#[derive(Debug, Args)]
+pub struct GoldenArgs {
+    #[command(subcommand)]
+    command: GoldenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GoldenCommand {
+    /// Build a golden set from recorded requests: without users, metadata, streams and duplicates.
+    Make(MakeArgs),
+    /// Print the digest of a golden set.
+    Digest(DigestArgs),
+}
+
+#[derive(Debug, Args)]
+struct MakeArgs {
+    /// Recorded requests: a file with one JSON object a line, or a directory with a *.json file for each.
+    #[arg(long, value_name = "PATH")]
+    from: PathBuf,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Protocol of the requests: OpenAI, OpenInference, JSON or Embeddings.
+    #[arg(long, default_value_t = Protocol::OpenAI)]
+    protocol: Protocol,
+    /// Lines at the most: the first of them are kept.
+    #[arg(long, value_name = "LINES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+#[derive(Debug, Args)]
+struct DigestArgs {
+    /// The golden set.
+    file: PathBuf,
+}
+
+/// Longest recorded request, in bytes: 1 MiB. Much of it may be left out of the set.
+const LONGEST_RECORDED: usize = 1024 * 1024;
+
+/// Largest ConfigMap, in bytes.
+const CONFIG_MAP: usize = 1024 * 1024;
+
+/// Key of the set in its ConfigMap.
+const KEY: &str = "golden.jsonl";
+
+/// Most places that are named for one reason.
+const NAMED: usize = 3;
+
+/// The exit code of what could not be done.
+const COULD_NOT_RUN: u8 = 2;
+
+/// Makes a set, or tells a digest.
+pub fn start(args: &GoldenArgs) -> ExitCode {
+    let done = match &args.command {
+        GoldenCommand::Make(args) => make(args),
+        GoldenCommand::Digest(DigestArgs { file }) => read(file).map(|bytes| digest(&bytes)),
+    };
+    match done {
+        Ok(text) => {
+            streams::print(&plain_lines(text.trim_end()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("guardbit: {}", plain_lines(&error));
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let bytes = bounded(file, LONGEST_SET)?;
+    if bytes.len() > LONGEST_SET {
+        return Err(format!("{}: {}", file.display(), GoldenError::TooLarge));
+    }
+    Ok(bytes)
+}
+
+/// What is in a file. Of one that is longer than `most` bytes, one byte more than that.
+pub(super) fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(told)?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(told)?;
+    Ok(bytes)
+}
+
+fn make(args: &MakeArgs) -> Result<String, String> {
+    let mut set = Set::new(args.protocol, args.limit as usize);
+    let told = |error: std::io::Error| format!("{}: {error}", args.from.display());
+    if args.from.metadata().map_err(told)?.is_dir() {
+        set.take_directory(&args.from)?;
+    } else {
+        set.take_lines(&args.from)?;
+    }
+    if set.lines == 0 {
+        let (from, left_out) = (args.from.display(), set.left_out());
+        return Err(format!(
+            "{from}: there is no request in it that can be compared\n{}",
+            left_out.trim_end()
+        ));
+    }
+    std::fs::write(&args.out, &set.text).map_err(|error| format!("{}: {error}", args.out.display()))?;
+    Ok(set.told(&args.out))
+}
+
+/// A set that is being made.
+struct Set {
+    settings: Settings,
+    limit: usize,
+    text: String,
+    lines: usize,
+    /// Digests of the lines.
+    known: HashSet<String>,
+    duplicates: u64,
+    /// Places of what was left out, the first of them and how many, by reason.
+    left_out: BTreeMap<&'static str, (Vec<String>, u64)>,
+}
+
+impl Set {
+    fn new(protocol: Protocol, limit: usize) -> Self {
+        Self {
+            settings: Settings::new(protocol),
+            limit,
+            text: String::new(),
+            lines: 0,
+            known: HashSet::new(),
+            duplicates: 0,
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines == self.limit
+    }
+
+    /// All *.json files of a directory, in the order of their names. Links are not followed.
+    fn take_directory(&mut self, directory: &Path) -> Result<(), String> {
+        let told = |error: std::io::Error| format!("{}: {error}", directory.display());
+        let mut files = BTreeSet::new();
+        for entry in std::fs::read_dir(directory).map_err(told)? {
+            let entry = entry.map_err(told)?;
+            let path = entry.path();
+            let is_json = path.extension().is_some_and(|ending| ending == "json");
+            if is_json && entry.file_type().map_err(told)?.is_file() {
+                files.insert(path);
+            }
+        }
+        for file in files {
+            if self.is_full() {
+                break;
+            }
+            let bytes = bounded(&file, LONGEST_RECORDED)?;
+            self.take(&file.display().to_string(), &bytes);
+        }
+        Ok(())
+    }
+
+    /// All lines of a file that are not empty.
+    fn take_lines(&mut self, path: &Path) -> Result<(), String> {
+        let told = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut file = BufReader::new(File::open(path).map_err(told)?);
+        let mut number = 0u64;
+        while !self.is_full() {
+            let mut line = Vec::new();
+            let mut part = file.by_ref().take(LONGEST_RECORDED as u64 + 1);
+            if part.read_until(b'\n', &mut line).map_err(told)? == 0 {
+                break;
+            }
+            number += 1;
+            if line.len() > LONGEST_RECORDED && !line.ends_with(b"\n") {
+                file.skip_until(b'\n').map_err(told)?;
+            }
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                self.take(&format!("{}:{number}", path.display()), line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one recorded request, or its place with the reason why not.
+    fn take(&mut self, place: &str, bytes: &[u8]) {
+        if let Err(reason) = self.try_take(bytes) {
+            let (places, times) = self.left_out.entry(reason).or_default();
+            *times += 1;
+            if places.len() < NAMED {
+                places.push(place.to_owned());
+            }
+        }
+    }
+
+    fn try_take(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        if bytes.len() > LONGEST_RECORDED {
+            return Err("it has more than 1 MiB");
+        }
+        let value = serde_json::from_slice(bytes).map_err(|_| "it is no JSON")?;
+        let request = self.settings.normalize(&Request::read(value)?).map_err(|skip| skip.0)?;
+        let line = request.line();
+        if line.len() > LONGEST_LINE {
+            return Err("it has more than 256 KiB, which is the most for a line");
+        }
+        if self.text.len() + line.len() + 1 > LONGEST_SET {
+            return Err("the set has 64 MiB, and no room for it");
+        }
+        if self.known.insert(digest(line.as_bytes())) {
+            self.text.push_str(&line);
+            self.text.push('\n');
+            self.lines += 1;
+        } else {
+            self.duplicates += 1;
+        }
+        Ok(())
+    }
+
+    /// What was left out, and why.
+    fn left_out(&self) -> String {
+        let reasons = self.left_out.iter().map(|(reason, (places, times))| {
+            let more = times - places.len() as u64;
+            let more = if more > 0 {
+                format!(" and {} more", number(more))
+            } else {
+                String::new()
+            };
+            format!("left out {}: {reason} ({}{more})\n", number(*times), places.join(", "))
+        });
+        reasons.collect()
+    }
+
+    /// What was made, and how it gets into a cluster.
+    fn told(&self, out: &Path) -> String {
+        let digest = digest(self.text.as_bytes());
+        let (lines, bytes) = (number(self.lines as u64), number(self.text.len() as u64));
+        let mut told = format!("{}: {lines} lines, {bytes} bytes\n{digest}\n", out.display());
+        // Writing to a String cannot fail.
+        if self.duplicates > 0 {
+            let _ = writeln!(told, "left out {}: duplicates", number(self.duplicates));
+        }
+        told.push_str(&self.left_out());
+        if self.is_full() {
+            let _ = writeln!(told, "stopped at {lines} lines (--limit)");
+        }
+        if self.text.len() < CONFIG_MAP {
+            let name = config_map(out);
+            let file = quoted(&format!("{KEY}={}", out.display()));
+            let _ = writeln!(told, "\nkubectl create configmap {name} --from-file={file}");
+            let _ = writeln!(told, "\ngolden: {{configMap: {name}, digest: {digest}}}");
+        } else {
+            let _ = writeln!(
+                told,
+                "\nA ConfigMap holds less than 1 MiB: put the file into an image or a volume, or make it smaller with --limit."
+            );
+        }
+        told
+    }
+}
+
+/// A name for the ConfigMap, from that of the file.
+fn config_map(out: &Path) -> String {
+    let stem = out.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = stem.chars().map(allowed).take(63).collect();
+    match name.trim_matches('-') {
+        "" => "golden".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._=-".contains(c);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_cluster_and_the_shell() {
+        for (path, name) in [
+            ("golden.jsonl", "golden"),
+            ("/tmp/My Set_2.jsonl", "my-set-2"),
+            ("/tmp/--.jsonl", "golden"),
+            ("ä.jsonl", "golden"),
+        ] {
+            assert_eq!(config_map(Path::new(path)), name, "{path}");
+        }
+        assert_eq!(quoted("golden.jsonl=a/b_c.jsonl"), "golden.jsonl=a/b_c.jsonl");
+        assert_eq!(quoted("a=$(b) 'c'"), "'a=$(b) '\\''c'\\'''");
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_with_its_first_places() {
+        let mut set = Set::new(Protocol::OpenAI, 10);
+        for i in 0..5 {
+            set.take(&format!("r:{i}"), b"{");
+        }
+        set.take("r:5", br#"{"prompt":"a","user":"u"}"#);
+        set.take("r:6", br#"{"prompt":"a","user":"v"}"#);
+        set.take("r:7", br#"{"input":"a"}"#);
+        assert_eq!((set.lines, set.duplicates), (1, 1));
+        let told = set.left_out();
+        assert!(
+            told.contains("left out 5: it is no JSON (r:0, r:1, r:2 and 2 more)"),
+            "{told}"
+        );
+        assert!(told.contains("(r:7)"), "{told}");
+        assert!(!set.text.contains("user"), "{}", set.text);
+    }
+}

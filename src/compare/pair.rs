@@ -1,0 +1,195 @@
+//! One pair: two arms are asked the same at the same time.
+//!
+//! Must not wait, repeat or count: who asks decides how often, and `tally` counts.
+
+use futures::future::join;
+
+use super::ask::{Arm, Failure};
+use super::golden::Question;
+use super::protocol::{Answer, tokens};
+use super::settings::Settings;
+
+/// The two arms.
+#[derive(Clone, Debug)]
+pub struct Arms {
+    /// The arm that is held to be right.
+    pub reference: Arm,
+    /// The arm on trial.
+    pub candidate: Arm,
+}
+
+/// One of the two arms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The arm that is held to be right.
+    Reference,
+    /// The arm on trial.
+    Candidate,
+}
+
+/// What the reference is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The candidate.
+    Candidate,
+    /// Itself: a control pair shows its own noise. Its second answer is treated just as a candidate's.
+    Reference,
+}
+
+/// Which of the two requests is sent first. It is drawn for each pair, so that neither arm always finds the other at
+/// work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one whose answer is held to be right.
+    ReferenceFirst,
+    /// The other one.
+    ReferenceLast,
+}
+
+/// What a pair came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pair {
+    /// Both answered.
+    Compared {
+        /// Line of the golden set, from 1.
+        line: usize,
+        /// Whether the answers agree.
+        agrees: bool,
+        /// How far they are apart; finite, 0 or more.
+        distance: f64,
+        /// Tokens that the answers have cost the reference and the arm that it is compared with; 0 where a server does not
+        /// tell them.
+        tokens: [u64; 2],
+    },
+    /// The reference answered, and the arm it is compared with did not, or with something else than an answer. That
+    /// counts as a disagreement: an arm that fails where it would answer wrongly must not look better for it.
+    CandidateFailed {
+        /// Line of the golden set, from 1.
+        line: usize,
+        /// The arm that failed: the reference itself in a control pair.
+        arm: Role,
+        /// How.
+        failure: Failure,
+    },
+    /// No pair: the reference did not answer, or the other arm has no capacity or is not there, which says nothing
+    /// about how it answers.
+    Failed {
+        /// The arm that failed.
+        arm: Role,
+        /// How.
+        failure: Failure,
+    },
+}
+
+impl Pair {
+    /// Whether it counts as agreement or as disagreement; `None` for no pair.
+    pub fn agrees(&self) -> Option<bool> {
+        match self {
+            Self::Compared { agrees, .. } => Some(*agrees),
+            Self::CandidateFailed { .. } => Some(false),
+            Self::Failed { .. } => None,
+        }
+    }
+}
+
+/// Asks both arms a question, or the reference twice, and compares the answers.
+pub async fn ask(arms: &Arms, settings: &Settings, question: &Question, against: Against, order: Order) -> Pair {
+    let (other, role) = match against {
+        Against::Candidate => (&arms.candidate, Role::Candidate),
+        Against::Reference => (&arms.reference, Role::Reference),
+    };
+    let reference = answer(&arms.reference, settings, question);
+    let candidate = answer(other, settings, question);
+    // What is joined first is sent first.
+    let (reference, candidate) = match order {
+        Order::ReferenceFirst => join(reference, candidate).await,
+        Order::ReferenceLast => {
+            let (candidate, reference) = join(candidate, reference).await;
+            (reference, candidate)
+        }
+    };
+    judged(settings, question.line, role, reference, candidate)
+}
+
+async fn answer(arm: &Arm, settings: &Settings, question: &Question) -> Result<(Answer, u64), Failure> {
+    let body = arm.ask(&question.prepared).await?;
+    let answer = settings.read(&body).map_err(Failure::Unreadable)?;
+    Ok((answer, tokens(&body)))
+}
+
+fn judged(
+    settings: &Settings,
+    line: usize,
+    role: Role,
+    reference: Result<(Answer, u64), Failure>,
+    candidate: Result<(Answer, u64), Failure>,
+) -> Pair {
+    match (reference, candidate) {
+        (Ok((reference, of_reference)), Ok((candidate, of_candidate))) => {
+            let comparison = settings.compare(&reference, &candidate);
+            Pair::Compared {
+                line,
+                agrees: comparison.agrees,
+                distance: comparison.distance,
+                tokens: [of_reference, of_candidate],
+            }
+        }
+        (Err(failure), _) => Pair::Failed {
+            arm: Role::Reference,
+            failure,
+        },
+        (Ok(_), Err(failure)) if failure.is_busy() => Pair::Failed { arm: role, failure },
+        (Ok(_), Err(failure)) => Pair::CandidateFailed {
+            line,
+            arm: role,
+            failure,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::protocol::Unreadable;
+    use crate::compare::settings::Protocol;
+
+    #[test]
+    fn a_failed_candidate_disagrees_unless_it_is_busy_or_the_reference_failed() {
+        use Failure::{Status, Timeout};
+        let settings = Settings::new(Protocol::OpenInference);
+        let one = || Ok((Answer::Numbers(vec![vec![1.0]]), 3));
+        let unreadable = || Err(Failure::Unreadable(Unreadable("it is no JSON")));
+        for (reference, candidate, agrees) in [
+            (one(), one(), Some(true)),
+            (one(), Ok((Answer::Numbers(vec![vec![2.0]]), 3)), Some(false)),
+            (one(), Err(Status(500)), Some(false)),
+            (one(), unreadable(), Some(false)),
+            (one(), Err(Status(429)), None),
+            (one(), Err(Timeout), None),
+            (Err(Status(500)), one(), None),
+            (Err(Status(500)), Err(Status(500)), None),
+            (unreadable(), unreadable(), None),
+        ] {
+            let told = format!("{reference:?} {candidate:?}");
+            let pair = judged(&settings, 3, Role::Candidate, reference, candidate);
+            assert_eq!(pair.agrees(), agrees, "{told}");
+        }
+    }
+
+    #[test]
+    fn failures_name_the_arm() {
+        let settings = Settings::new(Protocol::OpenInference);
+        let fine = || Ok((Answer::Numbers(vec![vec![1.0]]), 3));
+        let failed = || Err(Failure::Status(500));
+        let of = |role, reference, candidate| match judged(&settings, 3, role, reference, candidate) {
+            Pair::Failed { arm, .. } => ("no pair", arm),
+            Pair::CandidateFailed { arm, line: 3, .. } => ("disagrees", arm),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(Role::Candidate, fine(), failed()), ("disagrees", Role::Candidate));
+        assert_eq!(of(Role::Reference, fine(), failed()), ("disagrees", Role::Reference));
+        assert_eq!(of(Role::Candidate, failed(), fine()), ("no pair", Role::Reference));
+        let busy = Err(Failure::Status(503));
+        assert_eq!(of(Role::Candidate, fine(), busy), ("no pair", Role::Candidate));
+    }
+}

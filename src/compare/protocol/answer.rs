@@ -1,0 +1,80 @@
+//! Answers: what is kept of them, and what it means that two differ.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is compared of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The next token of a text.
+    Token(Token),
+    /// Finite numbers, a row for each thing that was asked about.
+    Numbers(Vec<Vec<f64>>),
+    /// Labels, flags and whatever else is equal or not.
+    Value(Value),
+    /// The direction of an embedding: a vector of length 1.
+    Direction(Vec<f64>),
+}
+
+/// The next token of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its name: its text, with its bytes where the text does not tell it from others.
+    pub name: String,
+    /// Whether the text ends here.
+    pub ends: bool,
+    /// Natural logarithm of its probability, in `[-9999, 0]`; `None` where the server gives none.
+    pub log_probability: Option<f64>,
+    /// The most probable tokens, by name, with the logarithms of their probabilities.
+    pub alternatives: Vec<(String, f64)>,
+}
+
+/// What two answers came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Whether they count as the same answer.
+    pub agrees: bool,
+    /// How far they are apart, in the unit of the protocol; finite, 0 or more.
+    pub distance: f64,
+}
+
+/// Why an answer cannot be read. It holds nothing of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub &'static str);
+
+impl Comparison {
+    /// Answers between which there is no difference.
+    pub(super) const SAME: Self = Self {
+        agrees: true,
+        distance: 0.0,
+    };
+
+    /// Answers between which no difference can be formed, such as two labels or two lists of unequal length: they are
+    /// at distance 1.
+    pub(super) const DIFFERENT: Self = Self {
+        agrees: false,
+        distance: 1.0,
+    };
+}
+
+/// Tokens that an answer has cost, as servers of language models tell them; 0 where it does not tell.
+pub(in crate::compare) fn tokens(body: &[u8]) -> u64 {
+    #[derive(Default, Deserialize)]
+    struct Usage {
+        #[serde(default)]
+        total_tokens: u64,
+    }
+    #[derive(Default, Deserialize)]
+    struct Told {
+        usage: Option<Usage>,
+    }
+    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    told.usage.unwrap_or_default().total_tokens
+}
+
+/// Reads JSON. What is nested deeper than 127 levels, or holds a bare `NaN` or `Infinity` or a number beyond the range
+/// of a double, is none.
+pub(super) fn parse(body: &[u8]) -> Result<Value, Unreadable> {
+    serde_json::from_slice(body).map_err(|_| Unreadable("it is no JSON"))
+}

@@ -1,0 +1,193 @@
+//! The comparer as a server: it asks pairs at its own pace, for as long as it runs, and serves what it has counted.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::ask::Failure;
+use super::export::{Exported, Source};
+use super::golden::{Golden, Question};
+use super::pace::{Allowance, Pace, Turn};
+use super::pair::{Against, Arms, Order, Pair, Role, ask};
+use super::receive::{Receiver, Waiting, receive};
+use super::settings::Settings;
+
+/// Pairs that are asked at once, at the most.
+const AT_ONCE: usize = 16;
+
+/// What a comparer does.
+pub struct Comparer {
+    /// Who is asked.
+    pub arms: Arms,
+    /// What is compared.
+    pub settings: Arc<Settings>,
+    /// Questions of its own, if it has any.
+    pub golden: Option<Golden>,
+    /// Whether it takes requests that a gateway mirrors.
+    pub mirror: bool,
+    /// How many pairs it may ask.
+    pub allowance: Allowance,
+    /// Share of the pairs that ask the reference twice; in `[0, 1)`.
+    pub control: f64,
+    /// What it reports.
+    pub exported: Arc<Exported>,
+}
+
+/// Listens, and asks pairs until the process ends. Fails where it cannot listen.
+pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<Infallible> {
+    let listener = TcpListener::bind(address).await?;
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
+    let exported = Arc::clone(&comparer.exported);
+    let router = Router::new()
+        .route("/metrics", get(move || async move { (content_type, exported.text()) }))
+        .route("/healthz", get(|| async { "alive\n" }));
+    let (router, waiting) = if comparer.mirror {
+        let (receiver, waiting) = Receiver::new(Arc::clone(&comparer.settings), Arc::clone(&comparer.exported));
+        (
+            router.merge(Router::new().fallback(receive).with_state(receiver)),
+            Some(waiting),
+        )
+    } else {
+        (router, None)
+    };
+    tokio::select! {
+        served = axum::serve(listener, router).into_future() => served.map(|()| unreachable!("axum serves for ever")),
+        never = work(comparer, waiting) => Ok(never),
+    }
+}
+
+/// A question that is asked next.
+struct Next {
+    question: Question,
+    source: Source,
+    /// Keeps its place in memory until the pair is done.
+    _waiting: Option<Waiting>,
+}
+
+/// Asks pairs for ever.
+async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) -> Infallible {
+    let Comparer {
+        arms,
+        settings,
+        golden,
+        mirror: _,
+        allowance,
+        control,
+        exported,
+    } = comparer;
+    let (begun, slots) = (Instant::now(), Arc::new(Semaphore::new(AT_ONCE)));
+    let pace = Arc::new(Mutex::new(Pace::new(allowance)));
+    let mut random = fastrand::Rng::new();
+    loop {
+        let Some(next) = next(golden.as_ref(), &mut waiting, &mut random).await else {
+            return std::future::pending().await;
+        };
+        loop {
+            let turn = pace.lock().take(begun.elapsed().as_secs_f64());
+            match turn {
+                Turn::Now => break,
+                Turn::In(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
+                Turn::Never(spent) => {
+                    exported.spent(spent);
+                    return std::future::pending().await;
+                }
+            }
+        }
+        let against = if random.f64() < control {
+            Against::Reference
+        } else {
+            Against::Candidate
+        };
+        let order = if random.bool() {
+            Order::ReferenceFirst
+        } else {
+            Order::ReferenceLast
+        };
+        // The semaphore is never closed.
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        let (arms, settings) = (arms.clone(), Arc::clone(&settings));
+        let (exported, pace) = (Arc::clone(&exported), Arc::clone(&pace));
+        tokio::spawn(async move {
+            let pair = ask(&arms, &settings, &next.question, against, order).await;
+            record(&exported, &pace, against, next.source, &pair);
+            drop((slot, next));
+        });
+    }
+}
+
+/// The next question: of the golden set or of a user, in turn by chance where both are there. `None` where there are no
+/// questions, and never will be.
+async fn next(
+    golden: Option<&Golden>,
+    waiting: &mut Option<mpsc::Receiver<Waiting>>,
+    random: &mut fastrand::Rng,
+) -> Option<Next> {
+    let mirrored = |waiting: Waiting| Next {
+        question: waiting.question.clone(),
+        source: Source::Mirror,
+        _waiting: Some(waiting),
+    };
+    let own = |golden: &Golden, random: &mut fastrand::Rng| Next {
+        question: golden.draw(random).clone(),
+        source: Source::Golden,
+        _waiting: None,
+    };
+    match (golden, waiting) {
+        (Some(golden), Some(waiting)) if random.bool() => {
+            let mirrored = waiting.try_recv().ok().map(mirrored);
+            Some(mirrored.unwrap_or_else(|| own(golden, random)))
+        }
+        (Some(golden), _) => Some(own(golden, random)),
+        (None, Some(waiting)) => waiting.recv().await.map(mirrored),
+        (None, None) => None,
+    }
+}
+
+/// Counts what a pair came to.
+fn record(exported: &Exported, pace: &Mutex<Pace>, against: Against, source: Source, pair: &Pair) {
+    let with = match against {
+        Against::Candidate => Role::Candidate,
+        Against::Reference => Role::Reference,
+    };
+    match pair {
+        Pair::Compared {
+            line,
+            agrees,
+            distance,
+            tokens,
+        } => {
+            exported.pair(with, source, *agrees, Some(*distance));
+            let [of_reference, of_other] = *tokens;
+            exported.tokens(Role::Reference, of_reference);
+            exported.tokens(with, of_other);
+            pace.lock().went_well(of_reference.saturating_add(of_other));
+            if !agrees && source == Source::Golden && with == Role::Candidate {
+                exported.example(*line);
+            }
+        }
+        Pair::CandidateFailed { line, arm, failure } => {
+            exported.pair(with, source, false, None);
+            exported.failure(with, source, *arm, failure.reason());
+            if source == Source::Golden && with == Role::Candidate {
+                exported.example(*line);
+            }
+        }
+        Pair::Failed { arm, failure } => {
+            exported.failure(with, source, *arm, failure.reason());
+            if Failure::is_busy(failure) {
+                pace.lock().was_busy();
+            }
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! `guardbit compare --dry-run` and `guardbit golden`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use futures::stream;
+use serde_json::{Value, json};
+
+use super::{Folder, Server, guardbit};
+
+fn compare(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i32, String, String) {
+    let golden = golden.to_str().expect("UTF-8");
+    let args = [
+        "compare",
+        "--dry-run",
+        "--golden",
+        golden,
+        "--reference",
+        reference,
+        "--candidate",
+        candidate,
+    ];
+    let usual = ["--seed", "7", "--concurrency", "16"];
+    guardbit(&[&args[..], &usual, more].concat())
+}
+
+fn completions(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i32, String, String) {
+    compare(
+        golden,
+        reference,
+        candidate,
+        &[&["--protocol", "OpenAI"][..], more].concat(),
+    )
+}
+
+fn parsed(out: &str) -> Value {
+    serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+/// A candidate that answers one of five prompts with another token.
+fn flipped(prompt: &str) -> &'static str {
+    if prompt == "prompt 3" { " no" } else { " yes" }
+}
+
+#[test]
+fn arms_that_agree_are_healthy_and_are_asked_for_one_token() {
+    let folder = Folder::new("agree");
+    let golden = folder.prompts();
+    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
+    let more = ["--pairs", "300", "-o", "json"];
+    let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &more);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let found = parsed(&out);
+    let (pairs, control) = (&found["pairs"]["pairs"], &found["control"]["pairs"]);
+    let (pairs, control) = (pairs.as_u64().expect("a number"), control.as_u64().expect("a number"));
+    assert_eq!(pairs + control, 300);
+    assert!((10..=60).contains(&control), "{control} of 300 are control pairs");
+    assert_eq!(found["pairs"]["disagreements"], 0);
+    assert_eq!(found["differAt"], json!([]));
+    assert_eq!(found["failures"], json!([]));
+    assert_eq!(
+        (&found["verdict"], &found["tolerance"]),
+        (&json!("Healthy"), &json!(0.05))
+    );
+    assert_eq!(found["verdicts"].as_array().expect("verdicts").len(), 6);
+    let (code, digest, _) = guardbit(&["golden", "digest", golden.to_str().expect("UTF-8")]);
+    assert_eq!(
+        (code, digest.trim_end()),
+        (0, found["golden"]["digest"].as_str().expect("a digest"))
+    );
+
+    let (asked, of_candidate) = (reference.asked(), candidate.asked());
+    assert_eq!(
+        (asked.len() as u64, of_candidate.len() as u64),
+        (pairs + 2 * control, pairs)
+    );
+    for (path, headers, body) in asked.iter().chain(&of_candidate) {
+        assert_eq!(path, "/v1/completions");
+        assert_eq!((&body["max_tokens"], &body["temperature"]), (&json!(1), &json!(0)));
+        assert_eq!(body.get("user"), None);
+        let known = BTreeSet::from(["accept", "content-length", "content-type", "host"]);
+        let sent: BTreeSet<&str> = headers.keys().map(|name| name.as_str()).collect();
+        assert!(sent.is_subset(&known), "{sent:?}");
+    }
+    let prompts: BTreeSet<_> = asked.iter().map(|(_, _, body)| body["prompt"].to_string()).collect();
+    assert_eq!(prompts.len(), 5, "every line is drawn");
+}
+
+#[test]
+fn a_candidate_that_answers_one_of_five_prompts_otherwise_is_harmful_at_5_percent() {
+    let folder = Folder::new("flip");
+    let golden = folder.prompts();
+    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(flipped));
+    let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &["--pairs", "300"]);
+    assert_eq!((code, error.as_str()), (1, ""), "{out}");
+    assert!(out.contains("They differ at line 3 of the golden set."), "{out}");
+    assert!(out.contains("The candidate is harmful"), "{out}");
+    assert!(
+        !out.contains("prompt 3") && !out.contains(" no\n"),
+        "texts are not shown: {out}"
+    );
+    let more = ["--pairs", "300", "-o", "json", "--tolerance", "60%"];
+    let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &more);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let found = parsed(&out);
+    assert_eq!(found["differAt"], json!([3]));
+    assert_eq!(found["control"]["disagreements"], 0);
+    let at = |tolerance: f64| {
+        let verdicts = found["verdicts"].as_array().expect("verdicts");
+        verdicts
+            .iter()
+            .find(|v| v["tolerance"] == tolerance)
+            .expect("this tolerance")["verdict"]
+            .clone()
+    };
+    assert_eq!(
+        (at(0.01), at(0.05), at(0.6)),
+        (json!("Harmful"), json!("Harmful"), json!("Healthy"))
+    );
+    assert_ne!(at(0.25), json!("Harmful"));
+    let again = parsed(&completions(&golden, &reference.url, &candidate.url, &more).1);
+    assert_eq!(again, found, "a seed repeats the draws");
+}
+
+#[test]
+fn few_pairs_decide_nothing() {
+    let folder = Folder::new("few");
+    let arm = Server::completions(|_| " yes");
+    let (code, out, _) = completions(
+        &folder.prompts(),
+        &arm.url,
+        &arm.url,
+        &["--pairs", "10", "--control", "0"],
+    );
+    assert_eq!(code, 3, "{out}");
+    assert!(out.contains("raise --pairs"), "{out}");
+}
+
+#[test]
+fn a_reference_that_nobody_reaches_could_not_be_compared_with() {
+    let folder = Folder::new("refused");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let candidate = Server::completions(|_| " yes");
+    let (code, out, error) = completions(&folder.prompts(), &url, &candidate.url, &[]);
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(
+        error.contains(&format!("the reference ({url}): it cannot be reached")),
+        "{error}"
+    );
+    assert!(error.contains("check the URL"), "{error}");
+}
+
+#[test]
+fn a_candidate_that_fails_where_the_reference_answers_disagrees() {
+    let folder = Folder::new("fails");
+    let golden = folder.prompts();
+    let reference = Server::completions(|_| " yes");
+    let page = Server::new(|_| "<html>hello</html>".into_response());
+    let more = ["--pairs", "60", "-o", "json"];
+    for (candidate, reason) in [
+        (Server::status(StatusCode::INTERNAL_SERVER_ERROR), "status"),
+        (page, "unparsable"),
+    ] {
+        let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &more);
+        assert_eq!((code, error.as_str()), (1, ""), "{out}");
+        let found = parsed(&out);
+        assert_eq!(found["pairs"]["disagreements"], found["pairs"]["pairs"], "{found}");
+        let failures = found["failures"].as_array().expect("failures");
+        assert_eq!(failures.len(), 1, "{found}");
+        assert_eq!(
+            (&failures[0]["arm"], &failures[0]["reason"]),
+            (&json!("candidate"), &json!(reason))
+        );
+        assert_eq!(failures[0]["times"], found["pairs"]["pairs"]);
+    }
+}
+
+#[test]
+fn an_arm_without_capacity_makes_no_pairs() {
+    let folder = Folder::new("busy");
+    let (reference, candidate) = (
+        Server::completions(|_| " yes"),
+        Server::status(StatusCode::TOO_MANY_REQUESTS),
+    );
+    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--control", "0"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(error.contains(&candidate.url) && error.contains("429"), "{error}");
+    assert!(error.contains("--concurrency"), "{error}");
+    assert!(
+        candidate.asked().len() < 60,
+        "it was asked {} times",
+        candidate.asked().len()
+    );
+}
+
+#[test]
+fn a_reference_that_answers_something_else_is_told_with_what_to_check() {
+    let folder = Folder::new("other");
+    let reference = Server::new(|_| json!({"predictions": [1]}).to_string().into_response());
+    let candidate = Server::completions(|_| " yes");
+    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &[]);
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(
+        error.contains("it has no choices[0]") && error.contains("check --protocol"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_answer_without_end_is_cut_off() {
+    let folder = Folder::new("endless");
+    let reference = Server::completions(|_| " yes");
+    let candidate = Server::new(|_| {
+        let chunk = Bytes::from(vec![b' '; 64 * 1024]);
+        Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(chunk))).into_response()
+    });
+    let more = ["--pairs", "60", "--control", "0", "-o", "json"];
+    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &more);
+    assert_eq!((code, error.as_str()), (1, ""), "{out}");
+    assert_eq!(parsed(&out)["failures"][0]["reason"], "too_large");
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let folder = Folder::new("redirect");
+    let (reference, elsewhere) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
+    let to = format!("{}/v1/completions", elsewhere.url);
+    let candidate = Server::new(move |_| (StatusCode::TEMPORARY_REDIRECT, [("location", to.clone())]).into_response());
+    let more = ["--pairs", "60", "-o", "json"];
+    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &more);
+    assert_eq!((code, error.as_str()), (1, ""), "{out}");
+    let message = parsed(&out)["failures"][0]["message"].clone();
+    assert_eq!(message, "it answered with status 307");
+    assert_eq!(elsewhere.asked().len(), 0);
+}
+
+#[test]
+fn a_token_is_sent_to_both_arms_and_shown_to_nobody() {
+    let folder = Folder::new("token");
+    let token = folder.file("token", "s3cret\n");
+    let arm = Server::completions(|_| " yes");
+    let more = ["--pairs", "10", "--token-file", token.to_str().expect("UTF-8")];
+    let (_, out, error) = completions(&folder.prompts(), &arm.url, &arm.url, &more);
+    assert!(!arm.asked().is_empty(), "{error}");
+    for (_, headers, _) in arm.asked() {
+        assert_eq!(
+            headers.get("authorization").map(|value| value.as_bytes()),
+            Some(&b"Bearer s3cret"[..])
+        );
+    }
+    assert!(!out.contains("s3cret") && !error.contains("s3cret"), "{out}{error}");
+}
+
+#[test]
+fn tensors_are_compared_by_class_and_by_threshold() {
+    let folder = Folder::new("tensors");
+    let input = |x: f64| json!({"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [x]}]});
+    let lines: String = [0.25, 0.75].map(|x| format!("{}\n", input(x))).concat();
+    let golden = folder.file("tensors.jsonl", &lines);
+    let server = |bias: f64| {
+        Server::new(move |asked| {
+            let x = asked["inputs"][0]["data"][0].as_f64().expect("a number") + bias;
+            let output = json!({"name": "score", "shape": [1, 1], "datatype": "FP64", "data": [x]});
+            json!({"model_name": "m", "outputs": [output]})
+                .to_string()
+                .into_response()
+        })
+    };
+    let (reference, candidate) = (server(0.0), server(0.125));
+    let path = "/v2/models/m/infer";
+    let usual = ["--protocol", "openinference", "--path", path, "--pairs", "200"];
+    for (more, expected) in [
+        (&["--threshold", "0.5"][..], 0),
+        (&["--threshold", "0.3"], 1),
+        (&["--margin", "0.2"], 0),
+        (&["--margin", "0.1"], 1),
+    ] {
+        let (code, out, error) = compare(&golden, &reference.url, &candidate.url, &[&usual[..], more].concat());
+        assert_eq!((code, error.as_str()), (expected, ""), "{more:?}: {out}");
+    }
+    assert!(candidate.asked().iter().all(|(asked, ..)| asked == path));
+}
+
+#[test]
+fn wrong_use_is_told_with_what_would_be_right() {
+    let folder = Folder::new("usage");
+    let golden = folder.prompts();
+    let golden = golden.to_str().expect("UTF-8");
+    let broken = folder.file("broken.jsonl", "{\"prompt\":\"a\"}\nnothing\n");
+    let broken = broken.to_str().expect("UTF-8");
+    let url = "http://127.0.0.1:9";
+    let arms = ["--reference", url, "--candidate", url];
+    for (args, part) in [
+        (vec!["--protocol", "OpenAI", "--golden", golden], "--model"),
+        (
+            vec!["--dry-run", "--protocol", "gRPC", "--golden", golden],
+            "OpenInference",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "JSON", "--golden", golden],
+            "--pointer: it must say",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--margin", "1", "--golden", golden],
+            "--margin: it has no meaning",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--golden", broken],
+            ": line 2, column ",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--golden", "/nowhere.jsonl"],
+            "/nowhere.jsonl",
+        ),
+        (
+            vec![
+                "--dry-run",
+                "--protocol",
+                "OpenAI",
+                "--golden",
+                golden,
+                "--tolerance",
+                "0",
+            ],
+            "above 0",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--pairs", "0"],
+            "--pairs",
+        ),
+    ] {
+        let (code, out, error) = guardbit(&[&["compare"][..], &args, &arms].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
+        assert!(error.contains(part), "{args:?}: {error}");
+    }
+    let secret = "http://user:s3cret@127.0.0.1:9";
+    let (code, _, error) = completions(Path::new(golden), secret, url, &[]);
+    assert!(
+        code == 2 && error.contains("user name or password") && !error.contains("s3cret"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_golden_set_is_made_from_a_log_without_its_users() {
+    let folder = Folder::new("log");
+    let log = [
+        r#"{"prompt":"one","user":"u-1","stream":true,"max_tokens":200}"#,
+        r#"{"prompt":"one","user":"u-2","metadata":{"team":"x"}}"#,
+        "",
+        r#"{"path":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"two"}],"user":"u-3"}}"#,
+        r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}"#,
+        r#"{"prompt":"thr"#,
+    ];
+    let log = folder.file("log.jsonl", &log.join("\n"));
+    let made = folder.0.join("made.jsonl");
+    let (from, to) = (log.to_str().expect("UTF-8"), made.to_str().expect("UTF-8"));
+    let (code, out, error) = guardbit(&["golden", "make", "--from", from, "--out", to]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    let text = std::fs::read_to_string(&made).expect("written");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(!text.contains("u-") && !text.contains("team"), "{text}");
+    let (_, digest, _) = guardbit(&["golden", "digest", to]);
+    let digest = digest.trim_end();
+    for part in [
+        format!("2 lines, {} bytes", text.len()),
+        "left out 1: duplicates".to_owned(),
+        format!("an image, audio, video or a file ({from}:5)"),
+        format!("it is no JSON ({from}:6)"),
+        "kubectl create configmap made --from-file=golden.jsonl=".to_owned(),
+        format!("golden: {{configMap: made, digest: {digest}}}"),
+    ] {
+        assert!(out.contains(&part), "{part}: {out}");
+    }
+    let again = folder.0.join("again.jsonl");
+    let to = again.to_str().expect("UTF-8");
+    let (code, ..) = guardbit(&["golden", "make", "--from", made.to_str().expect("UTF-8"), "--out", to]);
+    assert_eq!(
+        (code, std::fs::read_to_string(&again).expect("written")),
+        (0, text),
+        "nothing is left to change"
+    );
+    let arm = Server::completions(|_| " yes");
+    // The other line is a chat, which this server does not answer as one.
+    let (_, out, error) = completions(&made, &arm.url, &arm.url, &["--pairs", "10", "-o", "json"]);
+    let asked: BTreeSet<_> = arm.asked().into_iter().map(|(path, ..)| path).collect();
+    assert!(asked.contains("/v1/completions"), "{asked:?}: {out}{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_golden_set_is_made_from_a_folder_in_the_order_of_names_and_no_link_is_followed() {
+    let folder = Folder::new("folder");
+    let from = folder.0.join("requests");
+    std::fs::create_dir_all(&from).expect("created");
+    let outside = folder.file("outside.txt", r#"{"prompt":"outside"}"#);
+    for (name, text) in [
+        ("b.json", "{\n  \"prompt\": \"second\"\n}\n"),
+        ("a.json", "{\"prompt\": \"first\"}"),
+        ("c.json", "{\"prompt\": \"third\"}"),
+        ("d.txt", "{\"prompt\": \"fourth\"}"),
+    ] {
+        std::fs::write(from.join(name), text).expect("written");
+    }
+    std::os::unix::fs::symlink(&outside, from.join("0.json")).expect("linked");
+    let made = folder.0.join("made.jsonl");
+    let (from, to) = (from.to_str().expect("UTF-8"), made.to_str().expect("UTF-8"));
+    let make = |limit: &str| guardbit(&["golden", "make", "--from", from, "--out", to, "--limit", limit]);
+    let prompts = || {
+        let text = std::fs::read_to_string(&made).expect("written");
+        text.lines()
+            .map(|line| parsed(line)["prompt"].clone())
+            .collect::<Vec<_>>()
+    };
+    let (code, out, error) = make("9");
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    assert_eq!(prompts(), ["first", "second", "third"]);
+    let (code, out, _) = make("2");
+    assert!(code == 0 && out.contains("stopped at 2 lines"), "{out}");
+    assert_eq!(prompts(), ["first", "second"]);
+}
+
+#[test]
+fn a_log_without_a_request_makes_no_golden_set() {
+    let folder = Folder::new("nothing");
+    let log = folder.file("log.jsonl", "{\"input\":\"a\"}\nnothing\n");
+    let made = folder.0.join("made.jsonl");
+    let (from, to) = (log.to_str().expect("UTF-8"), made.to_str().expect("UTF-8"));
+    let (code, out, error) = guardbit(&["golden", "make", "--from", from, "--out", to]);
+    assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    assert!(error.contains("no request in it that can be compared"), "{error}");
+    assert!(
+        error.contains("neither messages nor a prompt") && error.contains("it is no JSON"),
+        "{error}"
+    );
+    assert!(!made.exists());
+}

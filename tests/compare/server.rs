@@ -1,0 +1,276 @@
+//! `guardbit compare` as a server: pairs at a pace, questions of users, and what both are reported as.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+
+use super::{Folder, Server};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A comparer that runs until the test ends.
+struct Comparer {
+    process: Child,
+    address: String,
+}
+
+impl Comparer {
+    fn start(reference: &Server, candidate: &Server, more: &[&str]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("an address").to_string();
+        drop(free);
+        let args = [
+            "compare",
+            "--protocol",
+            "OpenAI",
+            "--model",
+            "fraud",
+            "--listen",
+            &address,
+        ];
+        let arms = ["--reference", &reference.url, "--candidate", &candidate.url];
+        let revisions = ["--reference-revision", "aaaa", "--candidate-revision", "bbbb"];
+        let process = Command::new(env!("CARGO_BIN_EXE_guardbit"))
+            .args(args)
+            .args(arms)
+            .args(revisions)
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("guardbit starts");
+        let comparer = Self { process, address };
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(&comparer.address).is_err() {
+            assert!(Instant::now() < end, "it does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        comparer
+    }
+
+    fn with_golden(reference: &Server, candidate: &Server, golden: &Path, more: &[&str]) -> Self {
+        let golden = ["--golden", golden.to_str().expect("UTF-8"), "--rate", "200"];
+        Self::start(reference, candidate, &[&golden[..], more].concat())
+    }
+
+    /// Sends a request as a gateway mirrors it, and returns the status line of the answer.
+    fn send(&self, head: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let length = body.len();
+        let head = format!("{head}\r\nHost: fraud-shadow\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        // A body that is too long is not read to its end.
+        let _ = stream.write_all(body);
+        let mut status = String::new();
+        let _ = BufReader::new(stream).read_line(&mut status);
+        status.trim().to_owned()
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("UTF-8");
+        text
+    }
+
+    /// The value of a series, by its name and a part of its labels; 0 while there is none.
+    fn value(&self, name: &str, labels: &str) -> u64 {
+        let metrics = self.metrics();
+        let is_meant = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(labels);
+        let line = metrics.lines().find(is_meant);
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or(0.0) as u64
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < end,
+                "not within {PATIENCE:?}: {what}\n{}",
+                self.metrics()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Comparer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const PAIRS: &str = "guardbit_pairs_total";
+const DIFFER: &str = "guardbit_pair_disagreements_total";
+const OF_CANDIDATE: &str = "guardbit_revision=\"bbbb\",source=\"golden\"";
+const OF_REFERENCE: &str = "guardbit_revision=\"aaaa\",source=\"golden\"";
+
+#[test]
+fn pairs_are_counted_by_revision_and_the_lines_that_differ_are_named() {
+    let folder = Folder::new("serve");
+    let reference = Server::completions(|_| " yes");
+    let candidate = Server::completions(|prompt| if prompt == "prompt 3" { " no" } else { " yes" });
+    let comparer = Comparer::with_golden(&reference, &candidate, &folder.prompts(), &["--control", "20%"]);
+    comparer.until("two hundred pairs", |c| c.value(PAIRS, OF_CANDIDATE) >= 200);
+    let (pairs, differ) = (
+        comparer.value(PAIRS, OF_CANDIDATE),
+        comparer.value(DIFFER, OF_CANDIDATE),
+    );
+    let share = differ as f64 / pairs as f64;
+    assert!(
+        (0.1..0.3).contains(&share),
+        "one of five prompts differs: {differ} of {pairs}"
+    );
+    assert!(comparer.value(PAIRS, OF_REFERENCE) >= 10, "{}", comparer.metrics());
+    assert_eq!(comparer.value(DIFFER, OF_REFERENCE), 0);
+    assert_eq!(comparer.value("guardbit_pair_example", "place=\"1\""), 3, "line 3");
+    let metrics = comparer.metrics();
+    assert!(!metrics.contains("prompt") && !metrics.contains(" yes"), "{metrics}");
+}
+
+#[test]
+fn a_budget_ends_the_pairs_and_says_so() {
+    let folder = Folder::new("budget");
+    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
+    let comparer = Comparer::with_golden(
+        &reference,
+        &candidate,
+        &folder.prompts(),
+        &["--budget-pairs", "20", "--control", "0"],
+    );
+    comparer.until("the budget is spent", |c| {
+        c.value("guardbit_pair_budget_spent", "budget=\"pairs\"") == 1
+    });
+    comparer.until("all pairs are counted", |c| c.value(PAIRS, OF_CANDIDATE) == 20);
+    assert_eq!(candidate.asked().len(), 20);
+}
+
+#[test]
+fn an_arm_without_room_is_asked_less_and_makes_no_pairs() {
+    let folder = Folder::new("busy");
+    let (reference, candidate) = (
+        Server::completions(|_| " yes"),
+        Server::status(StatusCode::TOO_MANY_REQUESTS),
+    );
+    let comparer = Comparer::with_golden(&reference, &candidate, &folder.prompts(), &["--control", "0"]);
+    let failures = |c: &Comparer| c.value("guardbit_pair_failures_total", "arm=\"candidate\",reason=\"status\"");
+    comparer.until("some failures", |c| failures(c) >= 7);
+    assert_eq!(comparer.value(PAIRS, OF_CANDIDATE), 0);
+    let (before, begun) = (failures(&comparer), Instant::now());
+    comparer.until("two more", |c| failures(c) >= before + 2);
+    let rate = 2.0 / begun.elapsed().as_secs_f64();
+    assert!(rate < 50.0, "{rate} a second, of 200");
+}
+
+#[test]
+fn a_candidate_that_fails_where_the_reference_answers_differs() {
+    let folder = Folder::new("fails");
+    let (reference, candidate) = (
+        Server::completions(|_| " yes"),
+        Server::status(StatusCode::INTERNAL_SERVER_ERROR),
+    );
+    let comparer = Comparer::with_golden(&reference, &candidate, &folder.prompts(), &["--control", "0"]);
+    comparer.until("some pairs", |c| c.value(PAIRS, OF_CANDIDATE) >= 20);
+    comparer.until("each of them differs", |c| {
+        c.value(PAIRS, OF_CANDIDATE) == c.value(DIFFER, OF_CANDIDATE)
+    });
+}
+
+#[test]
+fn users_requests_are_acknowledged_at_once_and_asked_without_their_headers() {
+    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " no"));
+    let comparer = Comparer::start(&reference, &candidate, &["--mirror", "--rate", "200", "--control", "0"]);
+    let chat = br#"{"prompt": "a user's own words", "user": "u-1", "stream": true, "max_tokens": 500}"#;
+    let head = "POST /v1/completions HTTP/1.1\r\nAuthorization: Bearer s3cret\r\nX-Api-Key: s3cret\r\nX-Forwarded-Host: evil.example";
+    assert_eq!(comparer.send(head, chat), "HTTP/1.1 202 Accepted");
+    let of_users = "guardbit_revision=\"bbbb\",source=\"mirror\"";
+    comparer.until("a pair that differs", |c| c.value(DIFFER, of_users) == 1);
+    for server in [&reference, &candidate] {
+        let asked = server.asked();
+        let [(path, headers, body)] = asked.as_slice() else {
+            panic!("asked once: {asked:?}");
+        };
+        assert_eq!(path, "/v1/completions");
+        assert!(
+            !format!("{headers:?}").contains("s3cret") && !format!("{headers:?}").contains("evil"),
+            "{headers:?}"
+        );
+        assert_eq!((body.get("user"), &body["max_tokens"]), (None, &1.into()));
+    }
+    let metrics = comparer.metrics();
+    assert!(
+        !metrics.contains("words") && !metrics.contains("guardbit_pair_example{"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_is_acknowledged_and_dropped() {
+    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
+    let comparer = Comparer::start(&reference, &candidate, &["--mirror", "--rate", "200", "--control", "0"]);
+    let post = "POST /v1/completions HTTP/1.1";
+    let long = vec![b'a'; 10 * 1024 * 1024];
+    let dropped =
+        |c: &Comparer, reason: &str| c.value("guardbit_mirrored_dropped_total", &format!("reason=\"{reason}\""));
+    for (head, body, reason) in [
+        (post, &b"\x1b[31m no JSON"[..], "unparsable"),
+        (post, b"{\"prompt\": [\"a\", \"b\"]}", "skipped"),
+        ("POST /v1/../admin HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),
+        ("POST /v1/files HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),
+        ("DELETE /v1/completions HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),
+        (post, &long, "too_large"),
+    ] {
+        let before = dropped(&comparer, reason);
+        comparer.send(head, body);
+        comparer.until("it is dropped", |c| dropped(c, reason) == before + 1);
+    }
+    assert!(reference.asked().is_empty() && candidate.asked().is_empty());
+    // It goes on.
+    assert_eq!(comparer.send(post, b"{\"prompt\": \"a\"}"), "HTTP/1.1 202 Accepted");
+    comparer.until("a pair", |c| {
+        c.value(PAIRS, "guardbit_revision=\"bbbb\",source=\"mirror\"") >= 1
+    });
+}
+
+#[test]
+fn a_golden_set_that_was_changed_is_refused() {
+    let folder = Folder::new("digest");
+    let arm = Server::completions(|_| " yes");
+    let golden = folder.prompts();
+    let args = [
+        "compare",
+        "--protocol",
+        "OpenAI",
+        "--model",
+        "m",
+        "--reference-revision",
+        "a",
+        "--candidate-revision",
+        "b",
+    ];
+    let rest = [
+        "--reference",
+        &arm.url,
+        "--candidate",
+        &arm.url,
+        "--golden",
+        golden.to_str().expect("UTF-8"),
+    ];
+    let (code, _, error) = super::guardbit(&[&args[..], &rest, &["--golden-digest", "sha256:00"]].concat());
+    assert_eq!(code, 2, "{error}");
+    assert!(
+        error.contains("has the digest sha256:") && error.contains("write its new digest"),
+        "{error}"
+    );
+}
