@@ -24,6 +24,9 @@ pub struct RolloutSpec {
     /// of a step are warm.
     #[serde(default = "RolloutSpec::warm_up")]
     pub warm_up: Duration,
+    /// Judges a candidate's answers before it gets its first weight. It needs an `agreement` guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// Weights that a candidate climbs through before it is promoted.
     #[schemars(length(min = 1, max = 20))]
     #[x_kube(validation = Rule::new("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19].all(i, i >= self.size() || self[i].weight > self[i - 1].weight)")
@@ -67,6 +70,7 @@ impl Default for RolloutSpec {
             bootstrap: None,
             interval: Self::interval(),
             warm_up: Self::warm_up(),
+            shadow: None,
             steps: Self::steps(),
             schedule_deadline: Self::schedule_deadline(),
             deadline: Self::deadline(),
@@ -79,6 +83,14 @@ impl Default for RolloutSpec {
             benefit: None,
         }
     }
+}
+
+/// A stage at weight 0, in which pairs of answers are counted and no user is answered by the candidate.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Pairs of answers after which it ends, unless harm is found before.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub pairs: i32,
 }
 
 // Each default has a function of its own, because the schema passes each of them to the API server.

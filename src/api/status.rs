@@ -169,7 +169,10 @@ pub struct RolloutStatus {
     /// When the weight was last raised, or the evidence last started afresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_since: Option<Time>,
-    /// When the candidate got its first weight: the deadline counts from here.
+    /// When the shadow stage began: the deadline counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_since: Option<Time>,
+    /// When the candidate got its first weight: the deadline counts from here where there was no shadow stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_weight_at: Option<Time>,
     /// Time during which the deadline stood still, in milliseconds.
@@ -198,6 +201,13 @@ impl RevisionRef {
     /// The variant with the first digits of its revision, for people.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.variant, short(&self.revision))
+    }
+}
+
+impl RolloutStatus {
+    /// Whether the candidate is in its shadow stage: pairs of answers are counted before its first weight.
+    pub fn is_shadow(&self) -> bool {
+        self.shadow_since.is_some() && self.first_weight_at.is_none()
     }
 }
 

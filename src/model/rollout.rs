@@ -16,6 +16,8 @@ pub struct Rollout {
     pub interval: SignedDuration,
     /// Time after readiness in which what a pod does is no evidence.
     pub warm_up: SignedDuration,
+    /// Pairs of answers that are counted before the first weight; `None` where there is no shadow stage.
+    pub shadow: Option<u64>,
     /// The weights, rising.
     pub steps: Vec<Step>,
     /// How long a candidate may wait for its pods to become ready.
@@ -76,6 +78,7 @@ pub(super) fn read(spec: &RolloutSpec, reader: &mut Reader) -> Rollout {
         bootstrap: _,
         interval,
         warm_up,
+        shadow,
         steps,
         schedule_deadline,
         deadline,
@@ -141,6 +144,9 @@ pub(super) fn read(spec: &RolloutSpec, reader: &mut Reader) -> Rollout {
     let steps = steps.collect();
     Rollout {
         interval: read_interval,
+        shadow: shadow
+            .as_ref()
+            .map(|shadow| u64::from(shadow.pairs.max(1).unsigned_abs())),
         warm_up: read_warm_up,
         steps,
         schedule_deadline,

@@ -251,7 +251,9 @@ impl Evaluation<'_> {
             None => {
                 let (reason, message) = match (&self.evidence, &self.status.rollout) {
                     (None, _) => ("NothingOnTrial", "nothing is on trial"),
-                    (Some(_), Some(r)) if r.weight == 0 => ("NoRequests", "the candidate gets no requests yet"),
+                    (Some(_), Some(r)) if r.weight == 0 && !r.is_shadow() => {
+                        ("NoRequests", "the candidate gets no requests yet")
+                    }
                     (Some(_), _) => ("Fresh", "the guards have fresh data"),
                 };
                 put(condition::EVIDENCE_AVAILABLE, Truth::True, reason, message)

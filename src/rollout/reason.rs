@@ -62,6 +62,8 @@ pub enum WaitReason {
     IdentityMismatch,
     /// The gateway refused the route.
     RouteRefused,
+    /// Pairs of answers are counted before the first weight.
+    Shadowing,
     /// A step is held.
     Holding,
     /// The candidate's pods are cold.

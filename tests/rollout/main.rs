@@ -14,6 +14,7 @@ mod presets;
 mod properties;
 mod refusals;
 mod samples;
+mod shadow;
 mod templates;
 mod trust;
 mod world;

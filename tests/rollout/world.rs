@@ -20,6 +20,9 @@ mod transcript;
 const RPS: f64 = 200.0;
 /// Between two scrapes, seconds.
 const SCRAPE: i64 = 5;
+/// Pairs of the comparer a second, and for each of them pairs of the reference and itself.
+const PAIRS: f64 = 2.0;
+const CONTROL: f64 = 0.1;
 /// From scheduling to readiness, seconds.
 const STARTUP: i64 = 10;
 /// How long a pod is cold, seconds.
@@ -40,6 +43,8 @@ pub struct Behaviour {
     pub routed: f64,
     /// Energy of a request.
     pub joules: f64,
+    /// Share of the comparer's pairs in which it answers otherwise than the reference.
+    pub differs: f64,
     pub unschedulable: bool,
     /// The API server creates no more pods of it.
     pub over_quota: bool,
@@ -67,6 +72,7 @@ impl Default for Behaviour {
             cold_errors: 0.0,
             routed: 1.0,
             joules: 0.41,
+            differs: 0.01,
             unschedulable: false,
             over_quota: false,
             not_taken: false,
@@ -85,6 +91,8 @@ struct Scrape {
     total: f64,
     bad: f64,
     joules: f64,
+    /// `None` while no comparer runs.
+    pairs: Option<(f64, f64)>,
     latency: Vec<f64>,
     score: Vec<f64>,
 }
@@ -94,6 +102,9 @@ struct Arm {
     total: f64,
     bad: f64,
     joules: f64,
+    /// Pairs of the comparer, and those that differ.
+    pairs: f64,
+    differ: f64,
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
@@ -121,6 +132,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// Whether a comparer asks pairs.
+    pub compares: bool,
     /// Whether every decision is taken once more from what was printed of the observation.
     pub decides_twice: bool,
     /// What of the last plan the API server did not take.
@@ -154,6 +167,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            compares: true,
             decides_twice: false,
             not_taken: Some(Vec::new()),
             blind_to_templates: false,
@@ -431,6 +445,7 @@ impl World {
                         });
             }
         }
+        self.compare();
         if scrape {
             for arm in self.arms.values_mut() {
                 let floor = |v: &Vec<f64>| v.iter().map(|x| x.floor()).collect();
@@ -440,6 +455,7 @@ impl World {
                     total: arm.total.floor(),
                     bad: arm.bad.floor(),
                     joules: arm.joules,
+                    pairs: self.compares.then(|| (arm.pairs.floor(), arm.differ.floor())),
                     latency,
                     score,
                 });
@@ -447,6 +463,32 @@ impl World {
                 arm.history.drain(..surplus);
             }
         }
+    }
+}
+
+impl World {
+    /// The comparer asks the reference and what is on trial, or guarded, for as long as both are there.
+    fn compare(&mut self) {
+        let trial = self.status.rollout.as_ref().map(|rollout| rollout.candidate.clone());
+        let on_trial = trial.or_else(|| self.status.stable.clone());
+        let (Some(on_trial), Some(reference)) = (on_trial, self.status.reference.clone()) else {
+            return;
+        };
+        let is_ready = |revision: &RevisionRef| {
+            let key = WorkloadKey {
+                revision: revision.clone(),
+                purpose: Purpose::Serving,
+            };
+            self.workloads.get(&key).is_some_and(|workload| workload.ready > 0)
+        };
+        if !self.compares || on_trial == reference || !is_ready(&on_trial) || !is_ready(&reference) {
+            return;
+        }
+        let differs = self.behave(&on_trial.variant).differs;
+        let arm = self.arms.entry(on_trial).or_default();
+        arm.pairs += PAIRS;
+        arm.differ += PAIRS * differs;
+        self.arms.entry(reference).or_default().pairs += PAIRS * CONTROL;
     }
 }
 

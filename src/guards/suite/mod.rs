@@ -145,6 +145,11 @@ impl Suite {
         }
     }
 
+    /// Requests, or pairs, of the candidate that a guard has counted since the step began.
+    pub fn of_step(&self, guard: &str) -> u64 {
+        self.guards.get(guard).map_or(0, |state| state.step_candidate)
+    }
+
     /// Guards that have not seen enough since the step began.
     pub fn step_waits_for(&self, config: &SuiteConfig) -> Vec<StepWait> {
         let wait = |(name, guard): (&String, &Kind)| {

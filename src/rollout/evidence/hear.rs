@@ -79,12 +79,16 @@ impl Hearing<'_> {
     /// Moves the cursor of a guard over its samples. `None` where they do not count yet.
     fn count(&mut self, guard: &str, samples: &GuardSamples) -> Option<GuardHeard> {
         let now = self.observation.now;
-        if self.asks_for_a_value(guard) && !self.warm_up.is_over(now) {
+        let kind = self.config.guards.get(guard);
+        let pairs = kind.is_some_and(|kind| kind.counts_pairs());
+        if kind.is_some_and(|kind| kind.compared_with() == Compared::Bounds) && !self.warm_up.is_over(now) {
             return None;
         }
         let interval = self.interval_ms;
         let mut cursor = self.running.cursor(guard, now);
-        if let Some(begins) = self.warm_up.begins.filter(|begins| cursor.through() < *begins) {
+        // What a pod answers does not depend on how warm it is.
+        let begins = self.warm_up.begins.filter(|_| !pairs);
+        if let Some(begins) = begins.filter(|begins| cursor.through() < *begins) {
             cursor.skip_to(begins);
         }
         let part = self.part(guard, samples);
@@ -104,7 +108,11 @@ impl Hearing<'_> {
             cursor.skip_to(cursor.through());
         }
         let (begun, muted) = (cursor.through(), cursor.muted());
-        let warm = self.warm_up.leave_out(samples, cursor.since());
+        let warm = if pairs {
+            None
+        } else {
+            self.warm_up.leave_out(samples, cursor.since())
+        };
         let pods = Pods {
             started: &self.starts,
             warm: &self.warm_up.pods,
@@ -141,12 +149,6 @@ impl Hearing<'_> {
         let total = asks.iter().find(|asked| asked.role == Role::Total)?;
         let part = asks.iter().find(|asked| matches!(asked.role, Role::Bad | Role::Good))?;
         Part::of(part.role, &part.text, &total.text)
-    }
-
-    /// Whether a guard asks for one value of all pods together.
-    fn asks_for_a_value(&self, guard: &str) -> bool {
-        let guard = self.config.guards.get(guard);
-        guard.is_some_and(|guard| guard.compared_with() == Compared::Bounds)
     }
 }
 

@@ -5,7 +5,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutStatus};
 use crate::evidence::{Observed, Poll};
 use crate::guards::{BenefitTest, Compared, GuardReport, Kind, StepWait, SuiteConfig};
 use crate::judge::{BenefitConfig, text};
@@ -137,6 +137,13 @@ impl Evidence {
         self.running.suite.all_healthy(&self.config)
     }
 
+    /// Pairs of answers that were counted since the step began, by the guard that has the fewest; `None` where no guard
+    /// counts pairs.
+    pub(in crate::rollout) fn pairs(&self) -> Option<u64> {
+        let counting = self.config.guards.iter().filter(|(_, kind)| kind.counts_pairs());
+        counting.map(|(name, _)| self.running.suite.of_step(name)).min()
+    }
+
     /// A guard that has not seen enough of the step.
     pub(in crate::rollout) fn step_waits_for(&self) -> Option<StepWait> {
         self.running.suite.step_waits_for(&self.config).into_iter().next()
@@ -165,6 +172,8 @@ impl Evidence {
                 ),
             ));
         }
+        let shadow = capacity.status.rollout.as_ref().is_some_and(RolloutStatus::is_shadow);
+        let asked = |name: &str| !shadow || self.config.guards.get(name).is_some_and(|kind| kind.counts_pairs());
         for name in self.config.guards.keys() {
             if let Some(problem) = heard.problems.get(name) {
                 return Some(because(problem.reason, format!("guard {name}: {}", problem.message)));
@@ -174,7 +183,7 @@ impl Evidence {
             return Some(because(EvidenceReason::NotComparable, message));
         }
         let since = heard.warm_until.counts_from(self.running.since);
-        let silent = self.reports.iter().find(|report| {
+        let silent = self.reports.iter().filter(|report| asked(&report.name)).find(|report| {
             let newest = report.through.unwrap_or(since).max(since);
             let pace = self.running.cursor(&report.name, now).pace(interval_ms);
             now.as_millisecond().saturating_sub(newest) > pace.patience()

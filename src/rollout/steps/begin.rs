@@ -40,6 +40,7 @@ pub(super) fn rollout(
         step: 0,
         weight: 0,
         weight_since: None,
+        shadow_since: None,
         first_weight_at: None,
         stood_still_millis: 0,
         stands_still_since: None,

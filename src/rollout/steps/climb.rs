@@ -3,6 +3,7 @@
 use crate::api::{Action, Phase, RevisionRef, RolloutStatus};
 
 use super::super::evaluation::Evaluation;
+use super::super::evidence::Evidence;
 use super::super::ladder::Goal;
 use super::super::next::{Next, Wait};
 use super::super::reason::WaitReason;
@@ -180,8 +181,11 @@ impl Evaluation<'_> {
         let steps = &self.spec.rollout.steps;
         let at = usize::try_from(rollout.step).unwrap_or(0).min(steps.len() - 1);
         let Some(since) = rollout.weight_since.as_ref().filter(|_| rollout.weight > 0) else {
-            let why = "the gates are open and its capacity is ready";
-            return self.raise(0, steps[0].weight, why.to_owned());
+            let (first, why) = (steps[0].weight, "the gates are open and its capacity is ready");
+            return match self.shadow(rollout, first) {
+                Some(next) => next,
+                None => self.raise(0, first, why.to_owned()),
+            };
         };
         let capacity = self.capacity();
         if capacity.by_replicas() && !capacity.can_carry(&rollout.candidate, rollout.weight) {
@@ -216,6 +220,36 @@ impl Evaluation<'_> {
             }
             None => self.decide_promotion(rollout),
         }
+    }
+
+    /// The shadow stage, before the `first` weight: pairs of answers are counted while no user is answered by the
+    /// candidate. `None` where there is none, or it is over.
+    fn shadow(&mut self, rollout: &RolloutStatus, first: i32) -> Option<Next> {
+        let wanted = self
+            .model
+            .rollout
+            .shadow
+            .filter(|_| rollout.first_weight_at.is_none())?;
+        // The answers of a new reference are compared with nothing.
+        let pairs = self.evidence.as_ref().and_then(Evidence::pairs)?;
+        if !rollout.is_shadow() {
+            // The pods that are to get the first weight are asked.
+            if !self.capacity().can_carry(&rollout.candidate, first) {
+                return Some(Next {
+                    build_up: Some(first),
+                    ..self.await_pods(rollout, first)
+                });
+            }
+            let now = self.time();
+            if let Some(rollout) = &mut self.status.rollout {
+                rollout.shadow_since = Some(now);
+            }
+            self.begin_step();
+        }
+        (pairs < wanted).then(|| {
+            let counted = format!("{pairs} of {wanted} pairs of answers were counted before its first weight");
+            Next::wait(Wait::new(WaitReason::Shadowing, counted))
+        })
     }
 
     /// Raises the weight as soon as there is capacity for it.

@@ -92,9 +92,9 @@ impl Evaluation<'_> {
         }
     }
 
-    /// When the deadline passes; `None` before the first weight.
+    /// When the deadline passes; `None` before the shadow stage or the first weight.
     fn deadline(&self, rollout: &RolloutStatus) -> Option<Timestamp> {
-        let first = rollout.first_weight_at.as_ref()?;
+        let first = rollout.shadow_since.as_ref().or(rollout.first_weight_at.as_ref())?;
         let standing = rollout
             .stands_still_since
             .as_ref()

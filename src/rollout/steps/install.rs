@@ -148,6 +148,7 @@ impl Evaluation<'_> {
             step: i32::try_from(reached).unwrap_or(0),
             weight,
             weight_since: Some(self.time()),
+            shadow_since: None,
             first_weight_at: Some(self.time()),
             ..begin::rollout(self.spec, kind, candidate, self.time())
         });

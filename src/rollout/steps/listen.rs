@@ -54,9 +54,10 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Whether the candidate has had no weight yet, so that there are no requests to measure.
+    /// Whether nothing of the candidate is measured: it has no weight, so there are no requests, and is in no shadow stage.
     fn is_unseen(&self) -> bool {
-        self.status.rollout.as_ref().is_some_and(|r| r.weight == 0)
+        let rollout = self.status.rollout.as_ref();
+        rollout.is_some_and(|r| r.weight == 0 && !r.is_shadow())
     }
 
     /// Why a revision is not judged now: a pod of it is evicted, drained, or on a node that is lost.

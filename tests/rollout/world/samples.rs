@@ -48,6 +48,13 @@ impl World {
         let code = if by_status { "status" } else { "code" };
         for Selector { role, text, .. } in &query.asks {
             let found = match role {
+                // The comparer's own series.
+                Role::Total if text.starts_with("guardbit_pairs") => {
+                    counted(series(&[], &|h| h.pairs.map_or(NO, |p| p.0)))
+                }
+                Role::Bad if text.starts_with("guardbit_pair") => {
+                    counted(series(&[], &|h| h.pairs.map_or(NO, |p| p.1)))
+                }
                 Role::Total => series(&[(code, "200".into())], &|h| h.total - h.bad)
                     .into_iter()
                     .chain(series(&[(code, "500".into())], &|h| h.bad))
@@ -85,6 +92,18 @@ impl World {
         }
         samples
     }
+}
+
+/// Stands for a scrape at which no comparer ran.
+const NO: f64 = -1.0;
+
+/// Series without the scrapes at which no comparer ran.
+fn counted(mut all: Vec<Series>) -> Vec<Series> {
+    for series in &mut all {
+        series.samples.retain(|(_, value)| *value > NO);
+    }
+    all.retain(|series| !series.samples.is_empty());
+    all
 }
 
 /// The same as native histograms with custom buckets, by way of what Prometheus would write.

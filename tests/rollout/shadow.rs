@@ -1,0 +1,104 @@
+//! Pairs of answers: the shadow stage before the first weight, and agreement from then on.
+
+use guardbit::api::{QuantizedModelSpec, RevisionRef, Shadow};
+use serde_json::json;
+
+use crate::golden::{bad, story};
+use crate::world::{World, spec};
+
+/// int8 climbs after 300 pairs, with 5% tolerated.
+fn shadowed() -> QuantizedModelSpec {
+    let mut spec = spec();
+    let agreement = json!({"name": "agreement", "agreement": {"tolerance": {"absolute": "5%"}}});
+    // It comes first, and pairs follow no weight: the split of the traffic must not be read from them.
+    spec.guards.insert(0, serde_json::from_value(agreement).unwrap());
+    spec.rollout.shadow = Some(Shadow { pairs: 300 });
+    spec
+}
+
+fn weight(world: &World) -> Option<i32> {
+    world.status.rollout.as_ref().map(|rollout| rollout.weight)
+}
+
+fn reason(world: &World, kind: &str) -> String {
+    let found = world.status.conditions.iter().find(|condition| condition.type_ == kind);
+    found.map(|condition| condition.reason.clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_candidate_that_answers_otherwise_is_rejected_before_any_user_is_answered() {
+    let mut world = World::new(shadowed());
+    world.behaviour.insert("int8".into(), bad(|b| b.differs = 0.12));
+    world.run(600);
+    story("drifting_int8_is_rejected_in_the_shadow_stage", &world);
+    let [rejected] = world.status.rejected.as_slice() else {
+        panic!("{:?}", world.status.rejected);
+    };
+    assert_eq!(
+        (rejected.variant.as_str(), rejected.guard.as_str()),
+        ("int8", "agreement")
+    );
+    let candidate = RevisionRef {
+        variant: rejected.variant.clone(),
+        revision: rejected.revision.clone(),
+    };
+    assert_eq!(world.served(&candidate), 0.0, "no user was answered by it");
+}
+
+#[test]
+fn an_honest_candidate_climbs_after_its_pairs() {
+    let mut world = World::new(shadowed());
+    world.run(1_200);
+    story("healthy_climb_after_a_shadow_stage", &world);
+    assert_eq!(
+        world.status.stable.as_ref().map(|stable| stable.variant.as_str()),
+        Some("int8")
+    );
+}
+
+#[test]
+fn a_dead_comparer_holds_the_stage_until_the_deadline() {
+    let mut world = World::new(shadowed());
+    world.compares = false;
+    world.run(600);
+    assert_eq!(weight(&world), Some(0));
+    assert_eq!(reason(&world, "EvidenceAvailable"), "NoSamples");
+    world.run(1_800);
+    assert_eq!(weight(&world), None, "{}", world.transcript);
+    let last = world.status.decisions.last().unwrap();
+    assert_eq!(last.action.to_string(), "Undecided", "{last:?}");
+    assert!(world.status.rejected.is_empty());
+}
+
+#[test]
+fn a_step_waits_until_pairs_come_again() {
+    let mut world = World::new(shadowed());
+    while weight(&world) != Some(5) {
+        world.run(5);
+    }
+    world.compares = false;
+    world.run(300);
+    assert_eq!(weight(&world), Some(5), "{}", world.transcript);
+    world.compares = true;
+    world.run(120);
+    assert!(weight(&world) > Some(5), "{}", world.transcript);
+}
+
+#[test]
+fn answers_that_change_after_a_promotion_fall_back() {
+    let mut world = World::new(shadowed());
+    world.run(1_200);
+    world.behaviour.insert("int8".into(), bad(|b| b.differs = 0.3));
+    world.run(600);
+    assert_eq!(
+        world.status.stable.as_ref().map(|stable| stable.variant.as_str()),
+        Some("fp32")
+    );
+    let last = world
+        .status
+        .decisions
+        .iter()
+        .rfind(|d| d.action.to_string() == "FellBack")
+        .unwrap();
+    assert!(last.why.contains("answers differ"), "{}", last.why);
+}
