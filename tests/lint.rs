@@ -100,6 +100,11 @@ fn a_clean_model_has_no_findings() {
 #[test]
 fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
     let with_guard = |guard: &str| with("  rollout:\n", &format!("  - {{name: extra, {guard}}}\n  rollout:\n"));
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let with_comparer = |comparer: &str| {
+        let comparer = comparer.replace("DIGEST", &format!("digest: \"{digest}\""));
+        with("  rollout:\n", &format!("  comparer: {{{comparer}}}\n  rollout:\n"))
+    };
     let mut wrong = Vec::new();
     for (text, expected) in [
         (with("spec:\n", "spec:\n  model: {name: twice}\n"), "6:3 error yaml"),
@@ -264,6 +269,22 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
         (
             CLEAN.replace(&"1".repeat(64), &"0".repeat(64)),
             "13:33 warning same-weights",
+        ),
+        (
+            with_comparer("golden: {configMap: golden, DIGEST}"),
+            "40:3 error unusable-value",
+        ),
+        (
+            with_comparer("protocol: OpenAI, rate: \"0\", golden: {configMap: golden, DIGEST}"),
+            "40:32 error unusable-value",
+        ),
+        (
+            with_comparer("protocol: OpenAI, golden: {DIGEST}"),
+            "40:32 error api-rule",
+        ),
+        (
+            with_comparer("protocol: OpenAI, golden: {configMap: golden}"),
+            "40:32 error schema",
         ),
     ] {
         let all = findings(&text, &surroundings());

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use clap::Parser;
 use guardbit::api::{Action, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible};
+use guardbit::cli::Cli;
 use guardbit::manifests::traffic::{self, Effect};
-use guardbit::manifests::{self, Document, Environment, Kind, Owner, workload};
+use guardbit::manifests::{self, Document, Environment, Kind, Owner, comparer, workload};
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    Joined, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope, Template, WorkloadKey,
-    WorkloadPlan,
+    ComparedArms, Joined, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope, Template,
+    WorkloadKey, WorkloadPlan,
 };
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -70,6 +72,7 @@ fn plan(workloads: BTreeMap<WorkloadKey, WorkloadPlan>, route: Option<RoutePlan>
         workloads,
         delete: Vec::new(),
         route,
+        comparer: None,
         order: Order::RecordFirst,
         status: QuantizedModelStatus::default(),
         judged: Vec::new(),
@@ -426,6 +429,161 @@ fn behind_one_service_pods_leave_it_and_the_service_stays() {
     assert_eq!((service.kind, service.name.as_str()), (Kind::Service, "fraud-scorer"));
     let selector = json!({"guardbit.dev/model": "fraud-scorer", "guardbit.dev/in-service": "true"});
     assert_eq!(service.body["spec"]["selector"], selector);
+}
+
+/// The sample with a comparer whose golden set is this, and the arms that it asks.
+fn compared(golden: Value) -> (QuantizedModel, ComparedArms) {
+    let mut model = sample();
+    let mut golden = golden;
+    golden["digest"] = json!(format!("sha256:{}", "a".repeat(64)));
+    golden["path"] = json!("/v2/models/fraud/infer");
+    let answer = json!({"pointer": "/outputs/0/$(HOME)", "threshold": "0.5"});
+    let written = json!({"protocol": "OpenInference", "golden": golden, "rate": "0.5", "answer": answer});
+    model.spec.comparer = Some(serde_json::from_value(written).expect("a comparer"));
+    let of = |variant: &str| key(&model, variant, Purpose::Serving).revision;
+    let arms = ComparedArms {
+        reference: of("fp32"),
+        candidate: of("int8"),
+    };
+    (model, arms)
+}
+
+#[test]
+fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() {
+    let (model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    let (document, services) = with_owner(&model, |owner| {
+        let services = arms.keys().map(|key| manifests::name(owner, &key));
+        (
+            comparer::deployment(owner, &arms, "guardbit:1").expect("a comparer"),
+            services,
+        )
+    });
+    assert_eq!(
+        (document.kind, document.name.as_str()),
+        (Kind::Deployment, "fraud-scorer-comparer")
+    );
+    let pod = &document.body["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], "guardbit:1");
+    let args: Vec<&str> = container["args"]
+        .as_array()
+        .expect("args")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let port = model.spec.serving.port;
+    let short = |of: &RevisionRef| identity::short(&of.revision).to_owned();
+    let expected = [
+        "compare".to_owned(),
+        "--protocol=OpenInference".to_owned(),
+        "--model=fraud-scorer".to_owned(),
+        format!("--reference=http://{}.risk.svc:{port}", services[0]),
+        format!("--candidate=http://{}.risk.svc:{port}", services[1]),
+        format!("--reference-revision={}", short(&arms.reference)),
+        format!("--candidate-revision={}", short(&arms.candidate)),
+        "--golden=/golden/golden.jsonl".to_owned(),
+        format!("--golden-digest=sha256:{}", "a".repeat(64)),
+        "--rate=0.5".to_owned(),
+        "--budget-pairs=5000".to_owned(),
+        "--budget-tokens=5000000".to_owned(),
+        "--control=0.1".to_owned(),
+        "--path=/v2/models/fraud/infer".to_owned(),
+        // Kubernetes takes two dollar signs for one, and would replace what one begins.
+        "--pointer=/outputs/0/$$(HOME)".to_owned(),
+        "--threshold=0.5".to_owned(),
+    ];
+    assert_eq!(args, expected);
+    Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+    let found = comparer::compared_arms(&annotations(&document));
+    assert_eq!(found.as_ref(), Some(&arms), "what it asks can be read back");
+    assert_eq!(
+        annotations(&document)["guardbit.dev/golden-digest"],
+        format!("sha256:{}", "a".repeat(64))
+    );
+    // A decision must not restart it.
+    let nothing = QuantizedModelStatus::default();
+    let later = with_status(&model, &nothing, |owner| {
+        comparer::deployment(owner, &arms, "guardbit:1")
+    });
+    assert_eq!(later.expect("a comparer").body["spec"], document.body["spec"]);
+}
+
+#[test]
+fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
+    let (model, arms) = compared(json!({"configMap": "fraud-golden", "key": "set.jsonl"}));
+    let of = |model: &QuantizedModel| {
+        let deployment = with_owner(model, |owner| comparer::deployment(owner, &arms, "guardbit:1"));
+        deployment.expect("a comparer").body
+    };
+    let body = of(&model);
+    let owner = &body["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["name"]),
+        (&json!("QuantizedModel"), &json!("fraud-scorer"))
+    );
+    let labels = json!({
+        "guardbit.dev/model": "fraud-scorer",
+        "app.kubernetes.io/name": "fraud-scorer",
+        "app.kubernetes.io/instance": "fraud-scorer-comparer",
+        "app.kubernetes.io/component": "comparer",
+        "app.kubernetes.io/managed-by": "guardbit",
+    });
+    assert_eq!(body["metadata"]["labels"], labels);
+    assert_eq!(body["spec"]["template"]["metadata"]["labels"], labels);
+    for (label, value) in body["spec"]["selector"]["matchLabels"].as_object().expect("labels") {
+        assert_eq!(&labels[label], value, "{label}");
+    }
+    let read = |of: &Value| serde_json::from_value(of.clone()).expect("texts");
+    let none = manifests::key_of(
+        &read(&body["metadata"]["labels"]),
+        &read(&body["metadata"]["annotations"]),
+    );
+    assert_eq!(none, None);
+
+    let pod = &body["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(container["volumeMounts"][0]["mountPath"], "/golden");
+    let items = json!([{"key": "set.jsonl", "path": "set.jsonl"}]);
+    let volume = json!({"name": "golden", "configMap": {"name": "fraud-golden", "items": items}});
+    assert_eq!(pod["volumes"], json!([volume]));
+
+    let (model, _) = compared(json!({"image": "registry.example/golden:1", "file": "sets/fraud.jsonl"}));
+    let body = of(&model);
+    let pod = &body["spec"]["template"]["spec"];
+    let volume =
+        json!({"name": "golden", "image": {"reference": "registry.example/golden:1", "pullPolicy": "IfNotPresent"}});
+    assert_eq!(pod["volumes"], json!([volume]));
+    let args = pod["containers"][0]["args"].as_array().expect("args");
+    assert!(args.contains(&json!("--golden=/golden/sets/fraud.jsonl")), "{args:?}");
+}
+
+#[test]
+fn arms_behind_one_service_get_services_of_their_own_while_they_are_compared() {
+    let (mut model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    assert_eq!(
+        with_owner(&model, |owner| comparer::arm_services(owner, &arms)),
+        [],
+        "a gateway has them anyway"
+    );
+    model.spec.traffic.gateway = None;
+    model.spec.traffic.service = Some(ServiceTraffic::default());
+    let (services, names) = with_owner(&model, |owner| {
+        let names = arms.keys().map(|key| manifests::name(owner, &key));
+        (comparer::arm_services(owner, &arms), names)
+    });
+    assert_eq!(
+        services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(),
+        names
+    );
+    for (service, revision) in services.iter().zip([&arms.reference, &arms.candidate]) {
+        assert_eq!(service.kind, Kind::Service);
+        let selected = &service.body["spec"]["selector"]["guardbit.dev/revision"];
+        assert_eq!(*selected, identity::short(&revision.revision));
+    }
 }
 
 /// The digests in the sample are those of the weights that the model server's image carries.

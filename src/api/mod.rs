@@ -4,6 +4,7 @@
 //! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would
 //! refuse every status write on old objects, and with it a rollback.
 
+pub mod comparer;
 pub mod guard;
 mod message;
 pub mod plain;
@@ -19,6 +20,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, PairBudget, Protocol};
 pub use guard::{
     Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
     Proportion, Query, Ratio, ToleranceSpec,
@@ -122,6 +124,10 @@ pub struct QuantizedModelSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub guards: Vec<Guard>,
+    /// The comparer that guardbit runs beside a trial, for an `agreement` guard. Left out, none is run; one that somebody
+    /// else runs is counted as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparer: Option<ComparerSpec>,
     /// Steps, clocks and error rates of a rollout.
     #[serde(default)]
     pub rollout: RolloutSpec,

@@ -48,6 +48,9 @@ pub struct RunArgs {
     /// Models that are worked on at once.
     #[arg(long, env = "GUARDBIT_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Image of the comparers of models that have spec.comparer: that of guardbit itself.
+    #[arg(long, env = "GUARDBIT_COMPARER_IMAGE", value_name = "IMAGE")]
+    comparer_image: Option<String>,
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "GUARDBIT_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -147,6 +150,8 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         },
         namespaces: args.namespaces.clone(),
         concurrency: args.concurrency,
+        // A variable that is set to nothing names no image.
+        comparer_image: args.comparer_image.clone().filter(|image| !image.is_empty()),
         election: (!args.no_leader_election).then(|| Election {
             namespace: args.lease_namespace.clone(),
             name: args.lease_name.clone(),

@@ -7,8 +7,8 @@ use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic, workload};
-use crate::model::identity::{Digests, Purpose, object_name};
-use crate::rollout::{ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
+use crate::model::identity::{Digests, Purpose, comparer_name, object_name};
+use crate::rollout::{ComparedArms, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
 use super::error::Error;
@@ -23,6 +23,7 @@ pub(super) struct Cluster {
     pub(super) settling: bool,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) route: RouteSeen,
+    pub(super) comparer: Option<ComparedArms>,
 }
 
 /// The model as the API server holds it, with the status that is newest.
@@ -88,10 +89,12 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
         workloads.insert(key, seen(&deployment, &own, ready, container));
     }
     let route = route(stores, carrier, model, &workloads);
+    let comparer = stores.deployments.get(&namespace, &comparer_name(&model.name_any()));
     Ok(Cluster {
         settling,
         workloads,
         route,
+        comparer: comparer.and_then(|comparer| comparer.compares.as_deref().cloned()),
     })
 }
 

@@ -229,6 +229,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         model: seen,
         workloads: cluster.workloads,
         route: cluster.route,
+        comparer: cluster.comparer,
         evidence,
     };
     let mut plan = rollout::decide(&observation);

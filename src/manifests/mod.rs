@@ -5,6 +5,7 @@
 //! is written for traffic and for workloads is up to their providers ([`traffic`], [`workload`]); callers that apply
 //! documents know none of them.
 
+pub mod comparer;
 mod document;
 mod names;
 mod previous;

@@ -35,6 +35,9 @@ pub const JOINED_LABEL: &str = "guardbit.dev/in-service";
 /// Annotation with the whole revision.
 pub const REVISION_ANNOTATION: &str = "guardbit.dev/revision";
 
+/// Label with what an object is for, as Kubernetes recommends it.
+const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+
 /// The model that owns the objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
@@ -113,7 +116,7 @@ pub(super) fn labels(owner: &Owner, key: &WorkloadKey) -> Value {
     let mut labels = selector(owner, key);
     labels["app.kubernetes.io/name"] = json!(model_label(owner.name));
     labels["app.kubernetes.io/managed-by"] = json!("guardbit");
-    labels["app.kubernetes.io/component"] = json!("model-server");
+    labels[COMPONENT_LABEL] = json!("model-server");
     labels[VARIANT_LABEL] = json!(key.revision.variant);
     labels
 }
@@ -121,6 +124,23 @@ pub(super) fn labels(owner: &Owner, key: &WorkloadKey) -> Value {
 /// Labels of what belongs to the model as a whole.
 pub(super) fn labels_of_model(owner: &Owner) -> Value {
     json!({MODEL_LABEL: model_label(owner.name), "app.kubernetes.io/managed-by": "guardbit"})
+}
+
+/// Labels by which the pod of the comparer of this name is found. None of them is that of a revision: it is no workload.
+pub(super) fn selector_of_comparer(owner: &Owner, name: &str) -> Value {
+    json!({
+        MODEL_LABEL: model_label(owner.name),
+        COMPONENT_LABEL: "comparer",
+        "app.kubernetes.io/instance": name,
+    })
+}
+
+/// Labels of the comparer of this name, and of its pod.
+pub(super) fn labels_of_comparer(owner: &Owner, name: &str) -> Value {
+    let mut labels = selector_of_comparer(owner, name);
+    labels["app.kubernetes.io/name"] = json!(model_label(owner.name));
+    labels["app.kubernetes.io/managed-by"] = json!("guardbit");
+    labels
 }
 
 /// Owner reference by which an object is deleted with its model.

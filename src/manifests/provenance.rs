@@ -91,7 +91,8 @@ pub fn model_annotations(owner: &Owner) -> Document {
     Document::new(owner, MANAGER_FACTS, Kind::QuantizedModel, owner.name, metadata)
 }
 
-fn of_model(owner: &Owner) -> Map<String, Value> {
+/// Annotations of everything that belongs to a model.
+pub(super) fn of_model(owner: &Owner) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(reference) = owner.spec.variants.first() {
         put(
@@ -107,6 +108,9 @@ fn of_model(owner: &Owner) -> Map<String, Value> {
             &format!("{GROUP}/plan-digest"),
             &format!("sha256:{}", rollout.plan_digest),
         );
+    }
+    if let Some(comparer) = &owner.spec.comparer {
+        put(&mut out, &format!("{GROUP}/golden-digest"), &comparer.golden.digest);
     }
     if let Some(tier) = owner.spec.model.risk_tier {
         put(&mut out, &format!("{GROUP}/risk-tier"), &tier.to_string());

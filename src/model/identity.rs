@@ -163,14 +163,25 @@ pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, 
 /// Name of the Service of a model in plain Service mode: the model's, where a Service may be called so, and else one that
 /// is like it, with a hash so that two models of a namespace never share it.
 pub fn service_name(model: &str) -> String {
+    name_like(model, "", LONGEST_SERVICE_NAME)
+}
+
+/// Name of the Deployment of the comparer of a model: `<model>-comparer`, or one that is like it, at most 46 characters.
+pub fn comparer_name(model: &str) -> String {
+    name_like(model, "-comparer", LONGEST_NAME)
+}
+
+/// The name of a model with an ending, of `longest` characters at the most. It has a hash where the model's had to be
+/// changed or cut.
+fn name_like(model: &str, ending: &str, longest: usize) -> String {
     let wanted = of_letters(model);
-    if wanted == model && model.len() <= LONGEST_SERVICE_NAME {
-        return wanted;
+    if wanted == model && model.len() + ending.len() <= longest {
+        return wanted + ending;
     }
     let hash = short_hash(&[model]);
-    let room = LONGEST_SERVICE_NAME - hash.len() - 1;
+    let room = longest.saturating_sub(hash.len() + ending.len() + 1);
     let wanted: String = wanted.chars().take(room).collect();
-    format!("{}-{hash}", wanted.trim_end_matches('-'))
+    format!("{}-{hash}{ending}", wanted.trim_end_matches('-'))
 }
 
 /// The name of a model with a letter at its beginning, and without dots.
@@ -212,6 +223,29 @@ mod tests {
             object_name("ns", "7b-chat", "int8", "v1:0", Purpose::Serving),
         ] {
             assert!(name.starts_with("m-7b-chat-"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_comparer_is_called_like_its_model_and_no_two_models_share_one() {
+        assert_eq!(comparer_name("fraud-scorer"), "fraud-scorer-comparer");
+        let long = "a".repeat(37);
+        assert_eq!(comparer_name(&long), format!("{long}-comparer"));
+        let names = [
+            comparer_name("llama-3.1-8b"),
+            comparer_name("llama-3-1-8b"),
+            comparer_name("7b-chat"),
+            comparer_name("m-7b-chat"),
+            comparer_name(&"a".repeat(38)),
+            comparer_name(&"a".repeat(39)),
+            comparer_name(&format!("{}-b", "a".repeat(27))),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(name.len() <= LONGEST_NAME && name.ends_with("-comparer"), "{name}");
+            assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            let of_a_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(name.chars().all(of_a_label) && !name.contains("--"), "{name}");
+            assert!(!names[..at].contains(name), "{name}");
         }
     }
 

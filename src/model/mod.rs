@@ -4,6 +4,7 @@
 //! and resolved arguments: durations, rates and tolerances are read here and in `guards`, once, and nowhere else. Also
 //! owns the identity of revisions and the presets. Must not decide anything.
 
+pub mod comparer;
 mod guards;
 pub mod identity;
 pub mod presets;
@@ -19,6 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{QuantizedModelSpec, SpecProblem};
 
+pub use comparer::Comparer;
 pub use reader::Reader;
 pub use rollout::{Benefit, Rollout, Step};
 pub use variant::{Dropped, Variant};
@@ -30,6 +32,8 @@ pub struct Model {
     pub rollout: Rollout,
     /// The variants, in the order of the spec.
     pub variants: Vec<Variant>,
+    /// How answers are compared, if guardbit runs a comparer.
+    pub comparer: Option<Comparer>,
 }
 
 /// Resolves a spec, or returns every problem in it that the API server let through.
@@ -54,11 +58,13 @@ fn read_with(spec: &QuantizedModelSpec, reader: &mut Reader) -> Model {
     let rollout = rollout::read(&spec.rollout, reader);
     traffic::check(spec, reader);
     guards::check(spec, reader);
+    let comparer = comparer::read(spec, reader);
     let variants = spec.variants.iter().enumerate();
     let variants = variants.map(|(at, variant)| variant::read(at, variant, reader));
     let model = Model {
         rollout,
         variants: variants.collect(),
+        comparer,
     };
     traffic::timeouts(spec, reader);
     model

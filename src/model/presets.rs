@@ -5,7 +5,7 @@
 //! would hold every rollout, and one that guesses would be worse. Must not ask anything.
 
 use crate::api::{
-    Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, QuantizedModelSpec, Ratio,
+    Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset, Proportion, Protocol, QuantizedModelSpec, Ratio,
     ToleranceSpec,
 };
 use crate::guards;
@@ -111,6 +111,21 @@ pub fn of(preset: Preset) -> Vec<Guard> {
             ),
             latency("gen_ai_server_request_duration_seconds", LatencyUnit::Seconds),
         ],
+    }
+}
+
+/// What the server of a preset speaks; `None` where the preset is of a mesh or a gateway, behind which any server may be.
+pub fn protocol(preset: Preset) -> Option<Protocol> {
+    match preset {
+        Preset::VLlm
+        | Preset::VLlmOutputs
+        | Preset::SgLang
+        | Preset::Tgi
+        | Preset::LlamaCpp
+        | Preset::TensorRtLlm
+        | Preset::EnvoyAiGateway => Some(Protocol::OpenAI),
+        Preset::Triton | Preset::KServe => Some(Protocol::OpenInference),
+        Preset::Istio | Preset::EnvoyGateway => None,
     }
 }
 

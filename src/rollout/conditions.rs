@@ -13,6 +13,7 @@ use super::next::{Next, Wait};
 use super::observation::{Refused, Seen};
 use super::plan::{Event, Plan, Reason, Record, Scope};
 use super::reason::{EvidenceReason, WaitReason};
+use super::trial::on_trial;
 
 /// Longest time between two evaluations when nothing is to be watched.
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
@@ -127,6 +128,8 @@ impl Evaluation<'_> {
         let first = brought_up.then(|| self.ladder.first());
         let (workloads, delete) = capacity.workloads(first);
         let arms = capacity.arm_statuses(route.as_ref(), &workloads);
+        let trial = on_trial(self.spec, &self.model.rollout, &self.status);
+        let comparer = trial.and_then(|trial| capacity.comparer(&trial));
         self.status.arms = arms;
         self.status.observed_generation = Some(self.seen.model.generation);
         self.conclude(&next);
@@ -146,6 +149,7 @@ impl Evaluation<'_> {
             workloads,
             delete,
             route,
+            comparer,
             order: self.order,
             status: self.status,
             judged: self.judged,

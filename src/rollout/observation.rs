@@ -30,6 +30,8 @@ pub struct Observation {
     pub workloads: BTreeMap<WorkloadKey, Workload>,
     /// Its route.
     pub route: RouteSeen,
+    /// The arms that its comparer asks, if there is one.
+    pub comparer: Option<ComparedArms>,
     /// What Prometheus answered, by guard name; a guard that was not asked is absent.
     pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
 }
@@ -42,6 +44,7 @@ impl Observation {
             model: Cow::Borrowed(&self.model),
             workloads: Cow::Borrowed(&self.workloads),
             route: Cow::Borrowed(&self.route),
+            comparer: self.comparer.as_ref().map(Cow::Borrowed),
         }
     }
 }
@@ -59,6 +62,8 @@ pub struct Seen<'a> {
     pub workloads: Cow<'a, BTreeMap<WorkloadKey, Workload>>,
     /// Its route.
     pub route: Cow<'a, RouteSeen>,
+    /// The arms that its comparer asks, if there is one.
+    pub comparer: Option<Cow<'a, ComparedArms>>,
 }
 
 /// The model as the API server holds it, with the newest running evidence.
@@ -136,6 +141,25 @@ impl<'de> Deserialize<'de> for WorkloadKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The two arms that a comparer asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedArms {
+    /// The arm whose answers are held to be right.
+    pub reference: RevisionRef,
+    /// The arm whose answers are compared with them.
+    pub candidate: RevisionRef,
+}
+
+impl ComparedArms {
+    /// The Deployments of the reference and of the candidate.
+    pub fn keys(&self) -> [WorkloadKey; 2] {
+        [&self.reference, &self.candidate].map(|revision| WorkloadKey {
+            revision: revision.clone(),
+            purpose: Purpose::Serving,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::api::word::words;
 use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::guards::GuardReport;
 
-use super::observation::{RecoveryMarks, WorkloadKey};
+use super::observation::{ComparedArms, RecoveryMarks, WorkloadKey};
 
 /// What is to be done. Applying it twice has the same effect as applying it once.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Plan {
     pub delete: Vec<WorkloadKey>,
     /// How requests are to be routed; `None` while nothing can serve yet.
     pub route: Option<RoutePlan>,
+    /// The arms that a comparer is to ask; `None` where none is to run.
+    pub comparer: Option<ComparedArms>,
     /// Whether the route must be written before the status: a candidate is lowered without waiting for anything.
     pub order: Order,
     /// The next status, whole.

@@ -1,9 +1,11 @@
 //! The trial: which revisions are compared, at which error rates.
 
+use serde_json::{Value, json};
+
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
 use crate::judge::Regime;
 use crate::model::presets::guards;
-use crate::model::{Rollout, identity};
+use crate::model::{Rollout, comparer, identity};
 
 /// After promotion there is at most one false alarm in this time, on average.
 const FALSE_ALARM_MILLIS: f64 = 90.0 * 24.0 * 3_600_000.0;
@@ -37,13 +39,29 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, settings: &Rollout, status: &Q
     }
     // Stable full precision has no arm to be compared with, and none to fall back to.
     let control = reference.filter(|r| *r != stable)?;
+    let mut guarded = json!({"guarding": stable, "control": control, "guards": guards(spec)});
+    if let Some(questions) = questions(spec) {
+        guarded["comparer"] = questions;
+    }
     Some(Match {
-        epoch: identity::digest(&serde_json::json!({"guarding": stable, "control": control, "guards": guards(spec)})),
+        epoch: identity::digest(&guarded),
         candidate: stable,
         baseline: Some(control.clone()),
         reference: Some(control),
         regime: guarding_regime(settings),
     })
+}
+
+/// What is asked, and how answers are compared: pairs of other questions are no evidence. `None` without a comparer, so
+/// that the digests of all other models stay as they are.
+pub(super) fn questions(spec: &QuantizedModelSpec) -> Option<Value> {
+    let comparer = spec.comparer.as_ref()?;
+    Some(json!({
+        "protocol": comparer::protocol(spec),
+        "golden": comparer.golden.digest,
+        "path": comparer.golden.path,
+        "answer": comparer.answer,
+    }))
 }
 
 pub(super) fn rollout_regime(rollout: &Rollout) -> Regime {

@@ -190,6 +190,7 @@ impl<'a> World<'a> {
             workloads: self.workloads.clone(),
             // No route is seen, because recorded traffic does not follow the weights of a replay.
             route: RouteSeen::default(),
+            comparer: None,
             evidence,
         });
         self.model.status = plan.status.clone();

@@ -14,8 +14,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::manifests::traffic::{Route, SplitInForce};
-use crate::manifests::{self, Environment, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL};
-use crate::rollout::{RecoveryMarks, RouteHarm, WorkloadKey};
+use crate::manifests::{self, Environment, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL, comparer};
+use crate::rollout::{ComparedArms, RecoveryMarks, RouteHarm, WorkloadKey};
 
 use super::field_hashes::FieldHashes;
 use super::partial::Seen;
@@ -66,6 +66,8 @@ pub struct DeploymentProjection {
     pub owned: bool,
     /// Which workload it is; `None` if guardbit did not make it.
     pub key: Option<WorkloadKey>,
+    /// The arms that it asks, if it is a comparer; boxed, because few Deployments are.
+    pub compares: Option<Box<ComparedArms>>,
     pub marks: RecoveryMarks,
     /// Where the variables of its revision are.
     pub environment: Environment,
@@ -180,6 +182,7 @@ impl DeploymentProjection {
             uid: object.uid(),
             owned: !object.owner_references().is_empty(),
             key: manifests::key_of(object.labels(), object.annotations()),
+            compares: comparer::compared_arms(object.annotations()).map(Box::new),
             marks: manifests::marks(object.annotations()),
             environment: Environment::read(object.annotations()),
             replicas: object

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: [(&str, &[&str]); 17] = [
     ("api", &[]),
     ("apiserver", &[]),
-    ("model", &["api", "guards"]),
+    ("model", &["api", "compare", "guards"]),
     ("evidence", &[]),
     ("judge", &["api", "evidence"]),
     ("guards", &["api", "evidence", "judge"]),

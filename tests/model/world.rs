@@ -175,6 +175,7 @@ impl World {
             model,
             workloads: self.workloads.clone(),
             route,
+            comparer: None,
             evidence,
         };
         (observation, queries)

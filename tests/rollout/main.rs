@@ -1,6 +1,7 @@
 //! The pure core through whole rollouts: golden stories, and invariants over random histories.
 
 mod autoscaled;
+mod comparer;
 mod conditions;
 mod deadlines;
 mod downgrade;

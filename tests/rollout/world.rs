@@ -8,8 +8,8 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, Refused, RouteSeen, Scope, Seen, Workload,
-    WorkloadKey, decide, hear, resolve, watch,
+    ComparedArms, EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, Refused, RouteSeen, Scope, Seen,
+    Workload, WorkloadKey, decide, hear, resolve, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -129,6 +129,8 @@ pub struct World {
     /// Pods that come up: (key, when).
     coming: Vec<(WorkloadKey, Timestamp, i32)>,
     pub route: RouteSeen,
+    /// The arms that the comparer of the model asks, if the model has one.
+    pub comparer: Option<ComparedArms>,
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
@@ -164,6 +166,7 @@ impl World {
             workloads: BTreeMap::new(),
             coming: Vec::new(),
             route: RouteSeen::default(),
+            comparer: None,
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
@@ -215,6 +218,7 @@ impl World {
             model,
             workloads: self.workloads.clone(),
             route,
+            comparer: self.comparer.clone(),
             evidence,
         }
     }
@@ -257,6 +261,7 @@ impl World {
             }
             Scope::Release | Scope::Orphan => {
                 self.released = true;
+                self.comparer = None;
                 if plan.scope == Scope::Release {
                     self.workloads.clear();
                 }
@@ -287,6 +292,7 @@ impl World {
             workload.ready = workload.ready.min(replicas);
             workload.pods = replicas;
         }
+        self.comparer.clone_from(&plan.comparer);
         if let Some(route) = &plan.route {
             self.route.exists = true;
             self.route.weights = route.weights.iter().cloned().collect();

@@ -162,6 +162,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
                 workloads: std::mem::take(&mut workloads),
                 // None is seen: recorded traffic follows no weights, and is not tested for it.
                 route: RouteSeen::default(),
+                comparer: None,
                 evidence: answers.collect(),
             });
             model.status = plan.status.clone();

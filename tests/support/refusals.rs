@@ -32,6 +32,13 @@ fn variant(name: &str, precision: &str, quantization: Value) -> Value {
     json!({"name": name, "precision": precision, "weights": {"uri": "s3://x", "digest": digest}, "quantization": quantization})
 }
 
+/// A comparer whose golden set is this, with a digest.
+fn comparer(golden: Value) -> Value {
+    let mut golden = golden;
+    golden["digest"] = json!(format!("sha256:{}", "0".repeat(64)));
+    json!({"protocol": "OpenInference", "golden": golden})
+}
+
 /// Refused when applied: name, where, what.
 pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
     let int8 = json!({"method": "WeightOnly", "weights": {"bits": 8, "type": "Int", "granularity": "PerTensor"}});
@@ -155,6 +162,47 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/guards/1/latency/tolerance",
             json!({"slowdown": "1.25", "ratio": "1.5"}),
         ),
+        ("golden-set-nowhere", "/spec/comparer", comparer(json!({}))),
+        (
+            "golden-set-twice",
+            "/spec/comparer",
+            comparer(json!({"configMap": "golden", "image": "registry.example/golden:1"})),
+        ),
+        (
+            "golden-key-of-an-image",
+            "/spec/comparer",
+            comparer(json!({"image": "registry.example/golden:1", "key": "golden.jsonl"})),
+        ),
+        (
+            "golden-file-of-a-config-map",
+            "/spec/comparer",
+            comparer(json!({"configMap": "golden", "file": "golden.jsonl"})),
+        ),
+        (
+            "golden-file-outside",
+            "/spec/comparer",
+            comparer(json!({"image": "registry.example/golden:1", "file": "../golden.jsonl"})),
+        ),
+        (
+            "golden-digest-short",
+            "/spec/comparer",
+            json!({"golden": {"configMap": "golden", "digest": "sha256:abc"}}),
+        ),
+        (
+            "comparer-without-golden-set",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI"}),
+        ),
+        (
+            "comparer-of-no-protocol",
+            "/spec/comparer",
+            json!({"protocol": "gRPC", "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
+        (
+            "comparer-without-a-pair",
+            "/spec/comparer",
+            json!({"budget": {"pairs": 0}, "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
     ]
 }
 
@@ -208,5 +256,30 @@ pub fn stalled() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("weights-leave-nothing", "/spec/rollout/steps/2/weight", json!(96)),
         ("risk-of-100", "/spec/rollout/falseRollback", json!("100%")),
+        (
+            "comparer-without-protocol",
+            "/spec/comparer",
+            json!({"golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
+        (
+            "comparer-at-no-rate",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "rate": "0", "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
+        (
+            "comparer-of-itself-alone",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "control": "100%", "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
+        (
+            "comparer-of-another-answer",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "answer": {"pointer": "/x"}, "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
+        (
+            "comparer-of-no-pointer",
+            "/spec/comparer",
+            json!({"protocol": "JSON", "golden": comparer(json!({"configMap": "golden"}))["golden"]}),
+        ),
     ]
 }

@@ -65,6 +65,13 @@ impl Applied {
         });
     }
 
+    /// Forgets a document whose object was deleted on purpose: that it is gone is not the work of somebody else.
+    pub(super) fn forget_one(&self, uid: &str, of: u64) {
+        if let Some(documents) = self.0.lock().get_mut(&hash(uid)) {
+            documents.retain(|document| document.of != of);
+        }
+    }
+
     /// Forgets a model that is gone.
     pub(in crate::controller) fn forget(&self, uid: &str) {
         let mut applied = self.0.lock();

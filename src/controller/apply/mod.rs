@@ -2,6 +2,7 @@
 //! not written.
 
 mod applied;
+mod comparer;
 mod disturbance;
 mod refusals;
 
@@ -58,6 +59,18 @@ fn tolerate(
     Ok(false)
 }
 
+/// How a Deployment is deleted with its pods, and no other of its name.
+fn with_pods(live: &DeploymentProjection) -> DeleteParams {
+    let preconditions = Preconditions {
+        uid: live.uid.clone(),
+        ..Preconditions::default()
+    };
+    DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::background()
+    }
+}
+
 /// A model with its plan, and what is needed to carry it out.
 pub(super) struct Apply<'a> {
     pub(super) ctx: &'a Context,
@@ -110,6 +123,7 @@ impl Apply<'_> {
             }
         }
         self.put(manifests::model_annotations(&self.owner)).await?;
+        self.comparer(&mut refused).await?;
         Ok(refused)
     }
 
@@ -212,15 +226,8 @@ impl Apply<'_> {
     async fn delete(&self, key: &WorkloadKey) -> Result<(), Error> {
         let name = manifests::name(&self.owner, key);
         if let Some(live) = self.live_deployment(key) {
-            let preconditions = Preconditions {
-                uid: live.uid.clone(),
-                ..Preconditions::default()
-            };
-            let params = DeleteParams {
-                preconditions: Some(preconditions),
-                ..DeleteParams::background()
-            };
-            self.remove(workload::provider().kind(), &name, &params).await?;
+            self.remove(workload::provider().kind(), &name, &with_pods(&live))
+                .await?;
         }
         if self.ctx.stores.services.get(self.owner.namespace, &name).is_some() {
             self.remove(Kind::Service, &name, &DeleteParams::default()).await?;
@@ -251,8 +258,9 @@ impl Apply<'_> {
         Api::namespaced_with(self.ctx.client.clone(), self.owner.namespace, &kind.resource())
     }
 
-    /// Takes the owner references off all objects, so that they outlive the model.
+    /// Takes the owner references off all objects, so that they outlive the model. A comparer serves nobody, and goes.
     pub(super) async fn orphan(&self) -> Result<(), Error> {
+        self.delete_comparer().await?;
         let label = manifests::model_label(self.owner.name);
         for kind in [workload::provider().kind()].into_iter().chain(traffic::kinds()) {
             let objects = self.ctx.stores.of(kind);

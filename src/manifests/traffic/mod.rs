@@ -12,6 +12,7 @@ use crate::model::identity;
 use super::document::Kind;
 
 pub use provider::{Effect, Route, SplitInForce, TrafficProvider};
+pub(super) use service::arm_service;
 
 /// The kinds of routes that providers write. All of them are watched, and searched when a model is deleted, because its
 /// spec may have named another provider before.

@@ -46,7 +46,7 @@ impl TrafficProvider for ServiceTraffic {
 }
 
 /// The Service of one arm.
-pub(super) fn arm_service(owner: &Owner, key: &WorkloadKey) -> Document {
+pub(in crate::manifests) fn arm_service(owner: &Owner, key: &WorkloadKey) -> Document {
     let metadata = json!({
         "labels": labels(owner, key),
         "annotations": of_revision(owner, key),

@@ -1,6 +1,7 @@
 //! Replicas and weights: how many pods each arm needs, and which share of the traffic it gets. Must not decide what
 //! either should be: that is on record in the status, or found by the steps.
 
+mod comparer;
 mod routing;
 mod view;
 mod workloads;

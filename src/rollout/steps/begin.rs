@@ -7,6 +7,8 @@ use crate::api::{QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
 use crate::model::identity;
 use crate::model::presets::guards;
 
+use super::super::trial::questions;
+
 /// Digest of what a rollout is judged by. When it changes, the weights stay and evidence starts afresh.
 pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidate: &RevisionRef) -> String {
     let rollout = &spec.rollout;
@@ -21,6 +23,9 @@ pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidat
     // It is left out where it is not asked for, because an upgrade must not change the plan of a rollout in progress.
     if let Some(benefit) = &rollout.benefit {
         plan["benefit"] = json!(benefit);
+    }
+    if let Some(questions) = questions(spec) {
+        plan["comparer"] = questions;
     }
     identity::digest(&plan)
 }

@@ -123,7 +123,7 @@ impl Evaluation<'_> {
         let why = if self.seen.model.status.observed_generation == Some(self.seen.model.generation) {
             "the spec is the same, and this release of guardbit has other defaults for guards or steps"
         } else {
-            "guards, steps or error rates were edited"
+            "guards, steps, error rates or the comparer were edited"
         };
         let why = format!("{why}: the weight stays at {weight}%, evidence and hold start afresh");
         self.decide(Action::PlanChanged, &candidate, why);

@@ -84,6 +84,7 @@ pub(in crate::rollout) fn untouched(seen: &Seen<'_>) -> Plan {
         workloads: BTreeMap::new(),
         delete: Vec::new(),
         route: None,
+        comparer: None,
         order: Order::RecordFirst,
         status,
         judged: Vec::new(),

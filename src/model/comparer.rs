@@ -1,0 +1,306 @@
+//! How answers are compared, parsed.
+
+use crate::api::{AnswerSpec, ComparerSpec, Decimal, GoldenSet, Protocol, QuantizedModelSpec, SpecProblem};
+use crate::compare::Settings;
+
+use super::presets;
+use super::reader::Reader;
+
+const PROTOCOL: &str = "spec.comparer.protocol";
+const GOLDEN: &str = "spec.comparer.golden";
+const RATE: &str = "spec.comparer.rate";
+const CONTROL: &str = "spec.comparer.control";
+const PAIRS: &str = "spec.comparer.budget.pairs";
+const ANSWER: &str = "spec.comparer.answer";
+
+/// How answers are compared, and how much is asked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparer {
+    /// What is compared, and what counts as a difference.
+    pub settings: Settings,
+    /// Pairs a second at the most; above 0.
+    pub rate: f64,
+    /// Pairs in all.
+    pub pairs: u64,
+    /// Tokens in all, of both arms together.
+    pub tokens: u64,
+    /// Share of the pairs that ask the reference twice; in `[0, 1)`.
+    pub control: f64,
+}
+
+/// The protocol by which a spec has answers compared: the one that it names, or that of its preset.
+pub fn protocol(spec: &QuantizedModelSpec) -> Option<Protocol> {
+    let named = spec.comparer.as_ref()?.protocol;
+    named.or_else(|| spec.preset.and_then(presets::protocol))
+}
+
+/// The comparer of a spec that was checked; `None` where it has none.
+pub fn of(spec: &QuantizedModelSpec) -> Option<Comparer> {
+    read(spec, &mut Reader::default())
+}
+
+/// Reads how answers are compared; `None` where a spec has no comparer, or names no protocol.
+pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Comparer> {
+    let ComparerSpec {
+        protocol: _,
+        golden,
+        rate,
+        budget,
+        control,
+        answer,
+    } = spec.comparer.as_ref()?;
+    check_source(golden, reader);
+    let AnswerSpec {
+        pointer,
+        margin,
+        threshold,
+    } = answer.clone().unwrap_or_default();
+    let mut number = |name: &str, written: Option<Decimal>| {
+        written.map(|written| reader.decimal(&format!("{ANSWER}.{name}"), &written))
+    };
+    let (margin, threshold) = (number("margin", margin), number("threshold", threshold));
+    let rate = read_rate(rate, reader);
+    let control = reader.share_where(
+        CONTROL,
+        control,
+        |share| share < 1.0,
+        "share of pairs that ask the reference twice; write one below 1, such as \"10%\"",
+    );
+    let pairs = budget.pairs.max(1).unsigned_abs();
+    check_shadow(spec, pairs, control, reader);
+    let Some(protocol) = protocol(spec) else {
+        let all = Protocol::ALL.map(Protocol::name).join(", ");
+        reader.refuse(
+            PROTOCOL,
+            format!("is left out, and spec.preset names no model server whose protocol is known; write one of {all}"),
+        );
+        return None;
+    };
+    let settings = Settings {
+        protocol,
+        path: golden.path.clone(),
+        pointer,
+        margin,
+        threshold,
+    };
+    reader.extend(settings.check().into_iter().map(placed));
+    Some(Comparer {
+        settings,
+        rate,
+        pairs,
+        tokens: budget.tokens.max(1).unsigned_abs(),
+        control,
+    })
+}
+
+/// A problem of settings, at its field of the spec.
+fn placed(SpecProblem { field, problem }: SpecProblem) -> SpecProblem {
+    let at = match field.as_str() {
+        "path" => format!("{GOLDEN}.path"),
+        other => format!("{ANSWER}.{other}"),
+    };
+    SpecProblem::new(at, problem)
+}
+
+/// Checks that there is one place to take the golden set from.
+fn check_source(golden: &GoldenSet, reader: &mut Reader) {
+    if golden.config_map.is_some() == golden.image.is_some() {
+        reader.refuse(
+            GOLDEN,
+            "names no place of the golden set, or two; write one of configMap and image",
+        );
+    }
+}
+
+fn read_rate(written: &Decimal, reader: &mut Reader) -> f64 {
+    let rate = reader.decimal(RATE, written);
+    if written.value().is_ok() && rate <= 0.0 {
+        reader.refuse(
+            RATE,
+            format!(
+                "{:?} would ask nothing; write how many pairs a second may be asked, such as \"2\"",
+                written.0
+            ),
+        );
+    }
+    rate
+}
+
+/// Checks that the shadow stage can end: the budget must have as many pairs for the candidate as it waits for.
+fn check_shadow(spec: &QuantizedModelSpec, pairs: u64, control: f64, reader: &mut Reader) {
+    let Some(shadow) = &spec.rollout.shadow else {
+        return;
+    };
+    let wanted = f64::from(shadow.pairs.max(1));
+    if pairs as f64 * (1.0 - control) < wanted {
+        let enough = (wanted / (1.0 - control)).ceil();
+        reader.refuse(
+            PAIRS,
+            format!(
+                "{pairs} pairs, some of which ask the reference twice, are spent before the {wanted} of spec.rollout.shadow have come; write {enough} or more",
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The comparer of a spec, or what is wrong with it; `more` goes into the spec beside it.
+    fn resolved(comparer: Value, more: Value) -> Result<Option<Comparer>, Vec<String>> {
+        let mut spec = json!({
+            "model": {"name": "m"},
+            "serving": {"port": 8080, "template": {}},
+            "variants": [{"name": "fp32", "precision": "FP32", "weights": {"uri": "s3://m", "digest": ""}}],
+            "traffic": {"gateway": {"parentRefs": []}},
+            "guards": [{"name": "agreement", "agreement": {}}],
+            "comparer": comparer,
+        });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec: QuantizedModelSpec = serde_json::from_value(spec).unwrap();
+        let mut reader = Reader::default();
+        let read = read(&spec, &mut reader);
+        let told = |problems: Vec<SpecProblem>| problems.iter().map(ToString::to_string).collect();
+        reader.finish(read).map_err(told)
+    }
+
+    fn golden() -> Value {
+        json!({"configMap": "fraud-golden", "digest": format!("sha256:{}", "0".repeat(64))})
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_usual_and_the_protocol_is_that_of_the_preset() {
+        let found = resolved(json!({"golden": golden()}), json!({"preset": "vLLM"}));
+        let usual = Comparer {
+            settings: Settings::new(Protocol::OpenAI),
+            rate: 2.0,
+            pairs: 5_000,
+            tokens: 5_000_000,
+            control: 0.1,
+        };
+        assert_eq!(found, Ok(Some(usual)));
+        for (preset, expected) in [
+            ("Triton", "OpenInference"),
+            ("KServe", "OpenInference"),
+            ("LlamaCpp", "OpenAI"),
+        ] {
+            let found = resolved(json!({"golden": golden()}), json!({"preset": preset}))
+                .unwrap()
+                .unwrap();
+            assert_eq!(found.settings.protocol.name(), expected, "{preset}");
+        }
+        let named = json!({"golden": golden(), "protocol": "Embeddings"});
+        let named = resolved(named, json!({"preset": "vLLM"})).unwrap().unwrap();
+        assert_eq!(named.settings.protocol, Protocol::Embeddings);
+    }
+
+    #[test]
+    fn all_that_is_written_is_read() {
+        let mut golden = golden();
+        golden["path"] = json!("/v2/models/fraud/infer");
+        let written = json!({
+            "protocol": "OpenInference",
+            "golden": golden,
+            "rate": "0.5",
+            "budget": {"pairs": 700, "tokens": 9},
+            "control": "20%",
+            "answer": {"pointer": "/outputs/1/data", "margin": "0.05", "threshold": "0.5"},
+        });
+        let read = Comparer {
+            settings: Settings {
+                protocol: Protocol::OpenInference,
+                path: Some("/v2/models/fraud/infer".to_owned()),
+                pointer: Some("/outputs/1/data".to_owned()),
+                margin: Some(0.05),
+                threshold: Some(0.5),
+            },
+            rate: 0.5,
+            pairs: 700,
+            tokens: 9,
+            control: 0.2,
+        };
+        assert_eq!(resolved(written, json!({})), Ok(Some(read)));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_with_its_field_and_what_to_write() {
+        let with = |field: &str, value: Value| {
+            let mut comparer = json!({"protocol": "OpenInference", "golden": golden()});
+            comparer[field] = value;
+            comparer
+        };
+        let in_golden = |field: &str, value: Value| {
+            let mut golden = golden();
+            golden[field] = value;
+            with("golden", golden)
+        };
+        for (comparer, told) in [
+            (with("protocol", Value::Null), "spec.comparer.protocol: is left out"),
+            (
+                in_golden("image", json!("golden:1")),
+                "spec.comparer.golden: names no place",
+            ),
+            (
+                in_golden("configMap", Value::Null),
+                "spec.comparer.golden: names no place",
+            ),
+            (in_golden("path", json!("/v2/../x")), "spec.comparer.golden.path: "),
+            (with("rate", json!("0")), "spec.comparer.rate: \"0\" would ask nothing"),
+            (
+                with("rate", json!("two")),
+                "spec.comparer.rate: \"two\" is not a decimal",
+            ),
+            (
+                with("control", json!("100%")),
+                "spec.comparer.control: \"100%\" is no usable share",
+            ),
+            (
+                with("answer", json!({"pointer": "outputs"})),
+                "spec.comparer.answer.pointer: it is no JSON pointer",
+            ),
+            (
+                with("answer", json!({"margin": "-1"})),
+                "spec.comparer.answer.margin: it must be",
+            ),
+            (
+                with("answer", json!({"threshold": "x"})),
+                "spec.comparer.answer.threshold: \"x\" is not",
+            ),
+            (
+                with("budget", json!({"pairs": 500})),
+                "spec.comparer.budget.pairs: 500 pairs",
+            ),
+        ] {
+            let problems = resolved(comparer, json!({"rollout": {"shadow": {"pairs": 500}}})).unwrap_err();
+            assert!(
+                problems.len() == 1 && problems[0].starts_with(told),
+                "{problems:?} instead of {told:?}"
+            );
+        }
+        // A setting that its protocol does not know.
+        let answer = json!({"golden": golden(), "answer": {"threshold": "0.5"}});
+        let problems = resolved(answer, json!({"preset": "vLLM"})).unwrap_err();
+        assert_eq!(
+            problems,
+            ["spec.comparer.answer.threshold: it has no meaning for OpenAI: leave it out"]
+        );
+        let json = json!({"golden": golden(), "protocol": "JSON"});
+        assert!(
+            resolved(json, json!({})).unwrap_err()[0].starts_with("spec.comparer.answer.pointer: it must say where")
+        );
+    }
+
+    #[test]
+    fn the_budget_lasts_for_the_shadow_stage() {
+        let with = |pairs: i64| {
+            let comparer = json!({"protocol": "OpenAI", "golden": golden(), "budget": {"pairs": pairs}});
+            resolved(comparer, json!({"rollout": {"shadow": {"pairs": 450}}}))
+        };
+        assert!(with(500).is_ok());
+        let problems = with(499).unwrap_err();
+        assert!(problems[0].ends_with("write 500 or more"), "{problems:?}");
+    }
+}
