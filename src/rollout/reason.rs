@@ -70,6 +70,8 @@ pub enum WaitReason {
     WarmingUp,
     /// A guard has not seen enough of the step.
     NeedsData,
+    /// The evidence of a guard leans towards harm.
+    LeansToHarm,
     /// A guard has not shown health yet.
     NotYetHealthy,
     /// The candidate has not been shown to be better yet.

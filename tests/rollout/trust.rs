@@ -221,3 +221,22 @@ fn a_broken_split_survives_a_restart() {
     world.run(10);
     assert_eq!(evidence(&world).2, before);
 }
+
+#[test]
+fn a_candidate_that_leans_towards_harm_gets_no_more_weight_until_that_is_decided() {
+    let mut spec = spec();
+    // Latency takes three quarters of a minute to be found harmful, which is longer than these steps.
+    spec.rollout.steps.iter_mut().for_each(|step| step.hold = "10s".into());
+    let mut world = World::new(spec);
+    world.behaviour.insert("int8".into(), bad(|b| b.slowdown = 3.0));
+    let mut reasons = std::collections::BTreeSet::new();
+    while world.status.rejected.is_empty() {
+        world.run(1);
+        let weight = world.status.rollout.as_ref().map_or(0, |rollout| rollout.weight);
+        assert!(weight <= 5, "{}", world.transcript);
+        assert!(world.now.duration_since(world.start).as_mins() < 5, "{}", world.transcript);
+        let progressing = world.status.conditions.iter().find(|c| c.type_ == "Progressing");
+        reasons.extend(progressing.map(|condition| condition.reason.clone()));
+    }
+    assert!(reasons.contains("LeansToHarm"), "{reasons:?}");
+}

@@ -149,6 +149,11 @@ impl Evidence {
         self.running.suite.step_waits_for(&self.config).into_iter().next()
     }
 
+    /// A guard that leans towards harm.
+    pub(in crate::rollout) fn suspects(&self) -> Option<GuardReport> {
+        self.running.suite.suspects(&self.config)
+    }
+
     /// Drops the interval that runs now, because weights change in it, and begins a step.
     pub(in crate::rollout) fn begin_step(&mut self, now: Timestamp) {
         self.running.begin_step(now);

@@ -212,6 +212,15 @@ impl Evaluation<'_> {
                 ),
             ));
         }
+        if let Some(suspect) = evidence.suspects().filter(|_| at + 1 < steps.len()) {
+            return Next::wait(Wait::new(
+                WaitReason::LeansToHarm,
+                format!(
+                    "guard {} leans towards harm; the weight stays until that is decided",
+                    suspect.name
+                ),
+            ));
+        }
         match steps.get(at + 1) {
             Some(next) => {
                 let (weight, hold) = (rollout.weight, &steps[at].hold);
