@@ -83,6 +83,6 @@ def model(installed, digests, replicas):
             }},
             "prometheus": {"armMatchers": "Pod"},
             # Prometheus scrapes every second. Nothing is kept of a rollout, so that the next one can begin.
-            "rollout": {"interval": "1s", "steps": steps(50), "holdout": 0, "keepWarm": "0s"},
+            "rollout": {"steps": steps(50), "holdout": 0, "keepWarm": "0s"},
         },
     }
