@@ -231,12 +231,44 @@ fn a_redirect_is_not_followed() {
     let (reference, elsewhere) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
     let to = format!("{}/v1/completions", elsewhere.url);
     let candidate = Server::new(move |_| (StatusCode::TEMPORARY_REDIRECT, [("location", to.clone())]).into_response());
-    let more = ["--pairs", "60", "-o", "json"];
-    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &more);
-    assert_eq!((code, error.as_str()), (1, ""), "{out}");
-    let message = parsed(&out)["failures"][0]["message"].clone();
-    assert_eq!(message, "it answered with status 307");
+    let (code, _, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--pairs", "60"]);
+    // It is asked in the wrong way, which says nothing of its model.
+    assert_eq!(code, 2, "{error}");
+    assert!(
+        error.contains("gave no answer to any of") && error.contains("status 307; check --path"),
+        "{error}"
+    );
     assert_eq!(elsewhere.asked().len(), 0);
+}
+
+#[test]
+fn questions_that_get_no_answer_may_be_those_that_differ() {
+    let folder = Folder::new("lost");
+    let reference = Server::completions(|_| " yes");
+    // It never has room for one question of five.
+    let candidate = Server::new(|asked| {
+        if asked["prompt"] == "prompt 3" {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let logprobs = json!({"tokens": [" yes"], "token_logprobs": [-0.25], "top_logprobs": [{" yes": -0.25}]});
+        let choice = json!({"index": 0, "text": " yes", "logprobs": logprobs, "finish_reason": "length"});
+        json!({"object": "text_completion", "choices": [choice]})
+            .to_string()
+            .into_response()
+    });
+    let (code, _, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--pairs", "200"]);
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("pairs came to nothing"), "{error}");
+}
+
+#[test]
+fn another_golden_set_than_the_one_that_is_meant_is_refused() {
+    let folder = Folder::new("meant");
+    let arm = Server::completions(|_| " yes");
+    let more = ["--golden-digest", "sha256:00"];
+    let (code, _, error) = completions(&folder.prompts(), &arm.url, &arm.url, &more);
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("has the digest sha256:"), "{error}");
 }
 
 #[test]

@@ -274,3 +274,17 @@ fn a_golden_set_that_was_changed_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn revisions_that_are_the_same_are_refused() {
+    let folder = Folder::new("same");
+    let arm = Server::completions(|_| " yes");
+    let golden = folder.prompts();
+    let golden = golden.to_str().expect("UTF-8");
+    let args = ["compare", "--protocol", "OpenAI", "--model", "m", "--golden", golden];
+    let arms = ["--reference", &arm.url, "--candidate", &arm.url];
+    let revisions = ["--reference-revision", "a", "--candidate-revision", "a"];
+    let (code, _, error) = super::guardbit(&[&args[..], &arms, &revisions].concat());
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("could not be told from"), "{error}");
+}

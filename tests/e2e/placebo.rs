@@ -102,7 +102,8 @@ async fn a_placebo_is_not_rolled_back_where_stables_pods_are_alike_and_is_where_
         "{}",
         alike.table
     );
-    assert_eq!(alike.json["pods"], 3, "{:#}", alike.json);
+    // One that was started anew meanwhile counts as another.
+    assert!(alike.json["pods"].as_u64() >= Some(3), "{:#}", alike.json);
     for guard in ["errors", "latency", "drift", "together"] {
         let row = alike.of(guard);
         assert!(row["rolledBack"].as_f64().is_some_and(|share| share <= 0.05), "{row}");

@@ -234,7 +234,11 @@ fn a_candidate_that_leans_towards_harm_gets_no_more_weight_until_that_is_decided
         world.run(1);
         let weight = world.status.rollout.as_ref().map_or(0, |rollout| rollout.weight);
         assert!(weight <= 5, "{}", world.transcript);
-        assert!(world.now.duration_since(world.start).as_mins() < 5, "{}", world.transcript);
+        assert!(
+            world.now.duration_since(world.start).as_mins() < 5,
+            "{}",
+            world.transcript
+        );
         let progressing = world.status.conditions.iter().find(|c| c.type_ == "Progressing");
         reasons.extend(progressing.map(|condition| condition.reason.clone()));
     }

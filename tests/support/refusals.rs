@@ -162,7 +162,11 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/guards/1/latency/tolerance",
             json!({"slowdown": "1.25", "ratio": "1.5"}),
         ),
-        ("shadow-without-agreement", "/spec/rollout/shadow", json!({"pairs": 500})),
+        (
+            "shadow-without-agreement",
+            "/spec/rollout/shadow",
+            json!({"pairs": 500}),
+        ),
         ("golden-set-nowhere", "/spec/comparer", comparer(json!({}))),
         (
             "golden-set-twice",

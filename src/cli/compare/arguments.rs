@@ -125,10 +125,18 @@ fn tolerance(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "write a share above 0 and below 1, such as 5%".to_owned())
 }
 
-/// Reads a golden set.
-pub(super) fn golden(path: &Path, settings: &Settings) -> Result<Golden, String> {
+/// Reads the golden set, if there is one, and holds it against its digest.
+pub(super) fn golden(args: &CompareArgs, settings: &Settings) -> Result<Option<Golden>, String> {
+    let Some(path) = &args.golden else { return Ok(None) };
     let bytes = bounded(path, LONGEST_SET)?;
-    Golden::read(&bytes, settings).map_err(|error| format!("{}: {error}", path.display()))
+    let golden = Golden::read(&bytes, settings).map_err(|error| format!("{}: {error}", path.display()))?;
+    match &args.server.golden_digest {
+        Some(wanted) if golden.digest() != wanted => Err(format!(
+            "the golden set has the digest {}, and not {wanted}: see whether it was changed, and write its new digest",
+            golden.digest()
+        )),
+        _ => Ok(Some(golden)),
+    }
 }
 
 pub(super) fn arms(args: &CompareArgs) -> Result<Arms, String> {

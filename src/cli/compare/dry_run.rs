@@ -32,6 +32,9 @@ const PATIENCE: u32 = 20;
 const WAIT: Duration = Duration::from_millis(10);
 const DOUBLINGS: u32 = 7;
 
+/// One of so many pairs may come to nothing.
+const MOST_LOST: u64 = 20;
+
 /// The exit code of what the pairs do not decide.
 const UNDECIDED: u8 = 3;
 
@@ -57,11 +60,12 @@ pub(super) fn start(args: &CompareArgs) -> ExitCode {
 
 fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
     let settings = settings(args)?;
-    let path = args
+    let golden = golden(args, &settings)?.ok_or("--dry-run needs a golden set: --golden FILE")?;
+    let file = args
         .golden
         .as_deref()
-        .ok_or("--dry-run needs a golden set: --golden FILE")?;
-    let (file, golden) = (path.display().to_string(), golden(path, &settings)?);
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
     let arms = arms(args)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let draws = draws(&golden, args, seed);
@@ -161,7 +165,8 @@ impl Asked {
     /// Fails when the pairs say too little about the arms.
     fn check(&self, arms: &Arms, drawn: usize) -> Result<(), String> {
         let none = self.tally.none;
-        if 2 * none > drawn as u64 {
+        // What is asked in vain may be just what differs.
+        if MOST_LOST * none > drawn as u64 {
             let failures = self.tally.failures.iter().map(|((arm, failure), times)| {
                 format!(
                     "\n  {}: {failure} ({times} times); {}",
@@ -172,11 +177,36 @@ impl Asked {
             let failures: String = failures.collect();
             return Err(format!("{none} of {drawn} pairs came to nothing:{failures}"));
         }
+        let tally = &self.tally.candidate.pairs;
+        let of_candidate = self
+            .tally
+            .failures
+            .iter()
+            .filter(|((arm, _), _)| *arm == Role::Candidate);
+        let misled: u64 = of_candidate
+            .clone()
+            .filter(|((_, failure), _)| is_of_setup(failure))
+            .map(|(_, n)| *n)
+            .sum();
+        if let Some(((arm, failure), _)) = of_candidate.clone().next()
+            && misled == tally.n
+        {
+            return Err(format!(
+                "{} gave no answer to any of {misled} questions: {failure}; {}",
+                named(*arm, arms),
+                advice(failure)
+            ));
+        }
         if self.agreements.is_empty() {
             return Err("no pair compares the candidate: raise --pairs, or lower --control".to_owned());
         }
         Ok(())
     }
+}
+
+/// Whether a failure is that of an arm which is asked in the wrong way, and not of its model.
+fn is_of_setup(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status(300..=428 | 430..=499))
 }
 
 fn named(role: Role, arms: &Arms) -> String {

@@ -27,7 +27,7 @@ fn run(args: &CompareArgs) -> Result<(), String> {
         model,
         reference_revision,
         candidate_revision,
-        golden_digest,
+        golden_digest: _,
         mirror,
         rate,
         budget_pairs,
@@ -36,15 +36,13 @@ fn run(args: &CompareArgs) -> Result<(), String> {
     } = &args.server;
     let named = |name: &Option<String>| name.clone().unwrap_or_default();
     let settings = settings(args)?;
-    let golden = args.golden.as_deref().map(|path| golden(path, &settings)).transpose()?;
-    if let (Some(golden), Some(wanted)) = (&golden, golden_digest)
-        && golden.digest() != wanted
-    {
-        return Err(format!(
-            "the golden set has the digest {}, and not {wanted}: see whether it was changed, and write its new digest",
-            golden.digest()
-        ));
+    if reference_revision == candidate_revision {
+        return Err(
+            "--reference-revision and --candidate-revision are the same: pairs with the candidate could not be told from those of the reference with itself"
+                .to_owned(),
+        );
     }
+    let golden = golden(args, &settings)?;
     let of_golden = golden.iter().map(|_| Source::Golden);
     let sources: Vec<Source> = of_golden.chain(mirror.then_some(Source::Mirror)).collect();
     let compared = Compared {
