@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 
 #[path = "support/refusals.rs"]
 mod refusals;
+#[path = "support/told.rs"]
+mod told;
+
+use told::told;
 
 /// A model with nothing to find in it. Tests change a line of it, so the others keep their numbers.
 const CLEAN: &str = r#"apiVersion: guardbit.dev/v1alpha1
@@ -409,17 +413,11 @@ fn path(of: &str) -> PathBuf {
 
 /// Exit code, standard output and standard error of the real thing, started in the root of the repository.
 fn lint(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_guardbit"))
-        .arg("lint")
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("guardbit starts");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
+    told(
+        Command::new(env!("CARGO_BIN_EXE_guardbit"))
+            .arg("lint")
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR")),
     )
 }
 

@@ -5,20 +5,19 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+#[path = "support/told.rs"]
+mod told;
+
+use told::told;
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/samples/fraud-scorer.yaml");
 
 /// Exit code, standard output and standard error. Few runs of each scene are enough for what is asserted here.
 fn plan(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_guardbit"))
-        .args(["plan", "-f", MODEL, "--runs", "12"])
-        .args(args)
-        .output()
-        .expect("guardbit starts");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
+    told(
+        Command::new(env!("CARGO_BIN_EXE_guardbit"))
+            .args(["plan", "-f", MODEL, "--runs", "12"])
+            .args(args),
     )
 }
 

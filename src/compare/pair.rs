@@ -27,15 +27,6 @@ pub enum Role {
     Candidate,
 }
 
-/// What the reference is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Against {
-    /// The candidate.
-    Candidate,
-    /// Itself: a control pair shows its own noise. Its second answer is treated just as a candidate's.
-    Reference,
-}
-
 /// Which of the two requests is sent first. It is drawn for each pair, so that neither arm always finds the other at
 /// work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +35,28 @@ pub enum Order {
     ReferenceFirst,
     /// The other one.
     ReferenceLast,
+}
+
+impl Role {
+    /// Draws which arm the reference is compared with: itself in a share of `control` of the pairs, which shows its own noise.
+    pub fn drawn(random: &mut fastrand::Rng, control: f64) -> Self {
+        if random.f64() < control {
+            Self::Reference
+        } else {
+            Self::Candidate
+        }
+    }
+}
+
+impl Order {
+    /// Draws an order, both alike.
+    pub fn drawn(random: &mut fastrand::Rng) -> Self {
+        if random.bool() {
+            Self::ReferenceFirst
+        } else {
+            Self::ReferenceLast
+        }
+    }
 }
 
 /// What a pair came to.
@@ -92,11 +105,12 @@ impl Pair {
     }
 }
 
-/// Asks both arms a question, or the reference twice, and compares the answers.
-pub async fn ask(arms: &Arms, settings: &Settings, question: &Question, against: Against, order: Order) -> Pair {
-    let (other, role) = match against {
-        Against::Candidate => (&arms.candidate, Role::Candidate),
-        Against::Reference => (&arms.reference, Role::Reference),
+/// Asks both arms a question, or the reference twice where it is held `against` itself, and compares the answers. In a control
+/// pair the second answer is treated just as a candidate's.
+pub async fn ask(arms: &Arms, settings: &Settings, question: &Question, against: Role, order: Order) -> Pair {
+    let other = match against {
+        Role::Candidate => &arms.candidate,
+        Role::Reference => &arms.reference,
     };
     let reference = answer(&arms.reference, settings, question);
     let candidate = answer(other, settings, question);
@@ -108,7 +122,7 @@ pub async fn ask(arms: &Arms, settings: &Settings, question: &Question, against:
             (reference, candidate)
         }
     };
-    judged(settings, question.line, role, reference, candidate)
+    judged(settings, question.line, against, reference, candidate)
 }
 
 async fn answer(arm: &Arm, settings: &Settings, question: &Question) -> Result<(Answer, u64), Failure> {

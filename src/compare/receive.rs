@@ -34,7 +34,7 @@ pub struct Waiting {
     /// What is to be asked. It is of no line of a golden set.
     pub question: Question,
     /// Its place in memory.
-    _room: OwnedSemaphorePermit,
+    pub room: OwnedSemaphorePermit,
 }
 
 /// Where requests arrive.
@@ -82,7 +82,7 @@ impl Receiver {
         let prepared = self.settings.prepare(&request).map_err(|_| "skipped")?;
         let waiting = Waiting {
             question: Question { line: 0, prepared },
-            _room: room,
+            room,
         };
         self.queue.try_send(waiting).map_err(|_| "queue")
     }

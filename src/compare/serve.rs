@@ -10,13 +10,13 @@ use axum::http::header;
 use axum::routing::get;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::ask::Failure;
 use super::export::{Exported, Source};
 use super::golden::{Golden, Question};
 use super::pace::{Allowance, Pace, Turn};
-use super::pair::{Against, Arms, Order, Pair, Role, ask};
+use super::pair::{Arms, Order, Pair, Role, ask};
 use super::receive::{Receiver, Waiting, receive};
 use super::settings::Settings;
 
@@ -71,8 +71,8 @@ pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<I
 struct Next {
     question: Question,
     source: Source,
-    /// Keeps its place in memory until the pair is done.
-    _waiting: Option<Waiting>,
+    /// Its place in memory, until the pair is done.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Asks pairs for ever.
@@ -104,16 +104,7 @@ async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) 
                 }
             }
         }
-        let against = if random.f64() < control {
-            Against::Reference
-        } else {
-            Against::Candidate
-        };
-        let order = if random.bool() {
-            Order::ReferenceFirst
-        } else {
-            Order::ReferenceLast
-        };
+        let (against, order) = (Role::drawn(&mut random, control), Order::drawn(&mut random));
         // The semaphore is never closed.
         let slot = Arc::clone(&slots).acquire_owned().await;
         let (arms, settings) = (arms.clone(), Arc::clone(&settings));
@@ -134,14 +125,14 @@ async fn next(
     random: &mut fastrand::Rng,
 ) -> Option<Next> {
     let mirrored = |waiting: Waiting| Next {
-        question: waiting.question.clone(),
+        question: waiting.question,
         source: Source::Mirror,
-        _waiting: Some(waiting),
+        _room: Some(waiting.room),
     };
     let own = |golden: &Golden, random: &mut fastrand::Rng| Next {
         question: golden.draw(random).clone(),
         source: Source::Golden,
-        _waiting: None,
+        _room: None,
     };
     match (golden, waiting) {
         (Some(golden), Some(waiting)) if random.bool() => {
@@ -155,11 +146,7 @@ async fn next(
 }
 
 /// Counts what a pair came to.
-fn record(exported: &Exported, pace: &Mutex<Pace>, against: Against, source: Source, pair: &Pair) {
-    let with = match against {
-        Against::Candidate => Role::Candidate,
-        Against::Reference => Role::Reference,
-    };
+fn record(exported: &Exported, pace: &Mutex<Pace>, with: Role, source: Source, pair: &Pair) {
     match pair {
         Pair::Compared {
             line,

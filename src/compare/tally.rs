@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::evidence::Counts;
 
 use super::ask::Failure;
-use super::pair::{Against, Pair, Role};
+use super::pair::{Pair, Role};
 
 /// Most lines that are named where the arms differ.
 const NAMED: usize = 3;
@@ -36,10 +36,10 @@ pub struct Side {
 
 impl Tally {
     /// Adds a pair.
-    pub fn add(&mut self, against: Against, pair: &Pair) {
+    pub fn add(&mut self, against: Role, pair: &Pair) {
         let side = match against {
-            Against::Candidate => &mut self.candidate,
-            Against::Reference => &mut self.control,
+            Role::Candidate => &mut self.candidate,
+            Role::Reference => &mut self.control,
         };
         let line = match pair {
             Pair::Compared { line, distance, .. } => {
@@ -64,7 +64,7 @@ impl Tally {
             x: u64::from(!agrees),
         });
         let is_new = self.differ_at.len() < NAMED && !self.differ_at.contains(&line);
-        if !agrees && is_new && against == Against::Candidate {
+        if !agrees && is_new && against == Role::Candidate {
             self.differ_at.push(line);
         }
     }
@@ -139,20 +139,17 @@ mod tests {
         let mut tally = Tally::default();
         let failure = Failure::Status(500);
         for line in [4, 4, 2, 9, 11] {
-            tally.add(Against::Candidate, &compared(line, false, 1.0));
+            tally.add(Role::Candidate, &compared(line, false, 1.0));
         }
-        tally.add(Against::Candidate, &compared(1, true, 0.0));
-        tally.add(Against::Reference, &compared(7, false, 0.5));
-        for (against, arm) in [
-            (Against::Candidate, Role::Candidate),
-            (Against::Reference, Role::Reference),
-        ] {
+        tally.add(Role::Candidate, &compared(1, true, 0.0));
+        tally.add(Role::Reference, &compared(7, false, 0.5));
+        for arm in [Role::Candidate, Role::Reference] {
             let failure = failure.clone();
-            tally.add(against, &Pair::CandidateFailed { line: 8, arm, failure });
+            tally.add(arm, &Pair::CandidateFailed { line: 8, arm, failure });
         }
         let arm = Role::Reference;
         tally.add(
-            Against::Candidate,
+            Role::Candidate,
             &Pair::Failed {
                 arm,
                 failure: failure.clone(),

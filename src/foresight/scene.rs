@@ -119,10 +119,11 @@ impl Scene<'_> {
             if self.goal == Goal::Harm {
                 continue;
             }
-            let mut all = true;
+            let (mut all, mut leans) = (true, false);
             for (i, report) in suite.reports(self.guards).into_iter().enumerate() {
                 run.unsure[i] = report.verdict != Verdict::Healthy && self.asks(&report.name);
                 all &= !run.unsure[i];
+                leans |= report.leans_to_harm();
                 if report.verdict == Verdict::Healthy {
                     run.healthy[i].get_or_insert(run.at);
                 }
@@ -144,7 +145,7 @@ impl Scene<'_> {
                 continue;
             }
             if step + 1 < self.steps.len() {
-                if suite.suspects(self.guards).is_some() {
+                if leans {
                     continue;
                 }
                 step += 1;

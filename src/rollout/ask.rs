@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{self, ArmLabel, ArmMatchers, QuantizedModelSpec, RevisionRef, RolloutStatus};
+use crate::api::{self, ArmLabel, ArmMatchers, QuantizedModelSpec, RevisionRef};
 use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
 use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
@@ -11,7 +11,7 @@ use crate::model::{self, Model};
 
 use super::evidence::state::Running;
 use super::observation::ModelSeen;
-use super::trial::{Match, guarding_regime, on_trial, rollout_regime};
+use super::trial::{Match, guarding_regime, is_asked, on_trial, rollout_regime};
 
 /// What stands for the name of any pod of an arm in the value of a label.
 const POD: &str = "{pod}";
@@ -103,12 +103,6 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
     let Some(trial) = on_trial(spec, &rollout, status) else {
         return Vec::new();
     };
-    // No request has reached a candidate without weight; in its shadow stage there are pairs of answers.
-    let unseen = status.rollout.as_ref().is_some_and(|r| r.weight == 0);
-    let shadow = status.rollout.as_ref().is_some_and(RolloutStatus::is_shadow);
-    if unseen && !shadow {
-        return Vec::new();
-    }
     let running = Running::read(status.evidence.as_deref(), &trial.epoch, now).0;
     let interval = rollout.interval_ms();
     let asked = |guard: &api::Guard, kind: &Kind, arm: &RevisionRef| AskedArm {
@@ -123,7 +117,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
         .iter()
         .filter_map(|guard| {
             let Guard { name, asks, kind } = resolve(guard).ok()?;
-            if !trial.asks(&kind) || (shadow && !kind.counts_pairs()) {
+            if !trial.asks(&kind) || !is_asked(status, &kind) {
                 return None;
             }
             let window_ms = running.cursor(&name, now).window_ms(now.as_millisecond(), interval);

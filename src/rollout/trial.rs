@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::guards::Kind;
 use crate::judge::Regime;
 use crate::model::presets::guards;
 use crate::model::{Rollout, comparer, identity};
@@ -50,6 +51,15 @@ pub(super) fn on_trial(spec: &QuantizedModelSpec, settings: &Rollout, status: &Q
         reference: Some(control),
         regime: guarding_regime(settings),
     })
+}
+
+/// Whether a guard is asked now: no request reaches a candidate without weight, and in its shadow stage there are pairs of
+/// answers.
+pub(super) fn is_asked(status: &QuantizedModelStatus, guard: &Kind) -> bool {
+    match &status.rollout {
+        Some(rollout) if rollout.weight == 0 => rollout.is_shadow() && guard.counts_pairs(),
+        _ => true,
+    }
 }
 
 /// What is asked, and how answers are compared: pairs of other questions are no evidence. `None` without a comparer, so

@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 
 mod dry_run;
 mod server;
+#[path = "../support/told.rs"]
+mod told;
+
+use told::told;
 
 /// What a server was asked: path, headers and body.
 type Seen = Arc<Mutex<Vec<(String, HeaderMap, Value)>>>;
@@ -101,18 +105,12 @@ impl Drop for Folder {
 
 /// Exit code, standard output and standard error.
 fn guardbit(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_guardbit"))
-        .args(args)
-        // Nobody listens there: a proxy of the environment would be an error.
-        .env("http_proxy", "http://127.0.0.1:9")
-        .env("HTTP_PROXY", "http://127.0.0.1:9")
-        .env("ALL_PROXY", "http://127.0.0.1:9")
-        .output()
-        .expect("guardbit starts");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
+    told(
+        Command::new(env!("CARGO_BIN_EXE_guardbit"))
+            .args(args)
+            // Nobody listens there: a proxy of the environment would be an error.
+            .env("http_proxy", "http://127.0.0.1:9")
+            .env("HTTP_PROXY", "http://127.0.0.1:9")
+            .env("ALL_PROXY", "http://127.0.0.1:9"),
     )
 }

@@ -11,9 +11,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 
 use crate::api::{Verdict, plain_lines};
-use crate::compare::{
-    Against, Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, ask, judge,
-};
+use crate::compare::{Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, ask, judge};
 
 use super::super::server::runtime;
 use super::super::streams;
@@ -99,7 +97,7 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
 /// A pair that is to be asked.
 struct Draw<'a> {
     question: &'a Question,
-    against: Against,
+    against: Role,
     order: Order,
 }
 
@@ -107,16 +105,8 @@ fn draws<'a>(golden: &'a Golden, args: &CompareArgs, seed: u64) -> Vec<Draw<'a>>
     let mut random = fastrand::Rng::with_seed(seed);
     let mut draw = || Draw {
         question: golden.draw(&mut random),
-        against: if random.f64() < args.control {
-            Against::Reference
-        } else {
-            Against::Candidate
-        },
-        order: if random.bool() {
-            Order::ReferenceFirst
-        } else {
-            Order::ReferenceLast
-        },
+        against: Role::drawn(&mut random, args.control),
+        order: Order::drawn(&mut random),
     };
     (0..args.pairs).map(|_| draw()).collect()
 }
@@ -131,18 +121,18 @@ struct Asked {
 
 /// Asks all pairs, some at once. Gives up when too many in a row came to nothing.
 async fn ask_all(arms: &Arms, settings: &Settings, draws: &[Draw<'_>], concurrency: usize) -> Result<Asked, String> {
-    let pace = &Pace::default();
+    let back_off = &BackOff::default();
     let pairs = stream::iter(draws).map(move |draw| async move {
-        pace.wait().await;
+        back_off.wait().await;
         let pair = ask(arms, settings, draw.question, draw.against, draw.order).await;
-        pace.learn(&pair);
+        back_off.learn(&pair);
         (draw.against, pair)
     });
     let mut pairs = pin!(pairs.buffered(concurrency));
     let (mut asked, mut in_a_row) = (Asked::default(), 0);
     while let Some((against, pair)) = pairs.next().await {
         asked.tally.add(against, &pair);
-        if against == Against::Candidate {
+        if against == Role::Candidate {
             asked.agreements.extend(pair.agrees());
         }
         let Pair::Failed { arm, failure } = &pair else {
@@ -177,22 +167,15 @@ impl Asked {
             let failures: String = failures.collect();
             return Err(format!("{none} of {drawn} pairs came to nothing:{failures}"));
         }
-        let tally = &self.tally.candidate.pairs;
-        let of_candidate = self
-            .tally
-            .failures
-            .iter()
-            .filter(|((arm, _), _)| *arm == Role::Candidate);
-        let misled: u64 = of_candidate
-            .clone()
-            .filter(|((_, failure), _)| is_of_setup(failure))
-            .map(|(_, n)| *n)
-            .sum();
-        if let Some(((arm, failure), _)) = of_candidate.clone().next()
-            && misled == tally.n
+        let is_misled =
+            |((arm, failure), _): &(&(Role, Failure), &u64)| *arm == Role::Candidate && is_of_setup(failure);
+        let misled: Vec<_> = self.tally.failures.iter().filter(is_misled).collect();
+        let questions: u64 = misled.iter().map(|(_, times)| **times).sum();
+        if let Some(((arm, failure), _)) = misled.first()
+            && questions == self.tally.candidate.pairs.n
         {
             return Err(format!(
-                "{} gave no answer to any of {misled} questions: {failure}; {}",
+                "{} gave no answer to any of {questions} questions: {failure}; {}",
                 named(*arm, arms),
                 advice(failure)
             ));
@@ -228,9 +211,9 @@ fn advice(failure: &Failure) -> &'static str {
 
 /// Waits before a pair, the longer the more pairs before it an arm had no capacity for.
 #[derive(Default)]
-struct Pace(Cell<u32>);
+struct BackOff(Cell<u32>);
 
-impl Pace {
+impl BackOff {
     async fn wait(&self) {
         let busy = self.0.get();
         if busy > 0 {
@@ -250,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_wait_grows_while_an_arm_is_busy_and_ends_with_the_first_answer() {
-        let pace = Pace::default();
+        let pace = BackOff::default();
         let failed = |failure| Pair::Failed {
             arm: Role::Candidate,
             failure,

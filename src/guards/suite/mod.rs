@@ -19,10 +19,6 @@ pub use report::{GuardReport, Numbers};
 use report::report;
 use state::GuardState;
 
-/// Evidence of harm of one guard at which no step ends. A candidate within tolerance ever reaches it with a probability of
-/// at most a third, and falls below it again.
-const SUSPICIOUS: f64 = 3.0;
-
 /// How long a block of polls lasts, in milliseconds: what slows down a pod for a moment is over in a block or two.
 const BLOCK_MS: i64 = 15_000;
 
@@ -177,16 +173,6 @@ impl Suite {
             })
         };
         config.guards.iter().filter_map(wait).collect()
-    }
-
-    /// The guard whose evidence leans most towards harm, if it is more than a candidate within tolerance shows now and
-    /// then. It is no harm yet, but no reason to give the candidate more traffic either.
-    pub fn suspects(&self, config: &SuiteConfig) -> Option<GuardReport> {
-        let leaning = self
-            .reports(config)
-            .into_iter()
-            .filter(|r| r.ln_evidence >= SUSPICIOUS.ln());
-        leaning.max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence))
     }
 
     /// The guard that found harm, if the guards together did (Σ w·M ≥ threshold) or the k-of-n rule of one did.

@@ -47,6 +47,17 @@ pub struct GuardReport {
     pub numbers: Numbers,
 }
 
+/// Evidence of harm of one guard at which no step ends. A candidate within tolerance ever reaches it with a probability of
+/// at most a third, and falls below it again.
+const SUSPICIOUS: f64 = 3.0;
+
+impl GuardReport {
+    /// Whether its evidence leans towards harm. That is no harm yet, but no reason to give the candidate more traffic either.
+    pub fn leans_to_harm(&self) -> bool {
+        self.ln_evidence >= SUSPICIOUS.ln()
+    }
+}
+
 /// Evidence and its thresholds as numbers; for a plain rule they are polls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Numbers {

@@ -5,7 +5,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutStatus};
+use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::{Observed, Poll};
 use crate::guards::{BenefitTest, Compared, GuardReport, Kind, StepWait, SuiteConfig};
 use crate::judge::{BenefitConfig, text};
@@ -15,7 +15,7 @@ use super::super::ask::suite_config;
 use super::super::capacity::Capacity;
 use super::super::next::Wait;
 use super::super::reason::{EvidenceReason, WaitReason};
-use super::super::trial::{Match, on_trial};
+use super::super::trial::{Match, is_asked, on_trial};
 use super::benefit::benefit;
 use super::heard::Heard;
 use super::split::{self, Split};
@@ -149,9 +149,10 @@ impl Evidence {
         self.running.suite.step_waits_for(&self.config).into_iter().next()
     }
 
-    /// A guard that leans towards harm.
-    pub(in crate::rollout) fn suspects(&self) -> Option<GuardReport> {
-        self.running.suite.suspects(&self.config)
+    /// The guard that leans most towards harm, if one does.
+    pub(in crate::rollout) fn suspects(&self) -> Option<&GuardReport> {
+        let leaning = self.reports.iter().filter(|report| report.leans_to_harm());
+        leaning.max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence))
     }
 
     /// Drops the interval that runs now, because weights change in it, and begins a step.
@@ -177,8 +178,10 @@ impl Evidence {
                 ),
             ));
         }
-        let shadow = capacity.status.rollout.as_ref().is_some_and(RolloutStatus::is_shadow);
-        let asked = |name: &str| !shadow || self.config.guards.get(name).is_some_and(|kind| kind.counts_pairs());
+        let asked = |name: &str| {
+            let kind = self.config.guards.get(name);
+            kind.is_some_and(|kind| is_asked(capacity.status, kind))
+        };
         for name in self.config.guards.keys() {
             if let Some(problem) = heard.problems.get(name) {
                 return Some(because(problem.reason, format!("guard {name}: {}", problem.message)));
