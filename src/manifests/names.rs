@@ -16,6 +16,8 @@ pub const MANAGER_SCALE: &str = "guardbit-scale";
 pub const MANAGER_FACTS: &str = "guardbit-facts";
 /// Field manager of the route.
 pub const MANAGER_ROUTE: &str = "guardbit-route";
+/// Field managers of the objects that are made for a model.
+pub const MANAGERS_OF_OBJECTS: [&str; 4] = [MANAGER_WORKLOAD, MANAGER_SCALE, MANAGER_FACTS, MANAGER_ROUTE];
 /// Field manager of status and finalizer.
 pub const MANAGER_STATUS: &str = "guardbit";
 

@@ -65,10 +65,10 @@ impl Applied {
         });
     }
 
-    /// Forgets a document whose object was deleted on purpose: that it is gone is not the work of somebody else.
-    pub(super) fn forget_one(&self, uid: &str, of: u64) {
+    /// Forgets some documents of a model, named by the hashes of their managers and objects.
+    pub(super) fn forget_documents(&self, uid: &str, forgotten: &[u64]) {
         if let Some(documents) = self.0.lock().get_mut(&hash(uid)) {
-            documents.retain(|document| document.of != of);
+            documents.retain(|document| !forgotten.contains(&document.of));
         }
     }
 

@@ -2,10 +2,9 @@
 
 use kube::api::DeleteParams;
 
-use crate::manifests::{Kind, MANAGER_WORKLOAD, comparer};
+use crate::manifests::{Kind, comparer};
 use crate::model::identity::comparer_name;
 use crate::rollout::{ComparedArms, Refused};
-use crate::watch::hash;
 
 use super::super::error::Error;
 use super::{Apply, tolerate, with_pods};
@@ -47,9 +46,7 @@ impl Apply<'_> {
         let Some(live) = live.filter(|live| live.compares.is_some()) else {
             return Ok(());
         };
-        self.remove(Kind::Deployment, &name, &with_pods(&live)).await?;
-        self.forget(Kind::Deployment, &name);
-        Ok(())
+        self.remove(Kind::Deployment, &name, &with_pods(&live)).await
     }
 
     /// Deletes the Services that were made for arms which the live comparer asks, and which are not among `kept`.
@@ -66,15 +63,8 @@ impl Apply<'_> {
             if known && !kept.iter().any(|kept| kept.name == service.name) {
                 self.remove(Kind::Service, &service.name, &DeleteParams::default())
                     .await?;
-                self.forget(Kind::Service, &service.name);
             }
         }
         Ok(())
-    }
-
-    /// Forgets that an object was applied, because it was deleted on purpose.
-    fn forget(&self, kind: Kind, name: &str) {
-        let of = hash((MANAGER_WORKLOAD, kind, name));
-        self.ctx.applied.forget_one(self.owner.uid, of);
     }
 }

@@ -249,8 +249,11 @@ impl Apply<'_> {
         Ok(())
     }
 
+    /// Deletes an object, and forgets that it was applied: that it is gone is not the work of somebody else.
     async fn remove(&self, kind: Kind, name: &str, params: &DeleteParams) -> Result<(), Error> {
         call_opt(format!("delete {kind} {name}"), self.api(kind).delete(name, params)).await?;
+        let documents = manifests::MANAGERS_OF_OBJECTS.map(|manager| hash((manager, kind, name)));
+        self.ctx.applied.forget_documents(self.owner.uid, &documents);
         Ok(())
     }
 

@@ -48,7 +48,7 @@ pub fn check(row: &Row, goal: Goal, ends: &[End]) -> Checked {
         Goal::RolledBack(least, most) => {
             let median = minutes.get(minutes.len() / 2).copied().unwrap_or(f64::INFINITY);
             (
-                format!("at least {least}% rolled back, half of them within {most} min"),
+                format!("at least {least}% rolled back, half of them within {} min", minutes_of(most)),
                 format!("{back:.1}%, {median:.2} min"),
                 back >= least && median <= most,
             )
@@ -57,7 +57,7 @@ pub fn check(row: &Row, goal: Goal, ends: &[End]) -> Checked {
             let in_time = |end: &&End| matches!(end, End::Promoted(at) if *at <= most);
             let promoted = 100.0 * ends.iter().filter(in_time).count() as f64 / n;
             (
-                format!("at least {least}% promoted within {most} min"),
+                format!("at least {least}% promoted within {} min", minutes_of(most)),
                 format!("{promoted:.1}%"),
                 promoted >= least,
             )
@@ -68,6 +68,11 @@ pub fn check(row: &Row, goal: Goal, ends: &[End]) -> Checked {
         reached,
         met,
     }
+}
+
+/// Minutes as a person would write them: two digits after the point at the most.
+fn minutes_of(minutes: f64) -> f64 {
+    (minutes * 100.0).round() / 100.0
 }
 
 /// Clopper & Pearson's one-sided upper 99% confidence bound of a share, by bisection of the binomial distribution.
