@@ -56,8 +56,8 @@ fn each<N>(rows: &[Vec<Number>], form: impl Fn(&Number) -> Option<N>) -> Vec<Vec
 
 /// A number that is written as an integer of 64 bits.
 fn integer(number: &Number) -> Option<i128> {
-    let negative = number.as_i64().map(i128::from);
-    negative.or_else(|| number.as_u64().map(i128::from))
+    let signed = number.as_i64().map(i128::from);
+    signed.or_else(|| number.as_u64().map(i128::from))
 }
 
 /// What is in an array and in the arrays in it.
