@@ -6,15 +6,20 @@ use std::path::Path;
 /// The path that stands for standard input.
 const STDIN: &str = "-";
 
+/// Writes text to standard output and ends its line. What fails is told, and changes nothing else.
+pub(super) fn print(text: &str) {
+    if let Err(error) = write(text) {
+        eprintln!("guardbit: {error}");
+    }
+}
+
 /// Writes text to standard output and ends its line. A reader that has gone, such as `head`, wants no more: that is no
 /// error.
-pub(super) fn print(text: &str) {
+pub(super) fn write(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("guardbit: the output cannot be written: {error}")
-        }
-        _ => {}
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("the output cannot be written: {error}")),
+        _ => Ok(()),
     }
 }
 

@@ -106,8 +106,8 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// The arm at an http(s) URL, whose path, if it has one, comes before that of every request. It connects only when
-    /// it is asked. `token` is sent as a bearer token.
+    /// The arm at an http(s) URL, whose path, if it has one, comes before that of every request; a `/v1` at its end and one
+    /// at the beginning of the request's path are the same. It connects only when it is asked. `token` is sent as a bearer token.
     pub fn new(url: &str, token: Option<&str>, limits: Limits) -> Result<Self, ArmError> {
         let url = base(url)?;
         // Without a provider reqwest panics; a second installation changes nothing.
@@ -145,7 +145,7 @@ impl Arm {
 
     /// Posts a request. Gives the body of the answer, at most as many bytes as the limit allows.
     pub async fn ask(&self, prepared: &Prepared) -> Result<Vec<u8>, Failure> {
-        let url = format!("{}{}", self.url, prepared.path);
+        let url = address(&self.url, &prepared.path);
         let answer = self.client.post(url).body(prepared.body.clone()).send().await;
         let mut answer = answer.map_err(|error| failure(&error))?;
         if !answer.status().is_success() {
@@ -181,6 +181,15 @@ fn cause(error: &reqwest::Error) -> String {
         .last()
         .map_or_else(|| "no cause given".to_owned(), ToString::to_string);
     plain(&told, LONGEST_CAUSE)
+}
+
+/// Where a request goes. Clients of OpenAI's API are given URLs that end in `/v1`, and so are we.
+fn address(base: &str, path: &str) -> String {
+    let base = match base.strip_suffix("/v1") {
+        Some(root) if path.starts_with("/v1/") && !root.ends_with('/') => root,
+        _ => base,
+    };
+    format!("{base}{path}")
 }
 
 /// A URL that all readers understand alike, without a slash at its end.
@@ -230,6 +239,25 @@ mod tests {
             let error = base(text).unwrap_err().to_string();
             assert!(error.contains("write it like http://"), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_not_written_twice() {
+        for (base, path, url) in [
+            ("http://a", "/v1/completions", "http://a/v1/completions"),
+            ("http://a/v1", "/v1/completions", "http://a/v1/completions"),
+            (
+                "http://a/openai/v1",
+                "/v1/chat/completions",
+                "http://a/openai/v1/chat/completions",
+            ),
+            ("http://a/v1", "/v2/models/m/infer", "http://a/v1/v2/models/m/infer"),
+            ("http://a/v1", "/completions", "http://a/v1/completions"),
+            ("http://a/xv1", "/v1/completions", "http://a/xv1/v1/completions"),
+            ("http://v1", "/v1/completions", "http://v1/v1/completions"),
+        ] {
+            assert_eq!(address(base, path), url);
         }
     }
 

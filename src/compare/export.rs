@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::pace::Spent;
 use super::pair::Role;
-use super::tally;
+use super::tally::{self, Answers, Variety};
 
 /// Where a question comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,9 @@ pub enum Source {
 
 /// How many lines of the golden set are shown that the arms answer differently.
 const EXAMPLES: usize = 3;
+
+/// Answers of the reference after which it is said that all of them are one and the same.
+const ENOUGH: u64 = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPairs {
@@ -59,6 +62,12 @@ struct OfArm {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRevision {
+    guardbit_model: String,
+    guardbit_revision: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfExample {
     guardbit_model: String,
     guardbit_revision: String,
@@ -84,11 +93,7 @@ impl EncodeLabelValue for Source {
 
 impl EncodeLabelValue for Role {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        let word = match self {
-            Self::Reference => "reference",
-            Self::Candidate => "candidate",
-        };
-        word.encode(encoder)
+        self.name().encode(encoder)
     }
 }
 
@@ -125,6 +130,9 @@ pub struct Exported {
     examples: Family<OfExample, Gauge>,
     spent: Family<OfBudget, Gauge>,
     dropped: Family<OfDropped, Counter>,
+    distinct: Family<OfRevision, Gauge>,
+    /// Answers of the reference.
+    answers: Mutex<Answers>,
     /// Lines that are shown.
     shown: Mutex<Vec<usize>>,
 }
@@ -181,6 +189,12 @@ impl Exported {
             "Mirrored requests that were not asked of the arms, by the reason",
             dropped.clone(),
         );
+        let distinct = Family::default();
+        registry.register(
+            "guardbit_pair_distinct_answers",
+            "Different answers of the reference, up to a thousand; where there is but one, nothing is learnt from pairs",
+            distinct.clone(),
+        );
         let exported = Self {
             compared,
             registry,
@@ -192,6 +206,8 @@ impl Exported {
             examples,
             spent,
             dropped,
+            distinct,
+            answers: Mutex::default(),
             shown: Mutex::default(),
         };
         for source in sources {
@@ -229,6 +245,20 @@ impl Exported {
         if let Some(distance) = distance {
             self.distances.get_or_create(&of).observe(distance);
         }
+    }
+
+    /// Counts an answer of the reference, by its fingerprint. Says once, after a hundred answers, whether all of them are
+    /// one and the same.
+    pub fn answer(&self, fingerprint: u64) -> bool {
+        let mut answers = self.answers.lock();
+        answers.add(fingerprint);
+        let of = OfRevision {
+            guardbit_model: self.compared.model.clone(),
+            guardbit_revision: self.compared.reference.clone(),
+        };
+        let distinct = i64::try_from(answers.distinct()).unwrap_or(i64::MAX);
+        self.distinct.get_or_create(&of).set(distinct);
+        answers.all() == ENOUGH && answers.variety() == Variety::One
     }
 
     /// Shows a line of the golden set that the arms answer differently, as long as fewer than three are shown.
@@ -353,5 +383,19 @@ mod tests {
         }
         assert!(!text.contains("place=\"4\""), "{text}");
         assert!(text.contains("guardbit_pair_distance_bucket{le=\"0.001\""), "{text}");
+    }
+
+    #[test]
+    fn one_and_the_same_answer_to_a_hundred_questions_is_told_once() {
+        let gauge = |n: u32| {
+            format!("guardbit_pair_distinct_answers{{guardbit_model=\"fraud\",guardbit_revision=\"aaaa\"}} {n}\n")
+        };
+        let equal = exported();
+        let told: Vec<u32> = (1..=300).filter(|_| equal.answer(7)).collect();
+        assert_eq!(told, [100]);
+        assert!(equal.text().contains(&gauge(1)), "{}", equal.text());
+        let various = exported();
+        assert!(!(0..300).any(|n| various.answer(n % 3)));
+        assert!(various.text().contains(&gauge(3)), "{}", various.text());
     }
 }

@@ -3,6 +3,8 @@
 //! Only draws with replacement make pairs independent and alike, which is what the test of the agreement assumes. A set
 //! is known by the digest of its bytes. Must not read files: bytes come in.
 
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 
 use super::protocol::{Prepared, Request, Skip};
@@ -13,6 +15,12 @@ pub const LONGEST_SET: usize = 64 * 1024 * 1024;
 
 /// Longest line, in bytes: 256 KiB.
 pub const LONGEST_LINE: usize = 256 * 1024;
+
+/// Below so many questions a set is small: draws repeat them, and a question that is repeated is answered alike.
+pub const FEW_QUESTIONS: usize = 20;
+
+/// The mark that some editors write before a text (U+FEFF).
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Most lines that are not empty.
 const MOST_LINES: usize = 100_000;
@@ -95,7 +103,7 @@ impl Golden {
             return Err(GoldenError::TooLarge);
         }
         let (mut questions, mut skipped) = (Vec::new(), Vec::new());
-        for (i, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        for (i, text) in without_mark(bytes).split(|byte| *byte == b'\n').enumerate() {
             let (line, text) = (i + 1, text.trim_ascii());
             if text.is_empty() {
                 continue;
@@ -134,6 +142,12 @@ impl Golden {
         &self.questions
     }
 
+    /// How many different questions there are.
+    pub fn distinct(&self) -> usize {
+        let all = self.questions.iter().map(|question| &question.prepared);
+        all.collect::<HashSet<_>>().len()
+    }
+
     /// Lines that cannot be compared, with the reasons.
     pub fn skipped(&self) -> &[(usize, Skip)] {
         &self.skipped
@@ -148,6 +162,11 @@ impl Golden {
     pub fn draw(&self, random: &mut fastrand::Rng) -> &Question {
         &self.questions[random.usize(..self.questions.len())]
     }
+}
+
+/// A text without the mark at its beginning, if it has one.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
 /// `sha256:` and the digest of a golden set, in hexadecimal digits.
@@ -227,6 +246,16 @@ mod tests {
             matches!(no_text, Err(GoldenError::NotJson { line: 1, .. })),
             "{no_text:?}"
         );
+    }
+
+    #[test]
+    fn a_mark_at_the_beginning_is_no_part_of_the_first_line() {
+        let text = "\u{feff}{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n{\"prompt\":\"a\",\"user\":\"u\"}\n";
+        let golden = read(text).unwrap();
+        assert_eq!((golden.questions().len(), golden.distinct()), (3, 2));
+        assert_eq!(golden.digest(), digest(text.as_bytes()), "a digest is that of the file");
+        assert!(read("{\"prompt\":\"a\"}\n\u{feff}{\"prompt\":\"b\"}").is_err());
+        assert_eq!(read("\u{feff}\n").unwrap_err(), GoldenError::Empty);
     }
 
     #[test]

@@ -23,11 +23,11 @@ mod verdict;
 
 pub use ask::{Arm, ArmError, Failure, Limits};
 pub use export::{Compared, Exported, Source};
-pub use golden::{Golden, GoldenError, LONGEST_LINE, LONGEST_SET, Question, digest};
+pub use golden::{FEW_QUESTIONS, Golden, GoldenError, LONGEST_LINE, LONGEST_SET, Question, digest, without_mark};
 pub use pace::{Allowance, Spent};
 pub use pair::{Arms, Order, Pair, Role, ask};
-pub use protocol::{Answer, Body, Comparison, Prepared, Request, Skip, Token, Unreadable};
+pub use protocol::{Answer, Body, Comparison, Output, Prepared, Request, Skip, Token, Unreadable};
 pub use serve::{Comparer, serve};
 pub use settings::{Protocol, Settings};
-pub use tally::{Distances, Side, Tally};
+pub use tally::{Answers, Distances, Side, Tally, Variety};
 pub use verdict::{Finding, Risks, interval, judge};

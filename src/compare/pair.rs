@@ -38,6 +38,14 @@ pub enum Order {
 }
 
 impl Role {
+    /// Its name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Candidate => "candidate",
+        }
+    }
+
     /// Draws which arm the reference is compared with: itself in a share of `control` of the pairs, which shows its own noise.
     pub fn drawn(random: &mut fastrand::Rng, control: f64) -> Self {
         if random.f64() < control {
@@ -68,8 +76,10 @@ pub enum Pair {
         line: usize,
         /// Whether the answers agree.
         agrees: bool,
-        /// How far they are apart; finite, 0 or more.
-        distance: f64,
+        /// How far they are apart; finite, 0 or more. `None` where that is not known.
+        distance: Option<f64>,
+        /// The fingerprint of the answer of the reference.
+        answer: u64,
         /// Tokens that the answers have cost the reference and the arm that it is compared with; 0 where a server does not
         /// tell them.
         tokens: [u64; 2],
@@ -145,6 +155,7 @@ fn judged(
                 line,
                 agrees: comparison.agrees,
                 distance: comparison.distance,
+                answer: settings.fingerprint(&reference),
                 tokens: [of_reference, of_candidate],
             }
         }

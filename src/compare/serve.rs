@@ -1,5 +1,7 @@
 //! The comparer as a server: it asks pairs at its own pace, for as long as it runs, and serves what it has counted.
 
+mod log;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use super::pace::{Allowance, Pace, Turn};
 use super::pair::{Arms, Order, Pair, Role, ask};
 use super::receive::{Receiver, Waiting, receive};
 use super::settings::Settings;
+use log::Log;
 
 /// Pairs that are asked at once, at the most.
 const AT_ONCE: usize = 16;
@@ -81,11 +84,23 @@ async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) 
         arms,
         settings,
         golden,
-        mirror: _,
+        mirror,
         allowance,
         control,
         exported,
     } = comparer;
+    tracing::info!(
+        reference = arms.reference.url(),
+        candidate = arms.candidate.url(),
+        protocol = %settings.protocol,
+        questions = golden.as_ref().map_or(0, |golden| golden.questions().len()),
+        left_out = golden.as_ref().map_or(0, |golden| golden.skipped().len()),
+        digest = golden.as_ref().map(Golden::digest),
+        mirror,
+        rate = allowance.rate,
+        "asking pairs"
+    );
+    let log = Arc::new(Log::default());
     let (begun, slots) = (Instant::now(), Arc::new(Semaphore::new(AT_ONCE)));
     let pace = Arc::new(Mutex::new(Pace::new(allowance)));
     let mut random = fastrand::Rng::new();
@@ -100,6 +115,7 @@ async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) 
                 Turn::In(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
                 Turn::Never(spent) => {
                     exported.spent(spent);
+                    log::spent(spent);
                     return std::future::pending().await;
                 }
             }
@@ -108,10 +124,10 @@ async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) 
         // The semaphore is never closed.
         let slot = Arc::clone(&slots).acquire_owned().await;
         let (arms, settings) = (arms.clone(), Arc::clone(&settings));
-        let (exported, pace) = (Arc::clone(&exported), Arc::clone(&pace));
+        let (exported, pace, log) = (Arc::clone(&exported), Arc::clone(&pace), Arc::clone(&log));
         tokio::spawn(async move {
             let pair = ask(&arms, &settings, &next.question, against, order).await;
-            record(&exported, &pace, against, next.source, &pair);
+            record(&exported, &pace, &log, against, next.source, &pair);
             drop((slot, next));
         });
     }
@@ -146,15 +162,19 @@ async fn next(
 }
 
 /// Counts what a pair came to.
-fn record(exported: &Exported, pace: &Mutex<Pace>, with: Role, source: Source, pair: &Pair) {
+fn record(exported: &Exported, pace: &Mutex<Pace>, log: &Log, with: Role, source: Source, pair: &Pair) {
     match pair {
         Pair::Compared {
             line,
             agrees,
             distance,
+            answer,
             tokens,
         } => {
-            exported.pair(with, source, *agrees, Some(*distance));
+            exported.pair(with, source, *agrees, *distance);
+            if exported.answer(*answer) {
+                log::one_answer();
+            }
             let [of_reference, of_other] = *tokens;
             exported.tokens(Role::Reference, of_reference);
             exported.tokens(with, of_other);
@@ -165,12 +185,14 @@ fn record(exported: &Exported, pace: &Mutex<Pace>, with: Role, source: Source, p
         }
         Pair::CandidateFailed { line, arm, failure } => {
             exported.pair(with, source, false, None);
+            log.failure(*arm, failure);
             exported.failure(with, source, *arm, failure.reason());
             if source == Source::Golden && with == Role::Candidate {
                 exported.example(*line);
             }
         }
         Pair::Failed { arm, failure } => {
+            log.failure(*arm, failure);
             exported.failure(with, source, *arm, failure.reason());
             if Failure::is_busy(failure) {
                 pace.lock().was_busy();

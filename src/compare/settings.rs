@@ -10,7 +10,8 @@ pub struct Settings {
     /// Path that requests go to, below the URL of the arm, where a line of the golden set names none. It begins with
     /// `/`. OpenAI and Embeddings have usual paths; the other protocols have none.
     pub path: Option<String>,
-    /// RFC 6901 pointer to the value that is compared. OpenInference: `/outputs/0/data` when left out. JSON needs one.
+    /// RFC 6901 pointer to the value that is compared. JSON needs one. OpenInference: when left out, the first output of
+    /// the reference, which is found by its name in the answer of the candidate.
     pub pointer: Option<String>,
     /// Largest difference of two numbers that still agree; finite, 0 or more.
     pub margin: Option<f64>,

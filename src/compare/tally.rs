@@ -1,11 +1,15 @@
 //! What was counted of many pairs. It has a bounded size and holds no text of a request or an answer.
 
+mod answers;
+
 use std::collections::BTreeMap;
 
 use crate::evidence::Counts;
 
 use super::ask::Failure;
 use super::pair::{Pair, Role};
+
+pub use answers::{Answers, Variety};
 
 /// Most lines that are named where the arms differ.
 const NAMED: usize = 3;
@@ -17,6 +21,8 @@ pub struct Tally {
     pub candidate: Side,
     /// Pairs of the reference with itself.
     pub control: Side,
+    /// Answers of the reference.
+    pub answers: Answers,
     /// Failures, by arm; those that count as a disagreement among them.
     pub failures: BTreeMap<(Role, Failure), u64>,
     /// Pairs that were none, because an arm failed.
@@ -30,7 +36,7 @@ pub struct Tally {
 pub struct Side {
     /// Pairs, and disagreements among them.
     pub pairs: Counts,
-    /// Distances of the pairs in which both answered.
+    /// Distances of the pairs in which both answered, where they are known.
     pub distances: Distances,
 }
 
@@ -42,8 +48,13 @@ impl Tally {
             Role::Reference => &mut self.control,
         };
         let line = match pair {
-            Pair::Compared { line, distance, .. } => {
-                side.distances.add(*distance);
+            Pair::Compared {
+                line, distance, answer, ..
+            } => {
+                if let Some(distance) = distance {
+                    side.distances.add(*distance);
+                }
+                self.answers.add(*answer);
                 Some(*line)
             }
             Pair::CandidateFailed { line, arm, failure } => {
@@ -100,24 +111,25 @@ impl Distances {
         &self.counts
     }
 
-    /// The largest; 0 where there is none.
-    pub fn max(&self) -> f64 {
-        self.max
+    /// The largest; `None` where there is none.
+    pub fn max(&self) -> Option<f64> {
+        self.counts.iter().any(|count| *count > 0).then_some(self.max)
     }
 
     /// A number that a share of the distances does not exceed: the bound of their class, or the largest distance if
-    /// that is smaller. 0 where there is none. `share` is in `[0, 1]`.
-    pub fn at_most(&self, share: f64) -> f64 {
+    /// that is smaller. `None` where there is none. `share` is in `[0, 1]`.
+    pub fn at_most(&self, share: f64) -> Option<f64> {
+        let max = self.max()?;
         let all: u64 = self.counts.iter().sum();
         let needed = share * all as f64;
         let mut below = 0;
         for (count, bound) in self.counts.iter().zip(BOUNDS) {
             below += count;
             if below as f64 >= needed {
-                return bound.min(self.max);
+                return Some(bound.min(max));
             }
         }
-        self.max
+        Some(max)
     }
 }
 
@@ -129,7 +141,8 @@ mod tests {
         Pair::Compared {
             line,
             agrees,
-            distance,
+            distance: Some(distance),
+            answer: line as u64 % 2,
             tokens: [0; 2],
         }
     }
@@ -158,6 +171,11 @@ mod tests {
         assert_eq!(tally.candidate.pairs, Counts { n: 7, x: 6 });
         assert_eq!(tally.control.pairs, Counts { n: 2, x: 2 });
         assert_eq!((tally.none, &tally.differ_at[..]), (1, &[4, 2, 9][..]));
+        assert_eq!(
+            (tally.answers.all(), tally.answers.distinct()),
+            (7, 2),
+            "of control pairs too"
+        );
         let failures = BTreeMap::from([((Role::Reference, failure.clone()), 2), ((Role::Candidate, failure), 1)]);
         assert_eq!(tally.failures, failures);
         assert_eq!(
@@ -170,7 +188,7 @@ mod tests {
     #[test]
     fn distances_are_told_by_the_bound_of_their_class() {
         let mut distances = Distances::default();
-        assert_eq!((distances.at_most(0.5), distances.max()), (0.0, 0.0));
+        assert_eq!((distances.at_most(0.5), distances.max()), (None, None));
         for distance in [0.0, 0.0, 0.0, 0.0003, 0.0015, 0.0015, 0.3, 0.3, 0.3, 40.0] {
             distances.add(distance);
         }
@@ -182,12 +200,12 @@ mod tests {
             (0.9, 0.5),
             (1.0, 40.0),
         ] {
-            assert_eq!(distances.at_most(share), bound, "{share}");
+            assert_eq!(distances.at_most(share), Some(bound), "{share}");
         }
-        assert_eq!(distances.max(), 40.0);
+        assert_eq!(distances.max(), Some(40.0));
         let mut equal = Distances::default();
         equal.add(0.0);
-        assert_eq!(equal.at_most(0.9), 0.0, "no more than the largest");
+        assert_eq!(equal.at_most(0.9), Some(0.0), "no more than the largest");
         assert!(BOUNDS.is_sorted());
     }
 }

@@ -1,7 +1,11 @@
 //! `guardbit compare --dry-run` and `guardbit golden`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -40,16 +44,25 @@ fn parsed(out: &str) -> Value {
     serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
 
+/// A reference that does not answer all prompts alike.
+fn usual(prompt: &str) -> &'static str {
+    match prompt {
+        "prompt 1" => " one",
+        "prompt 2" => " two",
+        _ => " yes",
+    }
+}
+
 /// A candidate that answers one of five prompts with another token.
 fn flipped(prompt: &str) -> &'static str {
-    if prompt == "prompt 3" { " no" } else { " yes" }
+    if prompt == "prompt 3" { " no" } else { usual(prompt) }
 }
 
 #[test]
 fn arms_that_agree_are_healthy_and_are_asked_for_one_token() {
     let folder = Folder::new("agree");
     let golden = folder.prompts();
-    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " yes"));
+    let (reference, candidate) = (Server::completions(usual), Server::completions(usual));
     let more = ["--pairs", "300", "-o", "json"];
     let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &more);
     assert_eq!((code, error.as_str()), (0, ""), "{out}");
@@ -66,6 +79,12 @@ fn arms_that_agree_are_healthy_and_are_asked_for_one_token() {
         (&json!("Healthy"), &json!(0.05))
     );
     assert_eq!(found["verdicts"].as_array().expect("verdicts").len(), 6);
+    assert_eq!(found["distinctAnswers"], 3);
+    let notes = found["notes"].as_array().expect("notes");
+    assert!(
+        notes.len() == 1 && notes[0].to_string().contains("5 different questions"),
+        "{notes:?}"
+    );
     let (code, digest, _) = guardbit(&["golden", "digest", golden.to_str().expect("UTF-8")]);
     assert_eq!(
         (code, digest.trim_end()),
@@ -93,7 +112,7 @@ fn arms_that_agree_are_healthy_and_are_asked_for_one_token() {
 fn a_candidate_that_answers_one_of_five_prompts_otherwise_is_harmful_at_5_percent() {
     let folder = Folder::new("flip");
     let golden = folder.prompts();
-    let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(flipped));
+    let (reference, candidate) = (Server::completions(usual), Server::completions(flipped));
     let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &["--pairs", "300"]);
     assert_eq!((code, error.as_str()), (1, ""), "{out}");
     assert!(out.contains("They differ at line 3 of the golden set."), "{out}");
@@ -128,7 +147,7 @@ fn a_candidate_that_answers_one_of_five_prompts_otherwise_is_harmful_at_5_percen
 #[test]
 fn few_pairs_decide_nothing() {
     let folder = Folder::new("few");
-    let arm = Server::completions(|_| " yes");
+    let arm = Server::completions(usual);
     let (code, out, _) = completions(
         &folder.prompts(),
         &arm.url,
@@ -137,6 +156,121 @@ fn few_pairs_decide_nothing() {
     );
     assert_eq!(code, 3, "{out}");
     assert!(out.contains("raise --pairs"), "{out}");
+    assert!(out.contains("are the same server"), "{out}");
+}
+
+#[test]
+fn one_and_the_same_answer_to_all_questions_makes_nobody_healthy() {
+    let folder = Folder::new("one");
+    let golden = folder.prompts();
+    // As models do that begin every answer with the mark of their thoughts.
+    let (reference, candidate) = (Server::completions(|_| "<think>"), Server::completions(|_| "<think>"));
+    let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &[]);
+    assert_eq!((code, error.as_str()), (3, ""), "{out}");
+    assert!(
+        out.contains("one and the same answer") && !out.contains("healthy"),
+        "{out}"
+    );
+    let (_, out, _) = completions(&golden, &reference.url, &candidate.url, &["-o", "json"]);
+    let found = parsed(&out);
+    assert_eq!(
+        (&found["verdict"], &found["distinctAnswers"]),
+        (&json!("Undecided"), &json!(1))
+    );
+    let other = Server::completions(flipped);
+    let (code, out, _) = completions(&golden, &reference.url, &other.url, &[]);
+    assert_eq!(code, 1, "another answer is another answer: {out}");
+}
+
+#[test]
+fn a_reference_that_differs_from_itself_is_told_with_what_it_means() {
+    let folder = Folder::new("noise");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let noisy = Server::new(move |_| {
+        let token = if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(5) {
+            " no"
+        } else {
+            " yes"
+        };
+        json!({"choices": [{"text": token, "finish_reason": "length"}]})
+            .to_string()
+            .into_response()
+    });
+    let candidate = Server::completions(usual);
+    let more = ["--pairs", "100", "--control", "50%"];
+    let (_, out, _) = completions(&folder.prompts(), &noisy.url, &candidate.url, &more);
+    assert!(out.contains("The reference differs from itself in "), "{out}");
+    assert!(out.contains("a tolerance below that rejects every candidate"), "{out}");
+    assert!(!out.contains("Distances"), "without probabilities none is known: {out}");
+}
+
+#[test]
+fn a_url_with_the_version_at_its_end_reaches_the_same_path() {
+    let folder = Folder::new("version");
+    let arm = Server::completions(usual);
+    let url = format!("{}/v1", arm.url);
+    completions(&folder.prompts(), &url, &url, &["--pairs", "10"]);
+    assert!(!arm.asked().is_empty());
+    assert!(
+        arm.asked().iter().all(|(path, ..)| path == "/v1/completions"),
+        "{:?}",
+        arm.asked()
+    );
+}
+
+#[test]
+fn a_mark_at_the_beginning_of_a_golden_set_is_no_part_of_it() {
+    let folder = Folder::new("mark");
+    let golden = folder.file(
+        "golden.jsonl",
+        "\u{feff}{\"prompt\":\"prompt 1\"}\n{\"prompt\":\"prompt 2\"}\n",
+    );
+    let arm = Server::completions(usual);
+    let (code, out, error) = completions(&golden, &arm.url, &arm.url, &["-o", "json"]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(parsed(&out)["golden"]["lines"], 2);
+}
+
+/// Runs a dry run of two arms that agree, with its output to where it is told.
+fn dry_run_into(golden: &Path, arm: &Server, out: Stdio) -> std::process::Output {
+    let child = Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args(["compare", "--dry-run", "--protocol", "OpenAI", "--golden"])
+        .arg(golden)
+        .args(["--reference", &arm.url, "--candidate", &arm.url])
+        .stdout(out)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("guardbit starts");
+    child.wait_with_output().expect("it ends")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_no_verdict() {
+    let folder = Folder::new("full");
+    let arm = Server::completions(usual);
+    let full = || File::options().write(true).open("/dev/full").expect("a device");
+    let done = dry_run_into(&folder.prompts(), &arm, full().into());
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{error}");
+    assert!(error.contains("the output cannot be written"), "{error}");
+    let done = Command::new(env!("CARGO_BIN_EXE_guardbit"))
+        .args(["golden", "digest"])
+        .arg(folder.prompts())
+        .stdout(full())
+        .status();
+    assert_eq!(done.expect("guardbit starts").code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_has_gone_changes_no_verdict() {
+    let folder = Folder::new("gone");
+    let arm = Server::completions(usual);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let done = dry_run_into(&folder.prompts(), &arm, writer.into());
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!((done.status.code(), &*error), (Some(0), ""));
 }
 
 #[test]
@@ -327,6 +461,16 @@ fn wrong_use_is_told_with_what_would_be_right() {
     let broken = broken.to_str().expect("UTF-8");
     let url = "http://127.0.0.1:9";
     let arms = ["--reference", url, "--candidate", url];
+    let server = [
+        "--protocol",
+        "OpenAI",
+        "--model",
+        "m",
+        "--reference-revision",
+        "a",
+        "--candidate-revision",
+        "b",
+    ];
     for (args, part) in [
         (vec!["--protocol", "OpenAI", "--golden", golden], "--model"),
         (
@@ -365,6 +509,51 @@ fn wrong_use_is_told_with_what_would_be_right() {
             vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--pairs", "0"],
             "--pairs",
         ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--mirror"],
+            "--mirror",
+        ),
+        (
+            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--rate", "1"],
+            "--rate",
+        ),
+        (
+            vec![
+                "--dry-run",
+                "--protocol",
+                "OpenAI",
+                "--golden",
+                golden,
+                "--budget-pairs",
+                "1",
+            ],
+            "--budget-pairs",
+        ),
+        (
+            vec![
+                "--dry-run",
+                "--protocol",
+                "OpenAI",
+                "--golden",
+                golden,
+                "--listen",
+                "127.0.0.1:0",
+            ],
+            "--listen",
+        ),
+        (
+            [&server[..], &["--golden", golden, "--pairs", "10"]].concat(),
+            "--pairs",
+        ),
+        (
+            [&server[..], &["--golden", golden, "--tolerance", "1%"]].concat(),
+            "--tolerance",
+        ),
+        ([&server[..], &["--golden", golden, "-o", "json"]].concat(), "--output"),
+        (
+            [&server[..], &["--mirror", "--path", "/v1/completions"]].concat(),
+            "--golden",
+        ),
     ] {
         let (code, out, error) = guardbit(&[&["compare"][..], &args, &arms].concat());
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
@@ -402,6 +591,7 @@ fn a_golden_set_is_made_from_a_log_without_its_users() {
     for part in [
         format!("2 lines, {} bytes", text.len()),
         "left out 1: duplicates".to_owned(),
+        "few: draws repeat questions".to_owned(),
         format!("an image, audio, video or a file ({from}:5)"),
         format!("it is no JSON ({from}:6)"),
         "kubectl create configmap made --from-file=golden.jsonl=".to_owned(),
@@ -455,6 +645,35 @@ fn a_golden_set_is_made_from_a_folder_in_the_order_of_names_and_no_link_is_follo
     let (code, out, _) = make("2");
     assert!(code == 0 && out.contains("stopped at 2 lines"), "{out}");
     assert_eq!(prompts(), ["first", "second"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn no_recording_is_overwritten_by_the_set_that_is_made_from_it() {
+    let folder = Folder::new("overwrite");
+    let line = "{\"prompt\":\"one\",\"user\":\"u\"}\n";
+    let log = folder.file("log.jsonl", line);
+    let recorded = folder.0.join("recorded");
+    std::fs::create_dir_all(&recorded).expect("created");
+    let request = recorded.join("a.json");
+    std::fs::write(&request, line).expect("written");
+    let link = folder.0.join("link.jsonl");
+    std::os::unix::fs::symlink(&log, &link).expect("linked");
+    let inside = folder.0.join("recorded/../recorded/new.json");
+    for (from, to) in [(&log, &log), (&log, &link), (&recorded, &request), (&recorded, &inside)] {
+        let (from, to) = (from.to_str().expect("UTF-8"), to.to_str().expect("UTF-8"));
+        let (code, out, error) = guardbit(&["golden", "make", "--from", from, "--out", to]);
+        assert_eq!((code, out.as_str()), (2, ""), "{from} {to}: {error}");
+        assert!(error.contains("write to another file"), "{error}");
+    }
+    for kept in [&log, &request] {
+        assert_eq!(std::fs::read_to_string(kept).expect("still there"), line);
+    }
+    assert!(!inside.exists());
+    let beside = recorded.join("golden.jsonl");
+    let (from, to) = (recorded.to_str().expect("UTF-8"), beside.to_str().expect("UTF-8"));
+    let (code, _, error) = guardbit(&["golden", "make", "--from", from, "--out", to]);
+    assert_eq!(code, 0, "another ending is no recording: {error}");
 }
 
 #[test]

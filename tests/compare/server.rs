@@ -91,6 +91,15 @@ impl Comparer {
         value.unwrap_or(0.0) as u64
     }
 
+    /// Ends it, and returns what it has logged.
+    fn logged(mut self) -> String {
+        let _ = self.process.kill();
+        let mut text = String::new();
+        let mut log = self.process.stderr.take().expect("a pipe");
+        log.read_to_string(&mut text).expect("UTF-8");
+        text
+    }
+
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
@@ -154,6 +163,22 @@ fn a_budget_ends_the_pairs_and_says_so() {
     });
     comparer.until("all pairs are counted", |c| c.value(PAIRS, OF_CANDIDATE) == 20);
     assert_eq!(candidate.asked().len(), 20);
+    let log = comparer.logged();
+    assert!(log.contains("asking pairs") && log.contains("questions=5"), "{log}");
+    assert!(log.contains("the budget is used up"), "{log}");
+}
+
+#[test]
+fn one_and_the_same_answer_to_all_questions_is_shown_and_logged() {
+    let folder = Folder::new("one-answer");
+    let (reference, candidate) = (Server::completions(|_| "<think>"), Server::completions(|_| "<think>"));
+    let comparer = Comparer::with_golden(&reference, &candidate, &folder.prompts(), &[]);
+    comparer.until("more than a hundred pairs", |c| c.value(PAIRS, OF_CANDIDATE) > 120);
+    let distinct = comparer.value("guardbit_pair_distinct_answers", "guardbit_revision=\"aaaa\"");
+    assert_eq!(distinct, 1);
+    let log = comparer.logged();
+    assert_eq!(log.matches("one and the same answer").count(), 1, "{log}");
+    assert!(!log.contains("think"), "no text of an answer is logged: {log}");
 }
 
 #[test]
@@ -171,6 +196,8 @@ fn an_arm_without_room_is_asked_less_and_makes_no_pairs() {
     comparer.until("two more", |c| failures(c) >= before + 2);
     let rate = 2.0 / begun.elapsed().as_secs_f64();
     assert!(rate < 50.0, "{rate} a second, of 200");
+    let log = comparer.logged();
+    assert_eq!(log.matches("an arm has no room").count(), 1, "once a minute: {log}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::super::plan::{positive, share};
 /// The exit code of what could not be found out.
 pub(super) const COULD_NOT_RUN: u8 = 2;
 
+// A server must be given `--model`, and a dry run must not: so what conflicts with it is a flag of dry runs alone.
 /// Flags of `guardbit compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -33,9 +34,10 @@ pub struct CompareArgs {
     #[arg(long, value_name = "URL")]
     pub(super) candidate: String,
     /// Path of the requests that name none, such as /v2/models/fraud/infer.
-    #[arg(long)]
+    #[arg(long, requires = "golden")]
     pub(super) path: Option<String>,
-    /// JSON pointer (RFC 6901) to the value that is compared: /outputs/0/data for OpenInference when left out.
+    /// JSON pointer (RFC 6901) to the value that is compared; for OpenInference the first output of the reference, by its
+    /// name, when left out.
     #[arg(long, allow_hyphen_values = true)]
     pub(super) pointer: Option<String>,
     /// Largest difference of two numbers that still agree.
@@ -45,25 +47,25 @@ pub struct CompareArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub(super) threshold: Option<f64>,
     /// Pairs that are drawn from the golden set, with replacement.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=20_000), conflicts_with = "model")]
     pub(super) pairs: u16,
     /// Share of the pairs that ask the reference twice, to show its own noise.
     #[arg(long, default_value = "10%", value_parser = share)]
     pub(super) control: f64,
     /// Share of disagreements that is tolerated: the exit code says what was found at it.
-    #[arg(long, default_value = "5%", value_parser = tolerance)]
+    #[arg(long, default_value = "5%", value_parser = tolerance, conflicts_with = "model")]
     pub(super) tolerance: f64,
     /// Pairs that are asked at once.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "model")]
     pub(super) concurrency: u8,
     /// Seed of the draws, to repeat them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     pub(super) seed: Option<u64>,
     /// File with a bearer token for both arms.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// Form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Text, conflicts_with = "model")]
     pub(super) output: Output,
     #[command(flatten)]
     pub(super) server: ServerArgs,
@@ -107,16 +109,16 @@ pub(super) struct ServerArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) mirror: bool,
     /// Pairs a second at the most.
-    #[arg(long, default_value = "2", value_parser = positive)]
+    #[arg(long, default_value = "2", value_parser = positive, conflicts_with = "dry_run")]
     pub(super) rate: f64,
     /// Pairs in all.
-    #[arg(long, value_name = "PAIRS", default_value_t = 5_000)]
+    #[arg(long, value_name = "PAIRS", default_value_t = 5_000, conflicts_with = "dry_run")]
     pub(super) budget_pairs: u64,
     /// Tokens in all, of both arms together, where the answers tell them.
-    #[arg(long, value_name = "TOKENS", default_value_t = 5_000_000)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 5_000_000, conflicts_with = "dry_run")]
     pub(super) budget_tokens: u64,
     /// Address of /metrics and /healthz, and of mirrored requests.
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    #[arg(long, default_value = "0.0.0.0:8080", conflicts_with = "dry_run")]
     pub(super) listen: SocketAddr,
 }
 

@@ -6,12 +6,14 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt};
 
 use crate::api::{Verdict, plain_lines};
-use crate::compare::{Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, ask, judge};
+use crate::compare::{
+    Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, Variety, ask, judge,
+};
 
 use super::super::server::runtime;
 use super::super::streams;
@@ -30,6 +32,9 @@ const PATIENCE: u32 = 20;
 const WAIT: Duration = Duration::from_millis(10);
 const DOUBLINGS: u32 = 7;
 
+/// How often it is told how far it is.
+const TOLD: Duration = Duration::from_secs(10);
+
 /// One of so many pairs may come to nothing.
 const MOST_LOST: u64 = 20;
 
@@ -39,16 +44,15 @@ const UNDECIDED: u8 = 3;
 /// Asks, and prints what was found. The exit code is 0 for healthy, 1 for harmful, 3 for undecided, and 2 where it
 /// could not be found out.
 pub(super) fn start(args: &CompareArgs) -> ExitCode {
-    match run(args) {
-        Ok((text, verdict)) => {
-            streams::print(&plain_lines(text.trim_end()));
-            match verdict {
-                Verdict::Healthy => ExitCode::SUCCESS,
-                Verdict::Harmful => ExitCode::FAILURE,
-                Verdict::Undecided => ExitCode::from(UNDECIDED),
-                Verdict::NoData => ExitCode::from(COULD_NOT_RUN),
-            }
-        }
+    let told = run(args).and_then(|(text, verdict)| {
+        streams::write(&plain_lines(text.trim_end()))?;
+        Ok(verdict)
+    });
+    match told {
+        Ok(Verdict::Healthy) => ExitCode::SUCCESS,
+        Ok(Verdict::Harmful) => ExitCode::FAILURE,
+        Ok(Verdict::Undecided) => ExitCode::from(UNDECIDED),
+        Ok(Verdict::NoData) => ExitCode::from(COULD_NOT_RUN),
         Err(error) => {
             eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::from(COULD_NOT_RUN)
@@ -70,11 +74,11 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
     let concurrency = usize::from(args.concurrency);
     let asked = runtime()?.block_on(ask_all(&arms, &settings, &draws, concurrency))?;
     asked.check(&arms, draws.len())?;
-    let finding = |tolerance| judge(&asked.agreements, tolerance, Risks::default());
-    let found = finding(args.tolerance);
+    let finding = |tolerance| found(&asked, tolerance);
+    let wanted = finding(args.tolerance);
     let mut findings: Vec<Finding> = TOLERANCES.into_iter().map(finding).collect();
     if !TOLERANCES.contains(&args.tolerance) {
-        findings.push(found);
+        findings.push(wanted);
     }
     findings.sort_by(|a, b| a.tolerance.total_cmp(&b.tolerance));
     let report = Report {
@@ -85,13 +89,27 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
         seed,
         tally: &asked.tally,
         findings: &findings,
-        found,
+        found: wanted,
     };
     let text = match args.output {
         Output::Text => report.text(),
         Output::Json => report.json().map_err(|error| error.to_string())?,
     };
-    Ok((text, found.verdict))
+    Ok((text, wanted.verdict))
+}
+
+/// The verdict at a tolerance. Where the reference gave one and the same answer to everything, a candidate that gives it
+/// too has shown nothing: such pairs make nobody healthy.
+fn found(asked: &Asked, tolerance: f64) -> Finding {
+    let finding = judge(&asked.agreements, tolerance, Risks::default());
+    match (finding.verdict, asked.tally.answers.variety()) {
+        (Verdict::Healthy, Variety::One) => Finding {
+            verdict: Verdict::Undecided,
+            after: None,
+            ..finding
+        },
+        _ => finding,
+    }
 }
 
 /// A pair that is to be asked.
@@ -130,8 +148,14 @@ async fn ask_all(arms: &Arms, settings: &Settings, draws: &[Draw<'_>], concurren
     });
     let mut pairs = pin!(pairs.buffered(concurrency));
     let (mut asked, mut in_a_row) = (Asked::default(), 0);
+    let (mut done, mut told) = (0, Instant::now());
     while let Some((against, pair)) = pairs.next().await {
         asked.tally.add(against, &pair);
+        done += 1;
+        if told.elapsed() >= TOLD {
+            told = Instant::now();
+            eprintln!("guardbit: {done} of {} pairs are asked", draws.len());
+        }
         if against == Role::Candidate {
             asked.agreements.extend(pair.agrees());
         }
@@ -230,6 +254,29 @@ impl BackOff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_and_the_same_answer_makes_nobody_healthy() {
+        let pair = |agrees, answer| Pair::Compared {
+            line: 1,
+            agrees,
+            distance: None,
+            answer,
+            tokens: [0; 2],
+        };
+        for (agrees, answers, verdict) in [
+            (true, 1, Verdict::Undecided),
+            (true, 2, Verdict::Healthy),
+            (false, 1, Verdict::Harmful),
+        ] {
+            let mut asked = Asked::default();
+            for n in 0..500 {
+                asked.tally.add(Role::Candidate, &pair(agrees, n % answers));
+                asked.agreements.push(agrees);
+            }
+            assert_eq!(found(&asked, 0.05).verdict, verdict, "{answers} answers, {agrees}");
+        }
+    }
 
     #[test]
     fn the_wait_grows_while_an_arm_is_busy_and_ends_with_the_first_answer() {

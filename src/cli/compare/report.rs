@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::api::Verdict;
-use crate::compare::{Arms, Finding, Golden, Protocol, Role, Side, Tally, interval};
+use crate::compare::{Arms, FEW_QUESTIONS, Finding, Golden, Protocol, Side, Tally, Variety, interval};
 use crate::judge::text::{figure, number, percent, whole_percent};
 
 /// Most lines that are named because they cannot be compared.
@@ -44,6 +44,10 @@ struct Document<'a> {
     tolerance: f64,
     verdict: Verdict,
     verdicts: Vec<Judged>,
+    /// Different answers of the reference, up to a thousand.
+    distinct_answers: usize,
+    /// What makes the verdict worth less than it looks.
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +56,8 @@ struct Set<'a> {
     file: &'a str,
     digest: &'a str,
     lines: usize,
+    /// Different questions among them.
+    distinct: usize,
     skipped: Vec<Skipped>,
 }
 
@@ -69,10 +75,10 @@ struct Counted {
     disagreements: u64,
     /// Exact, at 95%.
     interval: [f64; 2],
-    /// Bounds that half and nine of ten distances do not exceed, and the largest.
-    median: f64,
-    p90: f64,
-    max: f64,
+    /// Bounds that half and nine of ten distances do not exceed, and the largest; null where no distance is known.
+    median: Option<f64>,
+    p90: Option<f64>,
+    max: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -130,6 +136,7 @@ impl Report<'_> {
                 file: self.file,
                 digest: golden.digest(),
                 lines: golden.questions().len(),
+                distinct: golden.distinct(),
                 skipped: skipped.collect(),
             },
             seed: self.seed,
@@ -141,7 +148,50 @@ impl Report<'_> {
             tolerance: self.found.tolerance,
             verdict: self.found.verdict,
             verdicts: self.findings.iter().map(judged).collect(),
+            distinct_answers: tally.answers.distinct(),
+            notes: self.notes(),
         })
+    }
+
+    /// What makes the verdict worth less than it looks, in sentences.
+    fn notes(&self) -> Vec<String> {
+        let Self {
+            golden, arms, tally, ..
+        } = self;
+        let mut notes = Vec::new();
+        if arms.reference.url() == arms.candidate.url() {
+            let same =
+                "Reference and candidate are the same server: this shows its noise, and nothing about another model.";
+            notes.push(same.to_owned());
+        }
+        let distinct = golden.distinct();
+        if distinct < FEW_QUESTIONS {
+            let questions = counted(distinct as u64, "different question");
+            notes.push(format!(
+                "The golden set has {questions}: most draws repeat one, and what is repeated is answered alike, so the pairs say less than their number."
+            ));
+        }
+        match tally.answers.variety() {
+            Variety::Various => {}
+            Variety::Lopsided(share) => notes.push(format!(
+                "{} of the reference's answers are one and the same: few questions can show a difference.",
+                whole_percent(share)
+            )),
+            Variety::One => notes.push(
+                "The reference gave one and the same answer to all questions, so agreeing with it shows nothing: look at what it answers, or ask questions whose answers differ."
+                    .to_owned(),
+            ),
+        }
+        let noise = tally.control.pairs;
+        if noise.x > 0 {
+            notes.push(format!(
+                "The reference differs from itself in {} of {} ({}): a tolerance below that rejects every candidate.",
+                number(noise.x),
+                counted(noise.n, "pair"),
+                percent(noise.x as f64 / noise.n as f64)
+            ));
+        }
+        notes
     }
 
     /// For people.
@@ -211,13 +261,16 @@ impl Report<'_> {
             )?,
         }
         let distances = &tally.candidate.distances;
-        writeln!(
-            out,
-            "Distances: half are at most {}, nine of ten at most {}, the largest is {}.",
-            figure(distances.at_most(0.5)),
-            figure(distances.at_most(0.9)),
-            figure(distances.max())
-        )?;
+        if let (Some(median), Some(p90), Some(max)) = (distances.at_most(0.5), distances.at_most(0.9), distances.max())
+        {
+            writeln!(
+                out,
+                "Distances: half are at most {}, nine of ten at most {}, the largest is {}.",
+                figure(median),
+                figure(p90),
+                figure(max)
+            )?;
+        }
         for Failed {
             arm, message, times, ..
         } in failures(tally)
@@ -230,6 +283,9 @@ impl Report<'_> {
                 out,
                 "{pairs} came to nothing, because an arm gave no answer that could be compared."
             )?;
+        }
+        for note in self.notes() {
+            writeln!(out, "{note}")?;
         }
         writeln!(out)
     }
@@ -250,6 +306,9 @@ impl Report<'_> {
         let sentence = match self.found.verdict {
             Verdict::Healthy => format!("healthy: it disagrees in less than the tolerated {share}, at 1-in-20 risk"),
             Verdict::Harmful => format!("harmful: it disagrees in more than the tolerated {share}, at 1-in-20 risk"),
+            Verdict::Undecided if self.tally.answers.variety() == Variety::One => {
+                "not decided: the reference gave one and the same answer to all questions".to_owned()
+            }
             Verdict::Undecided => format!("not decided against {share}: raise --pairs"),
             Verdict::NoData => "not judged: there are no pairs".to_owned(),
         };
@@ -259,10 +318,7 @@ impl Report<'_> {
 
 fn failures(tally: &Tally) -> Vec<Failed> {
     let failed = tally.failures.iter().map(|((arm, failure), times)| Failed {
-        arm: match arm {
-            Role::Reference => "reference",
-            Role::Candidate => "candidate",
-        },
+        arm: arm.name(),
         reason: failure.reason(),
         message: failure.to_string(),
         times: *times,

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::plain_lines;
 use crate::compare::{Allowance, Compared, Comparer, Exported, Source, serve};
+use crate::telemetry::{LogFormat, log};
 
 use super::super::server::runtime;
 use super::arguments::{COULD_NOT_RUN, CompareArgs, ServerArgs, arms, golden, settings};
@@ -63,6 +64,7 @@ fn run(args: &CompareArgs) -> Result<(), String> {
         control: args.control,
         exported: Arc::new(Exported::new(compared, &sources)),
     };
+    log(LogFormat::Text);
     runtime()?.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
         let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use crate::api::plain_lines;
-use crate::compare::{GoldenError, LONGEST_LINE, LONGEST_SET, Protocol, Request, Settings, digest};
+use crate::compare::{
+    FEW_QUESTIONS, GoldenError, LONGEST_LINE, LONGEST_SET, Protocol, Request, Settings, digest, without_mark,
+};
 use crate::judge::text::number;
 
 use super::streams;
@@ -73,11 +76,8 @@ pub fn start(args: &GoldenArgs) -> ExitCode {
         GoldenCommand::Make(args) => make(args),
         GoldenCommand::Digest(DigestArgs { file }) => read(file).map(|bytes| digest(&bytes)),
     };
-    match done {
-        Ok(text) => {
-            streams::print(&plain_lines(text.trim_end()));
-            ExitCode::SUCCESS
-        }
+    match done.and_then(|text| streams::write(&plain_lines(text.trim_end()))) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("guardbit: {}", plain_lines(&error));
             ExitCode::from(COULD_NOT_RUN)
@@ -105,6 +105,12 @@ pub(super) fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
 fn make(args: &MakeArgs) -> Result<String, String> {
     let mut set = Set::new(args.protocol, args.limit as usize);
     let told = |error: std::io::Error| format!("{}: {error}", args.from.display());
+    if is_input(&args.from, &args.out) {
+        return Err(format!(
+            "{}: it is, or would be, one of the recordings that --from names: write to another file",
+            args.out.display()
+        ));
+    }
     if args.from.metadata().map_err(told)?.is_dir() {
         set.take_directory(&args.from)?;
     } else {
@@ -119,6 +125,20 @@ fn make(args: &MakeArgs) -> Result<String, String> {
     }
     std::fs::write(&args.out, &set.text).map_err(|error| format!("{}: {error}", args.out.display()))?;
     Ok(set.told(&args.out))
+}
+
+/// Whether a file is what is read, or one of the recordings in the folder that is, by whatever path or link.
+fn is_input(from: &Path, out: &Path) -> bool {
+    let place = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    let is_same = |one: &Path, other: &Path| place(one).is_some_and(|found| place(other) == Some(found));
+    if from.is_file() {
+        return is_same(from, out);
+    }
+    let folder = match out.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    from.is_dir() && out.extension().is_some_and(|ending| ending == "json") && is_same(from, folder)
 }
 
 /// A set that is being made.
@@ -211,7 +231,7 @@ impl Set {
         if bytes.len() > LONGEST_RECORDED {
             return Err("it has more than 1 MiB");
         }
-        let value = serde_json::from_slice(bytes).map_err(|_| "it is no JSON")?;
+        let value = serde_json::from_slice(without_mark(bytes)).map_err(|_| "it is no JSON")?;
         let request = self.settings.normalize(&Request::read(value)?).map_err(|skip| skip.0)?;
         let line = request.line();
         if line.len() > LONGEST_LINE {
@@ -254,6 +274,12 @@ impl Set {
             let _ = writeln!(told, "left out {}: duplicates", number(self.duplicates));
         }
         told.push_str(&self.left_out());
+        if self.lines < FEW_QUESTIONS {
+            let _ = writeln!(
+                told,
+                "few: draws repeat questions, and what is repeated is answered alike; record {FEW_QUESTIONS} at least, better 500"
+            );
+        }
         if self.is_full() {
             let _ = writeln!(told, "stopped at {lines} lines (--limit)");
         }
@@ -320,7 +346,8 @@ mod tests {
         set.take("r:5", br#"{"prompt":"a","user":"u"}"#);
         set.take("r:6", br#"{"prompt":"a","user":"v"}"#);
         set.take("r:7", br#"{"input":"a"}"#);
-        assert_eq!((set.lines, set.duplicates), (1, 1));
+        set.take("r:8", "\u{feff}{\"prompt\":\"a\"}".as_bytes());
+        assert_eq!((set.lines, set.duplicates), (1, 2));
         let told = set.left_out();
         assert!(
             told.contains("left out 5: it is no JSON (r:0, r:1, r:2 and 2 more)"),

@@ -10,16 +10,29 @@ pub enum Answer {
     Token(Token),
     /// Finite numbers, a row for each thing that was asked about.
     Numbers(Vec<Vec<f64>>),
+    /// Integers in such rows, at least one of them beyond those that a double tells apart.
+    Integers(Vec<Vec<i128>>),
     /// Labels, flags and whatever else is equal or not.
     Value(Value),
     /// The direction of an embedding: a vector of length 1.
     Direction(Vec<f64>),
+    /// All tensors of an answer; at least one, and the first can be read.
+    Outputs(Vec<Output>),
+}
+
+/// One of the tensors of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What is in it; `None` where that cannot be read.
+    pub answer: Option<Answer>,
 }
 
 /// The next token of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// Its name: its text, with its bytes where the text does not tell it from others.
+    /// Its name: its text; its bytes or its id where the text does not tell it from others.
     pub name: String,
     /// Whether the text ends here.
     pub ends: bool,
@@ -34,8 +47,8 @@ pub struct Token {
 pub struct Comparison {
     /// Whether they count as the same answer.
     pub agrees: bool,
-    /// How far they are apart, in the unit of the protocol; finite, 0 or more.
-    pub distance: f64,
+    /// How far they are apart, in the unit of the protocol; finite, 0 or more. `None` where that is not known.
+    pub distance: Option<f64>,
 }
 
 /// Why an answer cannot be read. It holds nothing of the answer.
@@ -47,14 +60,14 @@ impl Comparison {
     /// Answers between which there is no difference.
     pub(super) const SAME: Self = Self {
         agrees: true,
-        distance: 0.0,
+        distance: Some(0.0),
     };
 
     /// Answers between which no difference can be formed, such as two labels or two lists of unequal length: they are
     /// at distance 1.
     pub(super) const DIFFERENT: Self = Self {
         agrees: false,
-        distance: 1.0,
+        distance: Some(1.0),
     };
 }
 

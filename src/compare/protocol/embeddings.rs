@@ -94,7 +94,7 @@ impl Dialect for Embeddings {
         Comparison {
             // Two equal directions may miss a cosine of 1 by rounding.
             agrees: cosine + 1e-12 >= settings.threshold.unwrap_or(COSINE),
-            distance: (1.0 - cosine).clamp(0.0, 2.0),
+            distance: Some((1.0 - cosine).clamp(0.0, 2.0)),
         }
     }
 }
@@ -181,7 +181,8 @@ mod tests {
         ] {
             let comparison = settings.compare(&reference, &candidate);
             assert_eq!(comparison.agrees, agrees, "{reference:?} {candidate:?}");
-            assert!((comparison.distance - distance).abs() < 1e-4, "{comparison:?}");
+            let found = comparison.distance.expect("a distance");
+            assert!((found - distance).abs() < 1e-4, "{comparison:?}");
         }
         let three = read(&json!([1, 0, 0])).unwrap();
         assert_eq!(settings().compare(&one(1.0, 0.0), &three), Comparison::DIFFERENT);

@@ -1,22 +1,20 @@
 //! The Open Inference Protocol (V2 REST): `POST /v2/models/{name}/infer`, an output tensor is compared.
 //!
 //! Triton, MLServer and KServe answer `{"outputs": [{"name", "shape", "datatype", "data"}]}`, with `data` flat or
-//! nested.
+//! nested. Servers order outputs as they like, so the first one of the reference is compared with the one that has the
+//! same name. A pointer leads to a place instead.
 
 use serde_json::Value;
 
 use crate::compare::settings::Settings;
 
-use super::answer::{Answer, Comparison, Unreadable, parse};
+use super::answer::{Answer, Comparison, Output, Unreadable, parse};
 use super::dialect::Dialect;
 use super::numbers;
 use super::request::{Body, Skip};
 
 /// The dialect.
 pub(super) struct OpenInference;
-
-/// Where the compared tensor lies.
-const POINTER: &str = "/outputs/0/data";
 
 /// What of a request decides the answer. The `id` of a request does not: it belongs to the one who asked.
 const KEPT: [&str; 3] = ["inputs", "outputs", "parameters"];
@@ -77,7 +75,9 @@ impl Dialect for OpenInference {
 
     fn read(&self, settings: &Settings, body: &[u8]) -> Result<Answer, Unreadable> {
         let value = parse(body)?;
-        let pointer = settings.pointer.as_deref().unwrap_or(POINTER);
+        let Some(pointer) = settings.pointer.as_deref() else {
+            return outputs(&value);
+        };
         let found = value.pointer(pointer);
         let data = found.ok_or(Unreadable("there is nothing where the pointer of the answer leads"))?;
         let tensor = pointer.strip_suffix("/data").and_then(|tensor| value.pointer(tensor));
@@ -85,8 +85,48 @@ impl Dialect for OpenInference {
     }
 
     fn compare(&self, settings: &Settings, reference: &Answer, candidate: &Answer) -> Comparison {
-        numbers::compare(settings, reference, candidate)
+        let (Answer::Outputs(reference), Answer::Outputs(candidate)) = (reference, candidate) else {
+            return numbers::compare(settings, reference, candidate);
+        };
+        let first = reference.first();
+        let name = first.and_then(|output| output.name.as_ref());
+        let same = if name.is_some() && candidate.iter().any(|output| output.name.is_some()) {
+            candidate.iter().find(|output| output.name.as_ref() == name)
+        } else {
+            candidate.first()
+        };
+        match (first.map(|output| &output.answer), same.map(|output| &output.answer)) {
+            (Some(Some(reference)), Some(Some(candidate))) => numbers::compare(settings, reference, candidate),
+            _ => Comparison::DIFFERENT,
+        }
     }
+}
+
+/// All outputs of an answer. The first must be readable, because it is the one that is compared when this is the answer
+/// of the reference.
+fn outputs(value: &Value) -> Result<Answer, Unreadable> {
+    let list = value.get("outputs").and_then(Value::as_array);
+    let list = list
+        .filter(|list| !list.is_empty())
+        .ok_or(Unreadable("it has no outputs"))?;
+    let read = |output: &Value| {
+        let data = output.get("data").ok_or(Unreadable("an output has no data"))?;
+        numbers::read(data, output.get("shape"))
+    };
+    let mut outputs = Vec::new();
+    for (place, output) in list.iter().enumerate() {
+        let answer = read(output);
+        if place == 0
+            && let Err(problem) = answer
+        {
+            return Err(problem);
+        }
+        outputs.push(Output {
+            name: output.get("name").and_then(Value::as_str).map(str::to_owned),
+            answer: answer.ok(),
+        });
+    }
+    Ok(Answer::Outputs(outputs))
 }
 
 /// Whether parameters hold one of these, other than switched off.
@@ -119,12 +159,16 @@ mod tests {
     #[test]
     fn answers_of_real_servers_are_read() {
         let settings = Settings::new(Protocol::OpenInference);
-        for (body, answer) in [
-            (TRITON, Answer::Numbers(vec![vec![0.0625, 0.875, 0.0625]])),
-            (MLSERVER, Answer::Numbers(vec![vec![0.0], vec![1.0]])),
-            (KSERVE, Answer::Value(json!(["sports"]))),
+        for (body, name, answer) in [
+            (TRITON, "probs", Answer::Numbers(vec![vec![0.0625, 0.875, 0.0625]])),
+            (MLSERVER, "predict", Answer::Numbers(vec![vec![0.0], vec![1.0]])),
+            (KSERVE, "output-0", Answer::Value(json!(["sports"]))),
         ] {
-            assert_eq!(read(&settings, body), Ok(answer), "{body}");
+            let output = Output {
+                name: Some(name.to_owned()),
+                answer: Some(answer),
+            };
+            assert_eq!(read(&settings, body), Ok(Answer::Outputs(vec![output])), "{body}");
         }
         let one = Settings {
             pointer: Some("/outputs/0/data/1".to_owned()),
@@ -168,9 +212,37 @@ mod tests {
             let comparison = settings.compare(&with(reference), &with(candidate));
             assert_eq!(
                 (comparison.agrees, comparison.distance),
-                (agrees, distance),
+                (agrees, Some(distance)),
                 "{reference} {candidate}"
             );
+        }
+    }
+
+    #[test]
+    fn outputs_are_found_by_their_names() {
+        let settings = Settings::new(Protocol::OpenInference);
+        let output = |name: &str, data: Value| json!({"name": name, "data": data});
+        let (probs, flipped) = (
+            output("probs", json!([0.25, 0.75])),
+            output("probs", json!([0.75, 0.25])),
+        );
+        let (label, nameless) = (output("label", json!(["dog"])), json!({"data": [0.25, 0.75]}));
+        let unreadable = output("probs", json!([null]));
+        for (reference, candidate, agrees) in [
+            (json!([probs, label]), json!([label, probs]), true),
+            (json!([probs]), json!([label, probs]), true),
+            (json!([probs, label]), json!([label, flipped]), false),
+            (json!([label, probs]), json!([flipped, label]), true),
+            (json!([probs]), json!([label]), false),
+            (json!([probs]), json!([label, unreadable]), false),
+            (json!([label]), json!([label, unreadable]), true),
+            (json!([probs]), json!([nameless]), true),
+            (json!([nameless]), json!([flipped]), false),
+            (json!([nameless]), json!([probs, flipped]), true),
+        ] {
+            let with = |outputs: &Value| read(&settings, &json!({"outputs": outputs}).to_string()).unwrap();
+            let comparison = settings.compare(&with(&reference), &with(&candidate));
+            assert_eq!(comparison.agrees, agrees, "{reference} {candidate}");
         }
     }
 

@@ -107,7 +107,7 @@ mod tests {
             ("1", "\"1\"", false),
         ] {
             let comparison = settings.compare(&read(reference), &read(candidate));
-            let distance = if agrees { 0.0 } else { 1.0 };
+            let distance = Some(if agrees { 0.0 } else { 1.0 });
             assert_eq!(
                 (comparison.agrees, comparison.distance),
                 (agrees, distance),

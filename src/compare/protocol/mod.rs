@@ -5,6 +5,7 @@
 mod answer;
 mod dialect;
 mod embeddings;
+mod fingerprint;
 mod inference;
 mod json;
 mod numbers;
@@ -12,7 +13,7 @@ mod openai;
 mod request;
 
 pub(super) use answer::tokens;
-pub use answer::{Answer, Comparison, Token, Unreadable};
+pub use answer::{Answer, Comparison, Output, Token, Unreadable};
 pub use request::{Body, Prepared, Request, Skip};
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! Numbers of an answer: scores, probabilities, classes. Used by the protocols that answer with tensors or plain JSON.
 
-use serde_json::Value;
+use std::hash::{Hash, Hasher};
+
+use serde_json::{Number, Value};
 
 use crate::compare::settings::Settings;
 
@@ -8,6 +10,9 @@ use super::answer::{Answer, Comparison, Unreadable};
 
 /// How numbers that are none are written where JSON has no way to write them (protobuf's JSON).
 const NO_NUMBER: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+
+/// Up to here every integer is a double. Beyond it, ids of 64 bits that are neighbours would be the same double.
+const EXACT: u64 = 1 << 53;
 
 /// Reads a value: numbers, alone or in arrays of any depth, or something else that is equal or not.
 ///
@@ -35,13 +40,30 @@ pub(super) fn read(value: &Value, shape: Option<&Value>) -> Result<Answer, Unrea
     if flat && let Some(row) = rows.pop() {
         rows = cut(row, shape);
     }
-    Ok(Answer::Numbers(rows))
+    let all = || rows.iter().flatten();
+    let is_beyond = |number: &Number| integer(number).is_some_and(|n| n.unsigned_abs() > u128::from(EXACT));
+    if all().any(is_beyond) && all().all(|number| integer(number).is_some()) {
+        Ok(Answer::Integers(each(&rows, integer)))
+    } else {
+        Ok(Answer::Numbers(each(&rows, Number::as_f64)))
+    }
+}
+
+/// The rows, with each number in another form. All of them have one.
+fn each<N>(rows: &[Vec<Number>], form: impl Fn(&Number) -> Option<N>) -> Vec<Vec<N>> {
+    rows.iter().map(|row| row.iter().filter_map(&form).collect()).collect()
+}
+
+/// A number that is written as an integer of 64 bits.
+fn integer(number: &Number) -> Option<i128> {
+    let signed = number.as_i64().map(i128::from);
+    signed.or_else(|| number.as_u64().map(i128::from))
 }
 
 /// What is in an array and in the arrays in it.
 #[derive(Default)]
 struct Leaves {
-    rows: Vec<Vec<f64>>,
+    rows: Vec<Vec<Number>>,
     /// Numbers that are none.
     gaps: usize,
     /// What is neither a number nor an array.
@@ -54,10 +76,8 @@ impl Leaves {
         for value in list {
             match value {
                 Value::Array(inner) => self.gather(inner),
-                Value::Number(number) => match number.as_f64() {
-                    Some(number) if number.is_finite() => row.push(number),
-                    _ => self.gaps += 1,
-                },
+                Value::Number(number) if number.as_f64().is_some_and(f64::is_finite) => row.push(number.clone()),
+                Value::Number(_) => self.gaps += 1,
                 Value::Null => self.gaps += 1,
                 Value::String(text) if NO_NUMBER.contains(&text.as_str()) => self.gaps += 1,
                 Value::String(_) | Value::Bool(_) | Value::Object(_) => self.others += 1,
@@ -70,13 +90,13 @@ impl Leaves {
 }
 
 /// A flat array in rows, where its shape says how long they are.
-fn cut(row: Vec<f64>, shape: Option<&Value>) -> Vec<Vec<f64>> {
+fn cut(row: Vec<Number>, shape: Option<&Value>) -> Vec<Vec<Number>> {
     let dimensions = shape.and_then(Value::as_array).into_iter().flatten();
     let dimensions: Vec<u64> = dimensions.filter_map(Value::as_u64).collect();
     let size = dimensions.iter().try_fold(1u64, |size, n| size.checked_mul(*n));
     match dimensions.as_slice() {
         [_, .., length] if size == Some(row.len() as u64) => {
-            row.chunks(*length as usize).map(<[f64]>::to_vec).collect()
+            row.chunks(*length as usize).map(<[Number]>::to_vec).collect()
         }
         _ => vec![row],
     }
@@ -88,37 +108,115 @@ fn cut(row: Vec<f64>, shape: Option<&Value>) -> Vec<Vec<f64>> {
 pub(super) fn compare(settings: &Settings, reference: &Answer, candidate: &Answer) -> Comparison {
     match (reference, candidate) {
         (Answer::Numbers(reference), Answer::Numbers(candidate)) => compare_rows(settings, reference, candidate),
+        (Answer::Integers(reference), Answer::Integers(candidate)) => compare_rows(settings, reference, candidate),
+        (Answer::Integers(reference), Answer::Numbers(candidate)) => match whole(candidate) {
+            Some(candidate) => compare_rows(settings, reference, &candidate),
+            None => compare_rows(settings, &doubles(reference), candidate),
+        },
+        (Answer::Numbers(reference), Answer::Integers(candidate)) => match whole(reference) {
+            Some(reference) => compare_rows(settings, &reference, candidate),
+            None => compare_rows(settings, reference, &doubles(candidate)),
+        },
         (Answer::Value(reference), Answer::Value(candidate)) if reference == candidate => Comparison::SAME,
         _ => Comparison::DIFFERENT,
     }
 }
 
-fn compare_rows(settings: &Settings, reference: &[Vec<f64>], candidate: &[Vec<f64>]) -> Comparison {
-    let alike = |(a, b): (&Vec<f64>, &Vec<f64>)| a.len() == b.len();
+/// A number that can be compared: with one of its own kind, and with the threshold.
+pub(super) trait Comparable: Copy + PartialOrd {
+    /// The difference of two; finite.
+    fn apart(self, other: Self) -> f64;
+
+    /// Whether it is not below the threshold.
+    fn reaches(self, threshold: f64) -> bool;
+
+    /// The same for equal numbers.
+    fn bits(self) -> u128;
+}
+
+impl Comparable for f64 {
+    fn apart(self, other: Self) -> f64 {
+        // The difference of two huge numbers may be beyond the range of a double.
+        (self - other).abs().min(f64::MAX)
+    }
+
+    fn reaches(self, threshold: f64) -> bool {
+        self >= threshold
+    }
+
+    fn bits(self) -> u128 {
+        // There are two zeros.
+        (self + 0.0).to_bits().into()
+    }
+}
+
+impl Comparable for i128 {
+    fn apart(self, other: Self) -> f64 {
+        self.abs_diff(other) as f64
+    }
+
+    fn reaches(self, threshold: f64) -> bool {
+        self as f64 >= threshold
+    }
+
+    fn bits(self) -> u128 {
+        self.cast_unsigned()
+    }
+}
+
+/// Numbers as integers, where all of them are some and doubles tell them apart.
+fn whole(rows: &[Vec<f64>]) -> Option<Vec<Vec<i128>>> {
+    let integer = |number: &f64| (number.fract() == 0.0 && number.abs() <= EXACT as f64).then_some(*number as i128);
+    let row = |row: &Vec<f64>| row.iter().map(integer).collect::<Option<Vec<_>>>();
+    rows.iter().map(row).collect()
+}
+
+fn doubles(rows: &[Vec<i128>]) -> Vec<Vec<f64>> {
+    rows.iter()
+        .map(|row| row.iter().map(|number| *number as f64).collect())
+        .collect()
+}
+
+fn compare_rows<N: Comparable>(settings: &Settings, reference: &[Vec<N>], candidate: &[Vec<N>]) -> Comparison {
+    let alike = |(a, b): (&Vec<N>, &Vec<N>)| a.len() == b.len();
     if reference.len() != candidate.len() || !reference.iter().zip(candidate).all(alike) {
         return Comparison::DIFFERENT;
     }
     let numbers = reference.iter().flatten().zip(candidate.iter().flatten());
-    // The difference of two huge numbers may be beyond the range of a double.
-    let distance = numbers.map(|(a, b)| (a - b).abs().min(f64::MAX)).fold(0.0, f64::max);
+    let distance = numbers.map(|(a, b)| a.apart(*b)).fold(0.0, f64::max);
     let within = settings.margin.is_none_or(|margin| distance <= margin);
-    let same = |(a, b): (&Vec<f64>, &Vec<f64>)| is_same_decision(settings, a, b);
+    let same = |(a, b): (&Vec<N>, &Vec<N>)| is_same_decision(settings, a, b);
     Comparison {
         agrees: within && reference.iter().zip(candidate).all(same),
-        distance,
+        distance: Some(distance),
     }
 }
 
-fn is_same_decision(settings: &Settings, a: &[f64], b: &[f64]) -> bool {
+/// Hashes what decides of numbers: the sides, the places of the largest, or the numbers themselves where they decide.
+pub(super) fn hash<N: Comparable>(settings: &Settings, rows: &[Vec<N>], hasher: &mut impl Hasher) {
+    for row in rows {
+        row.len().hash(hasher);
+        match (settings.threshold, settings.margin, row.as_slice()) {
+            (Some(threshold), None, _) => row.iter().for_each(|number| number.reaches(threshold).hash(hasher)),
+            (None, None, [_, _, ..]) => largest(row).hash(hasher),
+            _ => row.iter().for_each(|number| number.bits().hash(hasher)),
+        }
+    }
+}
+
+fn is_same_decision<N: Comparable>(settings: &Settings, a: &[N], b: &[N]) -> bool {
     match (settings.threshold, a, b) {
-        (Some(threshold), ..) => a.iter().zip(b).all(|(a, b)| (*a >= threshold) == (*b >= threshold)),
+        (Some(threshold), ..) => a
+            .iter()
+            .zip(b)
+            .all(|(a, b)| a.reaches(threshold) == b.reaches(threshold)),
         (None, [a], [b]) => settings.margin.is_some() || a == b,
         (None, ..) => largest(a) == largest(b),
     }
 }
 
 /// The place of the first of the largest numbers.
-fn largest(row: &[f64]) -> usize {
+fn largest<N: PartialOrd>(row: &[N]) -> usize {
     let mut at = 0;
     for (i, value) in row.iter().enumerate() {
         if *value > row[at] {
@@ -242,7 +340,10 @@ mod tests {
             let comparison = compare_rows(settings, &reference, &candidate);
             assert_eq!(
                 comparison,
-                Comparison { agrees, distance },
+                Comparison {
+                    agrees,
+                    distance: Some(distance)
+                },
                 "{reference:?} {candidate:?}"
             );
             assert_eq!(
@@ -251,5 +352,45 @@ mod tests {
                 "it has no direction"
             );
         }
+    }
+
+    #[test]
+    fn integers_that_no_double_tells_apart_are_compared_exactly() {
+        let plain = Settings::new(Protocol::OpenInference);
+        let margin = Settings {
+            margin: Some(2.0),
+            ..plain.clone()
+        };
+        let (id, next) = (9_007_199_254_740_992u64, 9_007_199_254_740_993u64);
+        for (settings, reference, candidate, agrees, distance) in [
+            (&plain, json!([id]), json!([next]), false, 1.0),
+            (&plain, json!([next]), json!([next]), true, 0.0),
+            (&plain, json!([u64::MAX]), json!([u64::MAX - 1]), false, 1.0),
+            (&plain, json!([i64::MIN]), json!([i64::MIN + 1]), false, 1.0),
+            (&plain, json!([id, next]), json!([next, id]), false, 1.0),
+            (&plain, json!([next]), json!([7]), false, 9_007_199_254_740_986.0),
+            (
+                &plain,
+                json!([next, 0]),
+                json!([1.5, 1.0]),
+                true,
+                9_007_199_254_740_990.0,
+            ),
+            (&margin, json!([id]), json!([next]), true, 1.0),
+            (&margin, json!([next]), json!([next + 3]), false, 3.0),
+        ] {
+            let read = |value: &Value| read(value, None).unwrap();
+            let comparison = compare(settings, &read(&reference), &read(&candidate));
+            let distance = Some(distance);
+            assert_eq!(comparison, Comparison { agrees, distance }, "{reference} {candidate}");
+        }
+        assert!(
+            matches!(read(&json!([id]), None), Ok(Answer::Numbers(_))),
+            "2^53 is a double"
+        );
+        assert!(
+            matches!(read(&json!([next, 0.5]), None), Ok(Answer::Numbers(_))),
+            "what is no integer is compared as a double"
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! Whole answers cannot be compared: once two texts differ in one token, all that follows differs too, and two runs of
 //! one server already part ways after some dozens of tokens. So one token is asked for, without sampling, with the
 //! probabilities of the five likeliest. Two answers differ when their tokens do. The distance is |Δ ln p| of the
-//! reference's token. Where a server gives no probabilities, the text of the token is compared, at distance 0 or 1.
+//! reference's token. Where a server gives no probabilities, the text of the token is compared, and no distance is known.
 
 use serde_json::{Value, json};
 
@@ -23,9 +23,10 @@ const LEAST: f64 = -9999.0;
 /// What of a request decides the next token, in both forms. This is a list of what is kept and not of what is dropped,
 /// so that no field that names a user, a session or a cache gets through because it is new.
 ///
-/// `logit_bias` and the penalties are kept, because users get tokens that were chosen with them. `stop`, `best_of` and
-/// `echo` are dropped: with one token they can only hide it. Samplers such as `top_k` have no effect at temperature 0.
-const KEPT: [&str; 14] = [
+/// `logit_bias` and the penalties are kept, because users get tokens that were chosen with them; so is a list of choices.
+/// `stop`, `best_of` and `echo` are dropped: with one token they can only hide it. Samplers such as `top_k` have no
+/// effect at temperature 0.
+const KEPT: [&str; 11] = [
     "model",
     "logit_bias",
     "presence_penalty",
@@ -37,12 +38,28 @@ const KEPT: [&str; 14] = [
     "add_special_tokens",
     "structured_outputs",
     "guided_choice",
-    "guided_regex",
-    "guided_grammar",
-    "grammar",
 ];
 
-/// What else decides it in a chat. Tools are a part of the prompt; the server runs none of them.
+/// Fields with a schema or a grammar, in the words of vLLM, SGLang and llama.cpp.
+const GRAMMARS: [&str; 10] = [
+    "guided_json",
+    "guided_regex",
+    "guided_grammar",
+    "json_schema",
+    "grammar",
+    "regex",
+    "ebnf",
+    "json",
+    "json_object",
+    "structural_tag",
+];
+
+/// By so much the bias of one token must exceed all others for no model to choose another: it then takes less than one
+/// in 20,000 of what it would have got.
+const BIASED: f64 = 10.0;
+
+/// What else decides it in a chat. Tools are a part of the prompt; the server runs none of them. Messages are kept whole,
+/// with the `name` of who speaks: templates write it into the prompt.
 const KEPT_CHAT: &[&str] = &[
     "messages",
     "tools",
@@ -63,7 +80,9 @@ const KEPT_CHAT: &[&str] = &[
 const KEPT_TEXT: &[&str] = &["prompt", "suffix"];
 
 const MEDIA: Skip = Skip("it holds an image, audio, video or a file");
-const FIXED: Skip = Skip("its first token is fixed by a schema or a forced tool, so it shows no difference");
+const FIXED: Skip =
+    Skip("its first token is fixed by a schema, a grammar, a bias or a forced tool, so it shows no difference");
+const UNCLEAR: Unreadable = Unreadable("its token is a part of a character, and neither its bytes nor its id are told");
 
 /// The two forms of a request.
 #[derive(Clone, Copy)]
@@ -161,8 +180,10 @@ impl Dialect for OpenAi {
             None => None,
         };
         match token {
+            Some(token) if is_unclear(&token.name) && !ends => Err(UNCLEAR),
             Some(token) => Ok(Answer::Token(Token { ends, ..token })),
             None if text.is_empty() && !ends => Err(Unreadable("it has neither a text nor log probabilities")),
+            None if is_unclear(text) && !ends => Err(UNCLEAR),
             None => Ok(Answer::Token(Token {
                 name: text.to_owned(),
                 ends,
@@ -187,14 +208,11 @@ impl Dialect for OpenAi {
         } else {
             of_token(candidate, &reference.name)
         };
-        match (reference.log_probability, there) {
-            (Some(here), Some(there)) => Comparison {
-                agrees,
-                distance: (here - there).abs(),
-            },
-            _ if agrees => Comparison::SAME,
-            _ => Comparison::DIFFERENT,
-        }
+        let distance = reference
+            .log_probability
+            .zip(there)
+            .map(|(here, there)| (here - there).abs());
+        Comparison { agrees, distance }
     }
 }
 
@@ -208,16 +226,64 @@ fn of_token(answer: &Token, name: &str) -> Option<f64> {
     Some(named.map_or_else(|| all.map(|(_, ln)| ln).fold(own, f64::min), |(_, ln)| ln))
 }
 
-/// Whether the first token is the same for every model, because a schema or a forced call of a tool begins with it.
+/// Whether the first token may be the same for every model: because of a schema or a grammar, which begins as it does,
+/// choices that all begin alike, a bias that leaves one token, or the forced call of a tool.
 fn is_fixed(body: &Body) -> bool {
     let format = body.get("response_format").and_then(|format| format.get("type"));
-    let format = format.and_then(Value::as_str);
-    let schema = is_set(body.get("guided_json")) || is_set(body.get("json_schema"));
-    let structured = is_set(body.get("structured_outputs").and_then(|outputs| outputs.get("json")));
-    let forced = body
-        .get("tool_choice")
-        .is_some_and(|choice| choice.is_object() || choice == "required");
-    matches!(format, Some("json_object" | "json_schema")) || schema || structured || forced
+    let structured = body.get("structured_outputs").and_then(Value::as_object);
+    let grammar = |fields: &Body| GRAMMARS.iter().any(|field| is_on(fields.get(*field)));
+    let choices = [
+        body.get("guided_choice"),
+        structured.and_then(|outputs| outputs.get("choice")),
+    ];
+    let forced = [body.get("tool_choice"), body.get("function_call")];
+    let is_forced = |choice: &Value| choice.is_object() || choice == "required";
+    is_on(format) && format.is_some_and(|format| format != "text")
+        || grammar(body)
+        || structured.is_some_and(grammar)
+        || choices
+            .into_iter()
+            .any(|choices| is_on(choices) && begin_alike(choices))
+        || is_biased(body.get("logit_bias"))
+        || is_on(body.get("allowed_token_ids")) && !has_several(body.get("allowed_token_ids"))
+        || forced.into_iter().flatten().any(is_forced)
+}
+
+/// Whether choices do not begin with at least two different characters, so that a model may have nothing to choose.
+fn begin_alike(choices: Option<&Value>) -> bool {
+    let choices = choices.and_then(Value::as_array).into_iter().flatten();
+    let mut firsts = choices.map(|choice| choice.as_str().and_then(|text| text.chars().next()));
+    let first = firsts.next().flatten();
+    first.is_none() || firsts.all(|other| other.is_none() || other == first)
+}
+
+fn has_several(list: Option<&Value>) -> bool {
+    list.and_then(Value::as_array).is_some_and(|list| list.len() > 1)
+}
+
+/// Whether one token has so much more bias than all others that no model chooses another. OpenAI and vLLM write an
+/// object, llama.cpp a list of pairs.
+fn is_biased(bias: Option<&Value>) -> bool {
+    let biases: Vec<f64> = match bias {
+        Some(Value::Object(tokens)) => tokens.values().filter_map(Value::as_f64).collect(),
+        Some(Value::Array(pairs)) => pairs.iter().filter_map(|pair| pair.get(1)?.as_f64()).collect(),
+        _ => return false,
+    };
+    // Tokens without a bias have 0.
+    let (mut first, mut second) = (0.0, 0.0);
+    for bias in biases {
+        if bias > first {
+            (first, second) = (bias, first);
+        } else if bias > second {
+            second = bias;
+        }
+    }
+    first - second >= BIASED
+}
+
+/// Whether a field is there and not switched off.
+fn is_on(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)) && value != "")
 }
 
 fn is_set(value: Option<&Value>) -> bool {
@@ -339,13 +405,22 @@ fn entry(entry: &Value) -> Result<(String, f64), Unreadable> {
         .get("token")
         .and_then(Value::as_str)
         .ok_or(Unreadable("a token has no text"))?;
-    // A token may be a part of a character: only its bytes tell it from others then.
-    let is_unclear = text.is_empty() || text.contains('\u{fffd}');
-    let name = match entry.get("bytes") {
-        Some(bytes @ Value::Array(_)) if is_unclear => format!("{text}{bytes}"),
+    let has_bytes = |bytes: &&Value| bytes.as_array().is_some_and(|bytes| !bytes.is_empty());
+    let (bytes, id) = (
+        entry.get("bytes").filter(has_bytes),
+        entry.get("id").filter(|id| id.is_number()),
+    );
+    let name = match (bytes, id) {
+        (Some(bytes), _) if is_unclear(text) => format!("bytes {bytes}"),
+        (None, Some(id)) if is_unclear(text) => format!("id {id}"),
         _ => text.to_owned(),
     };
     Ok((name, logarithm(entry.get("logprob"))?))
+}
+
+/// Whether a text does not tell a token from others: it is a part of a character, or has none.
+fn is_unclear(text: &str) -> bool {
+    text.is_empty() || text.contains('\u{fffd}')
 }
 
 fn logarithm(value: Option<&Value>) -> Result<f64, Unreadable> {

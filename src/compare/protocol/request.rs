@@ -15,7 +15,7 @@ pub struct Request {
 }
 
 /// A request as both arms get it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prepared {
     /// Path below the URL of an arm; begins with `/`.
     pub path: String,

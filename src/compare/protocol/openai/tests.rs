@@ -26,7 +26,7 @@ fn read(body: &str) -> Result<Answer, Unreadable> {
     settings().read(body.as_bytes())
 }
 
-fn compared(reference: &str, candidate: &str) -> (bool, f64) {
+fn compared(reference: &str, candidate: &str) -> (bool, Option<f64>) {
     let comparison = settings().compare(&read(reference).unwrap(), &read(candidate).unwrap());
     (comparison.agrees, comparison.distance)
 }
@@ -90,17 +90,23 @@ fn answers_differ_when_the_token_does_and_lie_apart_by_its_probability() {
     let without = chat(&[("Perhaps", -0.25), ("No", -2.5)]);
     let alone = chat(&[("Perhaps", -0.25)]);
     for (name, reference, candidate, agrees, distance) in [
-        ("the same", VLLM_CHAT, VLLM_CHAT, true, 0.0),
-        ("less sure", VLLM_CHAT, &same, true, 0.25),
-        ("another", VLLM_CHAT, &other, false, 1.0),
-        ("absent from the likeliest", VLLM_CHAT, &without, false, 2.0),
-        ("absent, and nothing else is known", VLLM_CHAT, &alone, false, 0.25),
-        ("no probabilities", PLAIN, PLAIN, true, 0.0),
-        ("probabilities of one only", VLLM_CHAT, PLAIN, true, 0.0),
-        ("another without probabilities", &other, PLAIN, false, 1.0),
-        ("both end", END, END, true, 0.0),
-        ("one ends", VLLM_CHAT, END, false, 1.0),
-        ("the other ends", END, VLLM_CHAT, false, 1.0),
+        ("the same", VLLM_CHAT, VLLM_CHAT, true, Some(0.0)),
+        ("less sure", VLLM_CHAT, &same, true, Some(0.25)),
+        ("another", VLLM_CHAT, &other, false, Some(1.0)),
+        ("absent from the likeliest", VLLM_CHAT, &without, false, Some(2.0)),
+        (
+            "absent, and nothing else is known",
+            VLLM_CHAT,
+            &alone,
+            false,
+            Some(0.25),
+        ),
+        ("no probabilities", PLAIN, PLAIN, true, None),
+        ("probabilities of one only", VLLM_CHAT, PLAIN, true, None),
+        ("another without probabilities", &other, PLAIN, false, None),
+        ("both end", END, END, true, None),
+        ("one ends", VLLM_CHAT, END, false, None),
+        ("the other ends", END, VLLM_CHAT, false, None),
     ] {
         assert_eq!(compared(reference, candidate), (agrees, distance), "{name}");
     }
@@ -111,20 +117,37 @@ fn the_end_of_a_text_is_one_answer_by_whatever_name() {
     let named = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop","logprobs":{"content":[{"token":"<|im_end|>","logprob":-0.5,"top_logprobs":[]}]}}]}"#;
     let nameless = r#"{"choices":[{"text":"","finish_reason":"stop","logprobs":{"tokens":[""],"token_logprobs":[-1.5],"top_logprobs":[null]}}]}"#;
     let empty = r#"{"choices":[{"text":"","finish_reason":"stop","logprobs":{"tokens":[],"token_logprobs":[],"top_logprobs":[]}}]}"#;
-    assert_eq!(compared(named, nameless), (true, 1.0));
-    assert_eq!(compared(named, empty), (true, 0.0));
-    assert_eq!(compared(named, VLLM_CHAT), (false, 9998.5));
+    assert_eq!(compared(named, nameless), (true, Some(1.0)));
+    assert_eq!(compared(named, empty), (true, None));
+    assert_eq!(compared(named, VLLM_CHAT), (false, Some(9998.5)));
 }
 
 #[test]
-fn parts_of_characters_are_told_apart_by_their_bytes() {
-    let part = |byte: u8| {
-        format!(
-            r#"{{"choices":[{{"message":{{"content":"\ufffd"}},"finish_reason":"length","logprobs":{{"content":[{{"token":"\ufffd","bytes":[{byte}],"logprob":-0.5,"top_logprobs":[]}}]}}}}]}}"#
-        )
+fn parts_of_characters_are_told_apart_by_their_bytes_or_ids() {
+    let part = |told: Value| {
+        let mut first = json!({"token": "\u{fffd}", "logprob": -0.5, "top_logprobs": []});
+        for (key, value) in told.as_object().expect("an object") {
+            first[key.as_str()] = value.clone();
+        }
+        let choice = json!({"message": {"content": ""}, "finish_reason": "length", "logprobs": {"content": [first]}});
+        json!({"choices": [choice]}).to_string()
     };
-    assert_eq!(compared(&part(240), &part(240)), (true, 0.0));
-    assert!(!compared(&part(240), &part(226)).0);
+    for (reference, candidate, agrees) in [
+        (json!({"bytes": [240]}), json!({"bytes": [240]}), true),
+        (json!({"bytes": [240]}), json!({"bytes": [226]}), false),
+        (json!({"bytes": [240], "id": 7}), json!({"bytes": [240], "id": 8}), true),
+        (json!({"bytes": null, "id": 7}), json!({"bytes": null, "id": 7}), true),
+        (json!({"bytes": [], "id": 7}), json!({"bytes": [], "id": 8}), false),
+    ] {
+        let told = format!("{reference} {candidate}");
+        assert_eq!(compared(&part(reference), &part(candidate)).0, agrees, "{told}");
+    }
+    let listed = r#"{"choices":[{"text":"\ufffd","finish_reason":"length","logprobs":{"tokens":["\ufffd"],"token_logprobs":[-0.5],"top_logprobs":[null]}}]}"#;
+    let plain = r#"{"choices":[{"text":"\ufffd","finish_reason":"length"}]}"#;
+    for body in [part(json!({})).as_str(), listed, plain] {
+        let problem = read(body).unwrap_err().to_string();
+        assert!(problem.contains("neither its bytes nor its id"), "{body}: {problem}");
+    }
 }
 
 #[test]
@@ -133,8 +156,8 @@ fn a_text_that_is_thought_counts_where_nothing_is_said_yet() {
         json!({"choices": [{"message": {"content": null, "reasoning_content": text}, "finish_reason": "length"}]})
             .to_string()
     };
-    assert_eq!(compared(&thinks("Okay"), &thinks("Okay")), (true, 0.0));
-    assert_eq!(compared(&thinks("Okay"), &thinks("Hmm")), (false, 1.0));
+    assert_eq!(compared(&thinks("Okay"), &thinks("Okay")), (true, None));
+    assert_eq!(compared(&thinks("Okay"), &thinks("Hmm")), (false, None));
     assert!(read(&thinks("")).is_err(), "nothing is told from nothing");
 }
 
@@ -246,7 +269,29 @@ fn what_cannot_be_compared_is_skipped_with_the_reason() {
         ),
         (with("tool_choice", json!("required")), "fixed"),
         (with("response_format", json!({"type": "json_object"})), "fixed"),
+        (with("function_call", json!({"name": "f"})), "fixed"),
+        (with("response_format", json!({"type": "structural_tag"})), "fixed"),
         (with("structured_outputs", json!({"json": {"type": "object"}})), "fixed"),
+        (with("structured_outputs", json!({"regex": "[0-9]+"})), "fixed"),
+        (
+            with("structured_outputs", json!({"grammar": "root ::= \"a\""})),
+            "fixed",
+        ),
+        (
+            with("structured_outputs", json!({"choice": ["yes", "yesterday"]})),
+            "fixed",
+        ),
+        (with("guided_choice", json!(["yes"])), "fixed"),
+        (with("guided_choice", json!([])), "fixed"),
+        (with("guided_json", json!({})), "fixed"),
+        (with("guided_regex", json!("a+")), "fixed"),
+        (with("guided_grammar", json!("root ::= \"a\"")), "fixed"),
+        (with("grammar", json!("root ::= \"a\"")), "fixed"),
+        (with("ebnf", json!("root ::= \"a\"")), "fixed"),
+        (with("logit_bias", json!({"50": 100})), "fixed"),
+        (with("logit_bias", json!({"50": 100, "51": 20})), "fixed"),
+        (with("logit_bias", json!([[50, 100.0], [51, false]])), "fixed"),
+        (with("allowed_token_ids", json!([7])), "fixed"),
         (json!({"prompt": ["one", "two"]}), "more than one prompt"),
         (json!({"prompt": [[1], [2]]}), "more than one prompt"),
         (json!({"prompt": []}), "none"),
@@ -264,6 +309,20 @@ fn what_cannot_be_compared_is_skipped_with_the_reason() {
         let skip = normalized(body.clone()).unwrap_err().to_string();
         assert!(skip.contains(why), "{body}: {skip}");
     }
-    assert!(normalized(with("response_format", json!(null))).is_ok());
+    for (key, value) in [
+        ("response_format", json!(null)),
+        ("response_format", json!({"type": "text"})),
+        ("structured_outputs", json!({"choice": ["yes", "no"], "regex": null})),
+        ("guided_choice", json!(["yes", "no"])),
+        ("guided_json", json!(null)),
+        ("grammar", json!("")),
+        ("logit_bias", json!({"50": -100, "51": 1})),
+        ("logit_bias", json!({"50": 100, "51": 100})),
+        ("allowed_token_ids", json!([7, 8])),
+        ("tool_choice", json!("none")),
+        ("function_call", json!("auto")),
+    ] {
+        assert!(normalized(with(key, value.clone())).is_ok(), "{key}: {value}");
+    }
     assert!(normalized(messages(json!([{"type": "text", "text": "hi"}]))).is_ok());
 }
