@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use model_server::faults::Broken;
 
 use super::{Folder, Server};
 
@@ -212,6 +213,36 @@ fn a_candidate_that_fails_where_the_reference_answers_differs() {
     comparer.until("each of them differs", |c| {
         c.value(PAIRS, OF_CANDIDATE) == c.value(DIFFER, OF_CANDIDATE)
     });
+}
+
+/// In the ways in which the end-to-end tests break a server, but for those that only cost time.
+#[test]
+fn an_arm_that_is_broken_makes_no_pair_as_the_reference_and_differs_as_the_candidate() {
+    let folder = Folder::new("broken");
+    let golden = folder.prompts();
+    for (broken, reason) in [
+        (Broken::Status(500), "status"),
+        (Broken::Garbage, "unparsable"),
+        (Broken::Huge, "too_large"),
+        (Broken::Redirect, "status"),
+    ] {
+        let (well, ill) = (Server::completions(|_| " yes"), Server::new(move |_| broken.response()));
+        let failures = |c: &Comparer, arm: &str| {
+            c.value(
+                "guardbit_pair_failures_total",
+                &format!("arm=\"{arm}\",reason=\"{reason}\""),
+            )
+        };
+        let comparer = Comparer::with_golden(&ill, &well, &golden, &["--control", "0"]);
+        comparer.until("the reference fails", |c| failures(c, "reference") >= 20);
+        assert_eq!(comparer.value(PAIRS, OF_CANDIDATE), 0, "{broken:?}");
+        let comparer = Comparer::with_golden(&well, &ill, &golden, &["--control", "0"]);
+        comparer.until("the candidate fails", |c| failures(c, "candidate") >= 20);
+        comparer.until("each pair differs", |c| {
+            let differ = c.value(DIFFER, OF_CANDIDATE);
+            differ >= 20 && differ == c.value(PAIRS, OF_CANDIDATE)
+        });
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use guardbit::api::Phase;
 use crate::stage::{Setting, Stage};
 
 mod alone;
+mod comparer;
 mod ends;
 mod gates;
 mod hands;

@@ -9,6 +9,8 @@
 
 pub mod artifact;
 pub mod dataset;
+pub mod faults;
+mod infer;
 pub mod load;
 pub mod network;
 pub mod numerics;

@@ -1,5 +1,8 @@
 //! Serves scores: `GET /v1/score?id=N` (the N-th held-out transaction) or `POST /v1/score` with features. Exports requests
 //! by code, a latency histogram and an output-score histogram. Faults can be switched on for tests.
+//!
+//! It speaks the Open Inference Protocol as well: `POST /v2/models/fraud-scorer/infer`. What is asked over it is counted
+//! apart, so that questions of a comparer are told from requests of users.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,11 +19,13 @@ use clap::Args;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::artifact::Model;
 use crate::dataset::{FEATURES, HELD_OUT};
+use crate::faults::Faults;
+use crate::infer::{self, Questions};
 use crate::numerics::{Random, sigmoid};
 use crate::uses::Uses;
 
@@ -54,25 +59,9 @@ pub struct ServeArgs {
     /// Factor on the service time from the start.
     #[arg(long, env = "FAULT_LATENCY_FACTOR", default_value_t = 1.0)]
     fault_latency_factor: f64,
-}
-
-/// Faults that are switched on.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Faults {
-    /// Share of requests that fail.
-    pub error_rate: f64,
-    /// Factor on the service time.
-    pub latency_factor: f64,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Self {
-            error_rate: 0.0,
-            latency_factor: 1.0,
-        }
-    }
+    /// Share of the inputs that are answered otherwise from the start.
+    #[arg(long, env = "FAULT_OTHERWISE", default_value_t = 0.0)]
+    fault_otherwise: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +80,7 @@ struct Server {
     drawn: AtomicU64,
     registry: Registry,
     requests: Family<Code, Counter>,
+    inferences: Family<Code, Counter>,
     duration: Histogram,
     score: Histogram,
     uses: Uses,
@@ -108,6 +98,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), String> {
     let server = Arc::new(Server::new(&args, model)?);
     let mut router = Router::new()
         .route("/v1/score", get(by_number).post(by_features))
+        .route("/v2/models/fraud-scorer/infer", post(infer))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
@@ -140,6 +131,12 @@ impl Server {
             drop(requests.get_or_create(&Code { code }));
         }
         registry.register("http_requests", "Requests, by code", requests.clone());
+        let inferences = Family::<Code, Counter>::default();
+        registry.register(
+            "inference_requests",
+            "Requests over the Open Inference Protocol, by code; they are not among the others",
+            inferences.clone(),
+        );
         let bounds = [
             0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0, 100.0, 250.0, 1000.0,
         ];
@@ -163,20 +160,27 @@ impl Server {
             faults: Mutex::new(Faults {
                 error_rate: args.fault_error_rate,
                 latency_factor: args.fault_latency_factor,
+                otherwise: args.fault_otherwise,
+                infer: None,
             }),
             draining: AtomicBool::new(false),
             drawn: AtomicU64::new(0),
             registry,
             requests,
+            inferences,
             duration,
             score,
             uses,
         })
     }
 
+    fn faults(&self) -> Faults {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn answer(&self, features: &[f32]) -> Response {
         let begun = Instant::now();
-        let faults = *self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = self.faults();
         let number = self.drawn.fetch_add(1, Ordering::Relaxed);
         let mut random = Random::for_item(0x6661_756c, number);
         // A queue is never quite the same: an exponential part of a quarter of the service time.
@@ -186,7 +190,7 @@ impl Server {
         let mut response = if failed {
             (StatusCode::INTERNAL_SERVER_ERROR, "injected fault\n").into_response()
         } else {
-            let score = self.model.score(features);
+            let score = faults.answered(features, self.model.score(features));
             self.score.observe(score);
             self.uses.count(number, score);
             Json(serde_json::json!({"score": score})).into_response()
@@ -207,6 +211,26 @@ impl Server {
         if self.draining.load(Ordering::Relaxed) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response
+    }
+
+    async fn infer(&self, questions: &Questions) -> Response {
+        let faults = self.faults();
+        tokio::time::sleep(self.service_time.mul_f64(faults.latency_factor.max(0.0))).await;
+        let response = match (faults.infer, questions.numbers()) {
+            (Some(broken), _) => broken.response(),
+            (None, None) => (StatusCode::BAD_REQUEST, "there is no input \"id\"\n").into_response(),
+            (None, Some(numbers)) => {
+                let score = |number: &u64| {
+                    let features = HELD_OUT.transaction(*number).features;
+                    faults.answered(&features, self.model.score(&features))
+                };
+                let scores: Vec<f64> = numbers.iter().map(score).collect();
+                Json(infer::answer(&scores)).into_response()
+            }
+        };
+        let code = response.status().as_u16();
+        self.inferences.get_or_create(&Code { code }).inc();
         response
     }
 }
@@ -235,6 +259,10 @@ async fn by_features(State(server): State<Arc<Server>>, Json(Features { features
             .into_response();
     }
     server.answer(&features).await
+}
+
+async fn infer(State(server): State<Arc<Server>>, Json(questions): Json<Questions>) -> Response {
+    server.infer(&questions).await
 }
 
 async fn ready(State(server): State<Arc<Server>>) -> (StatusCode, &'static str) {
