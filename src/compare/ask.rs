@@ -30,12 +30,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 5 s for the connection, 30 s in all, 1 MiB.
+    /// 5 s for the connection, 30 s in all, 256 KiB: sixteen pairs at once must not fill the memory of a small pod.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
             total: Duration::from_secs(30),
-            longest: 1024 * 1024,
+            longest: 256 * 1024,
         }
     }
 }

@@ -80,8 +80,8 @@ impl Pace {
         Turn::Now
     }
 
-    /// A pair went well, and took so many tokens.
-    pub fn went_well(&mut self, tokens: u64) {
+    /// Both arms had room for a pair, which took so many tokens.
+    pub fn answered(&mut self, tokens: u64) {
         self.tokens += tokens;
         self.share = (self.share + RECOVERY).min(1.0);
     }
@@ -137,7 +137,7 @@ mod tests {
         }
         assert_eq!(asked(&mut pace, 1_000.0, 320.0), 10, "never less than a sixty-fourth");
         for _ in 0..32 {
-            pace.went_well(0);
+            pace.answered(0);
         }
         assert_eq!(asked(&mut pace, 2_000.0, 10.0), 20);
     }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(asked(&mut pairs, 0.0, 10.0), 1_000);
         assert_eq!(pairs.take(100.0), Turn::Never(Spent::Pairs));
         let mut tokens = pace(1.0);
-        tokens.went_well(1_000);
+        tokens.answered(1_000);
         assert_eq!(tokens.take(0.0), Turn::Never(Spent::Tokens));
     }
 }

@@ -12,7 +12,7 @@ use axum::http::header;
 use axum::routing::get;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::ask::Failure;
 use super::export::{Exported, Source};
@@ -45,6 +45,9 @@ pub struct Comparer {
 }
 
 /// Listens, and asks pairs until the process ends. Fails where it cannot listen.
+///
+/// The first pair is asked once `/metrics` has been read for the first time: Prometheus cannot count what happened before its
+/// first sample of a series.
 pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<Infallible> {
     let listener = TcpListener::bind(address).await?;
     let content_type = [(
@@ -52,8 +55,16 @@ pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<I
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
     )];
     let exported = Arc::clone(&comparer.exported);
+    let read = Arc::new(Notify::new());
+    let metrics = {
+        let read = Arc::clone(&read);
+        move || async move {
+            read.notify_one();
+            (content_type, exported.text())
+        }
+    };
     let router = Router::new()
-        .route("/metrics", get(move || async move { (content_type, exported.text()) }))
+        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "alive\n" }));
     let (router, waiting) = if comparer.mirror {
         let (receiver, waiting) = Receiver::new(Arc::clone(&comparer.settings), Arc::clone(&comparer.exported));
@@ -66,7 +77,7 @@ pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<I
     };
     tokio::select! {
         served = axum::serve(listener, router).into_future() => served.map(|()| unreachable!("axum serves for ever")),
-        never = work(comparer, waiting) => Ok(never),
+        never = work(comparer, waiting, &read) => Ok(never),
     }
 }
 
@@ -78,8 +89,8 @@ struct Next {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// Asks pairs for ever.
-async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) -> Infallible {
+/// Asks pairs for ever, from when the zeros have been `read`.
+async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>, read: &Notify) -> Infallible {
     let Comparer {
         arms,
         settings,
@@ -98,8 +109,9 @@ async fn work(comparer: Comparer, mut waiting: Option<mpsc::Receiver<Waiting>>) 
         digest = golden.as_ref().map(Golden::digest),
         mirror,
         rate = allowance.rate,
-        "asking pairs"
+        "pairs are asked once /metrics has been read"
     );
+    read.notified().await;
     let log = Arc::new(Log::default());
     let (begun, slots) = (Instant::now(), Arc::new(Semaphore::new(AT_ONCE)));
     let pace = Arc::new(Mutex::new(Pace::new(allowance)));
@@ -178,7 +190,7 @@ fn record(exported: &Exported, pace: &Mutex<Pace>, log: &Log, with: Role, source
             let [of_reference, of_other] = *tokens;
             exported.tokens(Role::Reference, of_reference);
             exported.tokens(with, of_other);
-            pace.lock().went_well(of_reference.saturating_add(of_other));
+            pace.lock().answered(of_reference.saturating_add(of_other));
             if !agrees && source == Source::Golden && with == Role::Candidate {
                 exported.example(*line);
             }
@@ -187,6 +199,8 @@ fn record(exported: &Exported, pace: &Mutex<Pace>, log: &Log, with: Role, source
             exported.pair(with, source, false, None);
             log.failure(*arm, failure);
             exported.failure(with, source, *arm, failure.reason());
+            // It had room to fail, so it is asked no less.
+            pace.lock().answered(0);
             if source == Source::Golden && with == Role::Candidate {
                 exported.example(*line);
             }

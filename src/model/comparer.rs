@@ -126,18 +126,22 @@ fn read_rate(written: &Decimal, reader: &mut Reader) -> f64 {
     rate
 }
 
-/// Checks that the shadow stage can end: the budget must have as many pairs for the candidate as it waits for.
+/// How many more pairs than the shadow stage waits for the budget must have: some come to nothing, and how many ask the
+/// reference twice is drawn.
+const SPARE: f64 = 1.25;
+
+/// Checks that the shadow stage can end: the budget must have as many pairs for the candidate as it waits for, and some to spare.
 fn check_shadow(spec: &QuantizedModelSpec, pairs: u64, control: f64, reader: &mut Reader) {
     let Some(shadow) = &spec.rollout.shadow else {
         return;
     };
     let wanted = f64::from(shadow.pairs.max(1));
-    if pairs as f64 * (1.0 - control) < wanted {
-        let enough = (wanted / (1.0 - control)).ceil();
+    let enough = (SPARE * wanted / (1.0 - control)).ceil();
+    if (pairs as f64) < enough {
         reader.refuse(
             PAIRS,
             format!(
-                "{pairs} pairs, some of which ask the reference twice, are spent before the {wanted} of spec.rollout.shadow have come; write {enough} or more",
+                "{pairs} pairs, some of which ask the reference twice or come to nothing, may be spent before the {wanted} of spec.rollout.shadow have come; write {enough} or more",
             ),
         );
     }
@@ -299,8 +303,8 @@ mod tests {
             let comparer = json!({"protocol": "OpenAI", "golden": golden(), "budget": {"pairs": pairs}});
             resolved(comparer, json!({"rollout": {"shadow": {"pairs": 450}}}))
         };
-        assert!(with(500).is_ok());
-        let problems = with(499).unwrap_err();
-        assert!(problems[0].ends_with("write 500 or more"), "{problems:?}");
+        assert!(with(625).is_ok());
+        let problems = with(624).unwrap_err();
+        assert!(problems[0].ends_with("write 625 or more"), "{problems:?}");
     }
 }

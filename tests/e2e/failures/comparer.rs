@@ -167,9 +167,11 @@ async fn another_golden_set_in_mid_rollout_keeps_the_weight_and_begins_the_evide
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make failures"]
 async fn a_budget_that_is_spent_too_soon_holds_the_shadow_stage_until_it_is_raised() {
-    // What is asked before Prometheus knows the comparer is not counted, so that these do not suffice.
-    let setting = compared("spent", 200).with("/comparer/budget", json!({"pairs": 223}));
+    let setting = compared("spent", 200).with("/comparer/budget", json!({"pairs": 278}));
     let stage = begin(setting).await;
+    stage.judges(10).await;
+    // What is asked now costs the budget, and makes no pair.
+    stage.faults("fp32", json!({"infer": "garbage"})).await;
     until("the budget is spent", || async {
         stage
             .scraped("guardbit_pair_budget_spent", "budget=\"pairs\"", None)
@@ -178,6 +180,7 @@ async fn a_budget_that_is_spent_too_soon_holds_the_shadow_stage_until_it_is_rais
             == 1
     })
     .await;
+    stage.faults("fp32", json!({})).await;
     // Far longer than the rest would have taken.
     stage.answered("fp32", 1_500).await;
     let (_, reason, message) = condition(&stage.status(), "Progressing");
