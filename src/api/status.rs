@@ -300,6 +300,10 @@ pub struct GuardStatus {
     pub observed_through: Option<Time>,
     /// The finding as a sentence with counts.
     pub message: String,
+    /// Lines of the golden set that the candidate answers otherwise than the reference, three at the most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub examples: Vec<i32>,
     /// How much better the candidate is, where `rollout.benefit` asks this guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benefit: Option<String>,

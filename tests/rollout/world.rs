@@ -136,6 +136,8 @@ pub struct World {
     pub refused: Option<String>,
     /// Whether a comparer asks pairs.
     pub compares: bool,
+    /// Lines of the golden set that the comparer shows.
+    pub lines: Vec<u32>,
     /// Whether every decision is taken once more from what was printed of the observation.
     pub decides_twice: bool,
     /// What of the last plan the API server did not take.
@@ -171,6 +173,7 @@ impl World {
             prometheus: Ok(()),
             refused: None,
             compares: true,
+            lines: Vec::new(),
             decides_twice: false,
             not_taken: Some(Vec::new()),
             blind_to_templates: false,

@@ -129,6 +129,8 @@ impl Hearing<'_> {
         let lost = lost || cursor.muted() > muted;
         // The first answer that shows anything also has the time before the trial.
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
+        // A comparer of before may have shown lines of another golden set.
+        let lines = samples.candidate.lines(cursor.since());
         self.running.set_cursor(guard, cursor);
         Some(GuardHeard {
             recalled: (another || first || lost).then(|| Cursor::history(samples, begun, interval)),
@@ -137,6 +139,7 @@ impl Hearing<'_> {
             unusable: advance.unusable,
             lacks_part: part.is_some_and(|part| lacks_part(samples, &part)),
             polls: advance.polls,
+            lines,
         })
     }
 

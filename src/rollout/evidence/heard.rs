@@ -43,6 +43,9 @@ pub struct GuardHeard {
     pub lacks_part: bool,
     /// New polls, oldest first.
     pub polls: Vec<Poll>,
+    /// Lines of the golden set that are answered otherwise than by the reference. They are shown and decide nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<u32>,
 }
 
 /// Until when pods are cold, in Unix milliseconds.

@@ -2,6 +2,8 @@
 //!
 //! It is decoded when samples are counted and encoded when the plan is put together; in between it has this form.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -33,6 +35,8 @@ pub(in crate::rollout) struct Evidence {
     pub(super) running: Running,
     /// Reports of the guards.
     reports: Vec<GuardReport>,
+    /// Lines of the golden set that this evaluation was shown, by guard. They are not stored: each answer has them again.
+    lines: BTreeMap<String, Vec<u32>>,
 }
 
 impl Evidence {
@@ -52,6 +56,7 @@ impl Evidence {
             .unwrap_or_else(|| Running::fresh(&trial.epoch, now));
         Some(Self {
             reports: running.suite.reports(&config),
+            lines: BTreeMap::new(),
             benefit: benefit(settings, status.rollout.as_ref()),
             trial,
             config,
@@ -76,6 +81,7 @@ impl Evidence {
                 self.running.suite.counts_in(guard, form);
             }
             self.running.suite.remark(guard, heard.oddity.clone());
+            self.lines.insert(guard.clone(), heard.lines.clone());
             polls.extend(heard.polls.iter().map(|poll| (guard.as_str(), poll)));
         }
         // Polls are taken in the order of their time: after an outage, harm must be found where it would have been
@@ -94,8 +100,17 @@ impl Evidence {
                 break;
             }
         }
-        self.reports = self.running.suite.reports(&self.config);
+        let reports = self.running.suite.reports(&self.config).into_iter();
+        self.reports = reports.map(|report| self.with_lines(report)).collect();
         found
+    }
+
+    /// A report that names lines of the golden set, where there are any.
+    fn with_lines(&self, mut report: GuardReport) -> GuardReport {
+        if let Some(lines) = self.lines.get(&report.name) {
+            report.show(lines);
+        }
+        report
     }
 
     /// Gives a guard that begins to listen the history of its baseline.
@@ -129,7 +144,8 @@ impl Evidence {
 
     /// The guard that found harm, if one did.
     pub(in crate::rollout) fn harmful(&self) -> Option<GuardReport> {
-        self.running.suite.harmful(&self.config)
+        let report = self.running.suite.harmful(&self.config)?;
+        Some(self.with_lines(report))
     }
 
     /// Whether every guard has shown health.
@@ -272,6 +288,7 @@ pub fn guard_status(report: GuardReport) -> GuardStatus {
         total: i64::try_from(c.n).unwrap_or(i64::MAX),
         bad: i64::try_from(c.x).unwrap_or(i64::MAX),
     };
+    let examples = report.examples.into_iter().flat_map(i32::try_from);
     GuardStatus {
         name: report.name,
         verdict: report.verdict.into(),
@@ -287,6 +304,7 @@ pub fn guard_status(report: GuardReport) -> GuardStatus {
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .map(Time),
         message: report.message,
+        examples: examples.collect(),
         benefit: None,
     }
 }
