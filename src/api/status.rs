@@ -454,9 +454,12 @@ pub mod condition {
     pub const APPLIED: &str = "Applied";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+    /// Users' requests have moved to where stable answers otherwise than the reference. A model of which none are compared
+    /// has no such condition.
+    pub const INPUTS_MOVED: &str = "InputsMoved";
 
     /// All types of conditions.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -465,6 +468,7 @@ pub mod condition {
         EVIDENCE_AVAILABLE,
         FALLBACK_CAPACITY,
         IDENTITY_MISMATCH,
+        INPUTS_MOVED,
         APPLIED,
     ];
 }

@@ -110,6 +110,14 @@ impl ArmSamples {
         lines.into_iter().take(MOST_LINES).collect()
     }
 
+    /// The same answer with only the series of counters and buckets that are `meant`.
+    pub fn only(&self, meant: impl Fn(&Labels) -> bool) -> Self {
+        let meant = |matrix: &Matrix| Matrix {
+            series: matrix.series.iter().filter(|s| meant(&s.labels)).cloned().collect(),
+        };
+        Self::of(self.matrices.iter().map(|(role, matrix)| (*role, meant(matrix))))
+    }
+
     /// The series of a role, where it was asked for.
     pub fn get(&self, role: Role) -> Option<&Matrix> {
         self.matrices.get(&role)
