@@ -300,6 +300,10 @@ pub struct GuardStatus {
     pub observed_through: Option<Time>,
     /// The finding as a sentence with counts.
     pub message: String,
+    /// Lines of the golden set that the candidate answers otherwise than the reference, three at the most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub examples: Vec<i32>,
     /// How much better the candidate is, where `rollout.benefit` asks this guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benefit: Option<String>,
@@ -450,9 +454,12 @@ pub mod condition {
     pub const APPLIED: &str = "Applied";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+    /// Users' requests have moved to where stable answers otherwise than the reference. A model of which none are compared
+    /// has no such condition.
+    pub const INPUTS_MOVED: &str = "InputsMoved";
 
     /// All types of conditions.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -461,6 +468,7 @@ pub mod condition {
         EVIDENCE_AVAILABLE,
         FALLBACK_CAPACITY,
         IDENTITY_MISMATCH,
+        INPUTS_MOVED,
         APPLIED,
     ];
 }

@@ -1,17 +1,23 @@
 //! What Prometheus answered for a guard: the samples of each arm, by the role of the selector that found them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::labels::Labels;
 use super::native::NativeMatrix;
 use super::role::{Form, Role};
-use super::sample::Matrix;
+use super::sample::{Matrix, Series};
 
 pub use comparable::{Part, incomparable, lacks_part, look_alike};
 
 mod comparable;
+
+/// How many lines of the golden set are shown, at the most.
+const MOST_LINES: usize = 3;
+
+/// Numbers of lines: above 0, and small enough for any reader of the status.
+const LINES: std::ops::Range<f64> = 1.0..2_147_483_648.0;
 
 /// What Prometheus answered for one guard, on both arms.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +59,8 @@ impl GuardSamples {
 pub struct ArmSamples {
     matrices: BTreeMap<Role, Matrix>,
     native: Option<NativeMatrix>,
+    /// Gauges whose values are lines of the golden set. They are shown and never counted.
+    examples: Matrix,
 }
 
 impl From<NativeMatrix> for ArmSamples {
@@ -70,7 +78,7 @@ impl ArmSamples {
     pub fn of(answers: impl IntoIterator<Item = (Role, Matrix)>) -> Self {
         Self {
             matrices: answers.into_iter().collect(),
-            native: None,
+            ..Self::default()
         }
     }
 
@@ -82,6 +90,32 @@ impl ArmSamples {
     /// Takes the answer to a selector of a histogram, asked for in its native form.
     pub fn insert_native(&mut self, matrix: NativeMatrix) {
         self.native = Some(matrix);
+    }
+
+    /// Takes gauges whose values are lines of the golden set: examples of what was counted, and no evidence.
+    pub fn show(&mut self, examples: Matrix) {
+        self.examples = examples;
+    }
+
+    /// Lines of the golden set that were shown after a time (Unix ms), in their order and three at the most. What is no
+    /// number of a line is left out.
+    pub fn lines(&self, after: i64) -> Vec<u32> {
+        let newest = |series: &Series| {
+            let samples = series.samples.iter().filter(|(at, _)| *at > after);
+            samples.max_by_key(|(at, _)| *at).map(|(_, line)| *line)
+        };
+        let lines = self.examples.series.iter().filter_map(newest);
+        let lines = lines.filter(|line| line.fract() == 0.0 && LINES.contains(line));
+        let lines: BTreeSet<u32> = lines.map(|line| line as u32).collect();
+        lines.into_iter().take(MOST_LINES).collect()
+    }
+
+    /// The same answer with only the series of counters and buckets that are `meant`.
+    pub fn only(&self, meant: impl Fn(&Labels) -> bool) -> Self {
+        let meant = |matrix: &Matrix| Matrix {
+            series: matrix.series.iter().filter(|s| meant(&s.labels)).cloned().collect(),
+        };
+        Self::of(self.matrices.iter().map(|(role, matrix)| (*role, meant(matrix))))
     }
 
     /// The series of a role, where it was asked for.
@@ -151,6 +185,77 @@ impl ArmSamples {
         Self {
             matrices: self.matrices.keys().map(|role| (*role, Matrix::default())).collect(),
             native: self.native.as_ref().map(|_| NativeMatrix::default()),
+            examples: Matrix::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gauge(samples: &[(i64, f64)]) -> Series {
+        Series {
+            labels: Labels::default(),
+            samples: samples.to_vec(),
+        }
+    }
+
+    #[test]
+    fn lines_that_are_shown_are_numbers_of_lines_and_three_at_the_most() {
+        let shown = |gauges: &[&[(i64, f64)]]| {
+            let mut arm = ArmSamples::default();
+            arm.show(Matrix {
+                series: gauges.iter().map(|samples| gauge(samples)).collect(),
+            });
+            arm.lines(1_000)
+        };
+        let cases: [(&str, &[&[(i64, f64)]], &[u32]); 9] = [
+            ("none", &[], &[]),
+            ("no sample yet", &[&[]], &[]),
+            (
+                "as a comparer exports them",
+                &[&[(2_000, 230.0)], &[(2_000, 17.0)]],
+                &[17, 230],
+            ),
+            ("the newest counts", &[&[(3_000, 9.0), (2_000, 8.0)]], &[9]),
+            ("from before the evidence began", &[&[(1_000, 8.0)]], &[]),
+            (
+                "the same line of two comparers",
+                &[&[(2_000, 8.0)], &[(2_000, 8.0)]],
+                &[8],
+            ),
+            (
+                "more than three",
+                &[&[(2_000, 4.0)], &[(2_000, 3.0)], &[(2_000, 2.0)], &[(2_000, 1.0)]],
+                &[1, 2, 3],
+            ),
+            (
+                "no lines",
+                &[
+                    &[(2_000, 0.0)],
+                    &[(2_000, -3.0)],
+                    &[(2_000, 1.5)],
+                    &[(2_000, 2_147_483_648.0)],
+                    &[(2_000, f64::INFINITY)],
+                    &[(2_000, f64::NAN)],
+                ],
+                &[],
+            ),
+            ("the last line", &[&[(2_000, 2_147_483_647.0)]], &[2_147_483_647]),
+        ];
+        for (name, gauges, lines) in cases {
+            assert_eq!(shown(gauges), lines, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_never_counted() {
+        let mut arm = ArmSamples::of([(Role::Total, Matrix::default())]);
+        arm.show(Matrix {
+            series: vec![gauge(&[(2_000, 17.0)])],
+        });
+        assert_eq!(arm.roles().collect::<Vec<_>>(), [Role::Total]);
+        assert_eq!((arm.counted().count(), arm.newest(3_000)), (0, None));
     }
 }

@@ -18,6 +18,9 @@ const PAIRS: &str = "guardbit_pairs_total";
 /// Counter of the pairs among them whose answers differ.
 const DISAGREEMENTS: &str = "guardbit_pair_disagreements_total";
 
+/// Gauge of lines of the golden set that the revision answers otherwise than the reference.
+const EXAMPLE: &str = "guardbit_pair_example";
+
 /// Pairs that a step needs. What a candidate answers does not depend on its weight, so that those of earlier steps count
 /// as well, and a step needs no more than shows that pairs still come: one that answers every third question otherwise is
 /// found by so many.
@@ -100,6 +103,10 @@ impl GuardKind for Agreement {
 
     fn counts_pairs(&self) -> bool {
         true
+    }
+
+    fn examples(&self) -> Option<&'static str> {
+        Some(EXAMPLE)
     }
 
     fn step_needs(&self) -> StepNeed {

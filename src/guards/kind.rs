@@ -100,6 +100,11 @@ pub trait GuardKind {
         false
     }
 
+    /// Name of a gauge whose values are lines of the golden set: examples of what it counts, for people.
+    fn examples(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What a step needs of it before it can end.
     fn step_needs(&self) -> StepNeed {
         match self.rule() {

@@ -237,6 +237,14 @@ impl Kind {
         }
     }
 
+    /// The numbers of a guard on pairs of answers.
+    pub fn as_agreement(&self) -> Option<&Agreement> {
+        match self {
+            Self::Agreement(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
     /// The numbers of a guard on the value of an expression.
     pub fn as_query(&self) -> Option<&Query> {
         match self {

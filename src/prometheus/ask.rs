@@ -17,7 +17,6 @@ use crate::apiserver::call_opt;
 use crate::evidence::{
     ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, native_histogram_query,
 };
-use crate::guards::Selector;
 use crate::model::interval;
 use crate::rollout::{AskedArm, EvidenceProblem, EvidenceReason, GuardQuery};
 use crate::telemetry::Metrics;
@@ -28,6 +27,9 @@ use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
 
 /// Longest time that a question waits for those of other models.
 const GATHER: Duration = Duration::from_millis(100);
+
+/// Longest wait for examples. They are shown and decide nothing, so what is counted must not wait for them.
+const EXAMPLES: Duration = Duration::from_secs(2);
 
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
@@ -196,10 +198,11 @@ impl Asker {
 }
 
 impl Asking<'_> {
-    /// Raw samples of a counter or a classic histogram of one arm.
+    /// Raw samples of one arm: of a counter, a gauge or a classic histogram.
     async fn samples(
         &self,
-        asked: &Selector,
+        form: Form,
+        selector: &str,
         matchers: &[ArmMatcher],
         window_ms: u64,
         at: i64,
@@ -210,8 +213,8 @@ impl Asking<'_> {
             through: at,
         };
         let question = Question {
-            form: asked.form(),
-            selector: asked.text.clone(),
+            form,
+            selector: selector.to_owned(),
             arm,
         };
         self.batcher
@@ -220,9 +223,36 @@ impl Asking<'_> {
     }
 }
 
+/// Asks for what is counted and, beside it, for what is only shown.
+async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
+    let (counted, examples) = tokio::join!(counted(asking, query, at), examples(asking, query, at));
+    let mut samples = counted?;
+    samples.candidate.show(examples);
+    Ok(samples)
+}
+
+/// Gauges of the arm on trial that are shown; none if they cannot be had.
+async fn examples(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Matrix {
+    let Some(gauge) = query.examples else {
+        return Matrix::default();
+    };
+    let asked = asking.samples(Form::Counter, gauge, &query.candidate.matchers, query.window_ms, at);
+    match tokio::time::timeout(EXAMPLES, asked).await {
+        Ok(Ok(matrix)) => matrix,
+        Ok(Err(problem)) => {
+            tracing::debug!(guard = query.guard, problem = problem.message, "no examples");
+            Matrix::default()
+        }
+        Err(_) => {
+            tracing::debug!(guard = query.guard, "no examples in time");
+            Matrix::default()
+        }
+    }
+}
+
 /// Asks for the form of histogram that was counted so far, at first for the classic one. If an arm has no series in it,
 /// asks for the other form as well. Both arms are counted in the form that more of them have.
-async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
+async fn counted(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
     let form = query.form.unwrap_or(BucketForm::Classic);
     let samples = arms(asking, query, form, at).await?;
     let have_series = |samples: &GuardSamples| {
@@ -294,7 +324,7 @@ async fn arm(
                 answers.insert(asked.role, value);
             }
             (Form::Counter | Form::Histogram, _) => {
-                let samples = asking.samples(asked, matchers, window, at).await?;
+                let samples = asking.samples(asked.form(), &asked.text, matchers, window, at).await?;
                 answers.insert(asked.role, samples);
             }
         }
@@ -309,6 +339,7 @@ mod tests {
     use super::*;
     use crate::api::RevisionRef;
     use crate::evidence::{MatcherOp, Role};
+    use crate::guards::Selector;
 
     /// A server that has these series: `(arm, form)`. Returns its client, and the forms in which it was asked.
     fn server(has: &'static [(&'static str, &'static str)]) -> (PrometheusClient, Receiver<&'static str>) {
@@ -352,6 +383,7 @@ mod tests {
                 field: "latency.histogram",
                 text: "d".to_owned(),
             }],
+            examples: None,
             form,
             candidate: arm("candidate"),
             baseline: Some(arm("baseline")),
@@ -407,6 +439,32 @@ mod tests {
                 "{name}: {forms:?}"
             );
             assert_eq!(asked.try_iter().count(), questions, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn examples_are_asked_for_beside_what_is_counted_and_a_server_without_them_fails_nothing() {
+        let of = |name: &str| format!(r#"{{"metric":{{"__name__":"{name}","arm":"candidate"}},"values":[[1,"17"]]}}"#);
+        let shows = |query: &str| query.contains("query=lines");
+        let refused = super::super::batch::mock(move |query| match shows(query) {
+            true => Err("no such thing"),
+            false => Ok(vec![of("d")]),
+        });
+        let answered = super::super::batch::mock(move |query| Ok(vec![of(if shows(query) { "lines" } else { "d" })]));
+        for (client, lines) in [(refused, Vec::<u32>::new()), (answered, vec![17])] {
+            let batcher = Batcher::default();
+            let asking = Asking {
+                server: Server::default(),
+                client,
+                batcher: &batcher,
+                gather: Duration::ZERO,
+            };
+            let mut query = latency(None);
+            query.asks[0].role = Role::Total;
+            query.examples = Some("lines");
+            let samples = guard(&asking, &query, 1_000).await.unwrap();
+            assert_eq!(samples.candidate.lines(0), lines);
+            assert_eq!(samples.candidate.counted().count(), 1, "what is counted is there");
         }
     }
 }

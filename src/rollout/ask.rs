@@ -23,6 +23,8 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked of each arm, in this order.
     pub asks: Vec<Selector>,
+    /// Gauge of the arm on trial that is asked as well. It is shown to people, and the answer can do without it.
+    pub examples: Option<&'static str>,
     /// Form in which its histogram has come so far; that one is asked for first.
     pub form: Option<BucketForm>,
     /// The arm on trial.
@@ -124,6 +126,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
             let known = running.suite.listens(&name);
             Some(GuardQuery {
                 form: running.suite.form(&name),
+                examples: kind.examples(),
                 guard: name,
                 asks,
                 candidate: asked(guard, &kind, &trial.candidate),

@@ -198,6 +198,8 @@ pub enum Reason {
     IdentityMismatch,
     /// Pods of the candidate are disrupted; nothing is judged.
     Disrupted,
+    /// Users' requests have moved to where stable answers otherwise than the reference.
+    InputsMoved,
 }
 
 words!(Reason);
@@ -224,6 +226,7 @@ impl Reason {
                 | Self::CannotStart
                 | Self::IdentityMismatch
                 | Self::Disrupted
+                | Self::InputsMoved
         )
     }
 }

@@ -8,6 +8,7 @@ mod downgrade;
 mod forecasts;
 mod golden;
 mod handovers;
+mod inputs;
 mod interrupted;
 mod kstatus;
 mod natives;

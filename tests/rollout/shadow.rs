@@ -102,3 +102,24 @@ fn answers_that_change_after_a_promotion_fall_back() {
         .unwrap();
     assert!(last.why.contains("answers differ"), "{}", last.why);
 }
+
+#[test]
+fn a_rejection_names_lines_of_the_golden_set_that_are_answered_otherwise() {
+    let mut world = World::new(shadowed());
+    world.decides_twice = true;
+    world.lines = vec![388, 17, 230];
+    world.behaviour.insert("int8".into(), bad(|b| b.differs = 0.12));
+    let (mut shown, mut events) = (0, Vec::new());
+    world.run_watched(600, &mut |_, _, plan| {
+        let guards = plan.status.guards.iter();
+        shown += guards.filter(|guard| guard.examples == [17, 230, 388]).count();
+        events.extend(plan.events.iter().map(|event| event.note.clone()));
+    });
+    assert!(shown > 0, "{}", world.transcript);
+    let [rejected] = world.status.rejected.as_slice() else {
+        panic!("{:?}", world.status.rejected);
+    };
+    let told = "; such as lines 17, 230 and 388 of the golden set";
+    assert!(rejected.reason.ends_with(told), "{}", rejected.reason);
+    assert!(events.iter().any(|note| note.contains(told)), "{events:?}");
+}

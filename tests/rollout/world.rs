@@ -43,8 +43,11 @@ pub struct Behaviour {
     pub routed: f64,
     /// Energy of a request.
     pub joules: f64,
-    /// Share of the comparer's pairs in which it answers otherwise than the reference.
+    /// Share of the comparer's pairs in which it answers otherwise than the reference; of the golden set, where requests are
+    /// mirrored.
     pub differs: f64,
+    /// The same of mirrored requests.
+    pub differs_mirrored: f64,
     pub unschedulable: bool,
     /// The API server creates no more pods of it.
     pub over_quota: bool,
@@ -73,6 +76,7 @@ impl Default for Behaviour {
             routed: 1.0,
             joules: 0.41,
             differs: 0.01,
+            differs_mirrored: 0.01,
             unschedulable: false,
             over_quota: false,
             not_taken: false,
@@ -93,6 +97,8 @@ struct Scrape {
     joules: f64,
     /// `None` while no comparer runs.
     pairs: Option<(f64, f64)>,
+    /// `None` while no requests are mirrored to it.
+    mirrored: Option<(f64, f64)>,
     latency: Vec<f64>,
     score: Vec<f64>,
 }
@@ -105,6 +111,8 @@ struct Arm {
     /// Pairs of the comparer, and those that differ.
     pairs: f64,
     differ: f64,
+    /// The same of mirrored requests.
+    mirrored: (f64, f64),
     /// Cumulative counts of latency and score buckets.
     latency: Vec<f64>,
     score: Vec<f64>,
@@ -136,6 +144,10 @@ pub struct World {
     pub refused: Option<String>,
     /// Whether a comparer asks pairs.
     pub compares: bool,
+    /// Whether every other pair of the comparer is of a mirrored request.
+    pub mirrors: bool,
+    /// Lines of the golden set that the comparer shows.
+    pub lines: Vec<u32>,
     /// Whether every decision is taken once more from what was printed of the observation.
     pub decides_twice: bool,
     /// What of the last plan the API server did not take.
@@ -171,6 +183,8 @@ impl World {
             prometheus: Ok(()),
             refused: None,
             compares: true,
+            mirrors: false,
+            lines: Vec::new(),
             decides_twice: false,
             not_taken: Some(Vec::new()),
             blind_to_templates: false,
@@ -462,6 +476,7 @@ impl World {
                     bad: arm.bad.floor(),
                     joules: arm.joules,
                     pairs: self.compares.then(|| (arm.pairs.floor(), arm.differ.floor())),
+                    mirrored: (self.compares && self.mirrors).then(|| (arm.mirrored.0.floor(), arm.mirrored.1.floor())),
                     latency,
                     score,
                 });
@@ -490,10 +505,13 @@ impl World {
         if !self.compares || on_trial == reference || !is_ready(&on_trial) || !is_ready(&reference) {
             return;
         }
-        let differs = self.behave(&on_trial.variant).differs;
+        let behaviour = self.behave(&on_trial.variant);
+        let mirrored = if self.mirrors { 0.5 * PAIRS } else { 0.0 };
         let arm = self.arms.entry(on_trial).or_default();
-        arm.pairs += PAIRS;
-        arm.differ += PAIRS * differs;
+        arm.pairs += PAIRS - mirrored;
+        arm.differ += (PAIRS - mirrored) * behaviour.differs;
+        arm.mirrored.0 += mirrored;
+        arm.mirrored.1 += mirrored * behaviour.differs_mirrored;
         self.arms.entry(reference).or_default().pairs += PAIRS * CONTROL;
     }
 }

@@ -45,6 +45,8 @@ pub struct GuardReport {
     pub seen: String,
     /// The evidence as numbers, for metrics.
     pub numbers: Numbers,
+    /// Lines of the golden set that are among the candidate's bad events.
+    pub examples: Vec<u32>,
 }
 
 /// Evidence of harm of one guard at which no step ends. A candidate within tolerance ever reaches it with a probability of
@@ -55,6 +57,23 @@ impl GuardReport {
     /// Whether its evidence leans towards harm. That is no harm yet, but no reason to give the candidate more traffic either.
     pub fn leans_to_harm(&self) -> bool {
         self.ln_evidence >= SUSPICIOUS.ln()
+    }
+
+    /// Names lines of the golden set that are among the candidate's bad events, if it has any.
+    pub fn show(&mut self, lines: &[u32]) {
+        if self.candidate.x == 0 {
+            return;
+        }
+        let told = match lines {
+            [] => return,
+            [line] => format!("line {line}"),
+            [others @ .., last] => {
+                let others: Vec<_> = others.iter().map(u32::to_string).collect();
+                format!("lines {} and {last}", others.join(", "))
+            }
+        };
+        self.message.push_str(&format!("; such as {told} of the golden set"));
+        self.examples = lines.to_vec();
     }
 }
 
@@ -161,6 +180,7 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         seen,
         message,
         numbers,
+        examples: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::evidence::{Amounts, Buckets, Counts};
-use crate::guards::{Fidelity, Latency, Proportion, Query, Ratio};
+use crate::guards::{Agreement, Fidelity, Latency, Proportion, Query, Ratio};
 use crate::judge::{Budget, Regime, Tolerance, Tolerated};
 use proptest::prelude::*;
 
@@ -373,4 +373,38 @@ fn a_poll_in_which_one_arm_did_nothing_is_judged_and_told_of_neither() {
         "{}",
         report.seen
     );
+}
+
+#[test]
+fn a_report_names_lines_that_are_answered_otherwise_and_none_where_all_agree() {
+    let tolerance = Tolerance {
+        ratio: 0.0,
+        absolute: 0.05,
+    };
+    let config = SuiteConfig {
+        guards: [("agreement".to_owned(), Kind::Agreement(Agreement { tolerance }))].into(),
+        ..config()
+    };
+    let mut suite = Suite::default();
+    let differ = Observed::Proportion {
+        candidate: Counts { n: 512, x: 41 },
+        baseline: Counts { n: 57, x: 0 },
+    };
+    observe(&mut suite, &config, "agreement", 1, differ);
+    let cases: [(&[u32], &str); 3] = [
+        (&[], ""),
+        (&[17], "; such as line 17 of the golden set"),
+        (&[17, 230, 388], "; such as lines 17, 230 and 388 of the golden set"),
+    ];
+    for (lines, told) in cases {
+        let mut report = suite.reports(&config).remove(0);
+        let before = report.message.clone();
+        report.show(lines);
+        assert_eq!(report.message, format!("{before}{told}"));
+        assert_eq!(report.examples, lines);
+    }
+    let mut agrees = Suite::default().reports(&config).remove(0);
+    let before = agrees.clone();
+    agrees.show(&[17]);
+    assert_eq!(agrees, before);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api;
-use crate::evidence::{BucketForm, Cursor, GuardSamples, Part, Pods, Role, incomparable, lacks_part, look_alike};
+use crate::evidence::{BucketForm, Cursor, GuardSamples, Part, Pods, Poll, Role, incomparable, lacks_part, look_alike};
 use crate::guards::{Compared, SuiteConfig, asks};
 use crate::model;
 use crate::model::identity::Purpose;
@@ -13,6 +13,7 @@ use super::super::ask::suite_config;
 use super::super::observation::{Observation, WorkloadKey};
 use super::super::trial::on_trial;
 use super::heard::{GuardHeard, Heard};
+use super::inputs::Inputs;
 use super::state::Running;
 use super::warm_up::WarmUp;
 
@@ -38,9 +39,11 @@ pub fn hear(observation: &Observation) -> Heard {
         // Answers from a node that is being drained say nothing about the variant.
         running.pass_over(now);
     } else {
+        let config = suite_config(&seen.spec, &trial);
         let mut hearing = Hearing {
             observation,
-            config: suite_config(&seen.spec, &trial),
+            inputs: Inputs::of(&config),
+            config,
             interval_ms: settings.interval_ms(),
             starts: pod_starts(observation),
             guards: guards(&seen.spec),
@@ -67,6 +70,8 @@ pub fn hear(observation: &Observation) -> Heard {
 struct Hearing<'a> {
     observation: &'a Observation,
     config: SuiteConfig,
+    /// The pairs that are counted by source.
+    inputs: Option<Inputs>,
     interval_ms: i64,
     starts: BTreeMap<String, i64>,
     /// The guards as they are written.
@@ -129,7 +134,10 @@ impl Hearing<'_> {
         let lost = lost || cursor.muted() > muted;
         // The first answer that shows anything also has the time before the trial.
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
+        // A comparer of before may have shown lines of another golden set.
+        let lines = samples.candidate.lines(cursor.since());
         self.running.set_cursor(guard, cursor);
+        let by_source = self.by_source(guard, samples);
         Some(GuardHeard {
             recalled: (another || first || lost).then(|| Cursor::history(samples, begun, interval)),
             form,
@@ -137,7 +145,22 @@ impl Hearing<'_> {
             unusable: advance.unusable,
             lacks_part: part.is_some_and(|part| lacks_part(samples, &part)),
             polls: advance.polls,
+            by_source,
+            lines,
         })
+    }
+
+    /// Counts the pairs of users' requests and those of the golden set apart, with a cursor of their own.
+    fn by_source(&mut self, guard: &str, samples: &GuardSamples) -> Vec<Poll> {
+        let inputs = self.inputs.as_ref();
+        let Some((name, apart)) = inputs.and_then(|inputs| inputs.apart(guard, samples)) else {
+            return Vec::new();
+        };
+        let now = self.observation.now;
+        let mut cursor = self.running.cursor(name, now);
+        let advance = cursor.advance(&apart, now.as_millisecond(), self.interval_ms, &self.starts);
+        self.running.set_cursor(name, cursor);
+        advance.polls
     }
 
     /// How a guard on a share selects its bad or good events, where that has to be known to compare the arms.

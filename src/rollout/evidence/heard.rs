@@ -43,6 +43,13 @@ pub struct GuardHeard {
     pub lacks_part: bool,
     /// New polls, oldest first.
     pub polls: Vec<Poll>,
+    /// New polls of a guard that counts pairs, oldest first: those of users' requests as the candidate's, and those of the
+    /// golden set as the baseline's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_source: Vec<Poll>,
+    /// Lines of the golden set that are answered otherwise than by the reference. They are shown and decide nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<u32>,
 }
 
 /// Until when pods are cold, in Unix milliseconds.

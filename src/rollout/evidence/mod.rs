@@ -8,6 +8,7 @@
 mod benefit;
 mod hear;
 mod heard;
+mod inputs;
 mod running;
 mod split;
 pub(super) mod state;
@@ -15,5 +16,6 @@ mod warm_up;
 
 pub use hear::hear;
 pub use heard::{GuardHeard, Heard, WarmUntil};
+pub(super) use inputs::{Finding, moved_in_words};
 pub(super) use running::Evidence;
 pub use running::guard_status;

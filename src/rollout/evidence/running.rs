@@ -2,10 +2,12 @@
 //!
 //! It is decoded when samples are counted and encoded when the plan is put together; in between it has this form.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, condition};
 use crate::evidence::{Observed, Poll};
 use crate::guards::{BenefitTest, Compared, GuardReport, Kind, StepWait, SuiteConfig};
 use crate::judge::{BenefitConfig, text};
@@ -18,6 +20,7 @@ use super::super::reason::{EvidenceReason, WaitReason};
 use super::super::trial::{Match, is_asked, on_trial};
 use super::benefit::benefit;
 use super::heard::Heard;
+use super::inputs::{self, Finding, Inputs};
 use super::split::{self, Split};
 use super::state::Running;
 
@@ -33,6 +36,14 @@ pub(in crate::rollout) struct Evidence {
     pub(super) running: Running,
     /// Reports of the guards.
     reports: Vec<GuardReport>,
+    /// The tests of pairs by source; `None` where there are none.
+    inputs: Option<Inputs>,
+    /// What this evaluation found of users' requests; `None` where it has not taken what was heard.
+    finding: Option<Finding>,
+    /// Whether users' requests had moved before.
+    moved: bool,
+    /// Lines of the golden set that this evaluation was shown, by guard. They are not stored: each answer has them again.
+    lines: BTreeMap<String, Vec<u32>>,
 }
 
 impl Evidence {
@@ -52,6 +63,10 @@ impl Evidence {
             .unwrap_or_else(|| Running::fresh(&trial.epoch, now));
         Some(Self {
             reports: running.suite.reports(&config),
+            inputs: Inputs::of(&config),
+            finding: None,
+            moved: is_true(status, condition::INPUTS_MOVED),
+            lines: BTreeMap::new(),
             benefit: benefit(settings, status.rollout.as_ref()),
             trial,
             config,
@@ -76,6 +91,7 @@ impl Evidence {
                 self.running.suite.counts_in(guard, form);
             }
             self.running.suite.remark(guard, heard.oddity.clone());
+            self.lines.insert(guard.clone(), heard.lines.clone());
             polls.extend(heard.polls.iter().map(|poll| (guard.as_str(), poll)));
         }
         // Polls are taken in the order of their time: after an outage, harm must be found where it would have been
@@ -94,8 +110,19 @@ impl Evidence {
                 break;
             }
         }
-        self.reports = self.running.suite.reports(&self.config);
+        let inputs = self.inputs.as_ref();
+        self.finding = inputs.map(|inputs| inputs.observe(&mut self.running.suite, heard));
+        let reports = self.running.suite.reports(&self.config).into_iter();
+        self.reports = reports.map(|report| self.with_lines(report)).collect();
         found
+    }
+
+    /// A report that names lines of the golden set, where there are any.
+    fn with_lines(&self, mut report: GuardReport) -> GuardReport {
+        if let Some(lines) = self.lines.get(&report.name) {
+            report.show(lines);
+        }
+        report
     }
 
     /// Gives a guard that begins to listen the history of its baseline.
@@ -129,7 +156,30 @@ impl Evidence {
 
     /// The guard that found harm, if one did.
     pub(in crate::rollout) fn harmful(&self) -> Option<GuardReport> {
-        self.running.suite.harmful(&self.config)
+        let mut report = self.with_lines(self.running.suite.harmful(&self.config)?);
+        report.message.push_str(self.cause(&report.name).unwrap_or_default());
+        Some(report)
+    }
+
+    /// What the pairs by source say about harm that a guard found, in words that go on with its sentence.
+    fn cause(&self, guard: &str) -> Option<&'static str> {
+        let inputs = self.inputs.as_ref().filter(|inputs| inputs.is_of(guard))?;
+        match self.users_requests() {
+            Finding::NotCompared => None,
+            Finding::Moved { .. } => Some(inputs::INPUTS_MOVED),
+            Finding::Open if self.moved => Some(inputs::INPUTS_MOVED),
+            Finding::Open | Finding::AsGolden => {
+                let differs = inputs.golden_differs(&self.running.suite);
+                differs.then_some(inputs::SERVING_CHANGED)
+            }
+        }
+    }
+
+    /// What is known about users' requests beside the golden set.
+    pub(in crate::rollout) fn users_requests(&self) -> Finding {
+        let inputs = self.inputs.as_ref();
+        let stands = inputs.map(|inputs| inputs.stands(&self.running.suite));
+        self.finding.or(stands).unwrap_or(Finding::NotCompared)
     }
 
     /// Whether every guard has shown health.
@@ -266,12 +316,18 @@ impl Evidence {
     }
 }
 
+fn is_true(status: &QuantizedModelStatus, kind: &str) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == kind && condition.status == "True")
+}
+
 /// A guard's report as status shows it.
 pub fn guard_status(report: GuardReport) -> GuardStatus {
     let counts = |c: crate::evidence::Counts| ArmCounts {
         total: i64::try_from(c.n).unwrap_or(i64::MAX),
         bad: i64::try_from(c.x).unwrap_or(i64::MAX),
     };
+    let examples = report.examples.into_iter().flat_map(i32::try_from);
     GuardStatus {
         name: report.name,
         verdict: report.verdict.into(),
@@ -287,6 +343,7 @@ pub fn guard_status(report: GuardReport) -> GuardStatus {
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .map(Time),
         message: report.message,
+        examples: examples.collect(),
         benefit: None,
     }
 }

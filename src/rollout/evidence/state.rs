@@ -26,10 +26,10 @@ pub(in crate::rollout) struct Running {
     pub(super) epoch: String,
     /// Evidence from before this time, in Unix milliseconds, does not count.
     pub(super) since: i64,
-    /// The tests of the guards.
+    /// The tests of the guards, and those of their pairs by source.
     #[serde(with = "opaque")]
     pub(in crate::rollout) suite: Suite,
-    /// How far the samples of each guard were counted.
+    /// How far the samples of each of them were counted.
     #[serde(with = "opaque")]
     cursors: BTreeMap<String, Cursor>,
     /// The test of the benefit, where one is asked for.

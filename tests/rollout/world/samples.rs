@@ -42,6 +42,11 @@ impl World {
                 }]
             }
         };
+        let pairs = |of: fn((f64, f64)) -> f64| {
+            let golden = series(&[("source", "golden".into())], &|h| h.pairs.map_or(NO, of));
+            let mirror = series(&[("source", "mirror".into())], &|h| h.mirrored.map_or(NO, of));
+            counted(golden.into_iter().chain(mirror).collect())
+        };
         let mut samples = ArmSamples::default();
         // The label that the bad requests are selected by.
         let by_status = query.asks.iter().any(|asked| asked.text.contains("status="));
@@ -49,12 +54,8 @@ impl World {
         for Selector { role, text, .. } in &query.asks {
             let found = match role {
                 // The comparer's own series.
-                Role::Total if text.starts_with("guardbit_pairs") => {
-                    counted(series(&[], &|h| h.pairs.map_or(NO, |p| p.0)))
-                }
-                Role::Bad if text.starts_with("guardbit_pair") => {
-                    counted(series(&[], &|h| h.pairs.map_or(NO, |p| p.1)))
-                }
+                Role::Total if text.starts_with("guardbit_pairs") => pairs(|p| p.0),
+                Role::Bad if text.starts_with("guardbit_pair") => pairs(|p| p.1),
                 Role::Total => series(&[(code, "200".into())], &|h| h.total - h.bad)
                     .into_iter()
                     .chain(series(&[(code, "500".into())], &|h| h.bad))
@@ -89,6 +90,12 @@ impl World {
             } else {
                 samples.insert(*role, Matrix { series: found });
             }
+        }
+        if query.examples.is_some() {
+            let gauge = |(line, place): (&u32, u32)| series(&[("place", place.to_string())], &|_| f64::from(*line));
+            samples.show(Matrix {
+                series: self.lines.iter().zip(1..).flat_map(gauge).collect(),
+            });
         }
         samples
     }
