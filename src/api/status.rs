@@ -62,6 +62,9 @@ pub struct QuantizedModelStatus {
     /// The last ten decisions, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
+    /// What became of mirroring requests to the comparer, once it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
     /// Running state of the tests: opaque, versioned. People read `guards`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -424,6 +427,17 @@ pub struct Decision {
     pub drift: Option<String>,
 }
 
+/// What became of mirroring requests to the comparer.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// Digest of `comparer.mirror` and `traffic.gateway`, as they were when the route was last to mirror.
+    pub asked: String,
+    /// Why the route is written without a mirror, in the words of the gateway or of the API server. It is tried again when
+    /// the digest is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
 /// Short form of a revision for labels and people: the first twelve digits.
 pub fn short(revision: &str) -> &str {
     let digits = revision.rsplit(':').next().unwrap_or(revision);
@@ -450,9 +464,11 @@ pub mod condition {
     pub const APPLIED: &str = "Applied";
     /// Pods of one arm run different images.
     pub const IDENTITY_MISMATCH: &str = "IdentityMismatch";
+    /// Requests are mirrored to the comparer. A model that asks for no mirror has no such condition.
+    pub const MIRRORING: &str = "Mirroring";
 
     /// All types of conditions.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -462,5 +478,6 @@ pub mod condition {
         FALLBACK_CAPACITY,
         IDENTITY_MISMATCH,
         APPLIED,
+        MIRRORING,
     ];
 }

@@ -10,6 +10,7 @@ mod golden;
 mod handovers;
 mod interrupted;
 mod kstatus;
+mod mirror;
 mod natives;
 mod presets;
 mod properties;
