@@ -122,6 +122,13 @@ async fn the_roles_let_nobody_do_more_than_they_say() {
             own,
             false,
         ),
+        (
+            "attacks-editor",
+            "patch",
+            "networking.k8s.io/networkpolicies",
+            own,
+            false,
+        ),
         ("attacks-editor", "create", MODELS, "attacks-other", false),
         (GUARDBIT, "patch", STATUS, "attacks-other", true),
         (GUARDBIT, "get", "secrets", own, true),

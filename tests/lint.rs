@@ -275,6 +275,21 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
             "13:33 warning same-weights",
         ),
         (
+            with_comparer("protocol: OpenAI, mirror: {percent: 5}").replace(
+                "[{name: inference}]}",
+                "[{name: inference}], filters: [{type: RequestMirror}]}",
+            ),
+            "25:58 warning several-mirrors",
+        ),
+        (
+            with_comparer("protocol: OpenAI, mirror: {percent: 5}").replace(
+                "gateway: {parentRefs: [{name: inference}]}",
+                "service: {allowCoarseSteps: true}",
+            ),
+            "40:32 error api-rule",
+        ),
+        (with_comparer("protocol: OpenAI"), "40:3 error api-rule"),
+        (
             with_comparer("golden: {configMap: golden, DIGEST}"),
             "40:3 error unusable-value",
         ),

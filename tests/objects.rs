@@ -9,10 +9,11 @@ use guardbit::manifests::traffic::{self, Effect};
 use guardbit::manifests::{self, Document, Environment, Kind, Owner, comparer, workload};
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    ComparedArms, Joined, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope, Template,
-    WorkloadKey, WorkloadPlan,
+    ComparedArms, Joined, MirrorSeen, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope,
+    Template, WorkloadKey, WorkloadPlan,
 };
 use k8s_openapi::jiff::SignedDuration;
+use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
 fn sample() -> QuantizedModel {
@@ -133,6 +134,7 @@ fn objects_of_the_sample() {
     let split = RoutePlan {
         weights: vec![(fp32, 75), (int8.revision.clone(), 25)],
         pinned: Some(pinned.clone()),
+        mirror: None,
     };
     let documents = with_owner(&model, |owner| {
         let (workload, traffic) = (workload::provider(), traffic::provider(&owner.spec.traffic));
@@ -559,6 +561,296 @@ fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     assert_eq!(pod["volumes"], json!([volume]));
     let args = pod["containers"][0]["args"].as_array().expect("args");
     assert!(args.contains(&json!("--golden=/golden/sets/fraud.jsonl")), "{args:?}");
+}
+
+/// The sample with requests mirrored to its comparer, without a golden set, and the arms that it asks.
+fn mirrored(percent: i32) -> (QuantizedModel, ComparedArms) {
+    let (mut model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    let mirrored = json!({"protocol": "OpenAI", "mirror": {"percent": percent}});
+    model.spec.comparer = Some(serde_json::from_value(mirrored).expect("a comparer"));
+    (model, arms)
+}
+
+#[test]
+fn a_comparer_without_a_golden_set_mounts_nothing_and_takes_what_is_mirrored() {
+    let (model, arms) = mirrored(5);
+    let (deployment, service) = with_owner(&model, |owner| {
+        let deployment = comparer::deployment(owner, &arms, "guardbit:1").expect("a comparer");
+        (deployment, comparer::service(owner).expect("a mirror"))
+    });
+    let pod = &deployment.body["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!((pod.get("volumes"), container.get("volumeMounts")), (None, None));
+    assert_eq!(annotations(&deployment).get("guardbit.dev/golden-digest"), None);
+    let args: Vec<&str> = container["args"]
+        .as_array()
+        .expect("args")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(args.contains(&"--mirror"), "{args:?}");
+    assert!(!args.iter().any(|arg| arg.starts_with("--golden")), "{args:?}");
+    Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+
+    assert_eq!(
+        (service.kind, service.name.as_str()),
+        (Kind::Service, "fraud-scorer-comparer")
+    );
+    let labels = &deployment.body["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in service.body["spec"]["selector"].as_object().expect("labels") {
+        assert_eq!(&labels[label], value, "{label}");
+    }
+    let (of_pod, of_service) = (
+        &container["ports"][0]["containerPort"],
+        &service.body["spec"]["ports"][0],
+    );
+    assert_eq!((of_pod, of_pod), (&of_service["targetPort"], &of_service["port"]));
+
+    let (model, _) = compared(json!({"configMap": "fraud-golden"}));
+    assert_eq!(
+        with_owner(&model, comparer::service),
+        None,
+        "only where requests are mirrored"
+    );
+}
+
+#[test]
+fn only_the_rule_with_the_split_mirrors_and_the_filters_of_the_user_stay() {
+    let (mut model, _) = mirrored(5);
+    let own = json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "audit", "port": 80}}});
+    let Value::Object(filter) = own.clone() else {
+        unreachable!()
+    };
+    let gateway = model.spec.traffic.gateway.as_mut().expect("a gateway");
+    gateway.filters = vec![guardbit::api::PodTemplate(filter)];
+    let pinned = key(&model, "fp32", Purpose::Pinned);
+    let rules = |percent| {
+        let split = RoutePlan {
+            pinned: Some(pinned.clone()),
+            mirror: percent,
+            ..RoutePlan::default()
+        };
+        let document = with_owner(&model, |owner| route(owner, split));
+        document.body["spec"]["rules"].as_array().expect("rules").clone()
+    };
+    let mirror = |of: Value| {
+        let mut mirror = of;
+        mirror["backendRef"] = json!({"group": "", "kind": "Service", "name": "fraud-scorer-comparer", "port": 8080});
+        json!({"type": "RequestMirror", "requestMirror": mirror})
+    };
+    for (percent, filters) in [
+        (None, json!([own])),
+        (Some(5), json!([own, mirror(json!({"percent": 5}))])),
+        // What all gateways that mirror know, and older ones of the Gateway API.
+        (Some(100), json!([own, mirror(json!({}))])),
+    ] {
+        let rules = rules(percent);
+        let [pinned, split] = rules.as_slice() else {
+            panic!("{rules:?}");
+        };
+        assert_eq!(pinned["filters"], json!([own]), "a pinned request is never mirrored");
+        assert_eq!(split["filters"], filters);
+    }
+}
+
+/// A route of the sample with this status of its only parent, and what is read of it.
+fn read(percent: Option<i32>, conditions: Value) -> traffic::SplitInForce {
+    let (model, _) = mirrored(5);
+    let split = RoutePlan {
+        weights: vec![(key(&model, "fp32", Purpose::Serving).revision, 100)],
+        mirror: percent,
+        ..RoutePlan::default()
+    };
+    let document = with_owner(&model, |owner| route(owner, split));
+    let metadata = ObjectMeta {
+        name: Some(document.name.clone()),
+        generation: Some(7),
+        ..ObjectMeta::default()
+    };
+    let status = json!({"parents": [{"conditions": conditions}]});
+    (traffic::ROUTES[0].read)(&metadata, &document.body["spec"], &status)
+}
+
+#[test]
+fn what_a_gateway_says_of_a_mirror_is_told_from_what_it_says_of_the_route() {
+    let condition = |kind: &str, status: &str, reason: &str, generation: i64| json!({"type": kind, "status": status, "reason": reason, "message": "why", "observedGeneration": generation});
+    let refused = |words: &str| MirrorSeen::Refused(words.to_owned());
+    let words = "the gateway refuses the HTTPRoute: Accepted=False (UnsupportedValue): why";
+    let partly = "the gateway refuses a part of the HTTPRoute: PartiallyInvalid=True (UnsupportedValue): why";
+    for (conditions, mirror, is_refused) in [
+        (json!([]), MirrorSeen::Written(5), false),
+        (
+            json!([condition("Accepted", "True", "Accepted", 7)]),
+            MirrorSeen::Written(5),
+            false,
+        ),
+        (
+            json!([condition("Accepted", "False", "UnsupportedValue", 7)]),
+            refused(words),
+            true,
+        ),
+        // Of an earlier generation, which may have had no mirror.
+        (
+            json!([condition("Accepted", "False", "UnsupportedValue", 6)]),
+            MirrorSeen::Written(5),
+            false,
+        ),
+        (
+            json!([
+                condition("Accepted", "True", "Accepted", 6),
+                condition("PartiallyInvalid", "True", "UnsupportedValue", 7)
+            ]),
+            refused(partly),
+            true,
+        ),
+        (
+            json!([condition("PartiallyInvalid", "False", "Valid", 7)]),
+            MirrorSeen::Written(5),
+            false,
+        ),
+        // The route would not be taken without the mirror either, or will be soon.
+        (
+            json!([condition("Accepted", "False", "NotAllowedByListeners", 7)]),
+            MirrorSeen::Written(5),
+            true,
+        ),
+        (
+            json!([condition("ResolvedRefs", "False", "BackendNotFound", 7)]),
+            MirrorSeen::Written(5),
+            true,
+        ),
+        (
+            json!([
+                condition("ResolvedRefs", "False", "BackendNotFound", 7),
+                condition("Accepted", "False", "UnsupportedValue", 7)
+            ]),
+            refused(words),
+            true,
+        ),
+    ] {
+        let with_mirror = read(Some(5), conditions.clone());
+        assert_eq!(
+            (&with_mirror.mirror, with_mirror.refused.is_some()),
+            (&mirror, is_refused),
+            "{conditions}"
+        );
+        let without = read(None, conditions.clone());
+        assert_eq!(
+            (without.mirror, without.refused.is_some()),
+            (MirrorSeen::Absent, is_refused),
+            "{conditions}"
+        );
+        assert_eq!(without.weights, with_mirror.weights, "the split is read as ever");
+        assert_eq!(without.weights.len(), 1);
+    }
+}
+
+#[test]
+fn how_much_a_route_mirrors_is_read_back() {
+    for percent in [1, 5, 99, 100] {
+        assert_eq!(read(Some(percent), json!([])).mirror, MirrorSeen::Written(percent));
+    }
+}
+
+#[test]
+fn a_mirror_is_taken_out_of_a_route_and_nothing_else_is() {
+    let (mut model, _) = mirrored(5);
+    let Value::Object(own) = json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "audit"}}})
+    else {
+        unreachable!()
+    };
+    model.spec.traffic.gateway.as_mut().expect("a gateway").filters = vec![guardbit::api::PodTemplate(own)];
+    let spec = |mirror| {
+        let split = RoutePlan {
+            pinned: Some(key(&model, "fp32", Purpose::Pinned)),
+            mirror,
+            ..RoutePlan::default()
+        };
+        with_owner(&model, |owner| route(owner, split)).body["spec"].clone()
+    };
+    let mut left = spec(Some(5));
+    (traffic::ROUTES[0].unmirror)("fraud-scorer", &mut left);
+    assert_eq!(left, spec(None));
+    let mut nothing = json!({"rules": [{"backendRefs": []}]});
+    (traffic::ROUTES[0].unmirror)("fraud-scorer", &mut nothing);
+    assert_eq!(nothing, json!({"rules": [{"backendRefs": []}]}));
+}
+
+#[test]
+fn the_comparer_may_talk_to_names_and_to_the_pods_of_both_arms_and_to_nobody_else() {
+    let (model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    let (policy, deployment, pods) = with_owner(&model, |owner| {
+        let labels = |key: &WorkloadKey| deployment(owner, key)["spec"]["template"]["metadata"]["labels"].clone();
+        (
+            comparer::network_policy(owner, &arms),
+            comparer::deployment(owner, &arms, "guardbit:1").expect("a comparer"),
+            arms.keys().map(|key| labels(&key)),
+        )
+    });
+    assert_eq!(
+        (policy.kind, policy.name.as_str()),
+        (Kind::NetworkPolicy, "fraud-scorer-comparer")
+    );
+    assert_eq!(policy.body["apiVersion"], "networking.k8s.io/v1");
+    let spec = &policy.body["spec"];
+    assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+    let own = &deployment.body["spec"]["template"]["metadata"]["labels"];
+    let selects = |selector: &Value, labels: &Value| {
+        let wanted = selector["matchLabels"].as_object().expect("labels");
+        !wanted.is_empty() && wanted.iter().all(|(label, value)| labels[label] == *value)
+    };
+    assert!(selects(&spec["podSelector"], own));
+    assert!(
+        pods.iter().all(|pod| !selects(&spec["podSelector"], pod)),
+        "the arms are left alone"
+    );
+    assert_eq!(spec["ingress"], json!([{"ports": [{"protocol": "TCP", "port": 8080}]}]));
+    let [names, arms] = spec["egress"].as_array().expect("egress").as_slice() else {
+        panic!("{spec}");
+    };
+    let ports: Vec<_> = names["ports"]
+        .as_array()
+        .expect("ports")
+        .iter()
+        .map(|port| &port["port"])
+        .collect();
+    assert_eq!(ports, [53, 53, 5353, 5353]);
+    assert_eq!(
+        arms["ports"],
+        json!([{"protocol": "TCP", "port": model.spec.serving.port}])
+    );
+    let to: Vec<_> = arms["to"]
+        .as_array()
+        .expect("peers")
+        .iter()
+        .map(|peer| &peer["podSelector"])
+        .collect();
+    assert_eq!(to.len(), 2);
+    for (peer, pod) in to.into_iter().zip(&pods) {
+        assert!(selects(peer, pod), "{peer} and {pod}");
+        assert!(!selects(peer, own));
+    }
+}
+
+/// Server-side apply is a patch, and makes what is not there.
+#[test]
+fn the_role_in_config_covers_every_kind_of_object_that_guardbit_writes() {
+    use serde::Deserialize;
+    let roles = serde_yaml_ng::Deserializer::from_str(include_str!("../config/rbac/controller.yaml"));
+    let roles: Vec<Value> = roles.map(|role| Value::deserialize(role).expect("YAML")).collect();
+    let rules = roles[0]["rules"].as_array().expect("rules");
+    let has = |list: &Value, word: &str| list.as_array().is_some_and(|list| list.iter().any(|one| one == word));
+    let kinds = [workload::provider().kind(), Kind::NetworkPolicy];
+    for kind in kinds.into_iter().chain(traffic::kinds()) {
+        let resource = kind.resource();
+        let rule = rules
+            .iter()
+            .find(|rule| has(&rule["apiGroups"], &resource.group) && has(&rule["resources"], &resource.plural));
+        let rule = rule.unwrap_or_else(|| panic!("no rule for {kind}"));
+        for verb in ["get", "list", "watch", "create", "patch", "delete"] {
+            assert!(has(&rule["verbs"], verb), "{verb} {kind}");
+        }
+    }
 }
 
 #[test]

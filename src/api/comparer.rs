@@ -16,12 +16,18 @@ const FILE: &str = "golden.jsonl";
 /// `agreement` guard judges. guardbit runs it for as long as a trial lasts, as a Deployment of one pod.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.golden) || has(self.mirror)")
+    .message("set golden, mirror or both: a comparer without questions compares nothing"))]
 pub struct ComparerSpec {
     /// What the model servers speak. Left out: what the server of `preset` speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// The questions that both arms are asked.
-    pub golden: GoldenSet,
+    /// The questions that both arms are asked. It may be left out beside `mirror`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<GoldenSet>,
+    /// Requests of users as questions, beside those of `golden` or instead of them. It needs `traffic.gateway`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSpec>,
     /// Pairs a second at the most, above 0.
     #[serde(default = "ComparerSpec::rate")]
     pub rate: Decimal,
@@ -138,6 +144,17 @@ impl GoldenSet {
         let written = if self.image.is_some() { &self.file } else { &self.key };
         written.as_deref().unwrap_or(FILE)
     }
+}
+
+/// Which requests of users the gateway mirrors to the comparer, for as long as it runs. Users are answered as before; pinned
+/// requests are never mirrored. Where the gateway refuses that, the condition `Mirroring` says so.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorSpec {
+    /// Percent of the requests. A gateway that knows no percentage mirrors all of them; the comparer asks no more than
+    /// `rate`, and drops the others.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: i32,
 }
 
 /// What may be asked between two arms.

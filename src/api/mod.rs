@@ -20,7 +20,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, PairBudget, Protocol};
+pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use guard::{
     Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
     Proportion, Query, Ratio, ToleranceSpec,
@@ -80,6 +80,8 @@ pub const GROUP: &str = "guardbit.dev";
     .message("rollout.holdout must be at least 1: with more than two variants a guard on outputs (fidelity or agreement) needs the reference to compare with"))]
 #[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.shadow) || (self.guards.exists(g, has(g.agreement)) && has(self.traffic.gateway))")
     .message("rollout.shadow needs an agreement guard, which counts its pairs, and traffic.gateway: behind one plain Service a pod without weight would get requests"))]
+#[x_kube(validation = Rule::new("!has(self.comparer) || !has(self.comparer.mirror) || has(self.traffic.gateway)")
+    .message("comparer.mirror needs traffic.gateway: one plain Service mirrors nothing; write comparer.golden"))]
 #[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.agreement) && !has(g.query))")
     .message(says("'rollout.benefit.guard \"' + self.rollout.benefit.guard + '\" must be the name of one of spec.guards that compares the candidate with stable: a proportion, latency or ratio guard'")))]
 pub struct QuantizedModelSpec {

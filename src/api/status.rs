@@ -62,6 +62,9 @@ pub struct QuantizedModelStatus {
     /// The last ten decisions, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
+    /// What became of mirroring requests to the comparer, once it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
     /// Running state of the tests: opaque, versioned. People read `guards`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -428,6 +431,17 @@ pub struct Decision {
     pub drift: Option<String>,
 }
 
+/// What became of mirroring requests to the comparer.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// Digest of `comparer.mirror` and `traffic.gateway`, as they were when the route was last to mirror.
+    pub asked: String,
+    /// Why the route is written without a mirror, in the words of the gateway or of the API server. It is tried again when
+    /// the digest is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
 /// Short form of a revision for labels and people: the first twelve digits.
 pub fn short(revision: &str) -> &str {
     let digits = revision.rsplit(':').next().unwrap_or(revision);
@@ -457,9 +471,11 @@ pub mod condition {
     /// Users' requests have moved to where stable answers otherwise than the reference. A model of which none are compared
     /// has no such condition.
     pub const INPUTS_MOVED: &str = "InputsMoved";
+    /// Requests are mirrored to the comparer. A model that asks for no mirror has no such condition.
+    pub const MIRRORING: &str = "Mirroring";
 
     /// All types of conditions.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -470,5 +486,6 @@ pub mod condition {
         IDENTITY_MISMATCH,
         INPUTS_MOVED,
         APPLIED,
+        MIRRORING,
     ];
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic, workload};
 use crate::model::identity::{Digests, Purpose, comparer_name, object_name};
-use crate::rollout::{ComparedArms, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
+use crate::rollout::{ComparerSeen, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
 use super::error::Error;
@@ -23,7 +23,7 @@ pub(super) struct Cluster {
     pub(super) settling: bool,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) route: RouteSeen,
-    pub(super) comparer: Option<ComparedArms>,
+    pub(super) comparer: Option<ComparerSeen>,
 }
 
 /// The model as the API server holds it, with the status that is newest.
@@ -206,6 +206,7 @@ fn weighted<'a>(
             .filter_map(|(service, weight)| Some(((*by_service.get(&**service)?).clone(), *weight)))
             .collect(),
         refused: route.split.refused.clone(),
+        mirror: route.split.mirror.clone(),
         harm: route.harm.as_deref().cloned(),
     }
 }

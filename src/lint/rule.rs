@@ -121,6 +121,7 @@ rules! {
     QUANTIZED_REFERENCE Warning "quantized-reference" "the reference is quantized itself"
     SAME_WEIGHTS Warning "same-weights" "two variants have the same weights"
     SERVICE_NAME Note "service-name" "the Service has another name than its model"
+    SEVERAL_MIRRORS Warning "several-mirrors" "two mirrors on one rule, which not every gateway takes"
     NO_SERIES Error "no-series" "a selector matches no series"
     ARM_LABEL_MISSING Error "arm-label-missing" "series without the label that tells the arms apart"
     LOOKS_WITHOUT_SCRAPES Note "looks-without-scrapes" "guardbit evaluates more often than Prometheus scrapes"

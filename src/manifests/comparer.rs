@@ -1,6 +1,7 @@
 //! The comparer of a model: one pod that asks two arms the same, and counts how often they answer otherwise.
 //!
-//! It has no rights and no token. It is no workload of a revision, and gets no requests of users.
+//! It has no rights and no token, and may talk to nobody but the two arms. It is no workload of a revision: what a gateway
+//! mirrors to it is a copy, and no user gets its answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,7 +14,9 @@ use crate::model::identity;
 use crate::rollout::{ComparedArms, WorkloadKey};
 
 use super::document::{Document, Kind};
-use super::names::{MANAGER_WORKLOAD, Owner, labels_of_comparer, name, owner_reference, selector_of_comparer};
+use super::names::{
+    COMPARER_PORT, MANAGER_WORKLOAD, Owner, labels_of_comparer, name, owner_reference, selector, selector_of_comparer,
+};
 use super::provenance::of_model;
 use super::traffic;
 
@@ -26,23 +29,18 @@ const VOLUME: &str = "golden";
 const FOLDER: &str = "/golden";
 
 /// Most memory. A ConfigMap holds 1 MiB at the most, and a golden set in an image 64 MiB; the answers of sixteen pairs at once take
-/// 84 MiB where an arm does its worst.
-const MEMORY_WITH_CONFIG_MAP: &str = "128Mi";
+/// 84 MiB where an arm does its worst, and mirrored requests 12 MiB while they are read and wait.
+const MEMORY: &str = "128Mi";
 const MEMORY_WITH_IMAGE: &str = "256Mi";
 
 /// The Deployment of the comparer of a model; `None` where the spec has none.
 pub fn deployment(owner: &Owner, arms: &ComparedArms, image: &str) -> Option<Document> {
-    let golden = &owner.spec.comparer.as_ref()?.golden;
+    let golden = owner.spec.comparer.as_ref()?.golden.as_ref();
     let comparer = comparer::of(owner.spec)?;
     let name = identity::comparer_name(owner.name);
     let labels = labels_of_comparer(owner, &name);
-    let mut annotations = of_model(owner);
-    annotations.insert(COMPARES.to_owned(), json!(json!(arms).to_string()));
-    let metadata = json!({
-        "labels": labels,
-        "annotations": annotations,
-        "ownerReferences": owner_reference(owner),
-    });
+    let mut metadata = metadata(owner, &name);
+    metadata["annotations"][COMPARES] = json!(json!(arms).to_string());
     let spec = json!({
         "replicas": 1,
         "revisionHistoryLimit": 2,
@@ -52,6 +50,48 @@ pub fn deployment(owner: &Owner, arms: &ComparedArms, image: &str) -> Option<Doc
         "template": {"metadata": {"labels": labels}, "spec": pod(golden, &args(owner, arms, golden, &comparer), image)},
     });
     Some(Document::new(owner, MANAGER_WORKLOAD, Kind::Deployment, name, metadata).with_spec(spec))
+}
+
+/// The Service that the gateway mirrors requests to; `None` where the spec asks for no mirror.
+pub fn service(owner: &Owner) -> Option<Document> {
+    owner.spec.comparer.as_ref()?.mirror.as_ref()?;
+    let name = identity::comparer_name(owner.name);
+    let port = json!({"name": "http", "port": COMPARER_PORT, "targetPort": COMPARER_PORT, "protocol": "TCP"});
+    let spec = json!({"selector": selector_of_comparer(owner, &name), "ports": [port]});
+    let metadata = metadata(owner, &name);
+    Some(Document::new(owner, MANAGER_WORKLOAD, Kind::Service, name, metadata).with_spec(spec))
+}
+
+/// The NetworkPolicy of the comparer: anybody may reach its port, for Prometheus and the gateway may be anywhere; and it
+/// reaches names and the pods of the two arms.
+pub fn network_policy(owner: &Owner, arms: &ComparedArms) -> Document {
+    let name = identity::comparer_name(owner.name);
+    // The pods of names have the second port on OpenShift.
+    let names = [53, 5353].map(|port| [("UDP", port), ("TCP", port)]).concat();
+    let names: Vec<Value> = names.into_iter().map(|(protocol, port)| open(protocol, port)).collect();
+    let pods = arms.keys().map(|key| selector(owner, &key));
+    let pods = pods.map(|labels| json!({"podSelector": {"matchLabels": labels}}));
+    let spec = json!({
+        "podSelector": {"matchLabels": selector_of_comparer(owner, &name)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": [open("TCP", i32::from(COMPARER_PORT))]}],
+        "egress": [{"ports": names}, {"ports": [open("TCP", owner.spec.serving.port)], "to": pods}],
+    });
+    let metadata = metadata(owner, &name);
+    Document::new(owner, MANAGER_WORKLOAD, Kind::NetworkPolicy, name, metadata).with_spec(spec)
+}
+
+fn open(protocol: &str, port: i32) -> Value {
+    json!({"protocol": protocol, "port": port})
+}
+
+/// Metadata of all objects of the comparer of this name.
+fn metadata(owner: &Owner, name: &str) -> Value {
+    json!({
+        "labels": labels_of_comparer(owner, name),
+        "annotations": of_model(owner),
+        "ownerReferences": owner_reference(owner),
+    })
 }
 
 /// The Services of the arms that a comparer asks, where traffic is split without a Service for each arm.
@@ -68,13 +108,13 @@ pub fn compared_arms(annotations: &BTreeMap<String, String>) -> Option<ComparedA
 }
 
 /// The pod, as `restricted` pod security wants it.
-fn pod(golden: &GoldenSet, args: &[String], image: &str) -> Value {
-    let memory = if golden.image.is_some() {
+fn pod(golden: Option<&GoldenSet>, args: &[String], image: &str) -> Value {
+    let memory = if golden.is_some_and(|golden| golden.image.is_some()) {
         MEMORY_WITH_IMAGE
     } else {
-        MEMORY_WITH_CONFIG_MAP
+        MEMORY
     };
-    json!({
+    let mut pod = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 5,
@@ -89,7 +129,7 @@ fn pod(golden: &GoldenSet, args: &[String], image: &str) -> Value {
             "image": image,
             "imagePullPolicy": "IfNotPresent",
             "args": args,
-            "ports": [{"name": "http-metrics", "containerPort": 8080}],
+            "ports": [{"name": "http-metrics", "containerPort": COMPARER_PORT}],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http-metrics"}, "periodSeconds": 10},
             "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": memory}},
             "securityContext": {
@@ -97,10 +137,13 @@ fn pod(golden: &GoldenSet, args: &[String], image: &str) -> Value {
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             },
-            "volumeMounts": [{"name": VOLUME, "mountPath": FOLDER, "readOnly": true}],
         }],
-        "volumes": [volume(golden)],
-    })
+    });
+    if let Some(golden) = golden {
+        pod["volumes"] = json!([volume(golden)]);
+        pod["containers"][0]["volumeMounts"] = json!([{"name": VOLUME, "mountPath": FOLDER, "readOnly": true}]);
+    }
+    pod
 }
 
 fn volume(golden: &GoldenSet) -> Value {
@@ -115,7 +158,7 @@ fn volume(golden: &GoldenSet) -> Value {
 }
 
 /// Arguments of `guardbit compare`. Kubernetes replaces `$(NAME)` in arguments, and takes two dollar signs for one.
-fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Comparer) -> Vec<String> {
+fn args(owner: &Owner, arms: &ComparedArms, golden: Option<&GoldenSet>, comparer: &Comparer) -> Vec<String> {
     let flag = |name: &str, value: &dyn Display| format!("--{name}={value}").replace('$', "$$");
     let [reference, candidate] = arms.keys().map(|key| {
         let (service, port) = (name(owner, &key), owner.spec.serving.port);
@@ -127,6 +170,7 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Compa
         pairs,
         tokens,
         control,
+        mirror,
     } = comparer;
     let mut args = vec![
         "compare".to_owned(),
@@ -136,13 +180,17 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Compa
         flag("candidate", &candidate),
         flag("reference-revision", &identity::short(&arms.reference.revision)),
         flag("candidate-revision", &identity::short(&arms.candidate.revision)),
-        flag("golden", &format!("{FOLDER}/{}", golden.file())),
-        flag("golden-digest", &golden.digest),
+    ];
+    if let Some(golden) = golden {
+        args.push(flag("golden", &format!("{FOLDER}/{}", golden.file())));
+        args.push(flag("golden-digest", &golden.digest));
+    }
+    args.extend([
         flag("rate", rate),
         flag("budget-pairs", pairs),
         flag("budget-tokens", tokens),
         flag("control", control),
-    ];
+    ]);
     let texts = [("path", &settings.path), ("pointer", &settings.pointer)];
     args.extend(
         texts
@@ -155,5 +203,6 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Compa
             .into_iter()
             .filter_map(|(name, number)| Some(flag(name, &number?))),
     );
+    args.extend(mirror.map(|_| "--mirror".to_owned()));
     args
 }

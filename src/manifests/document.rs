@@ -17,6 +17,8 @@ pub enum Kind {
     Service,
     /// Splits requests by weights.
     Route(RouteKind),
+    /// Says whom the comparer may talk to.
+    NetworkPolicy,
     /// The model itself.
     QuantizedModel,
 }
@@ -46,15 +48,16 @@ impl Kind {
                 kind,
                 plural,
             }) => (group, version, kind, plural),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
             Self::QuantizedModel => (GROUP, "v1alpha1", "QuantizedModel", "quantizedmodels"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
 
-    /// Whether requests follow the object. What another writer adds to it (a key of a selector, a filter of a rule)
-    /// changes where they go, even if everything that is wanted is still there.
+    /// Whether requests follow the object, or are let through by it. What another writer adds to it (a key of a selector, a
+    /// filter of a rule) changes where they go, even if everything that is wanted is still there.
     pub fn steers_requests(self) -> bool {
-        matches!(self, Self::Service | Self::Route(_))
+        matches!(self, Self::Service | Self::Route(_) | Self::NetworkPolicy)
     }
 }
 

@@ -37,6 +37,9 @@ pub const JOINED_LABEL: &str = "guardbit.dev/in-service";
 /// Annotation with the whole revision.
 pub const REVISION_ANNOTATION: &str = "guardbit.dev/revision";
 
+/// Port of the comparer: of its metrics, and of the requests that are mirrored to it.
+pub(super) const COMPARER_PORT: u16 = 8080;
+
 /// Label with what an object is for, as Kubernetes recommends it.
 const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 

@@ -109,8 +109,9 @@ pub(super) fn of_model(owner: &Owner) -> Map<String, Value> {
             &format!("sha256:{}", rollout.plan_digest),
         );
     }
-    if let Some(comparer) = &owner.spec.comparer {
-        put(&mut out, &format!("{GROUP}/golden-digest"), &comparer.golden.digest);
+    let comparer = owner.spec.comparer.as_ref();
+    if let Some(golden) = comparer.and_then(|comparer| comparer.golden.as_ref()) {
+        put(&mut out, &format!("{GROUP}/golden-digest"), &golden.digest);
     }
     if let Some(tier) = owner.spec.model.risk_tier {
         put(&mut out, &format!("{GROUP}/risk-tier"), &tier.to_string());

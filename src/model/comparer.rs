@@ -1,6 +1,6 @@
 //! How answers are compared, parsed.
 
-use crate::api::{AnswerSpec, ComparerSpec, Decimal, GoldenSet, Protocol, QuantizedModelSpec, SpecProblem};
+use crate::api::{AnswerSpec, ComparerSpec, Decimal, Protocol, QuantizedModelSpec, SpecProblem};
 use crate::compare::Settings;
 
 use super::presets;
@@ -26,6 +26,8 @@ pub struct Comparer {
     pub tokens: u64,
     /// Share of the pairs that ask the reference twice; in `[0, 1)`.
     pub control: f64,
+    /// Percent of users' requests that are mirrored to it, if any are.
+    pub mirror: Option<i32>,
 }
 
 /// The protocol by which a spec has answers compared: the one that it names, or that of its preset.
@@ -41,15 +43,17 @@ pub fn of(spec: &QuantizedModelSpec) -> Option<Comparer> {
 
 /// Reads how answers are compared; `None` where a spec has no comparer, or names no protocol.
 pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Comparer> {
+    let written = spec.comparer.as_ref()?;
+    check_questions(written, reader);
     let ComparerSpec {
         protocol: _,
         golden,
+        mirror,
         rate,
         budget,
         control,
         answer,
-    } = spec.comparer.as_ref()?;
-    check_source(golden, reader);
+    } = written;
     let AnswerSpec {
         pointer,
         margin,
@@ -78,7 +82,7 @@ pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Com
     };
     let settings = Settings {
         protocol,
-        path: golden.path.clone(),
+        path: golden.as_ref().and_then(|golden| golden.path.clone()),
         pointer,
         margin,
         threshold,
@@ -90,6 +94,7 @@ pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Com
         pairs,
         tokens: budget.tokens.max(1).unsigned_abs(),
         control,
+        mirror: mirror.as_ref().map(|mirror| mirror.percent),
     })
 }
 
@@ -102,14 +107,18 @@ fn placed(SpecProblem { field, problem }: SpecProblem) -> SpecProblem {
     SpecProblem::new(at, problem)
 }
 
-/// Checks that there is one place to take the golden set from.
-fn check_source(golden: &GoldenSet, reader: &mut Reader) {
-    if golden.config_map.is_some() == golden.image.is_some() {
-        reader.refuse(
-            GOLDEN,
-            "names no place of the golden set, or two; write one of configMap and image",
-        );
-    }
+/// Checks that there are questions, and that there is one place to take the golden set from.
+fn check_questions(comparer: &ComparerSpec, reader: &mut Reader) {
+    let problem = match &comparer.golden {
+        None if comparer.mirror.is_none() => {
+            "is left out, and no requests are mirrored; write it, or spec.comparer.mirror"
+        }
+        Some(golden) if golden.config_map.is_some() == golden.image.is_some() => {
+            "names no place of the golden set, or two; write one of configMap and image"
+        }
+        _ => return,
+    };
+    reader.refuse(GOLDEN, problem);
 }
 
 fn read_rate(written: &Decimal, reader: &mut Reader) -> f64 {
@@ -184,6 +193,7 @@ mod tests {
             pairs: 5_000,
             tokens: 5_000_000,
             control: 0.1,
+            mirror: None,
         };
         assert_eq!(found, Ok(Some(usual)));
         for (preset, expected) in [
@@ -211,6 +221,7 @@ mod tests {
             "rate": "0.5",
             "budget": {"pairs": 700, "tokens": 9},
             "control": "20%",
+            "mirror": {"percent": 5},
             "answer": {"pointer": "/outputs/1/data", "margin": "0.05", "threshold": "0.5"},
         });
         let read = Comparer {
@@ -225,8 +236,19 @@ mod tests {
             pairs: 700,
             tokens: 9,
             control: 0.2,
+            mirror: Some(5),
         };
         assert_eq!(resolved(written, json!({})), Ok(Some(read)));
+    }
+
+    #[test]
+    fn questions_are_of_a_golden_set_or_of_users_or_of_both() {
+        let mirrored = json!({"protocol": "OpenAI", "mirror": {"percent": 100}});
+        let read = resolved(mirrored, json!({})).unwrap().unwrap();
+        assert_eq!((read.mirror, read.settings.path), (Some(100), None));
+        let none = resolved(json!({"protocol": "OpenAI"}), json!({})).unwrap_err();
+        assert_eq!(none.len(), 1, "{none:?}");
+        assert!(none[0].starts_with("spec.comparer.golden: is left out"), "{none:?}");
     }
 
     #[test]

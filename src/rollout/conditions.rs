@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::{LONGEST_MESSAGE, Phase, QuantizedModelStatus, RevisionRef, condition, plain};
 use crate::model::template::TemplateProblem;
 
-use super::capacity::Capacity;
+use super::capacity::{Capacity, Mirroring};
 use super::evaluation::Evaluation;
 use super::evidence::{Evidence, Finding, moved_in_words};
 use super::next::{Next, Wait};
@@ -125,7 +125,7 @@ impl Evaluation<'_> {
             build_up: next.build_up,
             ..self.capacity()
         };
-        let route = capacity.route();
+        let mut route = capacity.route();
         let gated = next
             .stalled
             .as_ref()
@@ -136,9 +136,14 @@ impl Evaluation<'_> {
         let arms = capacity.arm_statuses(route.as_ref(), &workloads);
         let trial = on_trial(self.spec, &self.model.rollout, &self.status);
         let comparer = trial.and_then(|trial| capacity.comparer(&trial));
+        let mirroring = capacity.mirroring(comparer.as_ref(), self.order);
+        if let Some(route) = &mut route {
+            route.mirror = mirroring.percent();
+        }
         self.status.arms = arms;
+        self.status.mirror = mirroring.record();
         self.status.observed_generation = Some(self.seen.model.generation);
-        self.conclude(&next);
+        self.conclude(&next, &mirroring);
         let again = self.again(&next);
         let written = self.evidence.take().map(Evidence::write);
         (self.status.evidence, self.status.guards) = match written {
@@ -189,7 +194,7 @@ impl Evaluation<'_> {
     }
 
     /// Writes phase and conditions, and the events that go with their changes.
-    fn conclude(&mut self, next: &Next) {
+    fn conclude(&mut self, next: &Next, mirroring: &Mirroring) {
         self.status.phase = Some(self.phase(next).into());
         let mut conditions = std::mem::take(&mut self.status.conditions);
         let seen = self.seen;
@@ -296,6 +301,7 @@ impl Evaluation<'_> {
         self.capacity_condition(&mut conditions);
         self.inputs_condition(&mut conditions);
         self.held_conditions(next, &mut conditions);
+        self.mirroring_condition(mirroring, &mut conditions);
         self.status.conditions = conditions;
     }
 
@@ -423,6 +429,34 @@ impl Evaluation<'_> {
             let note = message.clone();
             self.events.push(Event { reason, note });
         }
+    }
+
+    /// Sets the condition that says whether requests are mirrored to the comparer, where the spec asks for it.
+    fn mirroring_condition(&self, mirroring: &Mirroring, conditions: &mut Vec<Condition>) {
+        let (truth, reason, message) = match mirroring {
+            Mirroring::NotAsked => {
+                conditions.retain(|c| c.type_ != condition::MIRRORING);
+                return;
+            }
+            Mirroring::NothingCompared => (
+                Truth::Unknown,
+                "NothingCompared",
+                "no comparer is ready that requests could be mirrored to".to_owned(),
+            ),
+            Mirroring::Percent { percent, .. } => (
+                Truth::True,
+                "AsPlanned",
+                format!("the gateway is to mirror {percent}% of the requests, and has nothing against it"),
+            ),
+            Mirroring::Refused { why, .. } => (
+                Truth::False,
+                "GatewayRefuses",
+                format!(
+                    "{why}; the route is written without a mirror until spec.comparer.mirror or spec.traffic.gateway is changed"
+                ),
+            ),
+        };
+        set(conditions, self.seen, condition::MIRRORING, truth, reason, &message);
     }
 
     /// Progress of the rollout, as a sentence without figures that change at every evaluation.

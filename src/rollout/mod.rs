@@ -29,8 +29,8 @@ pub use conditions::applied;
 pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
 pub use newer::stands_still;
 pub use observation::{
-    ComparedArms, EvidenceProblem, ModelSeen, Observation, RecoveryMarks, Refused, Rejection, RouteHarm, RouteSeen,
-    Seen, Workload, WorkloadKey,
+    ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, RecoveryMarks, Refused, Rejection,
+    RouteHarm, RouteSeen, Seen, Workload, WorkloadKey,
 };
 pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use reason::{EvidenceReason, WaitReason};

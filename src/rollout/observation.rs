@@ -30,8 +30,8 @@ pub struct Observation {
     pub workloads: BTreeMap<WorkloadKey, Workload>,
     /// Its route.
     pub route: RouteSeen,
-    /// The arms that its comparer asks, if there is one.
-    pub comparer: Option<ComparedArms>,
+    /// Its comparer, if there is one.
+    pub comparer: Option<ComparerSeen>,
     /// What Prometheus answered, by guard name; a guard that was not asked is absent.
     pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
 }
@@ -62,8 +62,8 @@ pub struct Seen<'a> {
     pub workloads: Cow<'a, BTreeMap<WorkloadKey, Workload>>,
     /// Its route.
     pub route: Cow<'a, RouteSeen>,
-    /// The arms that its comparer asks, if there is one.
-    pub comparer: Option<Cow<'a, ComparedArms>>,
+    /// Its comparer, if there is one.
+    pub comparer: Option<Cow<'a, ComparerSeen>>,
 }
 
 /// The model as the API server holds it, with the newest running evidence.
@@ -163,6 +163,15 @@ impl ComparedArms {
     }
 }
 
+/// The comparer of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparerSeen {
+    /// The arms that it asks.
+    pub arms: ComparedArms,
+    /// Whether its pod is ready.
+    pub ready: bool,
+}
+
 /// An object that could not be written: the API server did not take it, or it belongs to somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -252,9 +261,24 @@ pub struct RouteSeen {
     pub weights: BTreeMap<RevisionRef, i32>,
     /// The gateway's message, if it refused the route.
     pub refused: Option<String>,
+    /// Whether it mirrors requests to the comparer.
+    #[serde(default)]
+    pub mirror: MirrorSeen,
     /// The harm for which the route was last written, if it was harm. It may be ahead of the status, and any user who
     /// may write the route may have written it.
     pub harm: Option<RouteHarm>,
+}
+
+/// Whether a route mirrors requests to the comparer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MirrorSeen {
+    /// It does not.
+    #[default]
+    Absent,
+    /// It does, for so many percent, and the gateway has nothing against it so far.
+    Written(i32),
+    /// It does, and the gateway refuses the route, or a rule of it, in these words.
+    Refused(String),
 }
 
 /// A decision about harm, as an annotation of the route names it.

@@ -128,6 +128,8 @@ pub struct RoutePlan {
     pub weights: Vec<(RevisionRef, i32)>,
     /// The workload that serves header-pinned requests, if any are pinned.
     pub pinned: Option<WorkloadKey>,
+    /// Percent of all other requests that are mirrored to the comparer, if any are.
+    pub mirror: Option<i32>,
 }
 
 /// A Kubernetes Event.

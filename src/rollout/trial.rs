@@ -66,12 +66,18 @@ pub(super) fn is_asked(status: &QuantizedModelStatus, guard: &Kind) -> bool {
 /// that the digests of all other models stay as they are.
 pub(super) fn questions(spec: &QuantizedModelSpec) -> Option<Value> {
     let comparer = spec.comparer.as_ref()?;
-    Some(json!({
+    let golden = comparer.golden.as_ref();
+    let mut questions = json!({
         "protocol": comparer::protocol(spec),
-        "golden": comparer.golden.digest,
-        "path": comparer.golden.path,
+        "golden": golden.map(|golden| &golden.digest),
+        "path": golden.and_then(|golden| golden.path.as_ref()),
         "answer": comparer.answer,
-    }))
+    });
+    // How many requests are mirrored does not change which ones they are.
+    if comparer.mirror.is_some() {
+        questions["mirror"] = json!(true);
+    }
+    Some(questions)
 }
 
 pub(super) fn rollout_regime(rollout: &Rollout) -> Regime {

@@ -30,7 +30,7 @@ use crate::manifests::{Kind, MODEL_LABEL};
 
 use index::Index;
 use models::{Change, Models};
-use projections::{ServiceProjection, SliceProjection};
+use projections::{NetworkPolicyProjection, ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
@@ -85,6 +85,8 @@ pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower
     starting.follow(scoped(client, namespace), &stores.pods, PodProjection::of);
     starting.follow(scoped(client, namespace), &stores.services, ServiceProjection::of);
     starting.follow(scoped(client, namespace), &stores.slices, SliceProjection::of);
+    let policies = scoped(client, namespace);
+    starting.follow(policies, &stores.network_policies, NetworkPolicyProjection::of);
     for route in ROUTES {
         let resource = Kind::Route(route.kind).resource();
         let api = match namespace {

@@ -1,28 +1,30 @@
 //! Projections of the objects that watches deliver: the few fields that reconciles need, read once on arrival.
 
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::api::DynamicObject;
+use kube::{Resource, ResourceExt};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::manifests::traffic::{Route, SplitInForce};
 use crate::manifests::{self, Environment, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL, comparer};
-use crate::rollout::{ComparedArms, RecoveryMarks, RouteHarm, WorkloadKey};
+use crate::rollout::{ComparerSeen, RecoveryMarks, RouteHarm, WorkloadKey};
 
 use super::field_hashes::FieldHashes;
 use super::partial::Seen;
 
 type SeenDeployment = Seen<Deployment, Value, DeploymentStatus>;
 type SeenPod = Seen<Pod, IgnoredAny, PodStatus>;
-type SeenService = Seen<Service, Value, IgnoredAny>;
+type SeenPlain<K> = Seen<K, Value, IgnoredAny>;
 type SeenRoute = Seen<DynamicObject, Value, Value>;
 
 /// The waiting reason of a container that starts and ends again and again.
@@ -66,8 +68,8 @@ pub struct DeploymentProjection {
     pub owned: bool,
     /// Which workload it is; `None` if guardbit did not make it.
     pub key: Option<WorkloadKey>,
-    /// The arms that it asks, if it is a comparer; boxed, because few Deployments are.
-    pub compares: Option<Box<ComparedArms>>,
+    /// What it asks, if it is a comparer; boxed, because few Deployments are.
+    pub compares: Option<Box<ComparerSeen>>,
     pub marks: RecoveryMarks,
     /// Where the variables of its revision are.
     pub environment: Environment,
@@ -105,12 +107,19 @@ pub struct PodProjection {
     pub disruption: Option<Box<str>>,
 }
 
-/// Projection of a Service.
+/// Projection of a kind of which nothing more is read than whether its objects are as they were written.
 #[derive(Debug, PartialEq)]
-pub struct ServiceProjection {
+pub struct PlainProjection<K> {
     pub owned: bool,
     pub hashes: FieldHashes,
+    of: PhantomData<fn() -> K>,
 }
+
+/// Projection of a Service.
+pub type ServiceProjection = PlainProjection<Service>;
+
+/// Projection of a NetworkPolicy.
+pub type NetworkPolicyProjection = PlainProjection<NetworkPolicy>;
 
 /// Projection of an EndpointSlice: names of the pods that are ready in it.
 #[derive(Debug, PartialEq)]
@@ -148,7 +157,9 @@ pub fn owner_of<K: ResourceExt>(object: &K) -> Option<Arc<str>> {
 pub fn hashes_of(kind: Kind, object: &DynamicObject) -> FieldHashes {
     match kind {
         Kind::QuantizedModel => hashes_of_model(&object.metadata),
-        Kind::Deployment | Kind::Service | Kind::Route(_) => FieldHashes::of(&object.metadata, object.data.get("spec")),
+        Kind::Deployment | Kind::Service | Kind::Route(_) | Kind::NetworkPolicy => {
+            FieldHashes::of(&object.metadata, object.data.get("spec"))
+        }
     }
 }
 
@@ -178,11 +189,18 @@ impl DeploymentProjection {
             let conditions = object.status.as_ref().and_then(|s| s.conditions.as_ref());
             conditions.into_iter().flatten().find(|c| c.type_ == kind)
         };
+        let asking = |arms| {
+            let ready = object.status.as_ref().and_then(|status| status.ready_replicas);
+            Box::new(ComparerSeen {
+                arms,
+                ready: ready.is_some_and(|ready| ready > 0),
+            })
+        };
         Self {
             uid: object.uid(),
             owned: !object.owner_references().is_empty(),
             key: manifests::key_of(object.labels(), object.annotations()),
-            compares: comparer::compared_arms(object.annotations()).map(Box::new),
+            compares: comparer::compared_arms(object.annotations()).map(asking),
             marks: manifests::marks(object.annotations()),
             environment: Environment::read(object.annotations()),
             replicas: object
@@ -243,11 +261,17 @@ impl PodProjection {
     }
 }
 
-impl Projection for ServiceProjection {
-    type Of = SeenService;
+impl<K> Projection for PlainProjection<K>
+where
+    K: Resource + Debug + PartialEq + Send + 'static,
+{
+    type Of = SeenPlain<K>;
 }
 
-impl WrittenProjection for ServiceProjection {
+impl<K> WrittenProjection for PlainProjection<K>
+where
+    K: Resource + Debug + PartialEq + Send + 'static,
+{
     fn is_owned(&self) -> bool {
         self.owned
     }
@@ -257,12 +281,13 @@ impl WrittenProjection for ServiceProjection {
     }
 }
 
-impl ServiceProjection {
-    /// The projection of a Service.
-    pub fn of(object: &SeenService) -> Self {
+impl<K: Resource> PlainProjection<K> {
+    /// The projection of an object.
+    pub fn of(object: &SeenPlain<K>) -> Self {
         Self {
             owned: !object.owner_references().is_empty(),
             hashes: FieldHashes::of(&object.metadata, object.spec.as_ref()),
+            of: PhantomData,
         }
     }
 }

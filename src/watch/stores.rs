@@ -9,7 +9,8 @@ use crate::manifests::{Kind, RouteKind};
 use super::field_hashes::FieldHashes;
 use super::index::Index;
 use super::projections::{
-    DeploymentProjection, PodProjection, RouteProjection, ServiceProjection, SliceProjection, WrittenProjection,
+    DeploymentProjection, NetworkPolicyProjection, PodProjection, RouteProjection, ServiceProjection, SliceProjection,
+    WrittenProjection,
 };
 
 /// Projections of the objects that belong to models.
@@ -19,6 +20,8 @@ pub struct Stores {
     pub pods: Index<PodProjection>,
     pub services: Index<ServiceProjection>,
     pub slices: Index<SliceProjection>,
+    /// Nothing is decided by them, so nothing waits for their list: after an upgrade, guardbit's rights may not cover them.
+    pub network_policies: Index<NetworkPolicyProjection>,
     pub routes: Routes,
 }
 
@@ -45,6 +48,7 @@ impl Stores {
             Kind::Deployment => Some(&self.deployments),
             Kind::Service => Some(&self.services),
             Kind::Route(kind) => Some(self.routes.of(kind)?),
+            Kind::NetworkPolicy => Some(&self.network_policies),
             Kind::QuantizedModel => None,
         }
     }

@@ -161,7 +161,8 @@ fn other_questions_start_the_evidence_afresh_and_another_pace_does_not() {
     assert!(!changes_plan(&edited(&mut world, slower)));
 
     let mut other = comparer(&world);
-    other.golden.digest = format!("sha256:{}", "1".repeat(64));
+    let golden = other.golden.as_mut().expect("a golden set");
+    golden.digest = format!("sha256:{}", "1".repeat(64));
     let plan = edited(&mut world, other);
     assert!(changes_plan(&plan), "{}", world.transcript);
     assert_eq!(

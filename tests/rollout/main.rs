@@ -11,6 +11,7 @@ mod handovers;
 mod inputs;
 mod interrupted;
 mod kstatus;
+mod mirror;
 mod natives;
 mod presets;
 mod properties;

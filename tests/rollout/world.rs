@@ -8,8 +8,8 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    ComparedArms, EvidenceProblem, Heard, ModelSeen, Observation, Plan, QueryScope, Refused, RouteSeen, Scope, Seen,
-    Workload, WorkloadKey, decide, hear, resolve, watch,
+    ComparedArms, ComparerSeen, EvidenceProblem, Heard, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Refused,
+    RouteSeen, Scope, Seen, Workload, WorkloadKey, decide, hear, resolve, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -142,6 +142,8 @@ pub struct World {
     pub behaviour: BTreeMap<String, Behaviour>,
     pub prometheus: Result<(), EvidenceProblem>,
     pub refused: Option<String>,
+    /// Why the gateway takes no route with a mirror, if it takes none.
+    pub mirror_refused: Option<String>,
     /// Whether a comparer asks pairs.
     pub compares: bool,
     /// Whether every other pair of the comparer is of a mirrored request.
@@ -182,6 +184,7 @@ impl World {
             behaviour: BTreeMap::new(),
             prometheus: Ok(()),
             refused: None,
+            mirror_refused: None,
             compares: true,
             mirrors: false,
             lines: Vec::new(),
@@ -227,12 +230,16 @@ impl World {
             .collect();
         let mut route = self.route.clone();
         route.refused = self.refused.clone();
+        if let (MirrorSeen::Written(_), Some(why)) = (&route.mirror, &self.mirror_refused) {
+            route.refused = Some(why.clone());
+            route.mirror = MirrorSeen::Refused(why.clone());
+        }
         Observation {
             now: self.now,
             model,
             workloads: self.workloads.clone(),
             route,
-            comparer: self.comparer.clone(),
+            comparer: self.comparer.clone().map(|arms| ComparerSeen { arms, ready: true }),
             evidence,
         }
     }
@@ -310,6 +317,7 @@ impl World {
         if let Some(route) = &plan.route {
             self.route.exists = true;
             self.route.weights = route.weights.iter().cloned().collect();
+            self.route.mirror = route.mirror.map_or(MirrorSeen::Absent, MirrorSeen::Written);
         }
     }
 

@@ -199,6 +199,21 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             json!({"protocol": "OpenAI"}),
         ),
         (
+            "mirror-of-nothing",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "mirror": {"percent": 0}}),
+        ),
+        (
+            "mirror-of-more-than-all",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "mirror": {"percent": 101}}),
+        ),
+        (
+            "mirror-by-half-a-percent",
+            "/spec/comparer",
+            json!({"protocol": "OpenAI", "mirror": {"percent": "0.5%"}}),
+        ),
+        (
             "comparer-of-no-protocol",
             "/spec/comparer",
             json!({"protocol": "gRPC", "golden": comparer(json!({"configMap": "golden"}))["golden"]}),

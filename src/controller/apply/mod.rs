@@ -263,6 +263,7 @@ impl Apply<'_> {
 
     /// Takes the owner references off all objects, so that they outlive the model. A comparer serves nobody, and goes.
     pub(super) async fn orphan(&self) -> Result<(), Error> {
+        self.unmirror().await?;
         self.delete_comparer().await?;
         let label = manifests::model_label(self.owner.name);
         for kind in [workload::provider().kind()].into_iter().chain(traffic::kinds()) {
@@ -353,7 +354,7 @@ impl Apply<'_> {
         let maker = match kind {
             Kind::QuantizedModel => return Ok(false),
             Kind::Route(_) => manifests::MANAGER_ROUTE,
-            Kind::Deployment | Kind::Service => manifests::MANAGER_WORKLOAD,
+            Kind::Deployment | Kind::Service | Kind::NetworkPolicy => manifests::MANAGER_WORKLOAD,
         };
         // The watch lags behind what was made.
         if self

@@ -4,6 +4,7 @@ mod bounds;
 mod guards;
 mod ladder;
 mod measured;
+mod mirror;
 mod paths;
 mod steps;
 
@@ -18,6 +19,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings) -> Vec<Finding> 
     guards::check(model, surroundings, &mut findings);
     steps::check(model, surroundings, &mut findings);
     measured::check(model, surroundings, &mut findings);
+    mirror::check(model, &mut findings);
     findings.sort_by_key(|f| (f.line, f.column));
     findings
 }

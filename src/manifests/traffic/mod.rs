@@ -33,7 +33,7 @@ pub fn provider(traffic: &Traffic) -> Option<&dyn TrafficProvider> {
 pub fn carrier_name(kind: Kind, model: &str) -> String {
     match kind {
         Kind::Service => identity::service_name(model),
-        Kind::Deployment | Kind::QuantizedModel | Kind::Route(_) => model.to_owned(),
+        Kind::Deployment | Kind::NetworkPolicy | Kind::QuantizedModel | Kind::Route(_) => model.to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::manifests::document::{Document, Kind, RouteKind};
 use crate::manifests::names::Owner;
-use crate::rollout::{Joined, Plan, WorkloadKey};
+use crate::rollout::{Joined, MirrorSeen, Plan, WorkloadKey};
 
 /// How requests reach the arms of a model. A provider is implemented on its part of `spec.traffic`; it says what is to
 /// be written and does not write. Whether arms get their shares by weights or by ready replicas is `Traffic::split_by`,
@@ -47,6 +47,8 @@ pub struct Route {
     pub awaited: &'static str,
     /// Reads an object's metadata, spec and status.
     pub read: fn(&ObjectMeta, &Value, &Value) -> SplitInForce,
+    /// Takes the mirror to the comparer of the model of this name out of a spec.
+    pub unmirror: fn(&str, &mut Value),
 }
 
 /// What a route says of the weights that are in force.
@@ -56,4 +58,6 @@ pub struct SplitInForce {
     pub weights: Box<[(Box<str>, i32)]>,
     /// Why it is not carried out, in the gateway's words.
     pub refused: Option<String>,
+    /// Whether it mirrors requests to the comparer.
+    pub mirror: MirrorSeen,
 }

@@ -1,10 +1,50 @@
-//! The comparer: when it runs, and which arms it asks.
+//! The comparer: when it runs, which arms it asks, and whether requests of users are mirrored to it.
 
-use crate::api::RevisionRef;
+use serde_json::json;
 
-use super::super::observation::ComparedArms;
+use crate::api::{LONGEST_MESSAGE, MirrorStatus, RevisionRef, plain};
+use crate::model::identity;
+
+use super::super::observation::{ComparedArms, MirrorSeen};
+use super::super::plan::Order;
 use super::super::trial::Match;
 use super::view::Capacity;
+
+/// Whether requests of users are mirrored to the comparer.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::rollout) enum Mirroring {
+    /// The spec does not ask for it.
+    NotAsked,
+    /// Nothing is compared now, or the comparer is not ready yet.
+    NothingCompared,
+    /// So many percent of them are.
+    Percent { percent: i32, asked: String },
+    /// The gateway or the API server does not take such a route, and says why.
+    Refused { why: String, asked: String },
+}
+
+impl Mirroring {
+    /// Percent of the requests that are mirrored, if any are.
+    pub(in crate::rollout) fn percent(&self) -> Option<i32> {
+        match self {
+            Self::Percent { percent, .. } => Some(*percent),
+            Self::NotAsked | Self::NothingCompared | Self::Refused { .. } => None,
+        }
+    }
+
+    /// What is put on record of it.
+    pub(in crate::rollout) fn record(&self) -> Option<MirrorStatus> {
+        let (asked, refused) = match self {
+            Self::NotAsked | Self::NothingCompared => return None,
+            Self::Percent { asked, .. } => (asked, None),
+            Self::Refused { why, asked } => (asked, Some(why)),
+        };
+        Some(MirrorStatus {
+            asked: asked.clone(),
+            refused: refused.cloned(),
+        })
+    }
+}
 
 impl Capacity<'_> {
     /// The arms that a comparer is to ask in a trial; `None` where the spec has none, or where no answers are compared.
@@ -18,9 +58,65 @@ impl Capacity<'_> {
             candidate: trial.candidate.clone(),
         };
         let both = |is: &dyn Fn(&RevisionRef) -> bool| is(&arms.reference) && is(&arms.candidate);
-        let runs = self.seen.comparer.as_deref() == Some(&arms);
+        let runs = self.seen.comparer.as_ref().is_some_and(|seen| seen.arms == arms);
         let answer = both(&|arm| self.ready(arm) > 0);
         let last = runs && both(&|arm| self.workload(arm).is_some_and(|workload| workload.desired > 0));
         (arms.reference != arms.candidate && (answer || last)).then_some(arms)
+    }
+
+    /// Whether requests are mirrored to the comparer, which asks `compared` if anything.
+    ///
+    /// A mirror that was refused is not tried again before what was asked has changed: a gateway that refuses it may carry
+    /// no request of the route meanwhile. It begins when the comparer is ready, and ends with it. A write that lowers the
+    /// candidate has the mirror that the route has already or none, because it could be refused for another one.
+    pub(in crate::rollout) fn mirroring(&self, compared: Option<&ComparedArms>, order: Order) -> Mirroring {
+        let (written, gateway) = (self.spec.comparer.as_ref(), self.spec.traffic.gateway.as_ref());
+        let Some((mirror, gateway)) = written.and_then(|comparer| comparer.mirror.as_ref()).zip(gateway) else {
+            return Mirroring::NotAsked;
+        };
+        let asked = identity::digest(&json!({"mirror": mirror, "gateway": gateway}));
+        if let Some(why) = self.mirror_refused(&asked, mirror.percent) {
+            let why = plain(why, LONGEST_MESSAGE);
+            return Mirroring::Refused { why, asked };
+        }
+        let (route, comparer) = (&self.seen.route, self.seen.comparer.as_ref());
+        let may_begin = route.exists
+            && route.refused.is_none()
+            && self.carrier_refused().is_none()
+            && comparer.is_some_and(|comparer| comparer.ready);
+        let percent = match (&route.mirror, order) {
+            (MirrorSeen::Written(now), Order::LowerFirst) => Some(*now),
+            (_, Order::LowerFirst) => None,
+            (MirrorSeen::Absent, Order::RecordFirst) => may_begin.then_some(mirror.percent),
+            (_, Order::RecordFirst) => Some(mirror.percent),
+        };
+        match percent.filter(|_| compared.is_some() && comparer.is_some()) {
+            Some(percent) => Mirroring::Percent { percent, asked },
+            None => Mirroring::NothingCompared,
+        }
+    }
+
+    /// Why a route with this mirror is not taken, now or when it was tried.
+    fn mirror_refused(&self, asked: &str, percent: i32) -> Option<&str> {
+        let tried = self.status.mirror.as_ref();
+        // What was said of another one says nothing of this one.
+        if tried.is_some_and(|tried| tried.asked != asked) {
+            return None;
+        }
+        if let MirrorSeen::Refused(why) = &self.seen.route.mirror {
+            return Some(why);
+        }
+        let tried = tried?;
+        // One that stands in the route is not what the API server refuses.
+        let is_written = self.seen.route.mirror == MirrorSeen::Written(percent);
+        let unwritten = self.carrier_refused().filter(|_| !is_written);
+        tried.refused.as_deref().or(unwritten)
+    }
+
+    /// Why the object that carries the traffic could not be written.
+    fn carrier_refused(&self) -> Option<&str> {
+        let mut refused = self.seen.model.refused.iter().flatten();
+        let carrier = refused.find(|object| object.is_carrier)?;
+        Some(&carrier.why)
     }
 }

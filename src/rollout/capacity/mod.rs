@@ -6,5 +6,6 @@ mod routing;
 mod view;
 mod workloads;
 
+pub(super) use comparer::Mirroring;
 pub use view::control_weight;
 pub(super) use view::{Capacity, DRAIN};

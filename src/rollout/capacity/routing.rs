@@ -6,7 +6,7 @@ use super::super::plan::RoutePlan;
 use super::view::Capacity;
 
 impl Capacity<'_> {
-    /// The route to write; `None` while nothing can serve.
+    /// The route to write, without a mirror; `None` while nothing can serve.
     pub(in crate::rollout) fn route(&self) -> Option<RoutePlan> {
         let stable = self.status.stable.clone()?;
         let mut weights: Vec<(RevisionRef, i32)> = vec![(stable.clone(), 0)];
@@ -41,6 +41,7 @@ impl Capacity<'_> {
         Some(RoutePlan {
             weights,
             pinned: self.pinned(),
+            mirror: None,
         })
     }
 }
