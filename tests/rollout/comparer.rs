@@ -1,6 +1,7 @@
 //! The comparer beside a trial: when it runs, which arms it asks, and what becomes of the evidence when its questions change.
 
-use guardbit::api::{Action, QuantizedModelSpec, RolloutKind};
+use guardbit::api::{Action, QuantizedModelSpec, RolloutKind, Shadow, Traffic};
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{ComparedArms, Plan, Scope};
 use serde_json::json;
 
@@ -78,6 +79,22 @@ fn each_variant_of_the_ladder_is_compared_with_the_reference() {
     let wanted = watched(&mut World::new(spec), 2_400);
     let asked: Vec<_> = wanted.iter().flatten().map(names).collect();
     assert_eq!(asked, [("fp32", "int8"), ("fp32", "int4")]);
+}
+
+#[test]
+fn behind_one_service_it_asks_the_pod_of_the_shadow_stage_and_then_those_that_serve() {
+    let mut spec = compared();
+    spec.rollout.shadow = Some(Shadow { pairs: 300 });
+    spec.traffic = Traffic {
+        service: Some(Default::default()),
+        ..Traffic::default()
+    };
+    spec.serving.replicas = Some(20);
+    spec.variants[1].replicas = Some(20);
+    let wanted = watched(&mut World::new(spec), 1_500);
+    let asked: Vec<_> = wanted.iter().flatten().map(|arms| (names(arms), arms.asked)).collect();
+    let int8 = ("fp32", "int8");
+    assert_eq!(asked, [(int8, Purpose::Shadow), (int8, Purpose::Serving)]);
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The comparer: when it runs, and which arms it asks.
 
-use crate::api::RevisionRef;
-
-use super::super::observation::ComparedArms;
-use super::super::trial::Match;
+use super::super::observation::{ComparedArms, Workload};
+use super::super::trial::{Match, purpose_of};
 use super::view::Capacity;
 
 impl Capacity<'_> {
@@ -16,11 +14,13 @@ impl Capacity<'_> {
         let arms = ComparedArms {
             reference: trial.reference.clone()?,
             candidate: trial.candidate.clone(),
+            asked: purpose_of(self.spec, self.status, &trial.candidate),
         };
-        let both = |is: &dyn Fn(&RevisionRef) -> bool| is(&arms.reference) && is(&arms.candidate);
+        let keys = arms.keys();
+        let both = |is: fn(&Workload) -> bool| keys.iter().all(|key| self.seen.workloads.get(key).is_some_and(is));
         let runs = self.seen.comparer.as_deref() == Some(&arms);
-        let answer = both(&|arm| self.ready(arm) > 0);
-        let last = runs && both(&|arm| self.workload(arm).is_some_and(|workload| workload.desired > 0));
+        let answer = both(|workload| workload.ready > 0);
+        let last = runs && both(|workload| workload.desired > 0);
         (arms.reference != arms.candidate && (answer || last)).then_some(arms)
     }
 }
