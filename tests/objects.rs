@@ -484,6 +484,7 @@ fn compared(golden: Value) -> (QuantizedModel, ComparedArms) {
         reference: of("fp32"),
         candidate: of("int8"),
         asked: Purpose::Serving,
+        halved: 0,
     };
     (model, arms)
 }
@@ -540,6 +541,11 @@ fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() 
         annotations(&document)["guardbit.dev/golden-digest"],
         format!("sha256:{}", "a".repeat(64))
     );
+    let slower = ComparedArms { halved: 3, ..arms.clone() };
+    let slower = with_owner(&model, |owner| comparer::deployment(owner, &slower, "guardbit:1")).expect("a comparer");
+    let args = &slower.body["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert!(args.as_array().expect("args").contains(&json!("--rate=0.0625")), "{args}");
+    assert_eq!(comparer::compared_arms(&annotations(&slower)).map(|arms| arms.halved), Some(3));
     // A decision must not restart it.
     let nothing = QuantizedModelStatus::default();
     let later = with_status(&model, &nothing, |owner| {

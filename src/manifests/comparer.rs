@@ -123,6 +123,7 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Compa
     let Comparer {
         settings,
         rate,
+        share: _,
         pairs,
         tokens,
         control,
@@ -137,7 +138,7 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: &GoldenSet, comparer: &Compa
         flag("candidate-revision", &identity::short(&arms.candidate.revision)),
         flag("golden", &format!("{FOLDER}/{}", golden.file())),
         flag("golden-digest", &golden.digest),
-        flag("rate", rate),
+        flag("rate", &arms.pace(*rate)),
         flag("budget-pairs", pairs),
         flag("budget-tokens", tokens),
         flag("control", control),

@@ -192,3 +192,21 @@ fn other_questions_start_the_evidence_afresh_and_another_pace_does_not() {
     stricter.answer = Some(serde_json::from_value(json!({"threshold": "0.7"})).unwrap());
     assert!(changes_plan(&edited(&mut world, stricter)));
 }
+
+#[test]
+fn no_arm_is_asked_for_more_than_its_share_and_each_weight_restarts_it_once_at_the_most() {
+    let mut spec = compared();
+    spec.comparer.as_mut().expect("a comparer").share_of_arm = Some("6%".into());
+    spec.rollout.steps.iter_mut().for_each(|step| step.hold = "3m".into());
+    let mut world = World::new(spec.clone());
+    let wanted = watched(&mut world, 1_500);
+    let halved: Vec<_> = wanted.iter().flatten().map(|arms| arms.halved).collect();
+    // Of 200 requests a second the candidate has 5%, then 25% and half; after its promotion the reference has 5%.
+    assert_eq!(halved, [0, 2, 0, 2], "{}", world.transcript);
+
+    // Nobody counts requests: the rate is what the spec says.
+    spec.guards.retain(|guard| ["agreement", "drift"].contains(&guard.name.as_str()));
+    let wanted = watched(&mut World::new(spec), 1_500);
+    let halved: Vec<_> = wanted.iter().flatten().map(|arms| arms.halved).collect();
+    assert_eq!(halved, [0]);
+}
