@@ -362,6 +362,18 @@ fn guards_without_error_rates_alone_are_told_of() {
     );
 }
 
+#[test]
+fn a_share_of_requests_needs_a_guard_that_counts_them() {
+    let start = CLEAN.find("  - name: errors").expect("there");
+    let end = CLEAN.find("  - name: drift").expect("there");
+    let golden = format!("golden: {{configMap: golden, digest: \"sha256:{}\"}}", "0".repeat(64));
+    let comparer = format!("  comparer: {{shareOfArm: \"5%\", protocol: OpenAI, {golden}}}\n  rollout:\n");
+    let counted = CLEAN.replace("  rollout:\n", &comparer);
+    assert_eq!(findings(&counted, &surroundings()), [""; 0]);
+    let uncounted = format!("{}{}", &CLEAN[..start], &CLEAN[end..]).replace("  rollout:\n", &comparer);
+    assert_eq!(findings(&uncounted, &surroundings()), ["30:14 warning share-of-nothing"]);
+}
+
 /// What the API server refuses, and what the controller cannot use, is an error here; each change is one that
 /// tests/api_validation.rs tries on a real API server.
 #[test]

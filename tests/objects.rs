@@ -370,7 +370,7 @@ fn harm_that_release_0_1_lowered_a_route_for_can_be_read() {
 #[test]
 fn what_is_written_on_a_deployment_can_be_read_back() {
     let model = sample();
-    for purpose in [Purpose::Serving, Purpose::Pinned] {
+    for purpose in [Purpose::Serving, Purpose::Pinned, Purpose::Shadow] {
         let key = key(&model, "int8", purpose);
         let marks = RecoveryMarks {
             stable: true,
@@ -433,6 +433,45 @@ fn behind_one_service_pods_leave_it_and_the_service_stays() {
     assert_eq!(service.body["spec"]["selector"], selector);
 }
 
+#[test]
+fn in_a_shadow_stage_behind_one_service_a_pod_that_is_no_endpoint_is_asked() {
+    let (mut model, mut arms) = compared(json!({"configMap": "fraud-golden"}));
+    model.spec.traffic.gateway = None;
+    model.spec.traffic.service = Some(ServiceTraffic::default());
+    arms.asked = Purpose::Shadow;
+    let shadow = key(&model, "int8", Purpose::Shadow);
+    let workloads = BTreeMap::from([(
+        shadow.clone(),
+        workload(Role::Candidate, Joined::Nobody, RecoveryMarks::default()),
+    )]);
+    let plan = plan(workloads, Some(RoutePlan::default()));
+    let (deployment, lowering, services, asks) = with_owner(&model, |owner| {
+        let traffic = traffic::provider(&owner.spec.traffic).expect("a provider");
+        (
+            deployment(owner, &shadow),
+            traffic.lower(owner, &plan),
+            comparer::arm_services(owner, &arms),
+            comparer::deployment(owner, &arms, "guardbit:1").expect("a comparer"),
+        )
+    });
+    let pods = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(pods["guardbit.dev/in-service"], Value::Null);
+    assert_eq!(lowering, [], "no pod of it joins later");
+    let revision = format!("{}-shadow", identity::short(&shadow.revision.revision));
+    assert_eq!(pods["guardbit.dev/revision"], revision);
+    let [_, candidate] = services.as_slice() else {
+        panic!("{services:?}");
+    };
+    assert_eq!(candidate.body["spec"]["selector"]["guardbit.dev/revision"], revision);
+    let args = &asks.body["spec"]["template"]["spec"]["containers"][0]["args"];
+    let url = format!("--candidate=http://{}.risk.svc:{}", candidate.name, model.spec.serving.port);
+    assert!(args.as_array().expect("args").contains(&json!(url)), "{args}");
+    let short = format!("--candidate-revision={}", identity::short(&shadow.revision.revision));
+    assert!(args.as_array().expect("args").contains(&json!(short)), "its pairs are those of the revision: {args}");
+    let found = comparer::compared_arms(&annotations(&asks));
+    assert_eq!(found, Some(arms), "what it asks can be read back");
+}
+
 /// The sample with a comparer whose golden set is this, and the arms that it asks.
 fn compared(golden: Value) -> (QuantizedModel, ComparedArms) {
     let mut model = sample();
@@ -446,6 +485,8 @@ fn compared(golden: Value) -> (QuantizedModel, ComparedArms) {
     let arms = ComparedArms {
         reference: of("fp32"),
         candidate: of("int8"),
+        asked: Purpose::Serving,
+        halved: 0,
     };
     (model, arms)
 }
@@ -502,6 +543,11 @@ fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() 
         annotations(&document)["guardbit.dev/golden-digest"],
         format!("sha256:{}", "a".repeat(64))
     );
+    let slower = ComparedArms { halved: 3, ..arms.clone() };
+    let slower = with_owner(&model, |owner| comparer::deployment(owner, &slower, "guardbit:1")).expect("a comparer");
+    let args = &slower.body["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert!(args.as_array().expect("args").contains(&json!("--rate=0.0625")), "{args}");
+    assert_eq!(comparer::compared_arms(&annotations(&slower)).map(|arms| arms.halved), Some(3));
     // A decision must not restart it.
     let nothing = QuantizedModelStatus::default();
     let later = with_status(&model, &nothing, |owner| {

@@ -31,6 +31,11 @@ pub struct ComparerSpec {
     /// Pairs a second at the most, above 0.
     #[serde(default = "ComparerSpec::rate")]
     pub rate: Decimal,
+    /// Share of the requests a second of an arm, such as `"5%"`: `rate` is halved until the arm that has fewer requests gets
+    /// no more than that in pairs. It holds a minute after each change of weights, as far as a guard counts requests; a
+    /// candidate without weight has none. The comparer is restarted where the rate changes, with a new budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_of_arm: Option<Fraction>,
     /// What may be asked between two arms. Once it is spent, nothing more is asked of them.
     #[serde(default)]
     pub budget: PairBudget,

@@ -78,8 +78,8 @@ pub const GROUP: &str = "guardbit.dev";
     .message("preset EnvoyGateway or EnvoyAIGateway needs prometheus.armMatchers: Labels with a label that tells the variants apart: the series are the gateway's, and by default one Envoy cluster serves all variants of a rule; or use the preset of the model server"))]
 #[x_kube(validation = Rule::new("self.variants.size() <= 2 || (!self.guards.exists(g, has(g.fidelity) || has(g.agreement)) && (!has(self.preset) || self.preset != 'vLLMOutputs')) || !has(self.rollout) || !has(self.rollout.holdout) || self.rollout.holdout >= 1")
     .message("rollout.holdout must be at least 1: with more than two variants a guard on outputs (fidelity or agreement) needs the reference to compare with"))]
-#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.shadow) || (self.guards.exists(g, has(g.agreement)) && has(self.traffic.gateway))")
-    .message("rollout.shadow needs an agreement guard, which counts its pairs, and traffic.gateway: behind one plain Service a pod without weight would get requests"))]
+#[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.shadow) || self.guards.exists(g, has(g.agreement))")
+    .message("rollout.shadow needs an agreement guard, which counts its pairs"))]
 #[x_kube(validation = Rule::new("!has(self.comparer) || !has(self.comparer.mirror) || has(self.traffic.gateway)")
     .message("comparer.mirror needs traffic.gateway: one plain Service mirrors nothing; write comparer.golden"))]
 #[x_kube(validation = Rule::new("!has(self.rollout) || !has(self.rollout.benefit) || has(self.preset) || self.guards.exists(g, g.name == self.rollout.benefit.guard && !has(g.fidelity) && !has(g.agreement) && !has(g.query))")

@@ -106,6 +106,7 @@ rules! {
     AT_LOAD_UNREACHABLE Error "at-load-unreachable" "no step brings a candidate pod to the load that atLoad asks for"
     NO_FIDELITY_GUARD Warning "no-fidelity-guard" "a quantized ladder whose outputs nobody compares"
     ONLY_PLAIN_RULES Warning "only-plain-rules" "no guard has an error rate"
+    SHARE_OF_NOTHING Warning "share-of-nothing" "shareOfArm limits nothing, because no guard counts requests"
     NO_HOLDOUT Warning "no-holdout" "after the promotion there is nothing to compare with"
     DEADLINE_TOO_SHORT Error "deadline-too-short" "the steps take longer than the deadline allows"
     HOLD_SHORTER_THAN_LOOKS Note "hold-shorter-than-looks" "a step is held for longer than its hold says"

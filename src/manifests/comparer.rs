@@ -167,6 +167,7 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: Option<&GoldenSet>, comparer
     let Comparer {
         settings,
         rate,
+        share: _,
         pairs,
         tokens,
         control,
@@ -186,7 +187,7 @@ fn args(owner: &Owner, arms: &ComparedArms, golden: Option<&GoldenSet>, comparer
         args.push(flag("golden-digest", &golden.digest));
     }
     args.extend([
-        flag("rate", rate),
+        flag("rate", &arms.pace(*rate)),
         flag("budget-pairs", pairs),
         flag("budget-tokens", tokens),
         flag("control", control),

@@ -25,7 +25,8 @@ pub const MANAGER_STATUS: &str = "guardbit";
 pub const MODEL_LABEL: &str = "guardbit.dev/model";
 /// Label with the name of the variant.
 pub const VARIANT_LABEL: &str = "guardbit.dev/variant";
-/// Label with the short revision. Pinned pods have a value of their own, because they are another population.
+/// Label with the short revision. Pods that are pinned or in a shadow stage have a value of their own, because they are
+/// another population.
 pub const REVISION_LABEL: &str = "guardbit.dev/revision";
 /// Label with the purpose of a Deployment.
 pub const PURPOSE_LABEL: &str = "guardbit.dev/purpose";
@@ -89,7 +90,7 @@ pub fn revision_label(key: &WorkloadKey) -> String {
     let short = identity::short(&key.revision.revision);
     match key.purpose {
         Purpose::Serving => short.to_owned(),
-        Purpose::Pinned => format!("{short}-pinned"),
+        Purpose::Pinned | Purpose::Shadow => format!("{short}-{}", key.purpose.as_str()),
     }
 }
 
@@ -98,6 +99,7 @@ pub fn key_of(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, 
     let purpose = match labels.get(PURPOSE_LABEL)?.as_str() {
         "serving" => Purpose::Serving,
         "pinned" => Purpose::Pinned,
+        "shadow" => Purpose::Shadow,
         _ => return None,
     };
     let revision = RevisionRef {

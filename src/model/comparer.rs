@@ -9,6 +9,7 @@ use super::reader::Reader;
 const PROTOCOL: &str = "spec.comparer.protocol";
 const GOLDEN: &str = "spec.comparer.golden";
 const RATE: &str = "spec.comparer.rate";
+const SHARE: &str = "spec.comparer.shareOfArm";
 const CONTROL: &str = "spec.comparer.control";
 const PAIRS: &str = "spec.comparer.budget.pairs";
 const ANSWER: &str = "spec.comparer.answer";
@@ -20,6 +21,8 @@ pub struct Comparer {
     pub settings: Settings,
     /// Pairs a second at the most; above 0.
     pub rate: f64,
+    /// Pairs a second as a share of the requests a second of an arm, at the most; in `(0, 1)`.
+    pub share: Option<f64>,
     /// Pairs in all.
     pub pairs: u64,
     /// Tokens in all, of both arms together.
@@ -50,6 +53,7 @@ pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Com
         golden,
         mirror,
         rate,
+        share_of_arm,
         budget,
         control,
         answer,
@@ -64,6 +68,14 @@ pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Com
     };
     let (margin, threshold) = (number("margin", margin), number("threshold", threshold));
     let rate = read_rate(rate, reader);
+    let share = share_of_arm.as_ref().map(|written| {
+        reader.share_where(
+            SHARE,
+            written,
+            |share| share > 0.0 && share < 1.0,
+            "share of the requests of an arm; write one above 0 and below 1, such as \"5%\"",
+        )
+    });
     let control = reader.share_where(
         CONTROL,
         control,
@@ -91,6 +103,7 @@ pub(super) fn read(spec: &QuantizedModelSpec, reader: &mut Reader) -> Option<Com
     Some(Comparer {
         settings,
         rate,
+        share,
         pairs,
         tokens: budget.tokens.max(1).unsigned_abs(),
         control,
@@ -190,6 +203,7 @@ mod tests {
         let usual = Comparer {
             settings: Settings::new(Protocol::OpenAI),
             rate: 2.0,
+            share: None,
             pairs: 5_000,
             tokens: 5_000_000,
             control: 0.1,
@@ -219,6 +233,7 @@ mod tests {
             "protocol": "OpenInference",
             "golden": golden,
             "rate": "0.5",
+            "shareOfArm": "5%",
             "budget": {"pairs": 700, "tokens": 9},
             "control": "20%",
             "mirror": {"percent": 5},
@@ -233,6 +248,7 @@ mod tests {
                 threshold: Some(0.5),
             },
             rate: 0.5,
+            share: Some(0.05),
             pairs: 700,
             tokens: 9,
             control: 0.2,

@@ -3,7 +3,7 @@
 //! The digest is taken before merging and defaulting, so that an upgrade of guardbit never changes the identity, or the
 //! pod template, of a live revision. Its scheme version is part of it; golden digests in the tests show every change.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -129,12 +129,16 @@ impl Digests {
 }
 
 /// What a Deployment of a revision is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Stable, candidate or holdout.
+    #[default]
     Serving,
     /// Header-pinned requests.
     Pinned,
+    /// The shadow stage of a candidate, where pods that could serve would get requests. No user is answered by it.
+    Shadow,
 }
 
 impl Purpose {
@@ -143,6 +147,7 @@ impl Purpose {
         match self {
             Self::Serving => "serving",
             Self::Pinned => "pinned",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -153,7 +158,7 @@ pub fn object_name(namespace: &str, model: &str, variant: &str, revision: &str, 
     let hash = short_hash(&[namespace, model, variant, revision, purpose.as_str()]);
     let middle = match purpose {
         Purpose::Serving => variant.to_owned(),
-        Purpose::Pinned => "pinned".to_owned(),
+        Purpose::Pinned | Purpose::Shadow => purpose.as_str().to_owned(),
     };
     let room = LONGEST_NAME.saturating_sub(hash.len() + middle.len() + 2);
     let model: String = of_letters(model).chars().take(room).collect();
@@ -266,6 +271,7 @@ mod tests {
             object_name("a", "m", "w", "v1:0", Purpose::Serving),
             object_name("a", "m", "v", "v1:1", Purpose::Serving),
             object_name("a", "m", "v", "v1:0", Purpose::Pinned),
+            object_name("a", "m", "v", "v1:0", Purpose::Shadow),
         ] {
             assert_ne!(base, other);
         }

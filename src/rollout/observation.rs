@@ -118,7 +118,7 @@ impl FromStr for WorkloadKey {
     fn from_str(text: &str) -> Result<Self, NoWorkloadKey> {
         let key = || {
             let [variant, revision, purpose] = text.split('/').collect::<Vec<_>>().try_into().ok()?;
-            let purposes = [Purpose::Serving, Purpose::Pinned];
+            let purposes = [Purpose::Serving, Purpose::Pinned, Purpose::Shadow];
             Some(Self {
                 revision: RevisionRef {
                     variant: str::to_owned(variant),
@@ -151,14 +151,40 @@ pub struct ComparedArms {
     pub reference: RevisionRef,
     /// The arm whose answers are compared with them.
     pub candidate: RevisionRef,
+    /// Which pods of the candidate are asked.
+    #[serde(default, skip_serializing_if = "is_serving")]
+    pub asked: Purpose,
+    /// How many times the rate of the spec is halved, so that no arm is asked for more than its share.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    pub halved: u8,
+}
+
+/// Whether pods serve. This is left out where arms are written down.
+fn is_serving(purpose: &Purpose) -> bool {
+    *purpose == Purpose::Serving
+}
+
+/// Whether a rate is that of the spec. This is left out where arms are written down.
+fn is_whole(halved: &u8) -> bool {
+    *halved == 0
+}
+
+/// A rate that is halved so many times.
+pub(super) fn halve(rate: f64, times: u8) -> f64 {
+    rate * 0.5_f64.powi(i32::from(times))
 }
 
 impl ComparedArms {
+    /// The rate at which they are asked where the spec says `rate`.
+    pub fn pace(&self, rate: f64) -> f64 {
+        halve(rate, self.halved)
+    }
+
     /// The Deployments of the reference and of the candidate.
     pub fn keys(&self) -> [WorkloadKey; 2] {
-        [&self.reference, &self.candidate].map(|revision| WorkloadKey {
+        [(&self.reference, Purpose::Serving), (&self.candidate, self.asked)].map(|(revision, purpose)| WorkloadKey {
             revision: revision.clone(),
-            purpose: Purpose::Serving,
+            purpose,
         })
     }
 }

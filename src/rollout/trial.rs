@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind};
+use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, RolloutKind, SplitBy};
 use crate::guards::Kind;
 use crate::judge::Regime;
+use crate::model::identity::Purpose;
 use crate::model::presets::guards;
 use crate::model::{Rollout, comparer, identity};
 
@@ -59,6 +60,29 @@ pub(super) fn is_asked(status: &QuantizedModelStatus, guard: &Kind) -> bool {
     match &status.rollout {
         Some(rollout) if rollout.weight == 0 => rollout.is_shadow() && guard.counts_pairs(),
         _ => true,
+    }
+}
+
+/// The candidate that has a pod of its own until its shadow stage is over: behind one plain Service each pod that could
+/// serve is an endpoint from when it is created.
+pub(super) fn staged_apart<'a>(
+    spec: &QuantizedModelSpec,
+    status: &'a QuantizedModelStatus,
+) -> Option<&'a RevisionRef> {
+    let rollout = status.rollout.as_ref()?;
+    // The answers of a new reference are compared with nothing.
+    let staged = spec.rollout.shadow.is_some()
+        && rollout.first_weight_at.is_none()
+        && rollout.kind != RolloutKind::NewReference;
+    (staged && spec.traffic.split_by() == SplitBy::Replicas).then_some(&rollout.candidate)
+}
+
+/// Purpose of the Deployment whose pods a trial is about.
+pub(super) fn purpose_of(spec: &QuantizedModelSpec, status: &QuantizedModelStatus, revision: &RevisionRef) -> Purpose {
+    if staged_apart(spec, status) == Some(revision) {
+        Purpose::Shadow
+    } else {
+        Purpose::Serving
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Change {
     Mood(&'static str, Mood),
     Pods(&'static str, Pods),
     Metrics(Metrics),
+    /// The comparer asks, or is dead.
+    Compares(bool),
     Restart,
     LoseStatus,
     SpoilEvidence,
@@ -100,6 +102,7 @@ impl Change {
                 before != pods
             }
             Self::Metrics(metrics) => std::mem::replace(&mut world.metrics, metrics) != metrics,
+            Self::Compares(compares) => std::mem::replace(&mut world.compares, compares) != compares,
             Self::Restart => {
                 world.restart();
                 true

@@ -86,6 +86,7 @@ worlds!(
     objects_are_edited,
     route_is_refused,
     pinned,
+    shadow_stage,
     all_together,
 );
 

@@ -61,7 +61,7 @@ const fn mutant(invariant: Invariant, name: &'static str, world: fn() -> Model, 
 }
 
 /// One or more for each invariant.
-pub const MUTANTS: [Mutant; 28] = [
+pub const MUTANTS: [Mutant; 33] = [
     mutant(
         HandsOff,
         "a suspension is not heeded",
@@ -164,6 +164,39 @@ pub const MUTANTS: [Mutant; 28] = [
             let raised = plan.decisions.iter().any(|d| d.action == Action::Raised);
             if raised && before.weight > 0 {
                 rollout.promoting = true;
+            }
+        }),
+    ),
+    mutant(
+        StageComesFirst,
+        "the stage is skipped",
+        worlds::shadow_stage,
+        How::Sees(|seen| seen.model.spec.rollout.shadow = None),
+    ),
+    mutant(
+        StageComesFirst,
+        "an edited guard does not begin the stage afresh",
+        worlds::shadow_stage,
+        How::Sees(|seen| {
+            let errors = seen.model.spec.guards[0].proportion.as_mut().expect("a proportion");
+            errors.tolerance.absolute = Some("0.5%".into());
+        }),
+    ),
+    mutant(
+        HarmIsFound,
+        "pairs are not looked at",
+        worlds::shadow_stage,
+        How::Sees(|seen| {
+            seen.evidence.remove("agreement");
+        }),
+    ),
+    mutant(
+        HarmIsAnswered,
+        "what answers otherwise in its stage gets its first weight",
+        worlds::shadow_stage,
+        How::Plans(|seen, plan| {
+            if let Some(rollout) = seen.model.status.rollout.as_ref().filter(|_| harmful(plan)) {
+                set_weight(plan, &rollout.candidate, 10);
             }
         }),
     ),
@@ -282,6 +315,18 @@ pub const MUTANTS: [Mutant; 28] = [
         worlds::deadline_passes,
         How::Sees(|seen| {
             seen.model.spec.rollout.deadline = "30s".into();
+        }),
+    ),
+    mutant(
+        DeadlineIsKept,
+        "the deadline waits for the end of the stage",
+        worlds::shadow_stage,
+        How::Sees(|seen| {
+            let now = seen.now;
+            let rollout = seen.model.status.rollout.as_mut();
+            if let Some(since) = rollout.and_then(|r| r.shadow_since.as_mut()) {
+                since.0 = now;
+            }
         }),
     ),
     mutant(

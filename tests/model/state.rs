@@ -54,7 +54,7 @@ struct State<'a> {
 impl Hash for State<'_> {
     fn hash<H: Hasher>(&self, h: &mut H) {
         let world = self.world;
-        (world.skew, world.released, world.refused, world.metrics).hash(h);
+        (world.skew, world.released, world.refused, world.metrics, world.compares).hash(h);
         world.deleted_at.map(|at| self.ago(at)).hash(h);
         (&world.moods, &world.pods).hash(h);
         self.spec(h);
@@ -121,6 +121,7 @@ impl State<'_> {
             self.since(rollout.started_at.0).hash(h);
             for at in [
                 &rollout.weight_since,
+                &rollout.shadow_since,
                 &rollout.first_weight_at,
                 &rollout.stands_still_since,
                 &rollout.escalated_at,
@@ -164,7 +165,9 @@ impl State<'_> {
             }
         }
         for revision in on_trial(status) {
-            self.world.traffic.unread(revision, through, self.world.clock).hash(h);
+            for counted in [&self.world.traffic, &self.world.pairs] {
+                counted.unread(revision, through, self.world.clock).hash(h);
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! Requests, how they are answered, and what Prometheus shows of it. Traffic is so heavy that half a minute of it decides every
-//! guard: states stay few.
+//! guard: states stay few. Pairs of the comparer are counted in the same way as requests.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ const REQUESTS: u64 = 1_000_000;
 pub enum Mood {
     #[default]
     Healthy,
-    /// Half of its answers are errors.
+    /// Half of its answers are errors; a pair with one of them differs.
     Failing,
     /// Its outputs lean to one side.
     Drifting,

@@ -20,6 +20,10 @@ use crate::traffic::{Metrics, Mood, SCRAPE, Traffic};
 
 /// 10 November 2026.
 const START: i64 = 1_794_268_800;
+
+/// Pairs of the comparer, in percent of all requests.
+const PAIRS: i32 = 2;
+
 /// What becomes of the pods of a variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pods {
@@ -91,6 +95,9 @@ pub struct World {
     pub pods: BTreeMap<String, Pods>,
     pub metrics: Metrics,
     pub traffic: Traffic,
+    /// Whether a comparer asks pairs.
+    pub compares: bool,
+    pub pairs: Traffic,
     /// What someone remembers who has seen every evaluation.
     pub history: History,
 }
@@ -113,6 +120,8 @@ impl World {
             pods: BTreeMap::new(),
             metrics: Metrics::default(),
             traffic: Traffic::default(),
+            compares: false,
+            pairs: Traffic::default(),
             history: History::default(),
         }
     }
@@ -193,7 +202,7 @@ impl World {
             let from = until - i64::try_from(window).unwrap_or(i64::MAX);
             let nothing = Traffic::default();
             let shown = match self.metrics {
-                Metrics::Answers => &self.traffic,
+                Metrics::Answers => self.counted(query),
                 Metrics::Away | Metrics::Empty => &nothing,
             };
             shown.samples(&query.asks, revision, from + 1..=until)
@@ -206,6 +215,12 @@ impl World {
                 .map(|asked| arm(&asked.revision, query.baseline_window_ms))
                 .unwrap_or_default(),
         })
+    }
+
+    /// What the guard of a query counts.
+    pub fn counted(&self, query: &GuardQuery) -> &Traffic {
+        let pairs = query.asks.iter().any(|asked| asked.text.starts_with("guardbit_pair"));
+        if pairs { &self.pairs } else { &self.traffic }
     }
 
     /// For people: the last decision, and who has how much.
@@ -328,6 +343,7 @@ impl World {
                 for key in &plan.delete {
                     self.workloads.remove(key);
                     self.traffic.forget(&key.revision);
+                    self.pairs.forget(&key.revision);
                 }
             }
         }
@@ -399,6 +415,23 @@ impl World {
             let mood = self.moods.get(&revision.variant).copied().unwrap_or_default();
             self.traffic.serve(revision, *weight, mood, self.clock);
         }
+        self.compare();
+    }
+
+    /// The comparer asks the reference, and what is compared with it, for as long as both have pods.
+    fn compare(&mut self) {
+        let status = &self.status;
+        let candidate = status.rollout.as_ref().map(|rollout| &rollout.candidate);
+        let (Some(on_trial), Some(reference)) = (candidate.or(status.stable.as_ref()), &status.reference) else {
+            return;
+        };
+        let is_ready = |of: &RevisionRef| self.workloads.get(&serving(of)).is_some_and(|workload| workload.ready > 0);
+        if !self.compares || on_trial == reference || !is_ready(on_trial) || !is_ready(reference) {
+            return;
+        }
+        let mood = self.moods.get(&on_trial.variant).copied().unwrap_or_default();
+        self.pairs.serve(on_trial, PAIRS, mood, self.clock);
+        self.pairs.serve(reference, PAIRS, Mood::Healthy, self.clock);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The small worlds that are searched: where each starts, and what can happen in it.
 
-use guardbit::api::{OnUndecided, QuantizedModelSpec};
+use guardbit::api::{OnUndecided, QuantizedModelSpec, Shadow};
 
 use crate::events::{Change, Event, seen, with};
 use crate::invariants::Judge;
@@ -9,7 +9,7 @@ use crate::traffic::{Metrics, Mood};
 use crate::world::{Evaluation, Pods, World, Write};
 
 use Change::{
-    Attempt, BreakSpec, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart, RouteByHand,
+    Attempt, BreakSpec, Compares, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart, RouteByHand,
     ScaleByHand, SpoilEvidence, Stale, Suspend, Target, Tolerance, Weights,
 };
 
@@ -120,6 +120,18 @@ fn with_pinned_requests() -> World {
     let routes = model["spec"]["traffic"]["precisionRoutes"].clone();
     spec.traffic.precision_routes = serde_json::from_value(routes).expect("routes");
     installed(spec)
+}
+
+/// int8 waits for the pods that its stage begins with. The stage takes a minute of pairs, and the whole rollout two.
+fn before_its_stage() -> World {
+    let mut spec = spec();
+    let agreement = serde_json::json!({"name": "agreement", "agreement": {"tolerance": {"absolute": "5%"}}});
+    spec.guards.push(serde_json::from_value(agreement).expect("a guard"));
+    spec.rollout.shadow = Some(Shadow { pairs: 100_000 });
+    spec.rollout.deadline = "150s".into();
+    let mut world = reach(installed(spec), |world| world.status.rollout.is_some());
+    world.compares = true;
+    world
 }
 
 /// A first climb, with metrics that come and go.
@@ -294,6 +306,15 @@ pub fn pinned() -> Model {
         pods("fp32", &[Pods::Come, Pods::Gone]),
     ];
     model("pinned", with_pinned_requests(), events)
+}
+
+/// A stage before the first weight, with a comparer that dies and comes back, and a plan that is edited meanwhile.
+pub fn shadow_stage() -> Model {
+    let events = [
+        turns_bad("int8"),
+        seen(&[Compares(false), Compares(true), Tolerance("1%")]),
+    ];
+    model("shadow stage", before_its_stage(), events)
 }
 
 /// Two candidates, a status that is lost, a clock that jumps: all in one.

@@ -1,6 +1,7 @@
 //! The comparer beside a trial: when it runs, which arms it asks, and what becomes of the evidence when its questions change.
 
-use guardbit::api::{Action, QuantizedModelSpec, RolloutKind};
+use guardbit::api::{Action, QuantizedModelSpec, RolloutKind, Shadow, Traffic};
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{ComparedArms, Plan, Scope};
 use serde_json::json;
 
@@ -78,6 +79,22 @@ fn each_variant_of_the_ladder_is_compared_with_the_reference() {
     let wanted = watched(&mut World::new(spec), 2_400);
     let asked: Vec<_> = wanted.iter().flatten().map(names).collect();
     assert_eq!(asked, [("fp32", "int8"), ("fp32", "int4")]);
+}
+
+#[test]
+fn behind_one_service_it_asks_the_pod_of_the_shadow_stage_and_then_those_that_serve() {
+    let mut spec = compared();
+    spec.rollout.shadow = Some(Shadow { pairs: 300 });
+    spec.traffic = Traffic {
+        service: Some(Default::default()),
+        ..Traffic::default()
+    };
+    spec.serving.replicas = Some(20);
+    spec.variants[1].replicas = Some(20);
+    let wanted = watched(&mut World::new(spec), 1_500);
+    let asked: Vec<_> = wanted.iter().flatten().map(|arms| (names(arms), arms.asked)).collect();
+    let int8 = ("fp32", "int8");
+    assert_eq!(asked, [(int8, Purpose::Shadow), (int8, Purpose::Serving)]);
 }
 
 #[test]
@@ -175,4 +192,22 @@ fn other_questions_start_the_evidence_afresh_and_another_pace_does_not() {
     let mut stricter = comparer(&world);
     stricter.answer = Some(serde_json::from_value(json!({"threshold": "0.7"})).unwrap());
     assert!(changes_plan(&edited(&mut world, stricter)));
+}
+
+#[test]
+fn no_arm_is_asked_for_more_than_its_share_and_each_weight_restarts_it_once_at_the_most() {
+    let mut spec = compared();
+    spec.comparer.as_mut().expect("a comparer").share_of_arm = Some("6%".into());
+    spec.rollout.steps.iter_mut().for_each(|step| step.hold = "3m".into());
+    let mut world = World::new(spec.clone());
+    let wanted = watched(&mut world, 1_500);
+    let halved: Vec<_> = wanted.iter().flatten().map(|arms| arms.halved).collect();
+    // Of 200 requests a second the candidate has 5%, then 25% and half; after its promotion the reference has 5%.
+    assert_eq!(halved, [0, 2, 0, 2], "{}", world.transcript);
+
+    // Nobody counts requests: the rate is what the spec says.
+    spec.guards.retain(|guard| ["agreement", "drift"].contains(&guard.name.as_str()));
+    let wanted = watched(&mut World::new(spec), 1_500);
+    let halved: Vec<_> = wanted.iter().flatten().map(|arms| arms.halved).collect();
+    assert_eq!(halved, [0]);
 }

@@ -1,6 +1,8 @@
 //! Pairs of answers: the shadow stage before the first weight, and agreement from then on.
 
-use guardbit::api::{QuantizedModelSpec, RevisionRef, Shadow};
+use guardbit::api::{QuantizedModelSpec, RevisionRef, Shadow, Traffic};
+use guardbit::model::identity::Purpose;
+use guardbit::rollout::Joined;
 use serde_json::json;
 
 use crate::golden::{bad, story};
@@ -13,6 +15,18 @@ fn shadowed() -> QuantizedModelSpec {
     // It comes first, and pairs follow no weight: the split of the traffic must not be read from them.
     spec.guards.insert(0, serde_json::from_value(agreement).unwrap());
     spec.rollout.shadow = Some(Shadow { pairs: 300 });
+    spec
+}
+
+/// The same behind one plain Service.
+fn behind_one_service() -> QuantizedModelSpec {
+    let mut spec = shadowed();
+    spec.traffic = Traffic {
+        service: Some(Default::default()),
+        ..Traffic::default()
+    };
+    spec.serving.replicas = Some(20);
+    spec.variants[1].replicas = Some(20);
     spec
 }
 
@@ -122,4 +136,65 @@ fn a_rejection_names_lines_of_the_golden_set_that_are_answered_otherwise() {
     let told = "; such as lines 17, 230 and 388 of the golden set";
     assert!(rejected.reason.ends_with(told), "{}", rejected.reason);
     assert!(events.iter().any(|note| note.contains(told)), "{events:?}");
+}
+
+#[test]
+fn behind_one_service_no_pod_that_could_get_requests_exists_before_the_stage_is_over() {
+    let mut world = World::new(behind_one_service());
+    let mut asked = 0;
+    world.run_watched(1_500, &mut |world, _, plan| {
+        let rollout = plan.status.rollout.as_ref();
+        let staged = rollout.filter(|rollout| rollout.first_weight_at.is_none());
+        let own = plan.workloads.iter().filter(|(key, _)| key.purpose == Purpose::Shadow);
+        assert_eq!(own.count(), usize::from(staged.is_some()), "it goes with its stage");
+        let Some(candidate) = staged.map(|rollout| &rollout.candidate) else {
+            return;
+        };
+        for (key, workload) in plan.workloads.iter().filter(|(key, _)| key.revision == *candidate) {
+            let pods = i32::from(key.purpose == Purpose::Shadow);
+            assert_eq!((workload.replicas, workload.joined), (Some(pods), Joined::Nobody), "{key}");
+            asked += world.workloads.get(key).map_or(0, |seen| seen.ready);
+        }
+        assert_eq!(world.served(candidate), 0.0, "no user is answered by it");
+    });
+    assert!(asked > 0, "{}", world.transcript);
+    story("plain_service_climbs_after_a_shadow_stage", &world);
+    assert_eq!(
+        world.status.stable.as_ref().map(|stable| stable.variant.as_str()),
+        Some("int8")
+    );
+    assert!(world.workloads.keys().all(|key| key.purpose == Purpose::Serving));
+}
+
+#[test]
+fn behind_one_service_a_candidate_that_answers_otherwise_never_has_an_endpoint() {
+    let mut world = World::new(behind_one_service());
+    world.behaviour.insert("int8".into(), bad(|b| b.differs = 0.12));
+    world.run(600);
+    let [rejected] = world.status.rejected.as_slice() else {
+        panic!("{:?}", world.status.rejected);
+    };
+    assert_eq!(rejected.guard, "agreement");
+    let candidate = RevisionRef {
+        variant: rejected.variant.clone(),
+        revision: rejected.revision.clone(),
+    };
+    assert_eq!(world.served(&candidate), 0.0, "no user was answered by it");
+    assert!(world.workloads.keys().all(|key| key.purpose == Purpose::Serving));
+}
+
+#[test]
+fn behind_one_service_what_happens_to_the_pod_of_the_stage_happens_to_the_candidate() {
+    let mut world = World::new(behind_one_service());
+    while !world.status.rollout.as_ref().is_some_and(|rollout| rollout.is_shadow()) {
+        world.run(1);
+    }
+    world.behaviour.insert("int8".into(), bad(|b| b.disrupted = true));
+    world.run(30);
+    assert_eq!(reason(&world, "EvidenceAvailable"), "Disrupted");
+    assert_eq!(weight(&world), Some(0), "a drained node judges nothing");
+    world.behaviour.insert("int8".into(), bad(|b| b.crash = true));
+    world.run(30);
+    assert_eq!(weight(&world), None, "{}", world.transcript);
+    assert_eq!(world.status.failed.len(), 1);
 }

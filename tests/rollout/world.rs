@@ -368,7 +368,7 @@ impl World {
                 .filter(|_| behaviour.starts() && !behaviour.crash && !behaviour.disrupted)
             {
                 workload.ready = replicas.min(workload.desired);
-                let pod = format!("{}-7d9c-abcde", deployment(&key.revision));
+                let pod = format!("{}-7d9c-abcde", object_name(&key.revision, key.purpose));
                 workload.pod_starts.entry(pod.clone()).or_insert(now);
                 workload.ready_since.entry(pod).or_insert(now);
                 changed = true;
@@ -504,11 +504,12 @@ impl World {
             return;
         };
         let is_ready = |revision: &RevisionRef| {
-            let key = WorkloadKey {
-                revision: revision.clone(),
-                purpose: Purpose::Serving,
+            let ready = |purpose| {
+                let revision = revision.clone();
+                let workload = self.workloads.get(&WorkloadKey { revision, purpose });
+                workload.is_some_and(|workload| workload.ready > 0)
             };
-            self.workloads.get(&key).is_some_and(|workload| workload.ready > 0)
+            ready(Purpose::Serving) || ready(Purpose::Shadow)
         };
         if !self.compares || on_trial == reference || !is_ready(&on_trial) || !is_ready(&reference) {
             return;
@@ -525,7 +526,11 @@ impl World {
 }
 
 fn deployment(revision: &RevisionRef) -> String {
-    guardbit::model::identity::object_name("risk", "fraud", &revision.variant, &revision.revision, Purpose::Serving)
+    object_name(revision, Purpose::Serving)
+}
+
+fn object_name(revision: &RevisionRef, purpose: Purpose) -> String {
+    identity::object_name("risk", "fraud", &revision.variant, &revision.revision, purpose)
 }
 
 /// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, evaluations every 5 s.

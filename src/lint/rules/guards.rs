@@ -10,7 +10,7 @@ use crate::model::presets;
 use super::super::document::Model;
 use super::super::rule::{
     ARM_LABEL_IN_SELECTOR, ARMS_NOT_TOLD_APART, AT_LOAD_MISSING, BUDGET_BETWEEN_BOUNDS, Finding, LATENCY_UNIT,
-    NEVER_HEALTHY, ONLY_PLAIN_RULES, PROMQL, Rule, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
+    NEVER_HEALTHY, ONLY_PLAIN_RULES, PROMQL, Rule, SHARE_OF_NOTHING, Severity, WATCHES_NOTHING, WRONG_METRIC_TYPE,
 };
 use super::super::surroundings::Surroundings;
 use super::bounds;
@@ -74,6 +74,15 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
             &ONLY_PLAIN_RULES,
             field,
             "every guard here is a plain rule of consecutive polls, which has no error rate: falseRollback and falsePromotion hold for none of them; add a proportion, latency or fidelity guard".to_owned(),
+        ));
+    }
+    let comparer = model.spec.comparer.as_ref();
+    let counts = |guard: &Guard| guards::resolve(guard).is_ok_and(|guard| guard.kind.counts_requests());
+    if comparer.is_some_and(|comparer| comparer.share_of_arm.is_some()) && !all.iter().any(counts) {
+        out.push(model.finding(
+            &SHARE_OF_NOTHING,
+            "spec.comparer.shareOfArm",
+            "no guard counts the requests of an arm, so nobody knows what its share is, and comparer.rate alone holds; add a proportion guard on errors or a latency guard, or lower comparer.rate".to_owned(),
         ));
     }
 }

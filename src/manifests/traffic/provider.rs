@@ -14,7 +14,7 @@ pub trait TrafficProvider {
     /// Kind of the object that carries the split. It has the model's name, or one like it, and goes first when the model is deleted.
     fn carrier(&self) -> Kind;
 
-    /// Labels that the pods of every arm are created with.
+    /// Labels that the pods of every arm are created with, but for those of a shadow stage.
     fn pod_labels(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }

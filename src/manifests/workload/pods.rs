@@ -7,6 +7,7 @@ use crate::api::{PodTemplate, QuantizedModelSpec, SpecProblem};
 use crate::manifests::names::{Owner, labels};
 use crate::manifests::provenance::of_identity;
 use crate::manifests::traffic;
+use crate::model::identity::Purpose;
 use crate::model::template;
 use crate::rollout::WorkloadKey;
 
@@ -48,7 +49,9 @@ pub(super) fn pod_template(
     for (label, value) in own_labels.as_object().into_iter().flatten() {
         pod_labels.insert(label.clone(), value.as_str().unwrap_or_default().to_owned());
     }
-    let joining = traffic::provider(&owner.spec.traffic).map_or(&[][..], |traffic| traffic.pod_labels());
+    // In a shadow stage no request may reach it.
+    let traffic = traffic::provider(&owner.spec.traffic).filter(|_| key.purpose != Purpose::Shadow);
+    let joining = traffic.map_or(&[][..], |traffic| traffic.pod_labels());
     pod_labels.extend(
         joining
             .iter()

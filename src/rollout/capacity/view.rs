@@ -12,6 +12,7 @@ use crate::model::presets::guards;
 
 use super::super::ladder::{Ladder, is};
 use super::super::observation::{Seen, Workload, WorkloadKey};
+use super::super::trial::purpose_of;
 
 /// Time that connections get to drain, and gateways to follow, before pods go.
 pub(in crate::rollout) const DRAIN: SignedDuration = SignedDuration::from_secs(30);
@@ -38,6 +39,15 @@ impl<'a> Capacity<'a> {
         self.seen.workloads.get(&WorkloadKey {
             revision: revision.clone(),
             purpose: Purpose::Serving,
+        })
+    }
+
+    /// The Deployment of a revision that its trial is about, as seen: the serving one, but where its shadow stage has one
+    /// of its own.
+    pub(in crate::rollout) fn tried(&self, revision: &RevisionRef) -> Option<&'a Workload> {
+        self.seen.workloads.get(&WorkloadKey {
+            revision: revision.clone(),
+            purpose: purpose_of(self.spec, self.status, revision),
         })
     }
 

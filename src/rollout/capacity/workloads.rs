@@ -8,7 +8,8 @@ use crate::model::identity::{self, Purpose};
 use super::super::ladder::is;
 use super::super::observation::{RecoveryMarks, Rejection, WorkloadKey};
 use super::super::plan::{Joined, RoutePlan, Template, WorkloadPlan};
-use super::view::Capacity;
+use super::super::trial::staged_apart;
+use super::view::{Capacity, DRAIN};
 
 impl Capacity<'_> {
     /// Deployments that must exist, and those that must go; `first` is brought up as the first stable revision.
@@ -57,6 +58,7 @@ impl Capacity<'_> {
             }
         }
         self.pinned_workloads(&mut plans, &mut delete);
+        self.shadow_workloads(&mut plans, &mut delete);
         (plans, delete)
     }
 
@@ -77,6 +79,7 @@ impl Capacity<'_> {
             (Role::Candidate, _) if rollout.is_some_and(|r| r.promoting) => {
                 self.needed(revision, self.promoted_weight())
             }
+            (Role::Candidate, _) if self.rests(revision) => 0,
             // A candidate never gets fewer than it has: capacity that was built up for a step is not given back during
             // the trial.
             (Role::Candidate, _) => self.needed(revision, next).max(desired.min(self.full_pods(revision))),
@@ -118,6 +121,14 @@ impl Capacity<'_> {
             joined,
             marks: self.marks(revision),
         }
+    }
+
+    /// Whether a candidate needs no pods that could serve, because another one is asked in its shadow stage. Those that it
+    /// has from a trial before drain first.
+    fn rests(&self, candidate: &RevisionRef) -> bool {
+        let started = self.status.rollout.as_ref().map(|rollout| rollout.started_at.0);
+        staged_apart(self.spec, self.status) == Some(candidate)
+            && started.is_some_and(|at| self.seen.now.duration_since(at) >= DRAIN)
     }
 
     /// Pods of the revisions that hand their traffic over to stable; 0 where none does.
@@ -191,6 +202,27 @@ impl Capacity<'_> {
         }
     }
 
+    /// The one pod that is asked in a shadow stage behind one plain Service. It goes with its stage; nobody waits for it.
+    fn shadow_workloads(&self, plans: &mut BTreeMap<WorkloadKey, WorkloadPlan>, delete: &mut Vec<WorkloadKey>) {
+        let current = staged_apart(self.spec, self.status).map(|revision| WorkloadKey {
+            revision: revision.clone(),
+            purpose: Purpose::Shadow,
+        });
+        let seen = self.seen.workloads.keys();
+        let over = seen.filter(|key| key.purpose == Purpose::Shadow && Some(*key) != current.as_ref());
+        delete.extend(over.cloned());
+        if let Some(key) = current {
+            let plan = WorkloadPlan {
+                role: Role::Candidate,
+                replicas: Some(1),
+                template: self.template(&key.revision),
+                joined: Joined::Nobody,
+                marks: RecoveryMarks::default(),
+            };
+            plans.insert(key, plan);
+        }
+    }
+
     fn template(&self, revision: &RevisionRef) -> Template {
         if self.ladder.contains(revision) {
             Template::InSpec
@@ -235,7 +267,7 @@ impl Capacity<'_> {
                 let workload = self.seen.workloads.get(key);
                 let ready = workload.map_or(0, |w| w.ready);
                 let weight = match (key.purpose, self.by_replicas()) {
-                    (Purpose::Pinned, _) => 0,
+                    (Purpose::Pinned | Purpose::Shadow, _) => 0,
                     (_, true) => 100 * plan.joined.of(ready) / joined_pods.max(1),
                     (_, false) => route
                         .and_then(|r| r.weights.iter().find(|(rev, _)| *rev == key.revision))

@@ -6,12 +6,11 @@ use crate::api;
 use crate::evidence::{BucketForm, Cursor, GuardSamples, Part, Pods, Poll, Role, incomparable, lacks_part, look_alike};
 use crate::guards::{Compared, SuiteConfig, asks};
 use crate::model;
-use crate::model::identity::Purpose;
 use crate::model::presets::guards;
 
 use super::super::ask::suite_config;
 use super::super::observation::{Observation, WorkloadKey};
-use super::super::trial::on_trial;
+use super::super::trial::{on_trial, purpose_of};
 use super::heard::{GuardHeard, Heard};
 use super::inputs::Inputs;
 use super::state::Running;
@@ -33,7 +32,7 @@ pub fn hear(observation: &Observation) -> Heard {
     };
     let candidate = observation.workloads.get(&WorkloadKey {
         revision: trial.candidate.clone(),
-        purpose: Purpose::Serving,
+        purpose: purpose_of(&seen.spec, &seen.status, &trial.candidate),
     });
     if candidate.is_some_and(|workload| workload.disruption.is_some()) {
         // Answers from a node that is being drained say nothing about the variant.

@@ -28,6 +28,10 @@ use super::state::Running;
 /// chance that none of them occurs is e⁻⁸, or 1 in 3,000.
 const SURELY_SEEN: f64 = 8.0;
 
+/// Time after a change of weights from which requests are counted to set the pace of the comparer, in ms: the first scrapes
+/// of a step show a part of what there was.
+const SETTLED_MS: i64 = 60_000;
+
 /// The evidence of the current trial.
 pub(in crate::rollout) struct Evidence {
     pub(super) trial: Match,
@@ -44,6 +48,8 @@ pub(in crate::rollout) struct Evidence {
     moved: bool,
     /// Lines of the golden set that this evaluation was shown, by guard. They are not stored: each answer has them again.
     lines: BTreeMap<String, Vec<u32>>,
+    /// Requests a second of the arm that has fewer, where they were counted now.
+    requests: Option<f64>,
 }
 
 impl Evidence {
@@ -68,6 +74,7 @@ impl Evidence {
             moved: is_true(status, condition::INPUTS_MOVED),
             lines: BTreeMap::new(),
             benefit: benefit(settings, status.rollout.as_ref()),
+            requests: None,
             trial,
             config,
             running,
@@ -114,6 +121,8 @@ impl Evidence {
         self.finding = inputs.map(|inputs| inputs.observe(&mut self.running.suite, heard));
         let reports = self.running.suite.reports(&self.config).into_iter();
         self.reports = reports.map(|report| self.with_lines(report)).collect();
+        let counting = split::counting_guard(&self.config, capacity).and_then(|guard| heard.guards.get(&guard));
+        self.requests = counting.and_then(|heard| fewer_requests(&heard.polls, self.running.since));
         found
     }
 
@@ -123,6 +132,12 @@ impl Evidence {
             report.show(lines);
         }
         report
+    }
+
+    /// Requests a second of the arm that has fewer; `None` where this evaluation counted none at the weights that are in
+    /// force.
+    pub(in crate::rollout) fn requests(&self) -> Option<f64> {
+        self.requests
     }
 
     /// Gives a guard that begins to listen the history of its baseline.
@@ -319,6 +334,21 @@ impl Evidence {
 fn is_true(status: &QuantizedModelStatus, kind: &str) -> bool {
     let mut conditions = status.conditions.iter();
     conditions.any(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+/// Requests a second of the arm that has fewer, in polls of weights that have been in force since a time (Unix ms).
+fn fewer_requests(polls: &[Poll], since: i64) -> Option<f64> {
+    let (mut millis, mut counted) = (0, [0, 0]);
+    for poll in polls.iter().filter(|poll| poll.from >= since.saturating_add(SETTLED_MS)) {
+        let (candidate, baseline) = poll.observed.requests();
+        // An arm that was waited for in vain has not lost its requests.
+        if candidate > 0 && baseline > 0 {
+            millis += poll.through - poll.from;
+            counted = [counted[0] + candidate, counted[1] + baseline];
+        }
+    }
+    let fewer = counted[0].min(counted[1]);
+    (millis > 0).then(|| 1_000.0 * fewer as f64 / millis as f64)
 }
 
 /// A guard's report as status shows it.

@@ -98,7 +98,7 @@ pub(super) fn broken(running: &Running, config: &SuiteConfig, capacity: &Capacit
 }
 
 /// The first guard of the spec that counts requests of both arms.
-fn counting_guard(config: &SuiteConfig, capacity: &Capacity<'_>) -> Option<String> {
+pub(super) fn counting_guard(config: &SuiteConfig, capacity: &Capacity<'_>) -> Option<String> {
     let counts = |name: &String| config.guards.get(name).is_some_and(|guard| guard.counts_requests());
     guards(capacity.spec).into_iter().map(|guard| guard.name).find(counts)
 }

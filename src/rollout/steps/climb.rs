@@ -33,7 +33,7 @@ impl Evaluation<'_> {
             self.rests_on(harm.drift);
             return next;
         }
-        if let Some(why) = self.capacity().workload(&candidate).and_then(|w| w.failure.clone()) {
+        if let Some(why) = self.capacity().tried(&candidate).and_then(|w| w.failure.clone()) {
             return self.give_up(&candidate, &why);
         }
         if rollout.weight > 0 && !self.capacity().by_replicas() && self.capacity().ready(&candidate) == 0 {
@@ -158,7 +158,7 @@ impl Evaluation<'_> {
             if let Some(disrupted) = self.disrupted(arm) {
                 return Some(disrupted);
             }
-            let Some(workload) = capacity.workload(arm) else {
+            let Some(workload) = capacity.tried(arm) else {
                 continue;
             };
             let name = arm.describe();
@@ -242,8 +242,15 @@ impl Evaluation<'_> {
         // The answers of a new reference are compared with nothing.
         let pairs = self.evidence.as_ref().and_then(Evidence::pairs)?;
         if !rollout.is_shadow() {
-            // The pods that are to get the first weight are asked.
-            if !self.capacity().can_carry(&rollout.candidate, first) {
+            let capacity = self.capacity();
+            if capacity.by_replicas() {
+                // Pods for its first weight would get requests at once, so another one is asked.
+                let ready = capacity.tried(&rollout.candidate).map_or(0, |own| own.ready);
+                if ready == 0 {
+                    return Some(self.await_pods(rollout, first));
+                }
+            } else if !capacity.can_carry(&rollout.candidate, first) {
+                // The pods that are to get the first weight are asked.
                 return Some(Next {
                     build_up: Some(first),
                     ..self.await_pods(rollout, first)

@@ -62,7 +62,7 @@ impl Evaluation<'_> {
 
     /// Why a revision is not judged now: a pod of it is evicted, drained, or on a node that is lost.
     pub(in crate::rollout) fn disrupted(&self, revision: &RevisionRef) -> Option<Wait> {
-        let message = self.capacity().workload(revision)?.disruption.as_ref()?;
+        let message = self.capacity().tried(revision)?.disruption.as_ref()?;
         let name = revision.describe();
         Some(Wait::new(
             WaitReason::Disrupted,

@@ -66,7 +66,7 @@ impl Evaluation<'_> {
     /// for too long: however slowly a model loads, `scheduleDeadline` alone decides. A candidate that serves has until the
     /// deadline of the rollout.
     pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
-        let workload = self.capacity().workload(&rollout.candidate);
+        let workload = self.capacity().tried(&rollout.candidate);
         let unschedulable = workload.and_then(|w| w.unschedulable.clone());
         let refused = workload.and_then(|w| w.refused.clone());
         let settings = &self.model.rollout;

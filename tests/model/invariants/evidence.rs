@@ -1,6 +1,6 @@
 //! What weights rise on: gates, evidence, what is on record.
 
-use guardbit::api::Action;
+use guardbit::api::{Action, OnUndecided};
 use guardbit::model::read;
 use guardbit::rollout::GuardQuery;
 
@@ -71,6 +71,24 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// No weight before the shadow stage has its pairs, all of them asked since its evidence began.
+    pub(super) fn no_weight_before_the_pairs(&self, history: &History) -> Result<(), Broken> {
+        let (Some(shadow), Some(rollout)) = (&self.seen.model.spec.rollout.shadow, &self.before.rollout) else {
+            return Ok(());
+        };
+        let of = &rollout.candidate;
+        if !self.wants_stage(rollout) || history.first_weight.is_some() || self.weight(of) == 0 {
+            return Ok(());
+        }
+        let began = history.began.unwrap_or(self.now);
+        let pairs = self.world.pairs.served(of, began);
+        self.holds(
+            Invariant::StageComesFirst,
+            pairs >= u64::from(shadow.pairs.unsigned_abs()),
+            || format!("{} gets its first weight after {pairs} pairs", of.variant),
+        )
+    }
+
     /// Pods whose node goes away say nothing of their variant, and pods of two images are no arm.
     pub(super) fn disrupted_pods_decide_nothing(&self) -> Result<(), Broken> {
         use Action::{FellBack, Promoted, Promoting, Raised, RolledBack};
@@ -116,17 +134,31 @@ impl Step<'_> {
                 "promoted or rolled back without data".to_owned()
             })?;
         }
-        if !self.decided(&[Action::Undecided]) {
+        Ok(())
+    }
+
+    /// An undecided rollout is given up at its deadline and no earlier. It counts from the shadow stage, where there is
+    /// one: no comparer holds that for ever. In no world with a stage the deadline stands still.
+    pub(super) fn the_deadline_is_kept(&self, history: &History) -> Result<(), Broken> {
+        let Some(rollout) = &self.before.rollout else {
+            return Ok(());
+        };
+        let settings = &self.seen.model.spec.rollout;
+        let deadline = settings.deadline.millis().unwrap_or(0) / 1000;
+        let passed = |since: Option<i64>| since.is_some_and(|at| self.now - at >= deadline);
+        if self.decided(&[Action::Undecided]) {
+            let over = passed(history.stage.or(history.first_weight));
+            return self.holds(Invariant::DeadlineIsKept, over, || {
+                "given up before the deadline".to_owned()
+            });
+        }
+        let waits = settings.on_undecided != OnUndecided::RollBack || self.decided(&[Action::PlanChanged]);
+        if waits || rollout.weight > 0 || !passed(history.stage) {
             return Ok(());
         }
-        let deadline = self.seen.model.spec.rollout.deadline.millis().unwrap_or(0) / 1000;
-        let early = self
-            .before
-            .rollout
-            .as_ref()
-            .is_none_or(|_| history.first_weight.is_none_or(|at| self.now - at < deadline));
-        self.holds(Invariant::DeadlineIsKept, !early, || {
-            "given up before the deadline".to_owned()
+        let ended = self.plan.status.rollout.as_ref().map(|r| &r.candidate) != Some(&rollout.candidate);
+        self.holds(Invariant::DeadlineIsKept, ended, || {
+            format!("{} is held in its stage after the deadline", rollout.candidate.variant)
         })
     }
 
@@ -149,7 +181,7 @@ impl Step<'_> {
                 }
                 let served = self
                     .world
-                    .traffic
+                    .counted(query)
                     .served(of, history.began.map_or(self.now, |at| at.min(self.now)));
                 self.holds(
                     Invariant::NothingCountsTwice,

@@ -69,7 +69,7 @@ impl Step<'_> {
             .filter(|at| times(&samples.candidate).contains(at) && (since..=self.now).contains(at))
             .collect();
         let [candidate, baseline] = [&samples.candidate, &samples.baseline].map(|arm| counted(arm, &both));
-        let enough = |(_, total): (f64, f64)| total >= 100_000.0;
+        let enough = |(_, total): (f64, f64)| total >= 20_000.0;
         enough(candidate) && enough(baseline) && candidate.0 >= 0.45 * candidate.1 && baseline.0 == 0.0
     }
 

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{Action, Phase, QuantizedModelStatus, RetiringReason, RevisionRef};
+use guardbit::api::{Action, Phase, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
 use guardbit::evidence::{ArmSamples, Matrix, Role};
 use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey, decide};
 
@@ -36,6 +36,7 @@ pub enum Invariant {
     RecoveryMovesNothing,
     GatesComeFirst,
     RisesNeedEvidence,
+    StageComesFirst,
     NothingCountsTwice,
     NoDataDecidesNothing,
     DeadlineIsKept,
@@ -50,7 +51,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::HandsOff,
         Self::WeightsSumTo100,
         Self::WeightNeedsEndpoints,
@@ -63,6 +64,7 @@ impl Invariant {
         Self::RecoveryMovesNothing,
         Self::GatesComeFirst,
         Self::RisesNeedEvidence,
+        Self::StageComesFirst,
         Self::NothingCountsTwice,
         Self::NoDataDecidesNothing,
         Self::DeadlineIsKept,
@@ -140,6 +142,8 @@ pub struct History {
     /// Who lost all of its weight, and when.
     lowered: BTreeMap<RevisionRef, i64>,
     trial: Option<Trial>,
+    /// When its pods were first seen ready for the shadow stage, where there is one.
+    stage: Option<i64>,
     /// When the candidate got its first weight.
     first_weight: Option<i64>,
     /// Evidence from before does not count.
@@ -183,7 +187,7 @@ impl History {
 
     pub fn hash_at<H: Hasher>(&self, now: i64, h: &mut H) {
         (&self.rejected, &self.weights, &self.trial, &self.tolerance).hash(h);
-        for at in [self.first_weight, self.since, self.newest, self.began] {
+        for at in [self.stage, self.first_weight, self.since, self.newest, self.began] {
             at.map(|at| ago(now, at)).hash(h);
         }
         for (of, at) in &self.lowered {
@@ -225,8 +229,10 @@ impl History {
             step.recovery_moves_nothing(self),
             step.no_weight_before_the_gates(self),
             step.no_rise_without_evidence(self, &next),
+            step.no_weight_before_the_pairs(self),
             step.nothing_counts_twice(self, queries),
             step.no_data_decides_nothing(&next),
+            step.the_deadline_is_kept(&next),
             step.disrupted_pods_decide_nothing(),
             step.harm_is_answered(self, &next),
             step.rejected_stays_out(self),
@@ -261,7 +267,7 @@ impl History {
         }
         let candidate = status.rollout.as_ref().map(|r| r.candidate.clone());
         if self.trial.as_ref().map(|t| &t.candidate) != candidate.as_ref() {
-            (self.trial, self.first_weight, self.newest) = (None, None, None);
+            (self.trial, self.stage, self.first_weight, self.newest) = (None, None, None, None);
         }
         let tolerance = step.tolerance();
         let afresh = step.begins_afresh() || self.tolerance != tolerance;
@@ -279,6 +285,9 @@ impl History {
         });
         self.tolerance = tolerance;
         if let (Some(rollout), Some(candidate)) = (&status.rollout, candidate) {
+            if step.wants_stage(rollout) && step.ready(&candidate) > 0 {
+                self.stage.get_or_insert(*now);
+            }
             if rollout.weight > 0 {
                 self.first_weight.get_or_insert(*now);
             }
@@ -376,9 +385,16 @@ impl Step<'_> {
         }
     }
 
-    /// What Prometheus showed of the first guard.
+    /// What Prometheus showed of the first guard, or of pairs while no requests are asked about.
     fn shown(&self) -> Option<&guardbit::evidence::GuardSamples> {
-        self.seen.evidence.get("errors")?.as_ref().ok()
+        let evidence = &self.seen.evidence;
+        let asked = evidence.get("errors").or_else(|| evidence.get("agreement"));
+        asked?.as_ref().ok()
+    }
+
+    /// Whether a rollout is to have a shadow stage: a new reference is compared with nothing.
+    fn wants_stage(&self, rollout: &RolloutStatus) -> bool {
+        self.seen.model.spec.rollout.shadow.is_some() && rollout.kind != RolloutKind::NewReference
     }
 
     fn tolerance(&self) -> Option<String> {

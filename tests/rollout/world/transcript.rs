@@ -66,7 +66,11 @@ impl World {
             .filter(|(_, w)| w.replicas != Some(0))
             .map(|(key, w)| {
                 let ready = self.workloads.get(key).map_or(0, |w| w.ready);
-                let kind = if key.purpose == Purpose::Pinned { "pinned " } else { "" };
+                let kind = match key.purpose {
+                    Purpose::Serving => "",
+                    Purpose::Pinned => "pinned ",
+                    Purpose::Shadow => "shadow ",
+                };
                 format!(
                     "{kind}{} {ready}/{}",
                     names(&key.revision),
