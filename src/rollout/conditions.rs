@@ -1,5 +1,7 @@
 //! Phase and conditions, and the plan as a whole. The README has the truth table.
 
+mod pairs;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +10,7 @@ use crate::model::template::TemplateProblem;
 
 use super::capacity::{Capacity, Mirroring};
 use super::evaluation::Evaluation;
-use super::evidence::{Evidence, Finding, moved_in_words};
+use super::evidence::Evidence;
 use super::next::{Next, Wait};
 use super::observation::{Refused, Seen};
 use super::plan::{Event, Plan, Reason, Record, Scope};
@@ -23,12 +25,6 @@ const SOON: SignedDuration = SignedDuration::from_millis(100);
 
 /// Evidence is missing because requests do not follow the weights.
 const TRAFFIC_SPLIT: WaitReason = WaitReason::NoEvidence(EvidenceReason::TrafficSplit);
-
-/// Users' requests have moved.
-const ANSWERS_DIFFER: &str = "MirroredAnswersDiffer";
-
-/// Users' requests have not moved.
-const AS_ON_THE_GOLDEN_SET: &str = "AsOnTheGoldenSet";
 
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,45 +352,6 @@ impl Evaluation<'_> {
         );
     }
 
-    /// Sets the condition that says whether users' requests have moved, where any were ever compared. Its messages have no
-    /// figures that change at every evaluation.
-    fn inputs_condition(&mut self, conditions: &mut Vec<Condition>) {
-        let kind = condition::INPUTS_MOVED;
-        let before = conditions.iter().find(|c| c.type_ == kind);
-        let evidence = self.evidence.as_ref();
-        let found = evidence.map(|evidence| (evidence.users_requests(), evidence.candidate()));
-        let (truth, reason, message) = match (found, before) {
-            (None | Some((Finding::NotCompared, _)), None) => return,
-            (None | Some((Finding::NotCompared, _)), Some(_)) => {
-                let message = "no users' requests are compared with the reference now";
-                (Truth::False, "NotCompared", message.to_owned())
-            }
-            // What was found stays until something else is.
-            (Some((Finding::Open | Finding::Moved { .. }, _)), Some(c)) if c.reason == ANSWERS_DIFFER => {
-                (Truth::True, ANSWERS_DIFFER, c.message.clone())
-            }
-            (Some((Finding::Open, _)), Some(c)) if c.reason == AS_ON_THE_GOLDEN_SET => {
-                (Truth::False, AS_ON_THE_GOLDEN_SET, c.message.clone())
-            }
-            (Some((Finding::Open, _)), _) => {
-                let message = "too few users' requests were compared with the reference yet";
-                (Truth::False, "NeedsPairs", message.to_owned())
-            }
-            (Some((Finding::AsGolden, _)), _) => {
-                let message = "users' requests are answered as alike as the golden set: the inputs have not moved";
-                (Truth::False, AS_ON_THE_GOLDEN_SET, message.to_owned())
-            }
-            (Some((Finding::Moved { users, golden }, stable)), _) => {
-                (Truth::True, ANSWERS_DIFFER, moved_in_words(stable, users, golden))
-            }
-        };
-        let news = set(conditions, self.seen, kind, truth, reason, &message);
-        if news && truth == Truth::True {
-            let reason = Reason::InputsMoved;
-            self.events.push(Event { reason, note: message });
-        }
-    }
-
     /// Sets the conditions of what holds a rollout back, and adds their events.
     fn held_conditions(&mut self, next: &Next, conditions: &mut Vec<Condition>) {
         let mismatch = next.wait.as_ref().filter(|w| w.reason == WaitReason::IdentityMismatch);
@@ -430,34 +387,6 @@ impl Evaluation<'_> {
             let note = message.clone();
             self.events.push(Event { reason, note });
         }
-    }
-
-    /// Sets the condition that says whether requests are mirrored to the comparer, where the spec asks for it.
-    fn mirroring_condition(&self, mirroring: &Mirroring, conditions: &mut Vec<Condition>) {
-        let (truth, reason, message) = match mirroring {
-            Mirroring::NotAsked => {
-                conditions.retain(|c| c.type_ != condition::MIRRORING);
-                return;
-            }
-            Mirroring::NothingCompared => (
-                Truth::Unknown,
-                "NothingCompared",
-                "no comparer is ready that requests could be mirrored to".to_owned(),
-            ),
-            Mirroring::Percent { percent, .. } => (
-                Truth::True,
-                "AsPlanned",
-                format!("the gateway is to mirror {percent}% of the requests, and has nothing against it"),
-            ),
-            Mirroring::Refused { why, .. } => (
-                Truth::False,
-                "GatewayRefuses",
-                format!(
-                    "{why}; the route is written without a mirror until spec.comparer.mirror or spec.traffic.gateway is changed"
-                ),
-            ),
-        };
-        set(conditions, self.seen, condition::MIRRORING, truth, reason, &message);
     }
 
     /// Progress of the rollout, as a sentence without figures that change at every evaluation.
