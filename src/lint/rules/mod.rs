@@ -4,6 +4,7 @@ mod bounds;
 mod guards;
 mod ladder;
 mod measured;
+mod pairs;
 mod paths;
 mod steps;
 
@@ -16,6 +17,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings) -> Vec<Finding> 
     let mut findings = Vec::new();
     ladder::check(model, surroundings.now, &mut findings);
     guards::check(model, surroundings, &mut findings);
+    pairs::check(model, surroundings, &mut findings);
     steps::check(model, surroundings, &mut findings);
     measured::check(model, surroundings, &mut findings);
     findings.sort_by_key(|f| (f.line, f.column));
