@@ -3,10 +3,6 @@
 use crate::api::{Protocol, QuantizedModelSpec};
 use crate::model::comparer;
 
-/// Pairs per second, and the share of them that asks the reference twice, of a comparer that is run by hand, as its flags
-/// have them where they are left out.
-const BY_HAND: (f64, f64) = (2.0, 0.1);
-
 /// How a model has pairs of answers asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::foresight) struct Pace {
@@ -23,28 +19,23 @@ pub(in crate::foresight) struct Pace {
 impl Pace {
     /// Of a spec whose questions have so many tokens; `None` where that is not known.
     pub(in crate::foresight) fn of(spec: &QuantizedModelSpec, prompt: Option<f64>) -> Self {
-        let (rate, control) = BY_HAND;
+        let (rate, control) = comparer::pace(spec);
         let answer = match comparer::protocol(spec) {
             Some(Protocol::OpenAI) => Some(1.0),
             Some(Protocol::Embeddings) => Some(0.0),
             Some(Protocol::OpenInference | Protocol::Json) | None => None,
         };
-        let Some(comparer) = comparer::of(spec) else {
-            return Self {
-                rate,
-                control,
-                budget: None,
-                answer,
-            };
-        };
-        let of_tokens = answer.zip(prompt).map(|(answer, prompt)| {
-            let pair = 2.0 * (prompt + answer);
-            (comparer.tokens as f64 / pair).floor()
+        let budget = comparer::of(spec).map(|comparer| {
+            let of_tokens = answer.zip(prompt).map(|(answer, prompt)| {
+                let pair = 2.0 * (prompt + answer);
+                (comparer.tokens as f64 / pair).floor()
+            });
+            (comparer.pairs as f64).min(of_tokens.unwrap_or(f64::INFINITY))
         });
         Self {
-            rate: comparer.rate,
-            control: comparer.control,
-            budget: Some((comparer.pairs as f64).min(of_tokens.unwrap_or(f64::INFINITY))),
+            rate,
+            control,
+            budget,
             answer,
         }
     }
