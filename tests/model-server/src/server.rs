@@ -1,5 +1,5 @@
-//! Serves scores: `GET /v1/score?id=N` (the N-th held-out transaction) or `POST /v1/score` with features. Exports requests
-//! by code, a latency histogram and an output-score histogram. Faults can be switched on for tests.
+//! Serves scores: `GET /v1/score?id=N` (the N-th held-out transaction) or `POST /v1/score` with features, or with such a
+//! number. Exports requests by code, a latency histogram and an output-score histogram. Faults can be switched on for tests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -217,16 +217,23 @@ struct Number {
     id: u64,
 }
 
+/// A transaction: its features, or the number of a held-out one.
 #[derive(Deserialize)]
-struct Features {
-    features: Vec<f32>,
+#[serde(untagged)]
+enum Asked {
+    Features { features: Vec<f32> },
+    Held { id: u64 },
 }
 
 async fn by_number(State(server): State<Arc<Server>>, Query(Number { id }): Query<Number>) -> Response {
     server.answer(&HELD_OUT.transaction(id).features).await
 }
 
-async fn by_features(State(server): State<Arc<Server>>, Json(Features { features }): Json<Features>) -> Response {
+async fn by_features(State(server): State<Arc<Server>>, Json(asked): Json<Asked>) -> Response {
+    let features = match asked {
+        Asked::Features { features } => features,
+        Asked::Held { id } => HELD_OUT.transaction(id).features.to_vec(),
+    };
     if features.len() != FEATURES {
         return (
             StatusCode::BAD_REQUEST,
