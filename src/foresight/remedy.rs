@@ -102,7 +102,7 @@ fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
     }
     if remedies.is_empty() {
         return format!(
-            "no weight beyond {weight}%, tolerance, rate, budget or deadline that was tried helps by itself; send it more traffic, or leave the guard out"
+            "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself, nor more pairs where it counts them; send it more traffic, or leave the guard out"
         );
     }
     let what = remedies.iter().map(|remedy| {
