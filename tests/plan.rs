@@ -76,6 +76,7 @@ fn wrong_use_is_told_with_what_would_be_right() {
         (&["--rps", "0"][..], "write a number above 0"),
         (&[], "--rps"),
         (&["--rps", "1", "--error-rate", "200%"], "write a share below 1"),
+        (&["--rps", "1", "--prompt-tokens", "0"], "write a number above 0"),
     ] {
         let (code, _, error) = plan(args);
         assert_ne!(code, 0);
@@ -111,6 +112,81 @@ fn a_model_may_come_from_standard_input() {
     assert!(out.contains("fraud-scorer"), "{out}");
     let (code, _, error) = piped(&["lint", "-f", "-"], &model);
     assert!(code == 0 && error.starts_with("1 model:"), "{error}");
+}
+
+/// The sample with pairs of answers; `comparer` and `rollout` hold what is written of these fields beside the usual.
+fn with_pairs(comparer: &str, rollout: &str) -> String {
+    let model = std::fs::read_to_string(MODEL).expect("a model");
+    let digest = "3f0c5b7a".repeat(8);
+    let golden = format!("golden: {{configMap: golden, digest: \"sha256:{digest}\"}}");
+    let guards = format!(
+        "  comparer: {{protocol: OpenAI, {golden}, {comparer}}}\n  guards:\n  - {{name: agreement, agreement: {{tolerance: {{absolute: \"5%\"}}}}}}\n"
+    );
+    let changed = model
+        .replacen("  guards:\n", &guards, 1)
+        .replacen("  rollout:\n", &format!("  rollout:\n    {rollout}\n"), 1);
+    assert!(changed.contains(&guards) && changed.contains(rollout));
+    changed
+}
+
+#[test]
+fn pairs_of_answers_cost_requests_and_tokens_and_a_shadow_stage_sees_only_so_much() {
+    let model = with_pairs("rate: \"20\", budget: {pairs: 50000}", "shadow: {pairs: 400}");
+    let (code, out, error) = piped(
+        &[
+            "plan",
+            "-f",
+            "-",
+            "--rps",
+            "300",
+            "--runs",
+            "12",
+            "--prompt-tokens",
+            "500",
+            "-o",
+            "json",
+        ],
+        &model,
+    );
+    assert_eq!(code, 0, "{error}");
+    let forecast: Value = serde_json::from_str(&out).expect("JSON");
+    let pairs = &forecast["climbs"][0]["pairs"];
+    let stages = pairs["stages"].as_array().expect("stages");
+    let names: Vec<_> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
+    assert_eq!(names, ["shadow", "5%", "25%", "50%"]);
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert_eq!((number(&pairs["perSecond"]), number(&pairs["control"])), (20.0, 0.1));
+    // 400 pairs of the candidate are 444 in all, and an evaluation is a second.
+    let shadow = number(&stages[0]["pairs"]);
+    assert!((400.0..=540.0).contains(&shadow), "{shadow}");
+    // Each step is held for ten seconds.
+    assert!(number(&stages[1]["pairs"]) >= 200.0, "{}", stages[1]);
+    let climb = &pairs["climb"];
+    let all = number(&climb["pairs"]);
+    for (field, each) in [("candidateRequests", 0.9), ("referenceRequests", 1.1), ("tokens", 1_002.0)] {
+        assert!((number(&climb[field]) / (all * each) - 1.0).abs() < 1e-9, "{field}: {climb}");
+    }
+    let sees = &forecast["shadow"][0];
+    assert_eq!(sees["pairs"], 400);
+    let shown = |of: &str, i: usize| number(&sees[of][i]["shown"]["share"]);
+    assert_eq!(sees["harm"][2]["effect"], "20% differ");
+    assert_eq!(shown("harm", 2), 1.0, "{sees}");
+    assert_eq!(sees["health"][1]["effect"], "3.3% differ");
+    assert!(shown("health", 1) < 0.5, "{sees}");
+}
+
+#[test]
+fn a_budget_of_pairs_that_is_spent_before_a_verdict_is_told() {
+    let model = with_pairs("rate: \"2\", budget: {pairs: 60}", "onUndecided: RollBack");
+    let (code, out, error) = piped(&["plan", "-f", "-", "--rps", "300", "--runs", "12"], &model);
+    assert_eq!(code, 0, "{error}");
+    for told in [
+        "the budget of 60 pairs is spent after 30 s, before the end of the rollout in 100%",
+        "to show health of agreement",
+        "the budget of pairs is spent after 30 s, and no more come",
+    ] {
+        assert!(out.contains(told), "{told:?} is not in: {out}");
+    }
 }
 
 #[test]

@@ -12,9 +12,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Duration, Guard, QuantizedModelSpec};
-use crate::evidence::{ArmMatcher, Form, Labels, Matrix, Series};
-use crate::guards::{Selector, asks};
-use crate::model::interval_ms;
+use crate::evidence::{ArmMatcher, Form, Labels, MatcherOp, Matrix, Series};
+use crate::guards::{Selector, asks, resolve};
+use crate::model::{identity, interval_ms};
 use crate::model::presets::guards;
 use crate::prometheus::{PrometheusClient, PrometheusError};
 use crate::simulate::Arms;
@@ -26,6 +26,9 @@ const LEAST_PIECE_MS: i64 = 60_000;
 
 /// Queries that run at once.
 const AT_ONCE: usize = 4;
+
+/// Which of the ways to tell series is that of pairs of answers; those before it are of the arms.
+const PAIRS: usize = 3;
 
 /// A stretch of time, Unix milliseconds, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +85,8 @@ pub(super) async fn fetch(
     arms: &Arms,
     stretch: Stretch,
 ) -> Result<Recording, String> {
-    let ways = [&arms.stable, &arms.candidate, &arms.reference];
+    let pairs = vec![of_revisions(spec)];
+    let ways = [&arms.stable, &arms.candidate, &arms.reference, &pairs];
     let interval = interval_ms(spec);
     let questions: BTreeSet<Question> = guards(spec)
         .iter()
@@ -110,8 +114,20 @@ pub(super) async fn fetch(
     Ok(Recording::new(series.collect()).with_values(values))
 }
 
+/// The revisions of all variants.
+fn of_revisions(spec: &QuantizedModelSpec) -> ArmMatcher {
+    let revisions = identity::revisions(spec);
+    let short: Vec<_> = revisions.iter().map(|of| identity::short(&of.revision)).collect();
+    ArmMatcher {
+        label: "guardbit_revision".to_owned(),
+        op: MatcherOp::Regex,
+        value: short.join("|"),
+    }
+}
+
 /// What a guard asks of every arm.
 fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -> Vec<Question> {
+    let counts_pairs = resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
     let of = |asked: Selector| -> Vec<Question> {
         let guard = &guard.name;
         if asked.form() == Form::Expression {
@@ -128,7 +144,9 @@ fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -
             asked: asked.clone(),
             arm,
         };
-        (0..3).map(each).collect()
+        // The series of pairs name the revisions, and no arm.
+        let ways = if counts_pairs { PAIRS..PAIRS + 1 } else { 0..PAIRS };
+        ways.map(each).collect()
     };
     asks(guard).into_iter().flat_map(of).collect()
 }
@@ -136,7 +154,7 @@ fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -
 async fn ask(
     client: &PrometheusClient,
     question: Question,
-    ways: &[&Vec<ArmMatcher>; 3],
+    ways: &[&Vec<ArmMatcher>; 4],
     stretch: Stretch,
 ) -> Result<Answer, String> {
     match question {

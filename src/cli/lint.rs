@@ -12,7 +12,6 @@ use crate::api::plain_lines;
 use crate::evidence::ArmMatcher;
 use crate::foresight::{Question, Traffic, problems};
 use crate::lint::{self, Located, Model, Schema, Severity, Surroundings};
-use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;
 use super::plan::{Matchers, matchers, on_all_cores, positive, share};
@@ -171,18 +170,17 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
     if found.iter().any(|f| f.rule.id == "promql") {
         return Ok(known);
     }
-    let guards = guards_of(&model.spec, Stage::Rollout);
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
             let arm: &[ArmMatcher] = args.arm.as_ref().map_or(&[], |Matchers(m)| m);
             let measured = Measure::take(&args.server.client(url)?, &model.spec, arm)
                 .map_err(|e| format!("{}: {e}", model.name))?;
-            let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
+            let traffic = Traffic::measured(&model.spec, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
             let scrape = measured.scrape;
             known.seen = Some(measured.seen());
             ((traffic.per_second() > 0.0).then_some(traffic), scrape)
         }
-        (None, Some(rps)) => (Some(Traffic::assumed(&guards, rps, args.error_rate)), None),
+        (None, Some(rps)) => (Some(Traffic::assumed(&model.spec, rps, args.error_rate)), None),
         (None, None) => (None, None),
     };
     if let Some(traffic) = &traffic {
@@ -190,6 +188,7 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
             spec: &model.spec,
             traffic,
             scrape: scrape.unwrap_or(0.0),
+            prompt_tokens: None,
         };
         let time = Duration::from_secs_f64(args.seconds);
         known.foreseen = on_all_cores(time, RUNS, |budget| problems(&question, budget));

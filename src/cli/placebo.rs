@@ -9,8 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::api::QuantizedModelSpec;
+use crate::api::{Guard, QuantizedModelSpec};
 use crate::evidence::ArmMatcher;
+use crate::guards::resolve;
 use crate::guards::traffic::percent;
 use crate::model;
 use crate::prometheus::PrometheusClient;
@@ -66,6 +67,12 @@ pub(super) fn placebo(
         from: through - (extent.hours * 3_600_000.0) as i64,
         through,
     };
+    // Pairs of answers are counted by one pod, for two arms.
+    let mut spec = spec.clone();
+    let counts_pairs = |guard: &Guard| resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
+    spec.guards.retain(|guard| !counts_pairs(guard));
+    spec.rollout.shadow = None;
+    let spec = &spec;
     let recording = runtime()?.block_on(fetch(client, spec, &stable_alone(arm), stretch))?;
     let placebo = Placebo::of(spec, &recording).map_err(|e| e.to_string())?;
     let mocks = run(&placebo, extent)?;

@@ -12,7 +12,6 @@ use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::foresight::{Budget, Forecast, Question, Traffic, forecast, report};
 use crate::lint::{self, Located, Model, Read, Schema, Severity};
-use crate::rollout::{Stage, guards_of};
 
 use super::measure::Measure;
 use super::placebo::{Extent, placebo};
@@ -50,6 +49,10 @@ pub struct PlanArgs {
     /// Seconds between two scrapes, where that is longer than rollout.interval; measured with --prometheus.
     #[arg(long, value_parser = positive)]
     scrape_interval: Option<f64>,
+    /// Tokens of a question of the golden set, on average: what pairs of answers cost a language model, and when a budget of
+    /// tokens is spent.
+    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    prompt_tokens: Option<f64>,
     /// Seconds of computing; more of them make the Monte-Carlo error smaller.
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     seconds: f64,
@@ -144,12 +147,11 @@ fn try_placebo(args: &PlanArgs, model: &Model, url: &str) -> Result<(String, Exi
 
 fn foresee(args: &PlanArgs, model: &Model) -> Result<String, String> {
     let spec = &model.spec;
-    let guards = guards_of(spec, Stage::Rollout);
     let (traffic, scrape) = match (&args.prometheus, args.rps) {
         (Some(url), _) => {
             let arm = args.arm.as_ref().map_or(&[][..], |Matchers(m)| m);
             let measured = Measure::take(&args.server.client(url)?, spec, arm)?;
-            let traffic = Traffic::measured(&guards, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
+            let traffic = Traffic::measured(spec, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
             if traffic.per_second() <= 0.0 {
                 return Err(format!(
                     "{url} has no events of any guard in the past hour: {}; check the selectors and --arm, or say --rps",
@@ -159,7 +161,7 @@ fn foresee(args: &PlanArgs, model: &Model) -> Result<String, String> {
             (traffic, args.scrape_interval.or(measured.scrape))
         }
         (None, rps) => (
-            Traffic::assumed(&guards, rps.unwrap_or_default(), args.error_rate),
+            Traffic::assumed(spec, rps.unwrap_or_default(), args.error_rate),
             args.scrape_interval,
         ),
     };
@@ -167,6 +169,7 @@ fn foresee(args: &PlanArgs, model: &Model) -> Result<String, String> {
         spec,
         traffic: &traffic,
         scrape: scrape.unwrap_or(0.0),
+        prompt_tokens: args.prompt_tokens,
     };
     let forecast = on_all_cores(Duration::from_secs_f64(args.seconds), args.runs, |budget| {
         forecast(&question, budget)

@@ -12,10 +12,11 @@ use crate::api::{QuantizedModelSpec, plain_lines};
 use crate::evidence::ArmMatcher;
 use crate::evidence::promql::parse_matchers;
 use crate::simulate::recording::Recording;
-use crate::simulate::{Arms, openmetrics, report, simulate};
+use crate::simulate::{Arms, openmetrics, report, simulate, with_pairs};
 
 use super::backtest::{Stretch, fetch, moment};
 use super::model;
+use super::plan::share;
 use super::server::{ServerArgs, runtime};
 use super::streams;
 
@@ -46,6 +47,10 @@ pub struct SimulateArgs {
     /// Variant on trial: default the first above the reference, or the target if there are series of a reference arm.
     #[arg(long)]
     candidate: Option<String>,
+    /// Share of the candidate's answers that differ from the reference's, such as 9.5%: pairs of answers are drawn at the rate
+    /// of spec.comparer, for a recording that has none.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    differs: Option<f64>,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -193,7 +198,13 @@ fn replay(
     arms: &Arms,
     args: &SimulateArgs,
 ) -> Result<String, String> {
-    match (simulate(spec, recording, arms, args.candidate.as_deref()), args.output) {
+    let candidate = args.candidate.as_deref();
+    let replayed = match args.differs {
+        Some(differs) => with_pairs(spec, recording, arms, candidate, differs)
+            .and_then(|recording| simulate(spec, &recording, arms, candidate)),
+        None => simulate(spec, recording, arms, candidate),
+    };
+    match (replayed, args.output) {
         (Ok(replay), Output::Json) => Ok(report::json(name, &replay)),
         (Ok(replay), Output::Table) => Ok(report::table(name, &replay)),
         (Err(error), output) => Err(failure(name, origin, &error.to_string(), output)),

@@ -154,13 +154,12 @@ mod tests {
     use super::*;
     use crate::api::QuantizedModelSpec;
     use crate::foresight::Traffic;
-    use crate::rollout::{Stage, guards_of};
 
     fn begun(rps: f64) -> Begun {
         let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
         let file: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
         let spec: QuantizedModelSpec = serde_json::from_value(file["spec"].clone()).unwrap();
-        let traffic = Traffic::assumed(&guards_of(&spec, Stage::Rollout), rps, 0.005);
+        let traffic = Traffic::assumed(&spec, rps, 0.005);
         Begun {
             spec,
             traffic,

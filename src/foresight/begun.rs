@@ -7,7 +7,7 @@ use crate::evidence::{Cursor, Observed};
 use crate::guards::traffic::{Effect, Shape, percent};
 use crate::guards::{Compared, Kind};
 use crate::model::interval_ms;
-use crate::rollout::{Observation, Stage, guards_of};
+use crate::rollout::Observation;
 
 use super::pool::Budget;
 use super::remedy::figure;
@@ -69,8 +69,7 @@ impl Begun {
             Compared::Reference => control.unwrap_or(stable),
             Compared::Baseline | Compared::Bounds => stable,
         };
-        let guards = guards_of(spec, Stage::Rollout);
-        let traffic = Traffic::measured(&guards, &past.history, past.seconds, ERROR_RATE, of_baseline);
+        let traffic = Traffic::measured(spec, &past.history, past.seconds, ERROR_RATE, of_baseline);
         (traffic.per_second() > 0.0).then(|| Self {
             spec: spec.clone(),
             traffic,
@@ -85,6 +84,7 @@ impl Begun {
             spec: &self.spec,
             traffic: &self.traffic,
             scrape: self.scrape,
+            prompt_tokens: None,
         };
         headline(&question, budget, self.control_arm)
     }
@@ -124,7 +124,7 @@ fn events(observed: &Observed) -> u64 {
 }
 
 /// "at 120 rps: health in about 12 min, 2% errors found in 3 min; deadline 4h". `control_arm` says whether outputs are compared
-/// with an arm beside stable. `None` without traffic.
+/// with an arm beside stable. Times count from the first weight. `None` without traffic.
 pub fn headline(question: &Question<'_>, budget: &Budget<'_>, control_arm: bool) -> Option<String> {
     let stage = Stagecraft::new(question);
     let rps = stage.traffic.per_second();
@@ -150,7 +150,7 @@ pub fn headline(question: &Question<'_>, budget: &Budget<'_>, control_arm: bool)
     let runs = budget.run(&scenes, 1.0);
     let time = |runs: &[super::scene::Run], end| {
         Times::of(
-            runs.iter().map(|run| (run.end == end).then_some(run.at)),
+            runs.iter().map(|run| (run.end == end).then_some(run.at - run.begun)),
             stage.deadline,
         )
     };

@@ -5,13 +5,14 @@ use crate::guards::traffic::{Effect, Worse};
 use crate::guards::{Kind, SuiteConfig};
 use crate::rollout::{Stage, guards_of};
 
-use super::outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Problem, StepOutlook, TOO_MANY, share};
+use super::outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Problem, StepOutlook, TOO_MANY};
+use super::pairs;
 use super::pool::Budget;
 use super::remedy;
 use super::scales::latency_scales;
 use super::scene::{End, Goal, Held, Run, Scene, Split};
 use super::stage::{Question, Stagecraft};
-use super::times::Times;
+use super::times::{Times, share};
 use super::traffic::Traffic;
 
 /// How long drift after a promotion is followed, in seconds.
@@ -43,6 +44,8 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
     }
     let holdouts = holdouts(&stage, &guarding);
     scenes.extend(holdouts.iter().map(|(scene, ..)| scene.clone()));
+    let shadow = pairs::cases(&stage);
+    scenes.extend(shadow.iter().map(|case| case.scene.clone()));
     let mut runs = budget.run(&scenes, FIGURES).into_iter();
     let mut next = || runs.next().unwrap_or_default();
     let mut climbs = Vec::new();
@@ -93,6 +96,7 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
             missed,
             rolled_back: share(&climb, End::Harmful),
             steps,
+            pairs: pairs::of_climb(&stage, &climb),
         });
     }
     let holdouts = holdouts
@@ -104,12 +108,14 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
             found: Times::of(next().iter().map(|run| at(run, End::Harmful)), WATCHED),
         })
         .collect();
+    let shadow = pairs::outlooks(&stage, &shadow, &mut next);
     Forecast {
         rps: stage.traffic.per_second(),
         assumptions: stage.traffic.assumptions.clone(),
         deadline: stage.deadline,
         poll: stage.poll(stage.deadline),
         climbs,
+        shadow,
         holdouts,
         latency_scales: latency_scales(&stage.guards, stage.traffic),
         problems,

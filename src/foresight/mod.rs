@@ -7,6 +7,7 @@
 mod begun;
 mod forecast;
 mod outlook;
+mod pairs;
 mod pool;
 mod remedy;
 pub mod report;
@@ -18,12 +19,13 @@ mod traffic;
 
 pub use begun::{Begun, headline};
 pub use forecast::{forecast, problems};
-pub use outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Missed, Problem, Remedy, StepOutlook};
+pub use outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Problem, Remedy, StepOutlook};
+pub use pairs::{BudgetOutlook, Cost, PairCosts, Seen, ShadowOutlook, StageCost};
 pub use pool::Budget;
 pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};
 pub use stage::Question;
-pub use times::{Times, clock};
+pub use times::{Missed, Times, clock};
 pub use traffic::Traffic;
 
 pub use crate::guards::traffic::{Effect, Shape, Stream, Tail, percent};

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::pairs::{PairCosts, ShadowOutlook};
 use super::scales::LatencyScale;
-use super::scene::{End, Run};
-use super::times::{Times, share_error};
+use super::times::{Missed, Times};
 
 /// Share of good candidates that may miss the deadline before it is called a problem.
 pub(super) const TOO_MANY: f64 = 0.10;
@@ -23,6 +23,8 @@ pub struct Forecast {
     pub poll: f64,
     /// One for each kind of climb.
     pub climbs: Vec<Climb>,
+    /// What the shadow stage shows, by guard that counts pairs of answers.
+    pub shadow: Vec<ShadowOutlook>,
     /// What finding drift takes after promotion, by size of the holdout.
     pub holdouts: Vec<Holdout>,
     /// How much slower a candidate may be.
@@ -47,16 +49,9 @@ pub struct Climb {
     pub rolled_back: Missed,
     /// By step.
     pub steps: Vec<StepOutlook>,
-}
-
-/// A share of runs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Missed {
-    /// The share.
-    pub share: f64,
-    /// Half the width of its 95% interval.
-    pub error: f64,
+    /// What pairs of answers cost; absent where no guard counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairCosts>,
 }
 
 /// One step.
@@ -151,12 +146,4 @@ pub struct Remedy {
     pub missed: Missed,
     /// Runs that show it.
     pub runs: usize,
-}
-
-pub(super) fn share(runs: &[Run], end: End) -> Missed {
-    let share = runs.iter().filter(|run| run.end == end).count() as f64 / runs.len().max(1) as f64;
-    Missed {
-        share,
-        error: share_error(share, runs.len()),
-    }
 }

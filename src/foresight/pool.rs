@@ -113,18 +113,18 @@ mod tests {
     use super::super::traffic::Traffic;
     use super::*;
     use crate::api::QuantizedModelSpec;
-    use crate::rollout::{Stage, guards_of};
 
     #[test]
     fn at_little_traffic_a_budget_that_is_spent_ends_the_work_and_it_is_said() {
         let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
         let file: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
         let spec: QuantizedModelSpec = serde_json::from_value(file["spec"].clone()).unwrap();
-        let traffic = Traffic::assumed(&guards_of(&spec, Stage::Rollout), 0.05, 0.005);
+        let traffic = Traffic::assumed(&spec, 0.05, 0.005);
         let question = Question {
             spec: &spec,
             traffic: &traffic,
             scrape: 600.0,
+            prompt_tokens: None,
         };
         let budget = Budget {
             threads: 1,

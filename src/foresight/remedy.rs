@@ -4,17 +4,23 @@ use crate::api::QuantizedModelSpec;
 use crate::guards::{set_margin, written};
 use crate::rollout::{Stage, guards_of};
 
-use super::outlook::{Missed, Problem, Remedy, TOO_MANY, share};
+use super::outlook::{Problem, Remedy, TOO_MANY};
 use super::pool::Budget;
 use super::scene::{End, Goal, Run, Scene};
 use super::stage::{Question, Stagecraft};
-use super::times::{Times, clock};
+use super::times::{Missed, Times, clock, share};
 
 /// Weights that are proposed, in percent. Beyond half of the traffic the baseline has too little of it.
 const WEIGHTS: [i32; 10] = [2, 5, 10, 15, 20, 25, 30, 35, 40, 50];
 
 /// Absolute tolerances and distances that are proposed.
 const SHARES: [&str; 9] = ["0.2%", "0.5%", "1%", "2%", "3%", "5%", "10%", "15%", "20%"];
+
+/// Rates that are proposed, in pairs a second.
+const RATES: [&str; 8] = ["0.5", "1", "2", "3", "5", "10", "15", "20"];
+
+/// Budgets of pairs that are proposed.
+const BUDGETS: [i64; 7] = [2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000];
 
 /// How many times the deadline a rollout is followed, to find how long it would take.
 const FOLLOWED: f64 = 16.0;
@@ -54,19 +60,32 @@ pub(super) fn problem(
         Some(median) => clock(median),
         None => format!("more than {}", clock(horizon)),
     };
-    let remedies: Vec<Remedy> = [
-        by_weight(stage, budget, control_arm, step),
+    // Pairs follow no weight.
+    let counts_pairs = stage.guards.guards.get(&name).is_some_and(|guard| guard.counts_pairs());
+    let more = if counts_pairs {
+        [
+            by_rate(stage, budget, control_arm),
+            by_budget(stage, budget, control_arm),
+        ]
+    } else {
+        [by_weight(stage, budget, control_arm, step), None]
+    };
+    let remedies = more.into_iter().chain([
         by_tolerance(stage, budget, control_arm, &name),
         by_deadline(stage, control_arm, &followed[1]),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ]);
+    let remedies: Vec<Remedy> = remedies.flatten().collect();
     let mut sentence = format!(
         "at {} rps the {weight}% step needs {takes} to show health of {name}; the deadline is {}: ",
         figure(stage.traffic.per_second()),
         stage.spec.rollout.deadline
     );
+    if counts_pairs && stage.pace.lasts() < deadline {
+        sentence.push_str(&format!(
+            "the budget of pairs is spent after {}, and no more come; ",
+            clock(stage.pace.lasts())
+        ));
+    }
     sentence.push_str(&advice(&remedies, weight, budget));
     Problem {
         candidates: candidates.to_vec(),
@@ -83,7 +102,7 @@ fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
     }
     if remedies.is_empty() {
         return format!(
-            "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself; send it more traffic, or leave the guard out"
+            "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself, nor more pairs where it counts them; send it more traffic, or leave the guard out"
         );
     }
     let what = remedies.iter().map(|remedy| {
@@ -91,6 +110,8 @@ fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
         let field = match field {
             "weight" => "the weight",
             "deadline" => "the deadline",
+            "rate" => "the rate of pairs",
+            "pairs" => "the budget of pairs",
             "maxTotalVariation" => "maxTotalVariation",
             _ => "the tolerance",
         };
@@ -121,10 +142,12 @@ fn misses(
     spec: &QuantizedModelSpec,
     control_arm: bool,
 ) -> (Missed, usize) {
+    let traffic = stage.traffic.paced(spec);
     let question = Question {
         spec,
-        traffic: stage.traffic,
+        traffic: &traffic,
         scrape: stage.interval,
+        prompt_tokens: stage.prompt_tokens,
     };
     let changed = Stagecraft {
         guards: guards_of(spec, Stage::Rollout),
@@ -175,6 +198,43 @@ fn by_weight(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, ste
     })?;
     Some(Remedy {
         field: format!("spec.rollout.steps[{step}].weight"),
+        value: value.to_string(),
+        missed,
+        runs,
+    })
+}
+
+/// More pairs a second, where guardbit asks them.
+fn by_rate(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool) -> Option<Remedy> {
+    stage.spec.comparer.as_ref()?;
+    let now = stage.pace.rate;
+    let faster = |text: &&str| text.parse::<f64>().is_ok_and(|rate| rate > now);
+    let values: Vec<&str> = RATES.into_iter().filter(faster).collect();
+    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, rate| {
+        if let Some(comparer) = &mut spec.comparer {
+            comparer.rate = rate.into();
+        }
+    })?;
+    Some(Remedy {
+        field: "spec.comparer.rate".to_owned(),
+        value: value.to_owned(),
+        missed,
+        runs,
+    })
+}
+
+/// More pairs in all, where the budget is spent before the deadline.
+fn by_budget(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool) -> Option<Remedy> {
+    let now = stage.spec.comparer.as_ref()?.budget.pairs;
+    let spent = stage.pace.lasts() < stage.deadline;
+    let values: Vec<i64> = BUDGETS.into_iter().filter(|pairs| spent && *pairs > now).collect();
+    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, pairs| {
+        if let Some(comparer) = &mut spec.comparer {
+            comparer.budget.pairs = pairs;
+        }
+    })?;
+    Some(Remedy {
+        field: "spec.comparer.budget.pairs".to_owned(),
         value: value.to_string(),
         missed,
         runs,

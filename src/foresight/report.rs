@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::outlook::{Climb, Forecast, Missed, StepOutlook};
+use super::outlook::{Climb, Forecast, StepOutlook};
+use super::pairs::{PairCosts, ShadowOutlook};
 use super::remedy::figure;
-use super::times::{Times, clock};
+use super::times::{Missed, Times, clock};
 use crate::guards::traffic::percent;
+
+/// Share of runs below which something cannot be relied on at all.
+const RARE: f64 = 0.1;
 
 /// The forecast as a table. `model` is its name.
 pub fn table(model: &str, forecast: &Forecast) -> String {
@@ -19,6 +23,9 @@ pub fn table(model: &str, forecast: &Forecast) -> String {
     );
     for climb in &forecast.climbs {
         climb_table(&mut out, climb);
+    }
+    for shadow in &forecast.shadow {
+        shadow_table(&mut out, shadow);
     }
     if let Some(first) = forecast.holdouts.first() {
         let _ = writeln!(
@@ -94,6 +101,79 @@ fn climb_table(out: &mut String, climb: &Climb) {
     );
     for step in &climb.steps {
         step_table(out, step, climb.control_arm);
+    }
+    if let Some(pairs) = &climb.pairs {
+        pairs_table(out, pairs);
+    }
+}
+
+fn pairs_table(out: &mut String, pairs: &PairCosts) {
+    let _ = writeln!(
+        out,
+        "  pairs of answers: {} a second, {} of them ask the reference twice",
+        figure(pairs.per_second),
+        percent(pairs.control)
+    );
+    for stage in &pairs.stages {
+        let _ = writeln!(
+            out,
+            "    {:<8} {} pairs in {}",
+            stage.stage,
+            figure(stage.cost.pairs),
+            clock(stage.cost.seconds)
+        );
+    }
+    let climb = &pairs.climb;
+    let tokens = climb.tokens.zip(pairs.prompt_tokens).map(|(tokens, prompt)| {
+        format!(
+            "; {} million tokens, where a prompt has {}",
+            figure(tokens / 1e6),
+            figure(prompt)
+        )
+    });
+    let _ = writeln!(
+        out,
+        "    in all   {} pairs in {}: {} requests of the candidate, {} of the reference{}",
+        figure(climb.pairs),
+        clock(climb.seconds),
+        figure(climb.candidate_requests),
+        figure(climb.reference_requests),
+        tokens.unwrap_or_default()
+    );
+    if let Some(budget) = pairs.budget {
+        let left = budget.lasts - climb.seconds;
+        let after = if left > 0.0 {
+            format!(
+                "; after a promotion it lasts for another {}, and then nothing guards the answers",
+                clock(left)
+            )
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            out,
+            "    the budget of {} pairs is spent after {}, before the end of the rollout in {}{after}",
+            figure(budget.pairs),
+            clock(budget.lasts),
+            share(&budget.spent)
+        );
+    }
+}
+
+/// What so many pairs can show, and what they cannot.
+fn shadow_table(out: &mut String, shadow: &ShadowOutlook) {
+    let _ = writeln!(
+        out,
+        "\nshadow stage, before the first weight: {} pairs of the candidate in {}  ({})",
+        shadow.pairs,
+        clock(shadow.seconds),
+        shadow.guard
+    );
+    let harm = shadow.harm.iter().map(|seen| (seen, "found"));
+    let health = shadow.health.iter().map(|seen| (seen, "shown to be healthy"));
+    for (seen, shown) in harm.chain(health) {
+        let rarely = if seen.shown.share < RARE { "as good as never " } else { "" };
+        let _ = writeln!(out, "  {:<16} {rarely}{shown}: in {}", seen.effect, share(&seen.shown));
     }
 }
 

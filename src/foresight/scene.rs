@@ -58,6 +58,10 @@ pub struct Scene<'a> {
     pub poll: f64,
     /// When it ends at the latest, in seconds.
     pub horizon: f64,
+    /// Pairs of the candidate that are counted before its first weight; `None` where there is no shadow stage.
+    pub shadow: Option<u64>,
+    /// When the budget of pairs is spent, in seconds.
+    pub pairs_until: f64,
     /// The guard that a candidate is worse for, and by how much.
     pub effect: Option<(&'a str, Effect)>,
     /// The only guard that gets data; all of them where left out. Evidence of the others is then that of no data.
@@ -77,13 +81,15 @@ pub enum End {
     Open,
 }
 
-/// One run. Times are seconds from the first weight.
+/// One run. Times are seconds from the first weight, or from the beginning of the shadow stage where there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// How it ended.
     pub end: End,
     /// When.
     pub at: f64,
+    /// When the candidate got its first weight.
+    pub begun: f64,
     /// When each guard first was healthy, in the order of their names.
     pub healthy: Vec<Option<f64>>,
     /// When each step ended, as far as the run came.
@@ -103,15 +109,18 @@ impl Scene<'_> {
         let mut run = Run {
             end: End::Open,
             at: 0.0,
+            begun: 0.0,
             healthy: vec![None; self.guards.guards.len()],
             raised: Vec::new(),
             unsure: vec![true; self.guards.guards.len()],
         };
         let (mut step, mut since) = (0, 0.0);
+        let mut shadow = self.shadow.filter(|_| self.counting_pairs().next().is_some());
         let polls = (self.horizon / self.poll).ceil() as i64;
         for t in 1..=polls {
             run.at = t as f64 * self.poll;
-            self.observe(&mut random, &mut suite, t, self.steps[step].split);
+            let split = shadow.is_none().then_some(self.steps[step].split);
+            self.observe(&mut random, &mut suite, t, split);
             if suite.harmful(self.guards).is_some() {
                 run.end = End::Harmful;
                 return run;
@@ -140,6 +149,14 @@ impl Scene<'_> {
                 }
                 continue;
             }
+            if let Some(wanted) = shadow {
+                let counted = self.counting_pairs().map(|name| suite.of_step(name)).min();
+                if counted >= Some(wanted) {
+                    (shadow, since, run.begun) = (None, run.at, run.at);
+                    suite.mark_step();
+                }
+                continue;
+            }
             let held = run.at - since >= self.steps[step].hold - 1e-6;
             if !held || !suite.step_waits_for(self.guards).is_empty() {
                 continue;
@@ -165,6 +182,13 @@ impl Scene<'_> {
         self.only.is_none_or(|only| only == guard)
     }
 
+    /// The guards that count pairs of answers.
+    fn counting_pairs(&self) -> impl Iterator<Item = &String> {
+        let guards = self.guards.guards.iter();
+        let counting = guards.filter(move |(name, guard)| guard.counts_pairs() && self.asks(name));
+        counting.map(|(name, _)| name)
+    }
+
     /// The guards as a trial finds them: they know the baseline's past hour.
     fn after_an_hour(&self, random: &mut Random) -> Suite {
         let mut suite = Suite::default();
@@ -182,18 +206,29 @@ impl Scene<'_> {
         suite
     }
 
-    fn observe(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Split) {
+    /// One evaluation; `split` is `None` in the shadow stage, in which there is nothing but pairs.
+    fn observe(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Option<Split>) {
+        let at = |t: i64| t as f64 * self.poll;
+        let millis = |t: i64| (at(t) * 1_000.0) as i64;
         for (name, guard) in &self.guards.guards {
             let Some(stream) = self.traffic.streams.get(name).filter(|_| self.asks(name)) else {
                 continue;
             };
+            let pairs = guard.counts_pairs();
+            let Some(split) = split.or(pairs.then_some(self.before)) else {
+                continue;
+            };
+            let seconds = if pairs {
+                (self.pairs_until - at(t - 1)).clamp(0.0, self.poll)
+            } else {
+                self.poll
+            };
             let effect = self.effect.filter(|(worse, _)| worse == name).map(|(_, effect)| effect);
             let shares = (split.candidate, of_baseline(guard, split));
-            let at = |t: i64| (t as f64 * self.poll * 1_000.0) as i64;
             let poll = Poll {
-                from: at(t - 1),
-                through: at(t),
-                observed: stream.draw(random, self.poll, shares, effect),
+                from: millis(t - 1),
+                through: millis(t),
+                observed: stream.draw(random, seconds, shares, effect),
             };
             suite.observe(self.guards, name, &poll);
         }

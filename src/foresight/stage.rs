@@ -6,6 +6,7 @@ use crate::model::presets::guards;
 use crate::model::{self, Step};
 use crate::rollout::{Stage, control_weight, guards_of};
 
+use super::pairs::pace::Pace;
 use super::scene::{Goal, Held, Scene, Split};
 use super::traffic::Traffic;
 
@@ -18,6 +19,8 @@ pub struct Question<'a> {
     pub traffic: &'a Traffic,
     /// Seconds between two scrapes: an evaluation without a new one learns nothing. 0 where every evaluation finds one.
     pub scrape: f64,
+    /// Tokens of a question that both arms are asked, where that is known: they count towards a budget of tokens.
+    pub prompt_tokens: Option<f64>,
 }
 
 /// Most evaluations of a run: beyond it, polls are taken together. A test shows that this moves times by little.
@@ -32,11 +35,21 @@ pub(super) struct Stagecraft<'a> {
     pub(super) interval: f64,
     pub(super) deadline: f64,
     pub(super) steps: Vec<Step>,
+    /// How pairs of answers are asked.
+    pub(super) pace: Pace,
+    /// Pairs of the candidate that are counted before its first weight.
+    pub(super) shadow: Option<u64>,
+    pub(super) prompt_tokens: Option<f64>,
 }
 
 impl<'a> Stagecraft<'a> {
     pub(super) fn new(question: &Question<'a>) -> Self {
-        let Question { spec, traffic, scrape } = *question;
+        let Question {
+            spec,
+            traffic,
+            scrape,
+            prompt_tokens,
+        } = *question;
         let rollout = model::read(spec).rollout;
         Self {
             spec,
@@ -45,6 +58,9 @@ impl<'a> Stagecraft<'a> {
             interval: rollout.interval.as_secs_f64().max(scrape).max(0.001),
             deadline: rollout.deadline.as_secs_f64(),
             steps: rollout.steps,
+            pace: Pace::of(spec, prompt_tokens),
+            shadow: rollout.shadow,
+            prompt_tokens,
         }
     }
 
@@ -90,6 +106,8 @@ impl<'a> Stagecraft<'a> {
             before: self.split(0, control_arm),
             poll: self.poll(horizon),
             horizon,
+            shadow: None,
+            pairs_until: self.pace.lasts(),
             effect: None,
             only: None,
             goal,
@@ -104,6 +122,7 @@ impl<'a> Stagecraft<'a> {
         });
         Scene {
             steps: steps.collect(),
+            shadow: self.shadow,
             ..self.at(0, control_arm, Goal::Promotion, horizon)
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::scene::{End, Run};
+
 /// When something happened, over many runs. Seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +56,32 @@ impl Times {
             horizon,
         }
     }
+}
+
+/// A share of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Missed {
+    /// The share.
+    pub share: f64,
+    /// Half the width of its 95% interval.
+    pub error: f64,
+}
+
+impl Missed {
+    /// Of the runs, those that something happened in.
+    pub(super) fn of(runs: &[Run], happened: impl Fn(&Run) -> bool) -> Self {
+        let share = runs.iter().filter(|run| happened(run)).count() as f64 / runs.len().max(1) as f64;
+        Self {
+            share,
+            error: share_error(share, runs.len()),
+        }
+    }
+}
+
+/// Of the runs, those that ended so.
+pub(super) fn share(runs: &[Run], end: End) -> Missed {
+    Missed::of(runs, |run| run.end == end)
 }
 
 /// Half the width of the 95% interval of a share (Wilson, whose width is not 0 at shares of 0 and 1).

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::QuantizedModelSpec;
 use crate::evidence::Observed;
-use crate::guards::traffic::{Shape, Stream};
-use crate::guards::{Kind, SuiteConfig};
+use crate::guards::Kind;
+use crate::guards::traffic::{Known, Shape, Stream};
+use crate::rollout::{Stage, guards_of};
+
+use super::pairs::pace::Pace;
 
 /// The traffic of one model.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +23,9 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Traffic of which only the rate is known: `rps` requests per second of the whole route, of which a share of
-    /// `error_rate` is bad for every proportion guard.
-    pub fn assumed(guards: &SuiteConfig, rps: f64, error_rate: f64) -> Self {
+    /// Traffic of a model of which only the rate is known: `rps` requests per second of the whole route, of which a share
+    /// of `error_rate` is bad for every proportion guard.
+    pub fn assumed(spec: &QuantizedModelSpec, rps: f64, error_rate: f64) -> Self {
         let mut traffic = Self {
             streams: BTreeMap::new(),
             assumptions: vec![
@@ -29,16 +33,17 @@ impl Traffic {
                     .to_owned(),
             ],
         };
-        for (name, guard) in &guards.guards {
-            traffic.assume(name, guard, rps, error_rate);
+        let known = known(spec, rps, error_rate);
+        for (name, guard) in &guards_of(spec, Stage::Rollout).guards {
+            traffic.assume(name, guard, &known);
         }
         traffic
     }
 
-    /// Traffic as the baseline showed it: `history` holds its polls by guard, which took `seconds` in all, and
+    /// Traffic of a model as the baseline showed it: `history` holds its polls by guard, which took `seconds` in all, and
     /// `share(guard)` of the route's traffic went to that baseline. What was not seen is assumed.
     pub fn measured(
-        guards: &SuiteConfig,
+        spec: &QuantizedModelSpec,
         history: &BTreeMap<String, Vec<Observed>>,
         seconds: f64,
         error_rate: f64,
@@ -55,15 +60,29 @@ impl Traffic {
                 shape: guard.measured(shape),
             })
         };
-        for (name, guard) in &guards.guards {
+        let guards = guards_of(spec, Stage::Rollout).guards;
+        for (name, guard) in &guards {
             if let Some(stream) = seen(name, guard) {
                 traffic.streams.insert(name.clone(), stream);
             }
         }
-        let rps = traffic.per_second();
-        for (name, guard) in &guards.guards {
+        let known = known(spec, traffic.per_second(), error_rate);
+        for (name, guard) in &guards {
             if !traffic.streams.contains_key(name) {
-                traffic.assume(name, guard, rps, error_rate);
+                traffic.assume(name, guard, &known);
+            }
+        }
+        traffic
+    }
+
+    /// The same traffic where a spec has pairs asked at another rate.
+    pub(super) fn paced(&self, spec: &QuantizedModelSpec) -> Self {
+        let mut traffic = self.clone();
+        let known = known(spec, 0.0, 0.0);
+        for (name, guard) in guards_of(spec, Stage::Rollout).guards {
+            let stream = traffic.streams.get_mut(&name).filter(|_| guard.counts_pairs());
+            if let Some(stream) = stream {
+                stream.per_second = guard.events(&known);
             }
         }
         traffic
@@ -76,13 +95,70 @@ impl Traffic {
         rates.fold(0.0, f64::max)
     }
 
-    fn assume(&mut self, name: &str, guard: &Kind, rps: f64, error_rate: f64) {
-        let (shape, told) = guard.assumed(name, error_rate);
+    fn assume(&mut self, name: &str, guard: &Kind, known: &Known) {
+        let (shape, told) = guard.assumed(name, known);
         self.assumptions.push(told);
         let stream = Stream {
-            per_second: guard.events(rps),
+            per_second: guard.events(known),
             shape,
         };
         self.streams.insert(name.to_owned(), stream);
+    }
+}
+
+/// What is known beside the traffic of the route.
+fn known(spec: &QuantizedModelSpec, requests: f64, error_rate: f64) -> Known {
+    let Pace { rate, control, .. } = Pace::of(spec, None);
+    Known {
+        requests,
+        error_rate,
+        pairs: rate,
+        control,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(comparer: serde_json::Value) -> QuantizedModelSpec {
+        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
+        let file: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
+        let mut spec = file["spec"].clone();
+        spec["comparer"] = comparer;
+        let guards = spec["guards"].as_array_mut().unwrap();
+        guards.push(serde_json::json!({"name": "agreement", "agreement": {}}));
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn pairs_come_at_the_rate_of_the_comparer_until_its_budget_is_spent() {
+        let golden = serde_json::json!({"configMap": "golden", "digest": ""});
+        let written = spec(serde_json::json!({
+            "protocol": "OpenAI", "golden": golden, "rate": "0.5", "control": "20%",
+            "budget": {"pairs": 600, "tokens": 400_000},
+        }));
+        let pace = Pace::of(&written, None);
+        assert_eq!((pace.rate, pace.control, pace.budget), (0.5, 0.2, Some(600.0)));
+        assert_eq!(
+            (pace.lasts(), pace.pairs(60.0), pace.pairs(9_999.0)),
+            (1_200.0, 30.0, 600.0)
+        );
+        assert!((pace.takes(40.0) - 100.0).abs() < 1e-9);
+        // 999 tokens of a question and one of the answer, of two arms.
+        assert_eq!(Pace::of(&written, Some(999.0)).budget, Some(200.0));
+
+        let stream = |spec: &QuantizedModelSpec| Traffic::assumed(spec, 300.0, 0.005).streams["agreement"].clone();
+        assert!((stream(&written).per_second - 0.4).abs() < 1e-9);
+        let Shape::Pairs { control, .. } = stream(&written).shape else {
+            panic!("no pairs");
+        };
+        assert!((control - 0.25).abs() < 1e-9);
+        let by_hand = spec(serde_json::Value::Null);
+        assert!((stream(&by_hand).per_second - 1.8).abs() < 1e-9);
+        assert_eq!(Pace::of(&by_hand, Some(999.0)).lasts(), f64::INFINITY);
+        let paced = Traffic::assumed(&by_hand, 300.0, 0.005).paced(&written);
+        assert!((paced.streams["agreement"].per_second - 0.4).abs() < 1e-9);
+        assert_eq!(paced.per_second(), 300.0);
     }
 }

@@ -10,7 +10,7 @@ use super::fields::{Fields, tolerance};
 use super::figures::Figures;
 use super::kind::{Compared, GuardKind, GuardSpec, Judged, StepNeed};
 use super::selector::Selector;
-use super::traffic::{Effect, Shape, Worse, percent};
+use super::traffic::{Effect, Known, Shape, Worse, percent};
 
 /// Counter of pairs, by the revision that was compared with the reference.
 const PAIRS: &str = "guardbit_pairs_total";
@@ -25,12 +25,6 @@ const EXAMPLE: &str = "guardbit_pair_example";
 /// as well, and a step needs no more than shows that pairs still come: one that answers every third question otherwise is
 /// found by so many.
 const STEP_PAIRS: u64 = 50;
-
-/// Pairs a second that are assumed.
-const RATE: f64 = 2.0;
-
-/// Share of the pairs that ask the reference twice, as it is assumed.
-const CONTROL: f64 = 0.1;
 
 /// A share of pairs that differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,8 +107,9 @@ impl GuardKind for Agreement {
         StepNeed::Pairs(STEP_PAIRS)
     }
 
-    fn events(&self, _: f64) -> f64 {
-        RATE
+    /// Pairs of the candidate.
+    fn events(&self, known: &Known) -> f64 {
+        known.pairs * (1.0 - known.control)
     }
 
     /// As for errors: pairs are few, and each says much.
@@ -123,28 +118,27 @@ impl GuardKind for Agreement {
     }
 
     /// A good candidate is taken to use half of what is tolerated: quantized variants always differ a little.
-    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, known: &Known) -> (Shape, String) {
         let differs = 0.5 * self.tolerance.absolute;
+        let Known { pairs, control, .. } = known;
         let shape = Shape::Pairs {
             differs,
-            control: CONTROL,
+            control: control / (1.0 - control),
         };
         let told = format!(
-            "{name}: {RATE} pairs a second are compared, whatever the weights, and {} of a good candidate's differ",
+            "{name}: {pairs} pairs a second are compared, whatever the weights, {} of them ask the reference twice and agree, and {} of a good candidate's differ",
+            percent(*control),
             percent(differs)
         );
         (shape, told)
     }
 
     fn worse(&self, _: Option<&Shape>) -> Vec<Worse> {
-        let shares = [1.5, 2.0, 4.0].map(|times| times * self.tolerance.absolute);
-        let worse = shares.into_iter().filter(|share| *share > 0.0 && *share < 0.95);
-        let worse = worse.map(|share| Worse {
-            effect: Effect::Share(share),
-            size: share,
-            told: format!("{} differ", percent(share)),
-        });
-        worse.collect()
+        self.that_differ(&[1.5, 2.0, 4.0])
+    }
+
+    fn tolerable(&self) -> Vec<Worse> {
+        self.that_differ(&[0.5, 2.0 / 3.0])
     }
 
     fn work(&self) -> f64 {
@@ -181,6 +175,18 @@ impl Judged for Agreement {
 }
 
 impl Agreement {
+    /// Candidates that differ by these multiples of what is tolerated.
+    fn that_differ(&self, times: &[f64]) -> Vec<Worse> {
+        let shares = times.iter().map(|times| times * self.tolerance.absolute);
+        let shares = shares.filter(|share| *share > 0.0 && *share < 0.95);
+        let differ = shares.map(|share| Worse {
+            effect: Effect::Share(share),
+            size: share,
+            told: format!("{} differ", percent(share)),
+        });
+        differ.collect()
+    }
+
     /// The tolerance in words: "the tolerance of 5%".
     fn tolerated(&self) -> String {
         let Tolerance { ratio, absolute } = self.tolerance;

@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::figures::Figures;
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
-use super::traffic::{Effect, Shape, Worse};
+use super::traffic::{Effect, Known, Shape, Worse};
 
 /// Bins of an assumed distribution of outputs: as many as guardbit cuts.
 const BINS: u32 = 10;
@@ -67,7 +67,7 @@ impl GuardKind for Fidelity {
         Some(0.2)
     }
 
-    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, _: &Known) -> (Shape, String) {
         let n = f64::from(BINS);
         let shape = Shape::Outputs {
             bounds: (1..BINS).map(|i| f64::from(i) / n).collect(),

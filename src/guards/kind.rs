@@ -7,7 +7,7 @@ use crate::judge::{BenefitConfig, Regime, Rule, Tolerance, Values, text};
 
 use super::figures::Figures;
 use super::selector::Selector;
-use super::traffic::{Shape, Worse};
+use super::traffic::{Known, Shape, Worse};
 
 /// A kind of guard as a spec writes it. Its numbers need not be usable.
 pub trait GuardSpec {
@@ -113,9 +113,9 @@ pub trait GuardKind {
         }
     }
 
-    /// How many events it counts in a second on both arms together, where the route has so many requests.
-    fn events(&self, requests: f64) -> f64 {
-        requests
+    /// How many events it counts in a second on both arms together.
+    fn events(&self, known: &Known) -> f64 {
+        known.requests
     }
 
     /// Its weight in the combined evidence of harm, before weights are made to sum to 1; `None` for a guard without a
@@ -151,9 +151,9 @@ pub trait GuardKind {
         None
     }
 
-    /// An assumed distribution of the events of a baseline that was not measured, of which a share of `error_rate` is
-    /// bad, and a sentence that says what was assumed.
-    fn assumed(&self, name: &str, error_rate: f64) -> (Shape, String);
+    /// An assumed distribution of the events of a baseline that was not measured, and a sentence that says what was
+    /// assumed.
+    fn assumed(&self, name: &str, known: &Known) -> (Shape, String);
 
     /// A measured distribution, adapted to this guard.
     fn measured(&self, shape: Shape) -> Shape {
@@ -162,6 +162,12 @@ pub trait GuardKind {
 
     /// Candidates that are worse than a baseline with such events, and that the guard should find.
     fn worse(&self, _baseline: Option<&Shape>) -> Vec<Worse> {
+        Vec::new()
+    }
+
+    /// Candidates that differ from their baseline, and by less than is tolerated. Of guards that count pairs: no other
+    /// has a candidate that is expected to differ.
+    fn tolerable(&self) -> Vec<Worse> {
         Vec::new()
     }
 

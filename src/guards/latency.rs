@@ -13,7 +13,7 @@ use super::fields::{Fields, tolerated};
 use super::figures::{Figures, tolerance_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
-use super::traffic::{Effect, Shape, Tail, Worse, percent};
+use super::traffic::{Effect, Known, Shape, Tail, Worse, percent};
 
 /// Median of the assumed latencies where there is no budget, in seconds.
 const MEDIAN: f64 = 0.1;
@@ -187,7 +187,7 @@ impl GuardKind for Latency {
         Some((of(candidate), of(baseline)))
     }
 
-    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, _: &Known) -> (Shape, String) {
         // A baseline within its budget is assumed to use half of it.
         let tail = match self.budget {
             Some(budget) => Tail::through(1.0 - budget.slower / 2.0, budget.within),

@@ -8,7 +8,7 @@ use super::fields::{Fields, tolerance};
 use super::figures::{Figures, tolerance_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
-use super::traffic::{Effect, Shape, Worse, percent};
+use super::traffic::{Effect, Known, Shape, Worse, percent};
 
 /// A share of bad events.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,10 +102,13 @@ impl GuardKind for Proportion {
         Some((of(candidate), of(baseline)))
     }
 
-    fn assumed(&self, name: &str, error_rate: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, known: &Known) -> (Shape, String) {
         (
-            Shape::Share(error_rate),
-            format!("{name}: {} of the baseline's requests are bad", percent(error_rate)),
+            Shape::Share(known.error_rate),
+            format!(
+                "{name}: {} of the baseline's requests are bad",
+                percent(known.error_rate)
+            ),
         )
     }
 

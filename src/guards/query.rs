@@ -8,7 +8,7 @@ use super::fields::{Fields, rule};
 use super::figures::{Figures, rule_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
-use super::traffic::Shape;
+use super::traffic::{Known, Shape};
 
 /// A value against fixed bounds; harmful when `consecutive` of the last `of` polls are out of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +63,7 @@ impl GuardKind for Query {
         Some((self.consecutive, self.of))
     }
 
-    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, _: &Known) -> (Shape, String) {
         (
             Shape::Value(self.max.or(self.min).unwrap_or(0.0)),
             format!("{name}: its value stays within bounds, for there is no sampling model of it"),

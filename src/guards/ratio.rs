@@ -8,7 +8,7 @@ use super::fields::{Fields, rule};
 use super::figures::{Figures, rule_text};
 use super::kind::{Benefit, Compared, GuardKind, GuardSpec, Judged};
 use super::selector::Selector;
-use super::traffic::Shape;
+use super::traffic::{Known, Shape};
 
 /// A ratio of two counters against the baseline's; harmful when `consecutive` of the last `of` polls are out of bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +77,7 @@ impl GuardKind for Ratio {
         Benefit::Ratio
     }
 
-    fn assumed(&self, name: &str, _: f64) -> (Shape, String) {
+    fn assumed(&self, name: &str, _: &Known) -> (Shape, String) {
         (
             Shape::Cost(self.max.min(1.0)),
             format!("{name}: it stays within its bound, for there is no sampling model of it"),

@@ -39,6 +39,12 @@ pub fn protocol(spec: &QuantizedModelSpec) -> Option<Protocol> {
     named.or_else(|| spec.preset.and_then(presets::protocol))
 }
 
+/// Pairs a second, and the share of them that asks the reference twice. Where a spec has no comparer that is what one does
+/// that is run by hand, by the usual values of its flags.
+pub fn pace(spec: &QuantizedModelSpec) -> (f64, f64) {
+    of(spec).map_or((2.0, 0.1), |comparer| (comparer.rate, comparer.control))
+}
+
 /// The comparer of a spec that was checked; `None` where it has none.
 pub fn of(spec: &QuantizedModelSpec) -> Option<Comparer> {
     read(spec, &mut Reader::default())

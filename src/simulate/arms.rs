@@ -48,6 +48,9 @@ pub enum SimulateError {
         /// The arms.
         arms: [&'static str; 2],
     },
+    /// Pairs of answers that cannot be drawn.
+    #[error("no pairs of answers are drawn: {0}; leave --differs out")]
+    Pairs(&'static str),
     /// Nothing to replay.
     #[error(
         "the recording has no samples that the guards ask for: check the names of the metrics, and tell the arms apart with --arm, such as --arm candidate='{{version=\"int8\"}}'"

@@ -4,6 +4,7 @@
 //! judgement. The recorded traffic does not follow the weights: a replay shows what guardbit would have decided on it.
 
 mod arms;
+mod drawn;
 mod expression;
 pub mod openmetrics;
 mod placebo;
@@ -13,5 +14,6 @@ pub mod report;
 mod world;
 
 pub use arms::{Arms, SimulateError};
+pub use drawn::with_pairs;
 pub use placebo::{Mock, NoPlacebo, Placebo, TOGETHER, stable_alone};
 pub use replay::{Frame, Outcome, Replay, Step, simulate};

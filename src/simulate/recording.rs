@@ -48,6 +48,14 @@ impl Recording {
         self
     }
 
+    /// With other series, and the same answers of a server.
+    pub fn with_series(&self, series: Vec<Series>) -> Self {
+        Self {
+            values: self.values.clone(),
+            ..Self::new(series)
+        }
+    }
+
     /// The newest answer for a guard in `(from, through]` (Unix ms), where a server was asked at all.
     pub fn value(&self, guard: &str, from: i64, through: i64) -> Option<Matrix> {
         let answers = self.values.get(guard)?;

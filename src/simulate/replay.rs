@@ -160,7 +160,7 @@ fn ended(action: Action) -> Option<Outcome> {
 }
 
 /// Index of the variant on trial.
-fn on_trial(
+pub(super) fn on_trial(
     spec: &QuantizedModelSpec,
     recording: &Recording,
     arms: &Arms,

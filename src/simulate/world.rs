@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 use promql_parser::parser::Expr;
 
-use crate::api::{QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
+use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
 use crate::evidence::promql::expression;
-use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, PromqlError, Role, Selection};
-use crate::guards::{Selector, asks};
+use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, MatcherOp, PromqlError, Role, Selection};
+use crate::guards::{Selector, asks, resolve};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::rollout::{
@@ -61,6 +61,33 @@ impl Source {
     }
 }
 
+/// The arms of a spec whose target is on trial, by the revisions that the comparer's series name.
+fn by_revision(spec: &QuantizedModelSpec) -> BTreeMap<Side, Vec<Vec<ArmMatcher>>> {
+    let (revisions, at) = (identity::revisions(spec), spec.target_index());
+    let named = |at: usize| -> Vec<Vec<ArmMatcher>> {
+        let matcher = |of: &RevisionRef| ArmMatcher {
+            label: "guardbit_revision".to_owned(),
+            op: MatcherOp::Equal,
+            value: identity::short(&of.revision).to_owned(),
+        };
+        revisions.get(at).map(|of| vec![matcher(of)]).into_iter().collect()
+    };
+    BTreeMap::from([
+        (Side::Stable, named(at.saturating_sub(1))),
+        (Side::Candidate, named(at)),
+        (Side::Reference, named(0)),
+    ])
+}
+
+/// Whether the candidate has recorded series of a guard, by arms that are told in a certain way.
+fn is_recorded(guard: &Guard, recording: &Recording, arms: &BTreeMap<Side, Vec<Vec<ArmMatcher>>>) -> bool {
+    let found = |asked: &Selector| {
+        let source = Source::of(asked, recording, arms.get(&Side::Candidate)?).ok()?;
+        recording.span(source.found()?)
+    };
+    asks(guard).iter().any(|asked| found(asked).is_some())
+}
+
 pub(super) struct World<'a> {
     recording: &'a Recording,
     arms: BTreeMap<Side, Vec<Vec<ArmMatcher>>>,
@@ -94,9 +121,16 @@ impl<'a> World<'a> {
             (Side::Candidate, vec![candidate]),
             (Side::Reference, vec![reference]),
         ]);
+        let by_revision = by_revision(&spec);
         let mut sources = BTreeMap::new();
         for guard in &guards(&spec) {
-            for (side, arm) in &arms {
+            let pairs = resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
+            let told = if pairs && is_recorded(guard, recording, &by_revision) {
+                &by_revision
+            } else {
+                &arms
+            };
+            for (side, arm) in told {
                 let found = asks(guard)
                     .iter()
                     .map(|asked| Ok((asked.role, Source::of(asked, recording, arm)?)))

@@ -43,5 +43,5 @@ gateway=$(kube -n gateway-system get gateway inference -o 'jsonpath={.status.add
 sed "s#@GATEWAY@#http://$gateway#" tests/demo/manifests.yaml | kube create --dry-run=client -o yaml -f - > /dev/null
 sed "s#@GATEWAY@#http://$gateway#" tests/demo/manifests.yaml > "$images/demo.yaml"
 
-say "kubectl apply -f config/samples/fraud-scorer.yaml"
+say "kubectl apply -f config/samples/fraud-scorer.yaml, with spec.comparer and an agreement guard"
 exec python3 tests/demo/timeline.py config/samples/fraud-scorer.yaml "$images/demo.yaml"

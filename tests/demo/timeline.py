@@ -1,10 +1,13 @@
-"""timeline.py SAMPLE LOAD — applies the sample, starts the load, and tells what happens until it has happened.
+"""timeline.py SAMPLE LOAD — applies the sample, with a guard that compares answers in pairs, starts the load, and tells what
+happens until it has happened.
 
 Reads only what users read: the model, its HTTPRoute, guardbit's /metrics, and what the load generator counted. $KUBECTL is
 how to call kubectl. Ends with 0 only if every expectation at the end holds.
 """
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,11 +17,23 @@ KUBECTL = os.environ["KUBECTL"].split()
 NAMESPACE, MODEL = "risk", "fraud-scorer"
 PATIENCE = 330  # seconds
 VARIANTS = ["fp32", "int8", "int4"]
+# What both arms are asked: held-out transactions, by their numbers. A pair differs when one arm says fraud and the other does not.
+GOLDEN = "".join(json.dumps({"inputs": [{"name": "id", "shape": [1], "datatype": "INT64", "data": [number]}]}) + "\n"
+                 for number in range(500))
+DIGEST = "sha256:" + hashlib.sha256(GOLDEN.encode()).hexdigest()
+COMPARER = {
+    "protocol": "OpenInference",
+    "golden": {"configMap": "fraud-golden", "digest": DIGEST, "path": "/v2/models/fraud-scorer/infer"},
+    # As many as a step of ten seconds needs.
+    "rate": "10",
+    "answer": {"threshold": "0.5"},
+}
+AGREEMENT = {"name": "agreement", "agreement": {"tolerance": {"absolute": "5%"}}}
 BOLD, DIM, RED, GREEN, OFF = ("\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[0m") if sys.stdout.isatty() else ("",) * 5
 
 
-def kubectl(*args, check=True):
-    done = subprocess.run([*KUBECTL, *args], capture_output=True, text=True)
+def kubectl(*args, check=True, given=None):
+    done = subprocess.run([*KUBECTL, *args], capture_output=True, text=True, input=given)
     if check and done.returncode:
         sys.exit(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
     return done.stdout if done.returncode == 0 else ""
@@ -70,6 +85,16 @@ def weights(route):
     return found
 
 
+def with_pairs(sample):
+    """The sample with a comparer and a guard on its pairs, and the golden set."""
+    model = json.loads(kubectl("create", "--dry-run=client", "-o", "json", "-f", sample))
+    model["spec"]["comparer"] = COMPARER
+    model["spec"]["guards"].append(AGREEMENT)
+    golden = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fraud-golden", "namespace": NAMESPACE},
+              "immutable": True, "data": {"golden.jsonl": GOLDEN}}
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [golden, model]})
+
+
 def bar(share, width=24):
     return "█" * round(share * width)
 
@@ -80,6 +105,7 @@ class Timeline:
         self.told = 0  # decisions
         self.last_counts = {}
         self.route_weights = []  # one after the other
+        self.pairs = 0  # most that were counted of one candidate
 
     def line(self, text):
         at = int(time.monotonic() - self.begun)
@@ -89,11 +115,10 @@ class Timeline:
         for decision in status.get("decisions", [])[self.told:]:
             action, variant, why = decision["action"], decision["variant"], decision["why"]
             colour = RED if action in ("RolledBack", "FellBack", "Failed") else GREEN if action == "Promoted" else ""
-            first, *rest = why.split("; errors: ")
+            first, *rest = re.split(r"; (?=(?:drift|errors|latency): )", why)
             self.line(f"{BOLD}{colour}{action} {variant}{OFF}: {first}")
-            for guard in [f"errors: {rest[0]}"] if rest else []:
-                for part in guard.replace("; latency: ", "\nlatency: ").split("\n"):
-                    print(f"{'':6}{part}", flush=True)
+            for part in rest:
+                print(f"{'':6}{part}", flush=True)
         self.told = len(status.get("decisions", []))
 
     def traffic(self, now_weights, load, status):
@@ -105,11 +130,15 @@ class Timeline:
             return
         shares = "  ".join(f"{v} {more[v] / total:4.0%} {bar(more[v] / total, 10):10}" for v in VARIANTS)
         self.line(f"{DIM}answered{OFF} {shares}  failed {load.counts.get('failed', 0)} of {load.counts.get('sent', 0)}")
+        pairs = next((guard for guard in status.get("guards", []) if guard["name"] == "agreement"), None)
         if status.get("rollout"):
+            if pairs and pairs["candidate"]["total"]:
+                told = pairs["message"].removeprefix("agreement: ").split(";")[0]
+                print(f"      {DIM}pairs    {OFF} {told}", flush=True)
             for guard, f in sorted(guard_figures().items()):
                 health, harm = f.get("health", 0), f.get("evidence", 0)
                 needed, limit = f.get("health_threshold", 0), f.get("evidence_threshold", 0)
-                print(f"      {DIM}{guard:8}{OFF} healthy {figure(health)} of {figure(needed)} {gauge(health, needed)}"
+                print(f"      {DIM}{guard:9}{OFF} healthy {figure(health)} of {figure(needed)} {gauge(health, needed)}"
                       f"  harmful {figure(harm)} of {figure(limit)} {gauge(harm, limit)}", flush=True)
 
 
@@ -127,8 +156,8 @@ def gauge(value, threshold):
 def main(sample, load_manifest):
     timeline = Timeline()
     kubectl("create", "namespace", NAMESPACE, check=False)
-    kubectl("apply", "--server-side", "-f", sample)
-    timeline.line("fraud-scorer applied")
+    kubectl("apply", "--server-side", "-f", "-", given=with_pairs(sample))
+    timeline.line("fraud-scorer applied, with a golden set of 500 questions")
     load, serving, tick = None, False, 0
     while time.monotonic() - timeline.begun < PATIENCE:
         model, route = get("quantizedmodel", MODEL), get("httproute", MODEL)
@@ -136,6 +165,9 @@ def main(sample, load_manifest):
         if now and (not timeline.route_weights or timeline.route_weights[-1] != now):
             timeline.route_weights.append(now)
         timeline.decisions(status)
+        for guard in status.get("guards", []):
+            if guard["name"] == "agreement":
+                timeline.pairs = max(timeline.pairs, guard["candidate"]["total"])
         accepted = any(c["type"] == "Accepted" and c["status"] == "True"
                        for parent in route.get("status", {}).get("parents", []) for c in parent["conditions"])
         if not serving and accepted and status.get("stable"):
@@ -189,8 +221,9 @@ def verdict(timeline, load):
     expectations = [
         ("fp32 served first", decided[:1] == [("Bootstrapped", "fp32")]),
         ("int8 climbed 5, 25, 50 and was promoted to 90", int8[:5] == [0, 5, 25, 50, 90] and ("Promoted", "int8") in decided),
-        ("int4 got traffic and was rolled back for its drift",
-         ("Raised", "int4") in decided and ("RolledBack", "int4") in decided and rolled_back.startswith("drift: ")),
+        ("int4 got traffic and was rolled back for its answers",
+         ("Raised", "int4") in decided and ("RolledBack", "int4") in decided and rolled_back.startswith(("drift: ", "agreement: "))),
+        (f"answers were compared in pairs: {timeline.pairs} of int8, at the most", timeline.pairs >= 50),
         ("int8 serves 90%, the reference keeps 10% to compare with",
          status.get("stable", {}).get("variant") == "int8" and timeline.route_weights[-1] == {"int8": 90, "fp32": 10}),
         ("every variant answered", all(counts.get("byVariant", {}).get(v, 0) > 0 for v in VARIANTS)),

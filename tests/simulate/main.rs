@@ -8,4 +8,5 @@ mod trace;
 mod command;
 mod evidence;
 mod outages;
+mod pairs;
 mod replays;

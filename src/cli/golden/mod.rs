@@ -1,5 +1,7 @@
 //! `guardbit golden`: makes golden sets from recorded requests, and tells their digests.
 
+mod cut;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,6 +19,7 @@ use crate::compare::{
 use crate::judge::text::number;
 
 use super::streams;
+use cut::{CutArgs, Cutter};
 
 /// Flags of `guardbit golden`.
 #[derive(Debug, Args)]
@@ -47,6 +50,8 @@ struct MakeArgs {
     /// Lines at the most: the first of them are kept.
     #[arg(long, value_name = "LINES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
+    #[command(flatten)]
+    cut: CutArgs,
 }
 
 #[derive(Debug, Args)]
@@ -103,7 +108,14 @@ pub(super) fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
 }
 
 fn make(args: &MakeArgs) -> Result<String, String> {
+    if args.cut.cuts() && args.protocol != Protocol::OpenAI {
+        return Err(format!(
+            "--cut does not go with {}: only a text can be cut; leave it out",
+            args.protocol
+        ));
+    }
     let mut set = Set::new(args.protocol, args.limit as usize);
+    set.cutter = args.cut.open()?;
     let told = |error: std::io::Error| format!("{}: {error}", args.from.display());
     if is_input(&args.from, &args.out) {
         return Err(format!(
@@ -152,6 +164,8 @@ struct Set {
     duplicates: u64,
     /// Places of what was left out, the first of them and how many, by reason.
     left_out: BTreeMap<&'static str, (Vec<String>, u64)>,
+    /// What lets questions end amid an answer.
+    cutter: Option<Cutter>,
 }
 
 impl Set {
@@ -164,6 +178,7 @@ impl Set {
             known: HashSet::new(),
             duplicates: 0,
             left_out: BTreeMap::new(),
+            cutter: None,
         }
     }
 
@@ -188,6 +203,9 @@ impl Set {
                 break;
             }
             let bytes = bounded(&file, LONGEST_RECORDED)?;
+            if let Some(cutter) = &mut self.cutter {
+                cutter.at_file(&file)?;
+            }
             self.take(&file.display().to_string(), &bytes);
         }
         Ok(())
@@ -210,6 +228,9 @@ impl Set {
             }
             let line = line.trim_ascii();
             if !line.is_empty() {
+                if let Some(cutter) = &mut self.cutter {
+                    cutter.at_line(number)?;
+                }
                 self.take(&format!("{}:{number}", path.display()), line);
             }
         }
@@ -232,7 +253,11 @@ impl Set {
             return Err("it has more than 1 MiB");
         }
         let value = serde_json::from_slice(without_mark(bytes)).map_err(|_| "it is no JSON")?;
-        let request = self.settings.normalize(&Request::read(value)?).map_err(|skip| skip.0)?;
+        let mut request = Request::read(value)?;
+        if let Some(cutter) = &mut self.cutter {
+            request = cutter.apply(request);
+        }
+        let request = self.settings.normalize(&request).map_err(|skip| skip.0)?;
         let line = request.line();
         if line.len() > LONGEST_LINE {
             return Err("it has more than 256 KiB, which is the most for a line");
@@ -272,6 +297,9 @@ impl Set {
         // Writing to a String cannot fail.
         if self.duplicates > 0 {
             let _ = writeln!(told, "left out {}: duplicates", number(self.duplicates));
+        }
+        if let Some(cutter) = &self.cutter {
+            told.push_str(&cutter.told());
         }
         told.push_str(&self.left_out());
         if self.lines < FEW_QUESTIONS {

@@ -73,7 +73,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         out.push(model.finding(
             &ONLY_PLAIN_RULES,
             field,
-            "every guard here is a plain rule of consecutive polls, which has no error rate: falseRollback and falsePromotion hold for none of them; add a proportion, latency or fidelity guard".to_owned(),
+            "every guard here is a plain rule of consecutive polls, which has no error rate: falseRollback and falsePromotion hold for none of them; add a proportion, latency or agreement guard".to_owned(),
         ));
     }
     let comparer = model.spec.comparer.as_ref();
@@ -343,6 +343,9 @@ fn not_of_the_model(metric: &str) -> bool {
 
 /// Labels that guardbit sets for the arms of a guard.
 pub(super) fn arm_labels(spec: &QuantizedModelSpec, guard: &Guard) -> Vec<String> {
+    if guards::resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs()) {
+        return vec!["guardbit_model".to_owned(), "guardbit_revision".to_owned()];
+    }
     let shared = spec.prometheus.as_ref();
     let how = guard
         .arm_matchers

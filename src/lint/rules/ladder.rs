@@ -101,7 +101,7 @@ fn nobody_looks_at_outputs(model: &Model, climbed: &[Variant], out: &mut Vec<Fin
             &NO_FIDELITY_GUARD,
             field,
             format!(
-                "{} is quantized, and no guard compares its outputs with the reference's: a variant that answers quickly and wrongly would be promoted; add agreement: {{}} and run guardbit compare (docs/compare.md), or a fidelity guard on a histogram of output scores, such as fidelity: {{histogram: model_score}}",
+                "{} is quantized, and no guard compares its outputs with the reference's: a variant that answers quickly and wrongly would be promoted; add an agreement guard, which compares answers in pairs, with spec.comparer (docs/compare.md); where the server exports its scores, a fidelity guard such as fidelity: {{histogram: model_score}} sees less",
                 variant.name
             ),
         ));
@@ -233,7 +233,7 @@ fn before(model: &Model, variant: &Variant) -> SignedDuration {
     holds.saturating_mul(i32::try_from(variants).unwrap_or(i32::MAX))
 }
 
-fn bits(precision: Precision) -> i32 {
+pub(super) fn bits(precision: Precision) -> i32 {
     match precision {
         Precision::FP32 => 32,
         Precision::TF32 => 19,

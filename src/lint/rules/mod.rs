@@ -5,6 +5,7 @@ mod guards;
 mod ladder;
 mod measured;
 mod mirror;
+mod pairs;
 mod paths;
 mod steps;
 
@@ -17,6 +18,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings) -> Vec<Finding> 
     let mut findings = Vec::new();
     ladder::check(model, surroundings.now, &mut findings);
     guards::check(model, surroundings, &mut findings);
+    pairs::check(model, surroundings, &mut findings);
     steps::check(model, surroundings, &mut findings);
     measured::check(model, surroundings, &mut findings);
     mirror::check(model, &mut findings);

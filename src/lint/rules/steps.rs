@@ -14,7 +14,7 @@ use super::super::surroundings::Surroundings;
 use super::paths::field_of;
 use crate::foresight::{LatencyScale, Shape, latency_scales};
 use crate::guards::compare_outputs;
-use crate::model::presets;
+use crate::model::{Rollout, presets};
 use crate::rollout::{Stage, guards_of};
 
 /// Evaluations with data that every step takes at least.
@@ -25,7 +25,7 @@ const LAX: f64 = 0.2;
 
 pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     let (spec, rollout, read) = (&model.spec, &model.spec.rollout, &model.resolved.rollout);
-    let evaluations = read.warm_up.saturating_add(read.interval * EVALUATIONS);
+    let evaluations = least(read);
     let holds = read.steps.iter().map(|step| step.hold.max(evaluations));
     let all = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
     if all >= read.deadline {
@@ -84,6 +84,11 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
     if surroundings.traffic.is_some() {
         with_traffic(model, surroundings, out);
     }
+}
+
+/// How long every step takes at least.
+pub(super) fn least(rollout: &Rollout) -> SignedDuration {
+    rollout.warm_up.saturating_add(rollout.interval * EVALUATIONS)
 }
 
 /// Steps at whose weight a pod of the candidate never carries what `atLoad` asks for.
