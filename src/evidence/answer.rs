@@ -54,13 +54,22 @@ impl GuardSamples {
     }
 }
 
+/// Gauges of a comparer that are shown to people, and decide nothing: their names, or what was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shown<T> {
+    /// Values are lines of the golden set: examples of what was counted.
+    pub lines: T,
+    /// Its value is 1 once a budget is used up, and nothing more will be counted.
+    pub spent: T,
+}
+
 /// What Prometheus answered for one guard on one arm; it has no role if nothing was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ArmSamples {
     matrices: BTreeMap<Role, Matrix>,
     native: Option<NativeMatrix>,
-    /// Gauges whose values are lines of the golden set. They are shown and never counted.
-    examples: Matrix,
+    /// Gauges that are shown and never counted.
+    shown: Shown<Matrix>,
 }
 
 impl From<NativeMatrix> for ArmSamples {
@@ -92,19 +101,22 @@ impl ArmSamples {
         self.native = Some(matrix);
     }
 
-    /// Takes gauges whose values are lines of the golden set: examples of what was counted, and no evidence.
-    pub fn show(&mut self, examples: Matrix) {
-        self.examples = examples;
+    /// Takes gauges that are shown, and are no evidence.
+    pub fn show(&mut self, shown: Shown<Matrix>) {
+        self.shown = shown;
+    }
+
+    /// Whether a budget was shown as used up after a time (Unix ms).
+    pub fn is_spent(&self, after: i64) -> bool {
+        let mut newest = self.shown.spent.series.iter().filter_map(|series| newest(series, after));
+        newest.any(|value| value == 1.0)
     }
 
     /// Lines of the golden set that were shown after a time (Unix ms), in their order and three at the most. What is no
     /// number of a line is left out.
     pub fn lines(&self, after: i64) -> Vec<u32> {
-        let newest = |series: &Series| {
-            let samples = series.samples.iter().filter(|(at, _)| *at > after);
-            samples.max_by_key(|(at, _)| *at).map(|(_, line)| *line)
-        };
-        let lines = self.examples.series.iter().filter_map(newest);
+        let series = self.shown.lines.series.iter();
+        let lines = series.filter_map(|series| newest(series, after));
         let lines = lines.filter(|line| line.fract() == 0.0 && LINES.contains(line));
         let lines: BTreeSet<u32> = lines.map(|line| line as u32).collect();
         lines.into_iter().take(MOST_LINES).collect()
@@ -185,9 +197,15 @@ impl ArmSamples {
         Self {
             matrices: self.matrices.keys().map(|role| (*role, Matrix::default())).collect(),
             native: self.native.as_ref().map(|_| NativeMatrix::default()),
-            examples: Matrix::default(),
+            shown: Shown::default(),
         }
     }
+}
+
+/// The newest value of a series after a time (Unix ms).
+fn newest(series: &Series, after: i64) -> Option<f64> {
+    let samples = series.samples.iter().filter(|(at, _)| *at > after);
+    samples.max_by_key(|(at, _)| *at).map(|(_, value)| *value)
 }
 
 #[cfg(test)]
@@ -205,8 +223,12 @@ mod tests {
     fn lines_that_are_shown_are_numbers_of_lines_and_three_at_the_most() {
         let shown = |gauges: &[&[(i64, f64)]]| {
             let mut arm = ArmSamples::default();
-            arm.show(Matrix {
+            let lines = Matrix {
                 series: gauges.iter().map(|samples| gauge(samples)).collect(),
+            };
+            arm.show(Shown {
+                lines,
+                ..Shown::default()
             });
             arm.lines(1_000)
         };
@@ -252,9 +274,14 @@ mod tests {
     #[test]
     fn what_is_shown_is_never_counted() {
         let mut arm = ArmSamples::of([(Role::Total, Matrix::default())]);
-        arm.show(Matrix {
-            series: vec![gauge(&[(2_000, 17.0)])],
+        let matrix = |value| Matrix {
+            series: vec![gauge(&[(2_000, value)])],
+        };
+        arm.show(Shown {
+            lines: matrix(17.0),
+            spent: matrix(1.0),
         });
+        assert_eq!((arm.is_spent(1_999), arm.is_spent(2_000)), (true, false));
         assert_eq!(arm.roles().collect::<Vec<_>>(), [Role::Total]);
         assert_eq!((arm.counted().count(), arm.newest(3_000)), (0, None));
     }

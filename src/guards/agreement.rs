@@ -3,7 +3,7 @@
 //! The comparer asks both and counts pairs. Unlike all other series its own name the revision, and they follow no weight.
 
 use crate::api;
-use crate::evidence::{Counts, Observed, Role};
+use crate::evidence::{Counts, Observed, Role, Shown};
 use crate::judge::{PairTest, Regime, Tolerance, text};
 
 use super::fields::{Fields, tolerance};
@@ -18,8 +18,11 @@ const PAIRS: &str = "guardbit_pairs_total";
 /// Counter of the pairs among them whose answers differ.
 const DISAGREEMENTS: &str = "guardbit_pair_disagreements_total";
 
-/// Gauge of lines of the golden set that the revision answers otherwise than the reference.
-const EXAMPLE: &str = "guardbit_pair_example";
+/// Gauges of lines of the golden set that the revision answers otherwise than the reference, and of budgets that are used up.
+const SHOWN: Shown<&str> = Shown {
+    lines: "guardbit_pair_example",
+    spent: "guardbit_pair_budget_spent",
+};
 
 /// Pairs that a step needs. What a candidate answers does not depend on its weight, so that those of earlier steps count
 /// as well, and a step needs no more than shows that pairs still come: one that answers every third question otherwise is
@@ -99,8 +102,8 @@ impl GuardKind for Agreement {
         true
     }
 
-    fn examples(&self) -> Option<&'static str> {
-        Some(EXAMPLE)
+    fn shown(&self) -> Option<Shown<&'static str>> {
+        Some(SHOWN)
     }
 
     fn step_needs(&self) -> StepNeed {

@@ -2,7 +2,7 @@
 //!
 //! A kind is a file that implements these three traits, and an arm in each match of the parent module.
 
-use crate::evidence::Observed;
+use crate::evidence::{Observed, Shown};
 use crate::judge::{BenefitConfig, Regime, Rule, Tolerance, Values, text};
 
 use super::figures::Figures;
@@ -100,8 +100,8 @@ pub trait GuardKind {
         false
     }
 
-    /// Name of a gauge whose values are lines of the golden set: examples of what it counts, for people.
-    fn examples(&self) -> Option<&'static str> {
+    /// Names of the gauges that are shown to people beside what it counts.
+    fn shown(&self) -> Option<Shown<&'static str>> {
         None
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::api::{LONGEST_MESSAGE, QuantizedModel, plain};
 use crate::apiserver::call_opt;
 use crate::evidence::{
-    ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, native_histogram_query,
+    ArmMatcher, ArmSamples, BatchedArm, BucketForm, Form, GuardSamples, Matrix, Shown, native_histogram_query,
 };
 use crate::model::interval;
 use crate::rollout::{AskedArm, EvidenceProblem, EvidenceReason, GuardQuery};
@@ -28,8 +28,8 @@ use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
 /// Longest time that a question waits for those of other models.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Longest wait for examples. They are shown and decide nothing, so what is counted must not wait for them.
-const EXAMPLES: Duration = Duration::from_secs(2);
+/// Longest wait for gauges that are shown. They decide nothing, so what is counted must not wait for them.
+const SHOWN: Duration = Duration::from_secs(2);
 
 /// How long credentials are kept before the Secret is read again.
 const FRESH: Duration = Duration::from_secs(60);
@@ -225,26 +225,32 @@ impl Asking<'_> {
 
 /// Asks for what is counted and, beside it, for what is only shown.
 async fn guard(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Result<GuardSamples, EvidenceProblem> {
-    let (counted, examples) = tokio::join!(counted(asking, query, at), examples(asking, query, at));
+    let (counted, shown) = tokio::join!(counted(asking, query, at), shown(asking, query, at));
     let mut samples = counted?;
-    samples.candidate.show(examples);
+    samples.candidate.show(shown);
     Ok(samples)
 }
 
-/// Gauges of the arm on trial that are shown; none if they cannot be had.
-async fn examples(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Matrix {
-    let Some(gauge) = query.examples else {
-        return Matrix::default();
+/// Gauges of the arm on trial that are shown; none of those that cannot be had.
+async fn shown(asking: &Asking<'_>, query: &GuardQuery, at: i64) -> Shown<Matrix> {
+    let Some(Shown { lines, spent }) = query.shown else {
+        return Shown::default();
     };
-    let asked = asking.samples(Form::Counter, gauge, &query.candidate.matchers, query.window_ms, at);
-    match tokio::time::timeout(EXAMPLES, asked).await {
+    let (lines, spent) = tokio::join!(gauge(asking, query, lines, at), gauge(asking, query, spent, at));
+    Shown { lines, spent }
+}
+
+/// A gauge of the arm on trial; nothing if it cannot be had.
+async fn gauge(asking: &Asking<'_>, query: &GuardQuery, name: &str, at: i64) -> Matrix {
+    let asked = asking.samples(Form::Counter, name, &query.candidate.matchers, query.window_ms, at);
+    match tokio::time::timeout(SHOWN, asked).await {
         Ok(Ok(matrix)) => matrix,
         Ok(Err(problem)) => {
-            tracing::debug!(guard = query.guard, problem = problem.message, "no examples");
+            tracing::debug!(guard = query.guard, name, problem = problem.message, "not shown");
             Matrix::default()
         }
         Err(_) => {
-            tracing::debug!(guard = query.guard, "no examples in time");
+            tracing::debug!(guard = query.guard, name, "not shown in time");
             Matrix::default()
         }
     }
@@ -383,7 +389,7 @@ mod tests {
                 field: "latency.histogram",
                 text: "d".to_owned(),
             }],
-            examples: None,
+            shown: None,
             form,
             candidate: arm("candidate"),
             baseline: Some(arm("baseline")),
@@ -443,9 +449,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn examples_are_asked_for_beside_what_is_counted_and_a_server_without_them_fails_nothing() {
+    async fn gauges_are_asked_for_beside_what_is_counted_and_a_server_without_them_fails_nothing() {
         let of = |name: &str| format!(r#"{{"metric":{{"__name__":"{name}","arm":"candidate"}},"values":[[1,"17"]]}}"#);
-        let shows = |query: &str| query.contains("query=lines");
+        let shows = |query: &str| query.contains("query=lines") || query.contains("query=spent");
         let refused = super::super::batch::mock(move |query| match shows(query) {
             true => Err("no such thing"),
             false => Ok(vec![of("d")]),
@@ -461,7 +467,10 @@ mod tests {
             };
             let mut query = latency(None);
             query.asks[0].role = Role::Total;
-            query.examples = Some("lines");
+            query.shown = Some(Shown {
+                lines: "lines",
+                spent: "spent",
+            });
             let samples = guard(&asking, &query, 1_000).await.unwrap();
             assert_eq!(samples.candidate.lines(0), lines);
             assert_eq!(samples.candidate.counted().count(), 1, "what is counted is there");

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{self, ArmLabel, ArmMatchers, QuantizedModelSpec, RevisionRef};
-use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT};
+use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT, Shown};
 use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
 use crate::model::presets::{guards, resolved};
@@ -23,8 +23,8 @@ pub struct GuardQuery {
     pub guard: String,
     /// What is asked of each arm, in this order.
     pub asks: Vec<Selector>,
-    /// Gauge of the arm on trial that is asked as well. It is shown to people, and the answer can do without it.
-    pub examples: Option<&'static str>,
+    /// Gauges of the arm on trial that are asked as well. They are shown to people, and the answer can do without them.
+    pub shown: Option<Shown<&'static str>>,
     /// Form in which its histogram has come so far; that one is asked for first.
     pub form: Option<BucketForm>,
     /// The arm on trial.
@@ -126,7 +126,7 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
             let known = running.suite.listens(&name);
             Some(GuardQuery {
                 form: running.suite.form(&name),
-                examples: kind.examples(),
+                shown: kind.shown(),
                 guard: name,
                 asks,
                 candidate: asked(guard, &kind, &trial.candidate),

@@ -135,6 +135,7 @@ impl Hearing<'_> {
         let first = cursor.through() > begun && !self.running.suite.listens(guard);
         // A comparer of before may have shown lines of another golden set.
         let lines = samples.candidate.lines(cursor.since());
+        let spent = samples.candidate.is_spent(cursor.since());
         self.running.set_cursor(guard, cursor);
         let by_source = self.by_source(guard, samples);
         Some(GuardHeard {
@@ -146,6 +147,7 @@ impl Hearing<'_> {
             polls: advance.polls,
             by_source,
             lines,
+            spent,
         })
     }
 

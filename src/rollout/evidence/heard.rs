@@ -50,6 +50,9 @@ pub struct GuardHeard {
     /// Lines of the golden set that are answered otherwise than by the reference. They are shown and decide nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<u32>,
+    /// Whether a budget of the comparer is used up, so that no more pairs come.
+    #[serde(default)]
+    pub spent: bool,
 }
 
 /// Until when pods are cold, in Unix milliseconds.

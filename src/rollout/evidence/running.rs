@@ -28,6 +28,9 @@ use super::state::Running;
 /// chance that none of them occurs is e⁻⁸, or 1 in 3,000.
 const SURELY_SEEN: f64 = 8.0;
 
+/// What a guard says whose pairs have come to an end.
+const SPENT: &str = "the budget of the comparer is used up, and no more pairs come: raise spec.comparer.budget";
+
 /// Time after a change of weights from which requests are counted to set the pace of the comparer, in ms: the first scrapes
 /// of a step show a part of what there was.
 const SETTLED_MS: i64 = 60_000;
@@ -48,6 +51,8 @@ pub(in crate::rollout) struct Evidence {
     moved: bool,
     /// Lines of the golden set that this evaluation was shown, by guard. They are not stored: each answer has them again.
     lines: BTreeMap<String, Vec<u32>>,
+    /// Whether a budget of the comparer is used up.
+    spent: bool,
     /// Requests a second of the arm that has fewer, where they were counted now.
     requests: Option<f64>,
 }
@@ -73,6 +78,7 @@ impl Evidence {
             finding: None,
             moved: is_true(status, condition::INPUTS_MOVED),
             lines: BTreeMap::new(),
+            spent: false,
             benefit: benefit(settings, status.rollout.as_ref()),
             requests: None,
             trial,
@@ -97,7 +103,9 @@ impl Evidence {
             if let Some(form) = heard.form {
                 self.running.suite.counts_in(guard, form);
             }
-            self.running.suite.remark(guard, heard.oddity.clone());
+            let oddity = heard.oddity.clone().or_else(|| heard.spent.then(|| SPENT.to_owned()));
+            self.running.suite.remark(guard, oddity);
+            self.spent |= heard.spent;
             self.lines.insert(guard.clone(), heard.lines.clone());
             polls.extend(heard.polls.iter().map(|poll| (guard.as_str(), poll)));
         }
@@ -207,6 +215,11 @@ impl Evidence {
     pub(in crate::rollout) fn pairs(&self) -> Option<u64> {
         let counting = self.config.guards.iter().filter(|(_, kind)| kind.counts_pairs());
         counting.map(|(name, _)| self.running.suite.of_step(name)).min()
+    }
+
+    /// Whether no more pairs come, because a budget of the comparer is used up.
+    pub(in crate::rollout) fn is_spent(&self) -> bool {
+        self.spent
     }
 
     /// A guard that has not seen enough of the step.

@@ -264,8 +264,20 @@ impl Evaluation<'_> {
         }
         (pairs < wanted).then(|| {
             let counted = format!("{pairs} of {wanted} pairs of answers were counted before its first weight");
-            Next::wait(Wait::new(WaitReason::Shadowing, counted))
+            Next::wait(Wait::new(WaitReason::Shadowing, counted + self.no_comparer()))
         })
+    }
+
+    /// What keeps the comparer from asking, as the end of a sentence.
+    fn no_comparer(&self) -> &'static str {
+        if self.evidence.as_ref().is_some_and(Evidence::is_spent) {
+            return "; the budget of the comparer is used up: raise spec.comparer.budget";
+        }
+        match (&self.spec.comparer, &self.seen.comparer) {
+            (Some(_), None) => "; the comparer does not run yet",
+            (Some(_), Some(comparer)) if !comparer.ready => "; the comparer is not ready, and its pod says why",
+            _ => "",
+        }
     }
 
     /// Raises the weight as soon as there is capacity for it.
