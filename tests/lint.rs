@@ -373,7 +373,10 @@ fn a_share_of_requests_needs_a_guard_that_counts_them() {
     let counted = CLEAN.replace("  rollout:\n", &comparer);
     assert_eq!(findings(&counted, &surroundings()), [""; 0]);
     let uncounted = format!("{}{}", &CLEAN[..start], &CLEAN[end..]).replace("  rollout:\n", &comparer);
-    assert_eq!(findings(&uncounted, &surroundings()), ["30:14 warning share-of-nothing"]);
+    assert_eq!(
+        findings(&uncounted, &surroundings()),
+        ["30:14 warning share-of-nothing"]
+    );
 }
 
 /// What the API server refuses, and what the controller cannot use, is an error here; each change is one that

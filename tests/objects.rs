@@ -464,10 +464,16 @@ fn in_a_shadow_stage_behind_one_service_a_pod_that_is_no_endpoint_is_asked() {
     };
     assert_eq!(candidate.body["spec"]["selector"]["guardbit.dev/revision"], revision);
     let args = &asks.body["spec"]["template"]["spec"]["containers"][0]["args"];
-    let url = format!("--candidate=http://{}.risk.svc:{}", candidate.name, model.spec.serving.port);
+    let url = format!(
+        "--candidate=http://{}.risk.svc:{}",
+        candidate.name, model.spec.serving.port
+    );
     assert!(args.as_array().expect("args").contains(&json!(url)), "{args}");
     let short = format!("--candidate-revision={}", identity::short(&shadow.revision.revision));
-    assert!(args.as_array().expect("args").contains(&json!(short)), "its pairs are those of the revision: {args}");
+    assert!(
+        args.as_array().expect("args").contains(&json!(short)),
+        "its pairs are those of the revision: {args}"
+    );
     let found = comparer::compared_arms(&annotations(&asks));
     assert_eq!(found, Some(arms), "what it asks can be read back");
 }
@@ -543,11 +549,20 @@ fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() 
         annotations(&document)["guardbit.dev/golden-digest"],
         format!("sha256:{}", "a".repeat(64))
     );
-    let slower = ComparedArms { halved: 3, ..arms.clone() };
+    let slower = ComparedArms {
+        halved: 3,
+        ..arms.clone()
+    };
     let slower = with_owner(&model, |owner| comparer::deployment(owner, &slower, "guardbit:1")).expect("a comparer");
     let args = &slower.body["spec"]["template"]["spec"]["containers"][0]["args"];
-    assert!(args.as_array().expect("args").contains(&json!("--rate=0.0625")), "{args}");
-    assert_eq!(comparer::compared_arms(&annotations(&slower)).map(|arms| arms.halved), Some(3));
+    assert!(
+        args.as_array().expect("args").contains(&json!("--rate=0.0625")),
+        "{args}"
+    );
+    assert_eq!(
+        comparer::compared_arms(&annotations(&slower)).map(|arms| arms.halved),
+        Some(3)
+    );
     // A decision must not restart it.
     let nothing = QuantizedModelStatus::default();
     let later = with_status(&model, &nothing, |owner| {

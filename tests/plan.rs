@@ -122,9 +122,10 @@ fn with_pairs(comparer: &str, rollout: &str) -> String {
     let guards = format!(
         "  comparer: {{protocol: OpenAI, {golden}, {comparer}}}\n  guards:\n  - {{name: agreement, agreement: {{tolerance: {{absolute: \"5%\"}}}}}}\n"
     );
-    let changed = model
-        .replacen("  guards:\n", &guards, 1)
-        .replacen("  rollout:\n", &format!("  rollout:\n    {rollout}\n"), 1);
+    let changed =
+        model
+            .replacen("  guards:\n", &guards, 1)
+            .replacen("  rollout:\n", &format!("  rollout:\n    {rollout}\n"), 1);
     assert!(changed.contains(&guards) && changed.contains(rollout));
     changed
 }
@@ -163,8 +164,15 @@ fn pairs_of_answers_cost_requests_and_tokens_and_a_shadow_stage_sees_only_so_muc
     assert!(number(&stages[1]["pairs"]) >= 200.0, "{}", stages[1]);
     let climb = &pairs["climb"];
     let all = number(&climb["pairs"]);
-    for (field, each) in [("candidateRequests", 0.9), ("referenceRequests", 1.1), ("tokens", 1_002.0)] {
-        assert!((number(&climb[field]) / (all * each) - 1.0).abs() < 1e-9, "{field}: {climb}");
+    for (field, each) in [
+        ("candidateRequests", 0.9),
+        ("referenceRequests", 1.1),
+        ("tokens", 1_002.0),
+    ] {
+        assert!(
+            (number(&climb[field]) / (all * each) - 1.0).abs() < 1e-9,
+            "{field}: {climb}"
+        );
     }
     let sees = &forecast["shadow"][0];
     assert_eq!(sees["pairs"], 400);

@@ -175,7 +175,13 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
             let arm: &[ArmMatcher] = args.arm.as_ref().map_or(&[], |Matchers(m)| m);
             let measured = Measure::take(&args.server.client(url)?, &model.spec, arm)
                 .map_err(|e| format!("{}: {e}", model.name))?;
-            let traffic = Traffic::measured(&model.spec, &measured.history, measured.seconds, args.error_rate, |_| 1.0);
+            let traffic = Traffic::measured(
+                &model.spec,
+                &measured.history,
+                measured.seconds,
+                args.error_rate,
+                |_| 1.0,
+            );
             let scrape = measured.scrape;
             known.seen = Some(measured.seen());
             ((traffic.per_second() > 0.0).then_some(traffic), scrape)

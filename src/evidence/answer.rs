@@ -108,7 +108,12 @@ impl ArmSamples {
 
     /// Whether a budget was shown as used up after a time (Unix ms).
     pub fn is_spent(&self, after: i64) -> bool {
-        let mut newest = self.shown.spent.series.iter().filter_map(|series| newest(series, after));
+        let mut newest = self
+            .shown
+            .spent
+            .series
+            .iter()
+            .filter_map(|series| newest(series, after));
         newest.any(|value| value == 1.0)
     }
 
@@ -212,7 +217,9 @@ fn newest(series: &Series, after: i64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn gauge(samples: &[(i64, f64)]) -> Series {
+    type Samples<'a> = &'a [(i64, f64)];
+
+    fn gauge(samples: Samples<'_>) -> Series {
         Series {
             labels: Labels::default(),
             samples: samples.to_vec(),
@@ -221,7 +228,7 @@ mod tests {
 
     #[test]
     fn lines_that_are_shown_are_numbers_of_lines_and_three_at_the_most() {
-        let shown = |gauges: &[&[(i64, f64)]]| {
+        let shown = |gauges: &[Samples<'_>]| {
             let mut arm = ArmSamples::default();
             let lines = Matrix {
                 series: gauges.iter().map(|samples| gauge(samples)).collect(),
@@ -232,7 +239,7 @@ mod tests {
             });
             arm.lines(1_000)
         };
-        let cases: [(&str, &[&[(i64, f64)]], &[u32]); 9] = [
+        let cases: [(&str, &[Samples], &[u32]); 9] = [
             ("none", &[], &[]),
             ("no sample yet", &[&[]], &[]),
             (

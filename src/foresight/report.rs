@@ -172,7 +172,11 @@ fn shadow_table(out: &mut String, shadow: &ShadowOutlook) {
     let harm = shadow.harm.iter().map(|seen| (seen, "found"));
     let health = shadow.health.iter().map(|seen| (seen, "shown to be healthy"));
     for (seen, shown) in harm.chain(health) {
-        let rarely = if seen.shown.share < RARE { "as good as never " } else { "" };
+        let rarely = if seen.shown.share < RARE {
+            "as good as never "
+        } else {
+            ""
+        };
         let _ = writeln!(out, "  {:<16} {rarely}{shown}: in {}", seen.effect, share(&seen.shown));
     }
 }

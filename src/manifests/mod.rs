@@ -16,9 +16,9 @@ pub mod workload;
 
 pub use document::{Document, Kind, RouteKind};
 pub use names::{
-    JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_STATUS, MANAGER_WORKLOAD, MANAGERS_OF_OBJECTS, MODEL_LABEL, Owner,
-    PURPOSE_LABEL, REVISION_ANNOTATION, REVISION_LABEL, ROLE_LABEL, VARIANT_LABEL, key_of, model_label, name,
-    revision_label,
+    JOINED_LABEL, MANAGER_FACTS, MANAGER_ROUTE, MANAGER_SCALE, MANAGER_STATUS, MANAGER_WORKLOAD, MANAGERS_OF_OBJECTS,
+    MODEL_LABEL, Owner, PURPOSE_LABEL, REVISION_ANNOTATION, REVISION_LABEL, ROLE_LABEL, VARIANT_LABEL, key_of,
+    model_label, name, revision_label,
 };
 pub use provenance::model_annotations;
 pub use recovery::{marks, route_harm};

@@ -65,15 +65,11 @@ pub(super) fn is_asked(status: &QuantizedModelStatus, guard: &Kind) -> bool {
 
 /// The candidate that has a pod of its own until its shadow stage is over: behind one plain Service each pod that could
 /// serve is an endpoint from when it is created.
-pub(super) fn staged_apart<'a>(
-    spec: &QuantizedModelSpec,
-    status: &'a QuantizedModelStatus,
-) -> Option<&'a RevisionRef> {
+pub(super) fn staged_apart<'a>(spec: &QuantizedModelSpec, status: &'a QuantizedModelStatus) -> Option<&'a RevisionRef> {
     let rollout = status.rollout.as_ref()?;
     // The answers of a new reference are compared with nothing.
-    let staged = spec.rollout.shadow.is_some()
-        && rollout.first_weight_at.is_none()
-        && rollout.kind != RolloutKind::NewReference;
+    let staged =
+        spec.rollout.shadow.is_some() && rollout.first_weight_at.is_none() && rollout.kind != RolloutKind::NewReference;
     (staged && spec.traffic.split_by() == SplitBy::Replicas).then_some(&rollout.candidate)
 }
 

@@ -36,7 +36,9 @@ pub fn with_pairs(
     let asked = asks(counting.ok_or(SimulateError::Pairs("no agreement guard judges them"))?);
     for selector in &asked {
         if recorded(recording, selector)? {
-            return Err(SimulateError::Pairs("the recording has pairs of its own, which are replayed"));
+            return Err(SimulateError::Pairs(
+                "the recording has pairs of its own, which are replayed",
+            ));
         }
     }
     let series = |arm: &Vec<ArmMatcher>| {
@@ -48,7 +50,9 @@ pub fn with_pairs(
     let (Some(requests), Some((_, end))) = (requests, recording.whole()) else {
         return Err(SimulateError::Nothing);
     };
-    let ready = recording.span(&stable).map_or(requests, |(first, _)| requests.max(first));
+    let ready = recording
+        .span(&stable)
+        .map_or(requests, |(first, _)| requests.max(first));
     let (rate, control) = comparer::pace(spec);
     let shadow = model::read(spec).rollout.shadow.unwrap_or_default() as f64;
     let lead = (1_000.0 * shadow / (rate * (1.0 - control))).min(LONGEST_LEAD);
@@ -58,10 +62,7 @@ pub fn with_pairs(
     let revisions = identity::revisions(spec);
     let mut random = Random::new(0x9e6c_63d0_876a_9a7b);
     let mut all = recording.series().to_vec();
-    for (revision, share, differs) in [
-        (&revisions[at], 1.0 - control, differs),
-        (&revisions[0], control, 0.0),
-    ] {
+    for (revision, share, differs) in [(&revisions[at], 1.0 - control, differs), (&revisions[0], control, 0.0)] {
         let (mut n, mut x) = (0, 0);
         let mut counts = vec![(begin, n, x)];
         let mut now = begin;

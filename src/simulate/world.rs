@@ -8,7 +8,7 @@ use promql_parser::parser::Expr;
 
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
 use crate::evidence::promql::expression;
-use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, MatcherOp, PromqlError, Role, Selection};
+use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, MatcherOp, Matrix, PromqlError, Role, Selection};
 use crate::guards::{Selector, asks, resolve};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};

@@ -64,7 +64,10 @@ fn pairs_that_nobody_asks_or_nobody_judges_are_told_of() {
     };
     assert_eq!(rules(&text, &with_series(2)), [""; 0]);
     let without = rules(&text, &with_series(0));
-    assert!(without.iter().any(|rule| rule == " note pairs-not-asked"), "{without:?}");
+    assert!(
+        without.iter().any(|rule| rule == " note pairs-not-asked"),
+        "{without:?}"
+    );
 
     let golden = format!("golden: {{configMap: golden, digest: \"{DIGEST}\", path: /v2/models/m/infer}}");
     let comparer = format!("protocol: OpenInference, {golden}");
@@ -139,10 +142,15 @@ fn questions_that_a_latency_guard_counts_are_told_of() {
     };
     let of_rule = |rps: f64| {
         let all = told(&shadow, &with_traffic(rps));
-        all.into_iter().find(|(rule, _)| *rule == note[0]).map(|(_, message)| message)
+        all.into_iter()
+            .find(|(rule, _)| *rule == note[0])
+            .map(|(_, message)| message)
     };
     let message = of_rule(100.0).expect("told");
-    assert!(message.contains("1.8 questions a second, and users 5 at 5%"), "{message}");
+    assert!(
+        message.contains("1.8 questions a second, and users 5 at 5%"),
+        "{message}"
+    );
     assert!(message.contains("write rate: \"0.27\" or less"), "{message}");
     assert_eq!(of_rule(1_000.0), None);
 }
@@ -161,7 +169,10 @@ fn a_tolerance_far_from_what_the_bits_do_is_told_of() {
         let found = all.iter().find(|(rule, _)| rule == note).map(|(_, message)| message);
         assert_eq!(found.is_some(), expected.is_some(), "{tolerance} {protocol}: {all:?}");
         if let (Some(message), Some(part)) = (found, expected) {
-            assert!(message.contains(part) && message.contains("int8 has 8 bits"), "{message}");
+            assert!(
+                message.contains(part) && message.contains("int8 has 8 bits"),
+                "{message}"
+            );
         }
     }
 }

@@ -425,7 +425,11 @@ impl World {
         let (Some(on_trial), Some(reference)) = (candidate.or(status.stable.as_ref()), &status.reference) else {
             return;
         };
-        let is_ready = |of: &RevisionRef| self.workloads.get(&serving(of)).is_some_and(|workload| workload.ready > 0);
+        let is_ready = |of: &RevisionRef| {
+            self.workloads
+                .get(&serving(of))
+                .is_some_and(|workload| workload.ready > 0)
+        };
         if !self.compares || on_trial == reference || !is_ready(on_trial) || !is_ready(reference) {
             return;
         }

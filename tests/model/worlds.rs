@@ -9,8 +9,8 @@ use crate::traffic::{Metrics, Mood};
 use crate::world::{Evaluation, Pods, World, Write};
 
 use Change::{
-    Attempt, BreakSpec, Compares, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart, RouteByHand,
-    ScaleByHand, SpoilEvidence, Stale, Suspend, Target, Tolerance, Weights,
+    Attempt, BreakSpec, Compares, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart,
+    RouteByHand, ScaleByHand, SpoilEvidence, Stale, Suspend, Target, Tolerance, Weights,
 };
 
 /// fp32, int8 and int4 with two pods each; two guards; steps of 10 and 50 percent; a holdout of 10 percent.

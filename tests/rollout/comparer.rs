@@ -206,7 +206,8 @@ fn no_arm_is_asked_for_more_than_its_share_and_each_weight_restarts_it_once_at_t
     assert_eq!(halved, [0, 2, 0, 2], "{}", world.transcript);
 
     // Nobody counts requests: the rate is what the spec says.
-    spec.guards.retain(|guard| ["agreement", "drift"].contains(&guard.name.as_str()));
+    spec.guards
+        .retain(|guard| ["agreement", "drift"].contains(&guard.name.as_str()));
     let wanted = watched(&mut World::new(spec), 1_500);
     let halved: Vec<_> = wanted.iter().flatten().map(|arms| arms.halved).collect();
     assert_eq!(halved, [0]);

@@ -76,7 +76,7 @@ fn users_requests_that_are_answered_otherwise_say_that_the_inputs_have_moved_and
         "{}",
         condition.message
     );
-    assert_eq!(notes, [condition.message.clone()], "it is told once");
+    assert_eq!(notes, std::slice::from_ref(&condition.message), "it is told once");
     assert_eq!(stable(&world), "int8");
 
     world.run(300);

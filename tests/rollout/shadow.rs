@@ -152,7 +152,11 @@ fn behind_one_service_no_pod_that_could_get_requests_exists_before_the_stage_is_
         };
         for (key, workload) in plan.workloads.iter().filter(|(key, _)| key.revision == *candidate) {
             let pods = i32::from(key.purpose == Purpose::Shadow);
-            assert_eq!((workload.replicas, workload.joined), (Some(pods), Joined::Nobody), "{key}");
+            assert_eq!(
+                (workload.replicas, workload.joined),
+                (Some(pods), Joined::Nobody),
+                "{key}"
+            );
             asked += world.workloads.get(key).map_or(0, |seen| seen.ready);
         }
         assert_eq!(world.served(candidate), 0.0, "no user is answered by it");

@@ -53,10 +53,17 @@ fn without_pairs_nothing_is_raised_and_the_recorded_ones_are_found_by_their_revi
     assert!(without.decisions.iter().all(|step| step.weight <= 5));
     // What was drawn names revisions and no arm, as the comparer does.
     let drawn = with_pairs(&spec, &recorded(), &arms(), None, 0.02).unwrap();
-    let guard = spec.guards.iter().find(|guard| resolve(guard).unwrap().kind.counts_pairs());
+    let guard = spec
+        .guards
+        .iter()
+        .find(|guard| resolve(guard).unwrap().kind.counts_pairs());
     let names: Vec<String> = asks(guard.unwrap()).into_iter().map(|asked| asked.text).collect();
     let named = |name: Option<&str>| names.iter().any(|known| Some(known.as_str()) == name);
-    let pairs: Vec<_> = drawn.series().iter().filter(|s| named(s.labels.get("__name__"))).collect();
+    let pairs: Vec<_> = drawn
+        .series()
+        .iter()
+        .filter(|s| named(s.labels.get("__name__")))
+        .collect();
     assert_eq!(pairs.len(), 4, "two arms, pairs and those that differ");
     assert!(pairs.iter().all(|series| series.labels.get("arm").is_none()));
 }

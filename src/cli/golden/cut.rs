@@ -97,7 +97,10 @@ impl Cutter {
         let mut line = Vec::new();
         while *read < number {
             line.clear();
-            file.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line).map_err(told)?;
+            file.by_ref()
+                .take(LONGEST + 1)
+                .read_until(b'\n', &mut line)
+                .map_err(told)?;
             if line.len() as u64 > LONGEST && !line.ends_with(b"\n") {
                 file.skip_until(b'\n').map_err(told)?;
             }

@@ -4,7 +4,7 @@ mod costs;
 pub(super) mod pace;
 mod shadow;
 
-pub use costs::{BudgetOutlook, Cost, PairCosts, StageCost};
 pub(super) use costs::of_climb;
+pub use costs::{BudgetOutlook, Cost, PairCosts, StageCost};
 pub use shadow::{Seen, ShadowOutlook};
 pub(super) use shadow::{cases, outlooks};

@@ -55,7 +55,10 @@ pub(in crate::foresight) fn cases<'a>(stage: &'a Stagecraft<'_>) -> Vec<Case<'a>
     let horizon = length(stage, wanted);
     let counting = stage.guards.guards.iter().filter(|(_, guard)| guard.counts_pairs());
     let cases = counting.flat_map(|(guard, config)| {
-        let harmful = config.worse(None).into_iter().map(|worse| (worse, Goal::Harm, End::Harmful));
+        let harmful = config
+            .worse(None)
+            .into_iter()
+            .map(|worse| (worse, Goal::Harm, End::Harmful));
         let healthy = config.tolerable().into_iter();
         let healthy = healthy.map(|tolerable| (tolerable, Goal::Health, End::Healthy));
         harmful.chain(healthy).map(move |(candidate, goal, truth)| Case {

@@ -75,8 +75,11 @@ fn not_asked(model: &Model, guard: &Guard, surroundings: &Surroundings) -> Optio
 }
 
 fn golden(model: &Model, out: &mut Vec<Finding>) {
-    let Some(comparer) = &model.spec.comparer else { return };
-    let digest = comparer.golden.digest.trim_start_matches("sha256:");
+    let comparer = model.spec.comparer.as_ref();
+    let Some(golden) = comparer.and_then(|comparer| comparer.golden.as_ref()) else {
+        return;
+    };
+    let digest = golden.digest.trim_start_matches("sha256:");
     let digits = digest.as_bytes();
     let repeats = digits
         .windows(REPEATED)

@@ -352,7 +352,10 @@ fn is_true(status: &QuantizedModelStatus, kind: &str) -> bool {
 /// Requests a second of the arm that has fewer, in polls of weights that have been in force since a time (Unix ms).
 fn fewer_requests(polls: &[Poll], since: i64) -> Option<f64> {
     let (mut millis, mut counted) = (0, [0, 0]);
-    for poll in polls.iter().filter(|poll| poll.from >= since.saturating_add(SETTLED_MS)) {
+    for poll in polls
+        .iter()
+        .filter(|poll| poll.from >= since.saturating_add(SETTLED_MS))
+    {
         let (candidate, baseline) = poll.observed.requests();
         // An arm that was waited for in vain has not lost its requests.
         if candidate > 0 && baseline > 0 {

@@ -48,7 +48,10 @@ pub fn check(row: &Row, goal: Goal, ends: &[End]) -> Checked {
         Goal::RolledBack(least, most) => {
             let median = minutes.get(minutes.len() / 2).copied().unwrap_or(f64::INFINITY);
             (
-                format!("at least {least}% rolled back, half of them within {} min", minutes_of(most)),
+                format!(
+                    "at least {least}% rolled back, half of them within {} min",
+                    minutes_of(most)
+                ),
                 format!("{back:.1}%, {median:.2} min"),
                 back >= least && median <= most,
             )

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use guardbit::api::RevisionRef;
-use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Role, Series};
+use guardbit::evidence::{ArmSamples, BucketForm, GuardSamples, Matrix, NativeMatrix, Role, Series, Shown};
 use guardbit::guards::Selector;
 use guardbit::rollout::{AskedArm, EvidenceProblem, GuardQuery};
 use serde_json::json;
@@ -91,10 +91,13 @@ impl World {
                 samples.insert(*role, Matrix { series: found });
             }
         }
-        if query.examples.is_some() {
+        if query.shown.is_some() {
             let gauge = |(line, place): (&u32, u32)| series(&[("place", place.to_string())], &|_| f64::from(*line));
-            samples.show(Matrix {
-                series: self.lines.iter().zip(1..).flat_map(gauge).collect(),
+            samples.show(Shown {
+                lines: Matrix {
+                    series: self.lines.iter().zip(1..).flat_map(gauge).collect(),
+                },
+                ..Shown::default()
             });
         }
         samples
