@@ -277,10 +277,15 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
             "13:33 warning same-weights",
         ),
         (
-            with_comparer("protocol: OpenAI, mirror: {percent: 5}").replace(
-                "[{name: inference}]}",
-                "[{name: inference}], filters: [{type: RequestMirror}]}",
-            ),
+            with_comparer("protocol: OpenAI, mirror: {percent: 5}, shareOfArm: \"5%\"")
+                .replace(
+                    "[{name: inference}]}",
+                    "[{name: inference}], filters: [{type: RequestMirror}]}",
+                )
+                .replace(
+                    "  - name: drift",
+                    "  - {name: agreement, agreement: {}}\n  - name: drift",
+                ),
             "25:58 warning several-mirrors",
         ),
         (
@@ -368,14 +373,17 @@ fn guards_without_error_rates_alone_are_told_of() {
 fn a_share_of_requests_needs_a_guard_that_counts_them() {
     let start = CLEAN.find("  - name: errors").expect("there");
     let end = CLEAN.find("  - name: drift").expect("there");
-    let golden = format!("golden: {{configMap: golden, digest: \"sha256:{}\"}}", "0".repeat(64));
-    let comparer = format!("  comparer: {{shareOfArm: \"5%\", protocol: OpenAI, {golden}}}\n  rollout:\n");
+    let digest = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9";
+    let golden = format!("golden: {{configMap: golden, digest: \"sha256:{digest}\"}}");
+    let comparer = format!(
+        "  - {{name: agreement, agreement: {{}}}}\n  comparer: {{shareOfArm: \"5%\", protocol: OpenAI, {golden}}}\n  rollout:\n"
+    );
     let counted = CLEAN.replace("  rollout:\n", &comparer);
     assert_eq!(findings(&counted, &surroundings()), [""; 0]);
     let uncounted = format!("{}{}", &CLEAN[..start], &CLEAN[end..]).replace("  rollout:\n", &comparer);
     assert_eq!(
         findings(&uncounted, &surroundings()),
-        ["30:14 warning share-of-nothing"]
+        ["31:14 warning share-of-nothing"]
     );
 }
 

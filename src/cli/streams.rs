@@ -1,5 +1,6 @@
-//! Standard input and output, as commands in a pipe use them.
+//! Standard input and output, as commands in a pipe use them, and files that may be too long.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
@@ -21,6 +22,15 @@ pub(super) fn write(text: &str) -> Result<(), String> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("the output cannot be written: {error}")),
         _ => Ok(()),
     }
+}
+
+/// What is in a file. Of one that is longer than `most` bytes, one byte more than that.
+pub(super) fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(told)?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(told)?;
+    Ok(bytes)
 }
 
 /// Whether a path stands for standard input.

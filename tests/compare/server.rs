@@ -165,7 +165,10 @@ fn a_budget_ends_the_pairs_and_says_so() {
     comparer.until("all pairs are counted", |c| c.value(PAIRS, OF_CANDIDATE) == 20);
     assert_eq!(candidate.asked().len(), 20);
     let log = comparer.logged();
-    assert!(log.contains("asking pairs") && log.contains("questions=5"), "{log}");
+    assert!(
+        log.contains("pairs are asked once /metrics has been read") && log.contains("questions=5"),
+        "{log}"
+    );
     assert!(log.contains("the budget is used up"), "{log}");
 }
 

@@ -151,7 +151,7 @@ fn questions_that_a_latency_guard_counts_are_told_of() {
         message.contains("1.8 questions a second, and users 5 at 5%"),
         "{message}"
     );
-    assert!(message.contains("write rate: \"0.27\" or less"), "{message}");
+    assert!(message.contains("or rate: \"0.27\" or less"), "{message}");
     assert_eq!(of_rule(1_000.0), None);
 }
 

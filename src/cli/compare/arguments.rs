@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use crate::compare::{Arm, Arms, Golden, LONGEST_SET, Limits, Protocol, Settings};
 
-use super::super::golden::bounded;
 use super::super::plan::{positive, share};
+use super::super::streams::bounded;
 
 /// The exit code of what could not be found out.
 pub(super) const COULD_NOT_RUN: u8 = 2;

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use crate::compare::{Body, Request};
 use crate::judge::text::number;
 
+use super::super::streams::bounded;
+
 /// Longest answer, in bytes: 1 MiB.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -117,7 +119,7 @@ impl Cutter {
         };
         let path = directory.join(name);
         self.answer = if path.exists() {
-            let bytes = super::bounded(&path, LONGEST as usize)?;
+            let bytes = bounded(&path, LONGEST as usize)?;
             answer(&bytes)
         } else {
             None

@@ -18,7 +18,7 @@ use crate::compare::{
 };
 use crate::judge::text::number;
 
-use super::streams;
+use super::streams::{self, bounded};
 use cut::{CutArgs, Cutter};
 
 /// Flags of `guardbit golden`.
@@ -95,15 +95,6 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     if bytes.len() > LONGEST_SET {
         return Err(format!("{}: {}", file.display(), GoldenError::TooLarge));
     }
-    Ok(bytes)
-}
-
-/// What is in a file. Of one that is longer than `most` bytes, one byte more than that.
-pub(super) fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(told)?;
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(told)?;
     Ok(bytes)
 }
 

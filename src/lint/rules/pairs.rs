@@ -138,6 +138,9 @@ fn among_requests(model: &Model, comparer: &Comparer, surroundings: &Surrounding
     let Some(first) = model.spec.rollout.steps.first() else {
         return;
     };
+    if comparer.share.is_some_and(|share| share <= FEW) {
+        return;
+    }
     let message = match &surroundings.traffic {
         Some(traffic) => {
             let asked = comparer.rate * (1.0 - comparer.control);
@@ -147,7 +150,7 @@ fn among_requests(model: &Model, comparer: &Comparer, surroundings: &Surrounding
                 return;
             }
             format!(
-                "the comparer asks the candidate {} questions a second, and users {} at {}%: {name} counts both, so its latencies are not those of users; write rate: \"{}\" or less, or let the selector of the histogram leave them out, by a label such as handler",
+                "the comparer asks the candidate {} questions a second, and users {} at {}%: {name} counts both, so its latencies are not those of users; write shareOfArm: \"5%\", or rate: \"{}\" or less, or let the selector of the histogram leave them out, by a label such as handler",
                 two_digits(asked),
                 two_digits(requests),
                 first.weight,
@@ -155,7 +158,7 @@ fn among_requests(model: &Model, comparer: &Comparer, surroundings: &Surrounding
             )
         }
         None if model.spec.rollout.shadow.is_none() => format!(
-            "{name} counts the comparer's questions among the requests of users, and on a candidate with little traffic they may be most of them: keep the rate below a twentieth of the candidate's own requests (with --rps that is checked), judge the answers before the first weight with rollout.shadow, or let the selector of the histogram leave the questions out"
+            "{name} counts the comparer's questions among the requests of users, and on a candidate with little traffic they may be most of them: write shareOfArm: \"5%\", keep the rate below a twentieth of the candidate's own requests (with --rps that is checked), judge the answers before the first weight with rollout.shadow, or let the selector of the histogram leave the questions out"
         ),
         None => return,
     };

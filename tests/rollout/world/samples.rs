@@ -76,9 +76,9 @@ impl World {
                         let le = bounds.get(i).map_or("+Inf".to_owned(), f64::to_string);
                         all.extend(series(&[("le", le)], &|h| {
                             if scores {
-                                h.score[..=i].iter().sum()
+                                h.score.iter().take(i + 1).sum()
                             } else {
-                                h.latency[..=i].iter().sum()
+                                h.latency.iter().take(i + 1).sum()
                             }
                         }));
                     }
