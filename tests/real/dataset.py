@@ -16,6 +16,14 @@ def files(root, least=PIECE):
     return sorted((path, path.stat().st_size) for path in found if path.stat().st_size >= least)
 
 
+def kinds(source, least=5):
+    """The same files by the end of their names, where there are so many of a kind."""
+    found = {}
+    for path, length in source:
+        found.setdefault(path.suffix, []).append((path, length))
+    return [found[suffix] for suffix in sorted(found) if len(found[suffix]) >= least]
+
+
 def piece(chosen, source, size=PIECE):
     """A piece of one of `files`."""
     path, length = chosen.choice(source)
@@ -25,10 +33,10 @@ def piece(chosen, source, size=PIECE):
 
 
 def pieces(chosen, source, number):
-    """Pieces that differ."""
-    found = {}
+    """Pieces that differ. Kinds of files are chosen first: else most would be of the kind that the tree is full of."""
+    found, sources = {}, kinds(source)
     while len(found) < number:
-        found.setdefault(piece(chosen, source))
+        found.setdefault(piece(chosen, chosen.choice(sources)))
     return list(found)
 
 

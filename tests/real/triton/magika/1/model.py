@@ -1,10 +1,13 @@
 """The same classifier for Triton's Python backend: contents in base64 come, scores go back, with the variant that they are of."""
 import base64
 import os
+import sys
+
+# The Python backend does not look at it.
+sys.path += os.environ["PYTHONPATH"].split(":")
 
 import numpy
 import triton_python_backend_utils as triton
-
 from classifier import Classifier
 
 
