@@ -58,6 +58,7 @@ build:
 	$(plain) test --no-run --workspace --lib
 	cargo test --no-run --test '*'
 	tests/cluster/build-images.sh model-server > /dev/null
+	tests/cluster/program-image.sh "$${CARGO_TARGET_DIR:-target}/debug/guardbit" > /dev/null
 
 unit:
 	$(plain) test --workspace --lib

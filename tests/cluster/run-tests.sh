@@ -2,8 +2,8 @@
 # run-tests.sh TIER [TEST-ARGUMENT…] — runs the integration tests of a tier on a fresh cluster: tests/api_* on the control
 # plane, tests/e2e on the full one. `chart` runs the chart on a full one that is still empty, `bench-NAME`
 # that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied (not for `chart`);
-# there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, and GUARDBIT_TEST_IMAGE
-# names the image of the model server.
+# there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, GUARDBIT_TEST_IMAGE
+# names the image of the model server, and GUARDBIT_TEST_COMPARER_IMAGE that of guardbit.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
@@ -16,14 +16,15 @@ bench-*) targets="" benchmark=${tier#bench-} tier=full ;;
 *) echo "usage: run-tests.sh control-plane|full|chart|bench-NAME" >&2; exit 2 ;;
 esac
 TEST_ARGS=(${threads:+--test-threads="${GUARDBIT_TEST_THREADS:-$threads}"} "$@")
-compile() { # prints the programs
+compile() { # prints the programs, each after its kind: test, bench or bin
   [ -n "${targets}${benchmark:-}" ] || return 0
   cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
-    | jq -r 'select(.reason == "compiler-artifact" and (.target.kind | any(. == "test" or . == "bench")) and .executable != null) | .executable'
+    | jq -r 'select(.reason == "compiler-artifact" and .executable != null) | "\(.target.kind[0]) \(.executable)"'
 }
 run() { for binary in $binaries; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
 install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
-binaries=$(compile)
+programs=$(compile)
+binaries=$(sed -nE 's/^(test|bench) //p' <<< "$programs")
 if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
   [ "$tier" = control-plane ] || install kubectl
   run env; exit
@@ -32,6 +33,9 @@ case $tier in control-plane) tests/cluster/tools.sh control-plane ;; full) tests
 dir=$(mktemp -d -u "${TMPDIR:-/tmp}/guardbit-$tier.XXXXXX")
 trap 'tests/cluster/cluster.sh down "$dir"' EXIT
 [ "$tier" = control-plane ] || images=$(tests/cluster/build-images.sh model-server ${chart:+guardbit})
+# Comparers run the guardbit that the tests run.
+program=$(sed -n 's/^bin \(.*\/guardbit\)$/\1/p' <<< "$programs")
+if [ "$tier" = full ] && [ -n "$program" ]; then images+=" $(tests/cluster/program-image.sh "$program")"; fi
 tests/cluster/cluster.sh up "$dir" "$tier"
 if [ "$tier" = full ]; then
   tests/cluster/cluster.sh images "$dir" $images
