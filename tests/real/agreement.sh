@@ -9,20 +9,14 @@ server=kserve
 case ${1:-} in kserve|triton) server=$1; shift ;; esac
 tools=$(tests/cluster/tools.sh all)
 installed=$(tests/real/install.sh "$server")
+image=$(tests/cluster/program-image.sh "$binary")
 dir=$(mktemp -d -u "${TMPDIR:-/tmp}/guardbit-real.XXXXXX")
 trap 'tests/cluster/cluster.sh down "$dir"' EXIT
 tests/cluster/cluster.sh up "$dir" full
 tests/cluster/cluster.sh kubectl "$dir" apply --server-side -k crds -o name > /dev/null
-image=localhost/guardbit:real
-load() { # the program as an image on the cluster, with the libraries that it is linked with, if any
-  local file files=("$binary=/guardbit")
-  for file in $(ldd "$binary" 2> /dev/null | grep -o '/[^ ]*'); do files+=("$(readlink -f "$file")=$file"); done
-  python3 tests/cluster/image.py "$image" "$dir/guardbit.tar" /guardbit "${files[@]}"
-  tests/cluster/cluster.sh images "$dir" "$dir/guardbit.tar"
-}
-load
+tests/cluster/cluster.sh images "$dir" "$image"
 # The load generator uses the HTTP client that came with KServe's server.
 site=$(tests/real/install.sh kserve)/site
 tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") "KUBECTL=$tools/testplane kubectl" "PYTHONPATH=$site" \
   "GUARDBIT_REAL_LOG=${GUARDBIT_REAL_LOG:-$dir/log/guardbit}" \
-  python3 tests/real/agreement.py "$binary" "$server" "$installed" "$image" "$@"
+  python3 tests/real/agreement.py "$binary" "$server" "$installed" localhost/guardbit:e2e "$@"
