@@ -14,7 +14,7 @@ import time
 import dataset
 import manifests
 import paired
-from stage import Guardbit, Load, Model, apply, at_rest, await_answers
+from stage import Guardbit, Load, Model, apply, ask, at_rest, await_answers
 
 GUARD = "agreement"
 VARIANTS = ("int4", "int8", "same")
@@ -26,7 +26,7 @@ class Trial:
 
     def __init__(self, variant):
         self.variant, self.outcome, self.sentence, self.rejected_by = variant, "Undecided", "", None
-        self.weight, self.pairs, self.shadow = 0, {}, None
+        self.revision, self.weight, self.shadow = None, 0, {}
 
     def go(self, harness, options):
         model = harness.model
@@ -41,29 +41,28 @@ class Trial:
                 self.sentence = "; ".join(guard["message"] for guard in model.newest["status"].get("guards", []))
             self.seconds = time.monotonic() - begun
         self.load = load.counts
+        self.pairs, self.differ = (self.counted(counter) for counter in ("guardbit_pairs_total", "guardbit_pair_disagreements_total"))
 
     def ended(self, status, before):
         rollout = status.get("rollout")
         if rollout and rollout["candidate"]["variant"] == self.variant:
-            guards = {guard["name"]: guard for guard in status.get("guards", [])}
-            self.pairs = guards.get(GUARD, self.pairs)
+            self.revision = rollout["candidate"]["revision"]
             self.weight = max([self.weight, *(arm["weight"] for arm in status.get("arms", []) if arm["variant"] == self.variant)])
             if rollout.get("firstWeightAt") and not self.shadow:
-                self.shadow = self.pairs
+                self.shadow = next((guard for guard in status.get("guards", []) if guard["name"] == GUARD), {})
         for decision in status.get("decisions", []):
             if decision not in before and decision["variant"] == self.variant and decision["action"] in ENDS:
                 self.outcome, self.sentence = decision["action"], decision["why"]
                 self.rejected_by = next((one["guard"] for one in status.get("rejected", []) if one["variant"] == self.variant), None)
-                # What was found last is told by the status that tells the end, where it still lists the guard.
-                last = next((guard for guard in status.get("guards", []) if guard["name"] == GUARD), {})
-                self.pairs = max(self.pairs, last, key=lambda guard: guard.get("candidate", {}).get("total", 0))
                 return True
         return False
 
-    def counted(self):
-        """Pairs of the candidate, and those that differ: of the shadow stage, where it came to its end."""
-        candidate = (self.shadow or self.pairs).get("candidate", {})
-        return candidate.get("total", 0), candidate.get("bad", 0)
+    def counted(self, counter):
+        """What the comparer has counted of the candidate in all, as Prometheus has it: status forgets it with the trial."""
+        short = (self.revision or "").rpartition(":")[2][:12]
+        labels = f'namespace="{manifests.NAMESPACE}",guardbit_model="{manifests.MODEL}",guardbit_revision="{short}"'
+        found = ask(f"sum(max_over_time({counter}{{{labels}}}[{int(self.seconds) + 30}s]))", time.time())
+        return int(found.get("", 0))
 
     def missed(self):
         """What was to be and is not."""
@@ -75,19 +74,18 @@ class Trial:
                 yield f"{GUARD} did not reject it"
             if answered.get(self.variant) or self.weight:
                 yield f"it answered {answered.get(self.variant, 0)} requests of users, with a weight of up to {self.weight}%"
-        if self.variant == "int8" and (self.shadow or {}).get("verdict") != "Healthy":
-            yield f"at the end of its shadow stage {GUARD} was {(self.shadow or {}).get('verdict', 'not asked')}, and not Healthy"
+        if self.variant == "int8" and self.shadow.get("verdict") != "Healthy":
+            yield f"at the end of its shadow stage {GUARD} was {self.shadow.get('verdict', 'not asked')}, and not Healthy"
         if self.variant == "same" and self.outcome != "Promoted":
             yield "it was not promoted"
 
     def told(self, missed):
         yield f"{self.variant}: {self.outcome} after {self.seconds:.0f} s: {self.sentence}"
-        for when, guard in (("end of the shadow stage", self.shadow), ("last", self.pairs)):
-            if guard:
-                yield f"     {when}: {guard['verdict']}; {guard['message']}; health {guard['health']} of {guard['healthThreshold']}, " \
-                      f"harm {guard['evidence']} of {guard['threshold']}"
+        if guard := self.shadow:
+            yield f"     end of the shadow stage: {guard['verdict']}; {guard['message']}; " \
+                  f"health {guard['health']} of {guard['healthThreshold']}, harm {guard['evidence']} of {guard['threshold']}"
         answered = ", ".join(f"{n:,} by {variant}" for variant, n in self.load.get("answered", {}).items())
-        yield f"     users: {self.load.get('sent', 0):,} requests, {answered or 'none'} answered, {self.load.get('failed', 0)} failed"
+        yield f"     users: {self.load.get('sent', 0):,} requests; answered: {answered or 'none'}; failed: {self.load.get('failed', 0)}"
         yield from (f"     {n} times {error}" for error, n in self.load.get("errors", {}).items())
         yield from (f"     missed: {goal}" for goal in missed)
 
@@ -133,10 +131,9 @@ def table(runs, offline, server):
     yield f"{server}\n\n| variant | pairs | differ | share | golden set, offline | others, offline | outcome | seconds | goal |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for trial, missed in runs:
-        pairs, differ = trial.counted()
         # The same weights differ nowhere.
         aside = [share(part["differ"].get(trial.variant, 0), part["inputs"]) for part in (offline["golden"], offline["others"])]
-        yield (f"| {trial.variant} | {pairs:,} | {differ:,} | {share(differ, pairs)} | {' | '.join(aside)} | {trial.outcome} "
+        yield (f"| {trial.variant} | {trial.pairs:,} | {trial.differ:,} | {share(trial.differ, trial.pairs)} | {' | '.join(aside)} | {trial.outcome} "
                f"| {trial.seconds:.0f} | {'; '.join(missed) or 'met'} |")
 
 
