@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -17,6 +17,7 @@ help:
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
 	@echo 'make samples     each sample climbs on a real cluster'
 	@echo 'make real        the same weights again, and int8, on a model server from PyPI: hours; tests/real/aa.sh for less'
+	@echo 'make real-agreement  int4, int8 and the same weights before their first weight, on KServe and on Triton from PyPI'
 	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
@@ -101,6 +102,12 @@ samples:
 real:
 	cargo build --locked --release --bin guardbit
 	tests/real/aa.sh target/release/guardbit
+
+# Not part of `make test`: pairs of answers reject int4 before any user gets one of them, are healthy for int8, and promote the same weights.
+real-agreement:
+	cargo build --locked --release --bin guardbit
+	tests/real/agreement.sh target/release/guardbit kserve
+	tests/real/agreement.sh target/release/guardbit triton
 
 demo:
 	tests/demo/demo.sh

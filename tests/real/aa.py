@@ -10,7 +10,7 @@ import sys
 import time
 
 import manifests
-from stage import PATIENCE, Guardbit, Latencies, Load, Model, answers, apply
+from stage import Guardbit, Latencies, Load, Model, apply, at_rest, await_answers
 
 WARM_UP = 30  # seconds: the default of `rollout.warmUp`
 KINDS = {"A/A": ("fp32", "Promoted"), "int8": ("int8", "RolledBack")}  # variant on trial, the outcome that is right
@@ -101,24 +101,14 @@ class Harness:
         self.guardbit = Guardbit(options.guardbit)
         self.model = Model(self.guardbit)
         self.settle()
-        end = time.monotonic() + PATIENCE
-        while not answers():
-            if time.monotonic() > end:
-                raise self.model.timeout("the gateway answers")
-            time.sleep(0.3)
+        body = {"instances": [{"b64": "aW1wb3J0IG9zCmltcG9ydCBzeXMK"}]}
+        await_answers(self.model, f"/v1/models/{manifests.MODEL}:predict", body)
 
     def settle(self):
         """Nothing is on trial, and full precision serves with the weights that were promoted last."""
         self.model.patch(target="fp32", variants=manifests.variants(self.digests))
-        self.model.until("fp32 serves alone", self.settled)
+        self.model.until("fp32 serves alone", lambda state: at_rest(state, "fp32", self.options.replicas))
         self.model.pods_are(self.options.replicas)
-
-    def settled(self, state):
-        status = state.get("status", {})
-        ready = [arm for arm in status.get("arms", []) if arm["readyReplicas"] or arm["weight"]]
-        return (status.get("observedGeneration") == state["metadata"]["generation"]
-                and (status.get("stable") or {}).get("variant") == "fp32" and not status.get("rollout") and not status.get("retiring")
-                and [arm["readyReplicas"] for arm in ready] == [self.options.replicas])
 
     def propose(self, run):
         """Another digest makes another revision of the variant."""

@@ -32,10 +32,10 @@ def apply(*objects):
 class Guardbit:
     """The process. It ends with the harness, or with the cluster."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, *more):
         args = [binary, "run", "--namespaces", NAMESPACE, "--prometheus-url", PROMETHEUS, "--no-leader-election", "--listen=127.0.0.1:0"]
         with open(LOG, "w") as log:
-            self.process = subprocess.Popen(args, env={**os.environ, "NO_COLOR": "1"}, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen([*args, *more], env={**os.environ, "NO_COLOR": "1"}, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self):
         self.process.terminate()
@@ -118,8 +118,9 @@ def objects(stream):
 class Load:
     """The load generator, from here to the end of a `with`."""
 
-    def __init__(self, seed, rps, instances):
-        self.command = [sys.executable, str(manifests.HERE / "load.py"), GATEWAY, manifests.HOST, *map(str, (seed, rps, instances))]
+    def __init__(self, seed, rps, inputs, protocol="V1"):
+        own = map(str, (seed, rps, inputs, protocol))
+        self.command = [sys.executable, str(manifests.HERE / "load.py"), GATEWAY, manifests.HOST, *own]
         self.counts = {}
 
     def __enter__(self):
@@ -132,11 +133,28 @@ class Load:
         self.counts = json.loads(said or "{}")
 
 
-def answers():
+def at_rest(state, variant, replicas):
+    """Whether a variant serves alone, with so many pods, and nothing is on trial."""
+    status = state.get("status", {})
+    ready = [arm for arm in status.get("arms", []) if arm["readyReplicas"] or arm["weight"]]
+    return (status.get("observedGeneration") == state["metadata"]["generation"]
+            and (status.get("stable") or {}).get("variant") == variant and not status.get("rollout") and not status.get("retiring")
+            and [arm["readyReplicas"] for arm in ready] == [replicas])
+
+
+def await_answers(model, path, body):
+    """Waits until users are answered."""
+    end = time.monotonic() + PATIENCE
+    while not answers(path, body):
+        if time.monotonic() > end:
+            raise model.timeout("the gateway answers")
+        time.sleep(0.3)
+
+
+def answers(path, body):
     """Whether the gateway knows the route, and pods answer: twenty times, because it has more than one thread."""
-    body = json.dumps({"instances": [{"b64": "aW1wb3J0IG9zCmltcG9ydCBzeXMK"}]}).encode()
     headers = {"Host": manifests.HOST, "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{GATEWAY}/v1/models/{MODEL}:predict", body, headers)
+    request = urllib.request.Request(f"{GATEWAY}{path}", json.dumps(body).encode(), headers)
     try:
         for _ in range(20):
             urllib.request.urlopen(request, timeout=5).read()
