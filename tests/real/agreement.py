@@ -145,7 +145,7 @@ def main():
     parser.add_argument("image", help="image of the comparer")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="those that are tried, one after the other")
     parser.add_argument("--pairs", type=int, default=2000, help="pairs before the first weight")
-    parser.add_argument("--rate", type=float, default=50, help="pairs a second at the most")
+    parser.add_argument("--rate", type=float, default=20, help="pairs a second at the most")
     parser.add_argument("--rps", type=float, default=20, help="requests of users a second")
     parser.add_argument("--seed", type=int, default=1, help="of the load")
     parser.add_argument("--replicas", type=int, default=2, help="pods that carry all traffic")

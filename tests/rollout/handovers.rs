@@ -199,6 +199,46 @@ fn a_candidate_that_loses_its_pods_as_its_guards_are_edited_is_lowered_at_once()
     assert_eq!(weight(&plan, "int8"), 0);
 }
 
+/// A server that is slower than its share of the traffic fails its readiness probe, rests, and is ready again.
+#[test]
+fn a_candidate_whose_endpoints_go_again_and_again_is_given_up() {
+    let mut world = at_25_percent();
+    let mut ends = Vec::new();
+    for times in 1..=3 {
+        while candidate_weight(&world, "int8") == 0 {
+            world.run(1);
+        }
+        while ends.len() < times {
+            pods(&mut world, "int8", 0);
+            world.run_watched(1, &mut |_, _, plan| ends.extend(actions(plan)));
+        }
+    }
+    assert_eq!(ends, [Action::Withdrawn, Action::Withdrawn, Action::Failed]);
+    let failed = &world.status.failed[0];
+    assert!(
+        failed.reason.contains("for the third time since it got traffic"),
+        "{failed:?}"
+    );
+    assert_eq!(world.status.rollout, None, "{}", world.transcript);
+}
+
+#[test]
+fn a_candidate_that_is_evicted_again_and_again_comes_back() {
+    let mut world = at_25_percent();
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        world.behaviour.remove("int8");
+        while candidate_weight(&world, "int8") == 0 {
+            world.run(1);
+        }
+        world.behaviour.insert("int8".into(), bad(|b| b.disrupted = true));
+        pods(&mut world, "int8", 0);
+        world.run_watched(1, &mut |_, _, plan| ends.extend(actions(plan)));
+    }
+    assert_eq!(ends, [Action::Withdrawn; 4]);
+    assert!(world.status.failed.is_empty(), "{}", world.transcript);
+}
+
 #[test]
 fn a_promotion_that_was_suspended_waits_for_what_its_step_shows_afresh() {
     let mut world = World::new(spec());

@@ -14,6 +14,13 @@ use super::super::reason::WaitReason;
 /// How often a candidate that could not start is tried again under one attempt.
 const RETRIES: i32 = 3;
 
+/// How often all endpoints of a candidate may go, among the decisions that status keeps, before it is given up: its traffic is more
+/// than it can take, and users must not be sent to and fro for as long as it comes back.
+const MOST_WITHDRAWN: usize = 3;
+
+/// Why such a candidate is given up.
+const ENDPOINTS_GO: &str = "none of its pods was ready, for the third time since it got traffic: look at its readiness probe and its resources";
+
 impl Evaluation<'_> {
     /// The candidate could not start; it is tried again later.
     pub(super) fn give_up(&mut self, candidate: &RevisionRef, why: &str) -> Next {
@@ -45,11 +52,14 @@ impl Evaluation<'_> {
     }
 
     /// All endpoints of the candidate are gone: its share goes to stable until they are back, then it starts at the
-    /// first step again.
+    /// first step again. One whose endpoints go again and again, and not because pods are evicted, is given up.
     pub(super) fn withdraw(&mut self, candidate: &RevisionRef) -> Next {
         let why = match self.capacity().workload(candidate).and_then(|w| w.disruption.clone()) {
             Some(disruption) => {
                 format!("it has no ready endpoint ({disruption}): its share goes to stable until it is back")
+            }
+            None if self.times_withdrawn(candidate) + 1 >= MOST_WITHDRAWN => {
+                return self.give_up(candidate, ENDPOINTS_GO);
             }
             None => "it has no ready endpoint: its share goes to stable until it is back".to_owned(),
         };
@@ -60,6 +70,17 @@ impl Evaluation<'_> {
         self.decide(Action::Withdrawn, candidate, why);
         self.begin_step();
         Next::default()
+    }
+
+    /// How often the candidate was withdrawn in this rollout, among the decisions that status keeps.
+    fn times_withdrawn(&self, candidate: &RevisionRef) -> usize {
+        let Some(rollout) = &self.status.rollout else { return 0 };
+        let decisions = self.status.decisions.iter().filter(|decision| {
+            decision.action == Action::Withdrawn
+                && decision.revision == candidate.revision
+                && decision.time.0 >= rollout.started_at.0
+        });
+        decisions.count()
     }
 
     /// Waits for pods, until they have been impossible to schedule for too long, or, before its first weight, not ready
