@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -13,6 +13,7 @@ help:
 	@echo 'make model       all orders of ten events in small worlds; make test tries those of eight; GUARDBIT_MODEL_DEPTH=12 for more'
 	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
+	@echo 'make bench-mirror   what a mirror costs users and the comparer needs, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
 	@echo 'make samples     each sample climbs on a real cluster'
@@ -139,6 +140,9 @@ bench-decisions:
 
 bench-rollback:
 	tests/cluster/run-tests.sh bench-rollback
+
+bench-mirror:
+	tests/cluster/run-tests.sh bench-mirror
 
 bench-scale:
 	@mkdir -p docs target

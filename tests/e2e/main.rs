@@ -12,6 +12,7 @@ mod failures;
 mod guardbit;
 mod harms;
 mod ledger;
+mod mirror;
 mod outages;
 mod pairs;
 mod placebo;
@@ -22,3 +23,4 @@ mod service;
 #[path = "../support/process.rs"]
 mod spawn;
 mod stage;
+mod users;

@@ -24,9 +24,16 @@ const RATE: u64 = 50;
 /// Most pairs that were asked since what was judged last, or of which nobody knows whether they were counted.
 const UNDER_WAY: u64 = 4 * RATE;
 
+/// Where the servers are asked over the Open Inference Protocol.
+pub const INFER: &str = "/v2/models/fraud-scorer/infer";
+
+/// A question over it: the transaction with this number.
+pub fn question(number: u64) -> Value {
+    json!({"inputs": [{"name": "id", "shape": [1], "datatype": "INT64", "data": [number]}]})
+}
+
 /// A golden set: four hundred transactions, from this number on.
 pub fn golden(first: u64) -> String {
-    let question = |number| json!({"inputs": [{"name": "id", "shape": [1], "datatype": "INT64", "data": [number]}]});
     (first..first + 400)
         .map(|number| format!("{}\n", question(number)))
         .collect()
@@ -53,7 +60,7 @@ pub fn asking(setting: Setting) -> Setting {
         .push(json!({"name": "agreement", "agreement": {"tolerance": {"absolute": "5%"}}}));
     spec["comparer"] = json!({
         "protocol": "OpenInference",
-        "golden": {"configMap": GOLDEN, "digest": digest(golden(0).as_bytes()), "path": "/v2/models/fraud-scorer/infer"},
+        "golden": {"configMap": GOLDEN, "digest": digest(golden(0).as_bytes()), "path": INFER},
         "rate": RATE.to_string(),
         "budget": {"pairs": 1_000_000},
         "answer": {"threshold": "0.5"},
@@ -78,6 +85,22 @@ pub async fn begin(setting: Setting) -> Stage {
     let stage = setting.start().await;
     stage.create_golden(GOLDEN, &golden(0)).await;
     stage
+}
+
+/// The process of the comparer of a namespace, on the only node.
+pub fn comparer_process(namespace: &str) -> u32 {
+    let asks_arms_of = format!(".{namespace}.svc:");
+    let is_it = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|args| args.split('\0').nth(1) == Some("compare") && args.contains(&asks_arms_of))
+    };
+    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let found: Vec<u32> = pids.filter(is_it).collect();
+    let [pid] = found[..] else {
+        panic!("one comparer of {namespace}, and not {found:?}")
+    };
+    pid
 }
 
 /// What is judged of the pairs.
@@ -158,6 +181,17 @@ impl Stage {
     pub async fn pairs_of(&self, revision: &RevisionRef, at: Option<f64>) -> Scraped {
         let labels = format!("guardbit_revision=\"{}\"", short(&revision.revision));
         self.scraped("guardbit_pairs_total", &labels, at).await
+    }
+
+    /// Waits until Prometheus has seen so many pairs more than now, with questions of this source.
+    pub async fn compares(&self, source: &str, more: u64) {
+        let labels = format!("source=\"{source}\"");
+        let pairs = async || self.scraped("guardbit_pairs_total", &labels, None).await.all;
+        let wanted = pairs().await + more;
+        until(&format!("{more} more pairs of source {source}"), || async {
+            pairs().await >= wanted
+        })
+        .await;
     }
 
     /// The revision on trial.

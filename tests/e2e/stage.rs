@@ -46,6 +46,16 @@ pub fn shared_prometheus() -> String {
     environment("GUARDBIT_PROMETHEUS_URL")
 }
 
+/// URL of the gateway that all tests share.
+pub fn gateway() -> String {
+    environment("GUARDBIT_GATEWAY_URL")
+}
+
+/// The host that users name, for the model in a namespace.
+fn host_of(namespace: &str) -> String {
+    format!("{}.example", namespace.trim_start_matches("e2e-"))
+}
+
 /// One test's corner of the cluster.
 pub struct Stage {
     /// Its namespace.
@@ -202,9 +212,9 @@ impl Setting {
         let url = if in_service {
             format!("http://{}", address_of_service(&client, &self.namespace).await)
         } else {
-            environment("GUARDBIT_GATEWAY_URL")
+            gateway()
         };
-        let host = format!("{}.example", self.namespace.trim_start_matches("e2e-"));
+        let host = host_of(&self.namespace);
         let load = load_args(&url, &host, in_service);
         let nothing = LoadArgs {
             seconds: 0,
@@ -388,6 +398,11 @@ impl Stage {
         let answered = tokio::time::timeout(PATIENCE, all).await;
         assert!(answered.is_ok(), "{url} does not answer for {host}\n{}", self.story());
         by_hand
+    }
+
+    /// The host that users name.
+    pub fn host(&self) -> String {
+        host_of(&self.namespace)
     }
 
     /// The API of models in this namespace.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::acts::{condition, until};
 use crate::comparer::asked_by_nobody_but_the_comparer;
-use crate::pairs::{agreement, asking, begin, compared, golden, judged};
+use crate::pairs::{agreement, asking, begin, compared, comparer_process, golden, judged};
 use crate::service::plain;
 use crate::stage::{MODEL, Stage};
 
@@ -202,7 +202,9 @@ async fn a_comparer_whose_process_dies_goes_on_from_nothing_and_no_pair_counts_t
     let stage = begin(compared("fallen", 5_000)).await;
     stage.judges(100).await;
     let comparer = stage.comparer().await.expect("a comparer").uid();
-    kill_comparer_of(&stage.namespace);
+    let process = comparer_process(&stage.namespace).to_string();
+    let killed = std::process::Command::new("kill").args(["-KILL", &process]).status();
+    assert!(killed.expect("kill").success());
     let status = stage.judges(300).await;
     let same = stage.comparer().await.expect("a comparer");
     assert_eq!(same.uid(), comparer, "the same pod");
@@ -215,26 +217,6 @@ async fn a_comparer_whose_process_dies_goes_on_from_nothing_and_no_pair_counts_t
     stage.patch(json!({"rollout": {"shadow": {"pairs": 200}}})).await;
     passes(&stage).await;
     stage.finish(1).await;
-}
-
-/// SIGKILL to the process of the comparer of a namespace, on the only node.
-fn kill_comparer_of(namespace: &str) {
-    let asks_arms_of = format!(".{namespace}.svc:");
-    let is_it = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|args| args.split('\0').nth(1) == Some("compare") && args.contains(&asks_arms_of))
-    };
-    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let found: Vec<u32> = pids.filter(is_it).collect();
-    let [pid] = found[..] else {
-        panic!("one comparer of {namespace}, and not {found:?}")
-    };
-    let killed = std::process::Command::new("kill")
-        .args(["-KILL", &pid.to_string()])
-        .status()
-        .expect("kill");
-    assert!(killed.success());
 }
 
 /// Behind one plain Service no arm has a Service of its own, but for the comparer.

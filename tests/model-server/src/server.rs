@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -28,6 +28,9 @@ use crate::faults::Faults;
 use crate::infer::{self, Questions};
 use crate::numerics::{Random, sigmoid};
 use crate::uses::Uses;
+
+/// Most bytes of a question over the Open Inference Protocol. Tensors are large.
+const LONGEST_QUESTION: usize = 16 * 1024 * 1024;
 
 /// Flags of `model-server serve`.
 #[derive(Args, Debug)]
@@ -98,7 +101,10 @@ pub async fn serve(args: ServeArgs) -> Result<(), String> {
     let server = Arc::new(Server::new(&args, model)?);
     let mut router = Router::new()
         .route("/v1/score", get(by_number).post(by_features))
-        .route("/v2/models/fraud-scorer/infer", post(infer))
+        .route(
+            "/v2/models/fraud-scorer/infer",
+            post(infer).layer(DefaultBodyLimit::max(LONGEST_QUESTION)),
+        )
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
