@@ -22,7 +22,8 @@ def digest(*words):
 
 def mounts(installed):
     """Directory in the pod: directory of the node. The interpreter lies where it lies on the node, or it finds nothing."""
-    system = {path: path for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path)}
+    # Triton starts its Python backend by a shell.
+    system = {path: path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.isdir(path)}
     own = {} if HOME == "/usr" or HOME.startswith("/usr/") else {HOME: HOME}
     return {**system, **own, "/site": f"{installed}/site", "/models": f"{installed}/models", "/server": str(HERE)}
 
