@@ -186,9 +186,13 @@ impl Suite {
             let worst = counted
                 .into_iter()
                 .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence));
-            return worst.map(|r| GuardReport {
-                verdict: Verdict::Harmful,
-                ..r
+            return worst.map(|r| match r.verdict {
+                Verdict::Harmful => r,
+                _ => GuardReport {
+                    verdict: Verdict::Harmful,
+                    message: r.together.clone(),
+                    ..r
+                },
             });
         }
         queries.into_iter().find(|r| r.verdict == Verdict::Harmful)

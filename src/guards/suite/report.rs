@@ -41,6 +41,8 @@ pub struct GuardReport {
     pub through: Option<i64>,
     /// The finding as a sentence with counts.
     pub message: String,
+    /// The same where the guards have found harm together, and this one weighs most among them.
+    pub together: String,
     /// What was seen, in words: the part of the sentence before the verdict.
     pub seen: String,
     /// The evidence as numbers, for metrics.
@@ -157,6 +159,10 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
     if let Some(oddity) = &state.oddity {
         message.push_str(&format!(" ({oddity})"));
     }
+    let together = format!(
+        "{message}; beyond {against}, together with the other guards{}",
+        risk_of_harm(false, regime)
+    );
     message.push_str(&match verdict {
         Verdict::Harmful => format!("; beyond {against}{}", risk_of_harm(rule.is_some(), regime)),
         Verdict::Healthy => format!("; within {against}{}", risk_of_health(rule.is_some(), regime)),
@@ -179,6 +185,7 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         through: (state.through > i64::MIN).then_some(state.through),
         seen,
         message,
+        together,
         numbers,
         examples: Vec::new(),
     }

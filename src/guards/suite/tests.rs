@@ -276,6 +276,28 @@ fn health_of_latency_counts_only_at_load_and_harm_always() {
     assert_eq!(loaded(&anyway, 40, 2, 0).reports(&anyway)[0].verdict, Verdict::Healthy);
 }
 
+/// Each of two guards has half of the evidence that it would need alone.
+#[test]
+fn harm_that_guards_find_together_is_not_called_undecided() {
+    let (mut config, mut suite) = (config(), Suite::default());
+    let errors = config.guards["errors"];
+    config.guards = BTreeMap::from([("errors".to_owned(), errors), ("refusals".to_owned(), errors)]);
+    let poll = || Observed::Proportion {
+        candidate: Counts { n: 100, x: 2 },
+        baseline: Counts { n: 900, x: 4 },
+    };
+    let harm = (1..400).find_map(|t| {
+        observe(&mut suite, &config, "errors", t, poll());
+        observe(&mut suite, &config, "refusals", t, poll());
+        suite.harmful(&config)
+    });
+    let harm = harm.expect("harm");
+    assert_eq!(suite.reports(&config)[0].verdict, Verdict::Undecided);
+    assert_eq!(harm.verdict, Verdict::Harmful);
+    let ending = "; beyond the tolerance of 0.50% + baseline, together with the other guards at 1-in-20 risk";
+    assert!(harm.message.ends_with(ending), "{}", harm.message);
+}
+
 #[test]
 fn a_histogram_in_milliseconds_is_judged_in_seconds() {
     let (seconds, millis) = (latency(None, 1.0), latency(None, 1000.0));
