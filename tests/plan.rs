@@ -192,9 +192,52 @@ fn a_budget_of_pairs_that_is_spent_before_a_verdict_is_told() {
         "the budget of 60 pairs is spent after 30 s, before the end of the rollout in 100%",
         "to show health of agreement",
         "the budget of pairs is spent after 30 s, and no more come",
+        "raise spec.comparer.budget.pairs",
     ] {
         assert!(out.contains(told), "{told:?} is not in: {out}");
     }
+    // Pairs do not depend on it.
+    assert!(!out.contains("more traffic"), "{out}");
+}
+
+#[test]
+fn pairs_come_no_faster_than_the_share_of_an_arm_allows() {
+    let comparer = "rate: \"20\", shareOfArm: \"5%\", budget: {pairs: 50000}";
+    let model = with_pairs(comparer, "onUndecided: RollBack");
+    let args = ["plan", "-f", "-", "--rps", "300", "--runs", "12"];
+    let (code, out, error) = piped(&args, &model);
+    assert_eq!(code, 0, "{error}");
+    // 5% of 15, 75 and 150 requests a second are 0.75, 3.75 and 7.5: the rate is halved five times, and then three times. It
+    // stays where it is more than a quarter of what is allowed.
+    let told = "20 a second (by shareOfArm 0.6 at 5%, 2.5 at 25%, 2.5 at 50%), 10% of them";
+    assert!(out.contains(told), "{out}");
+    let (code, out, error) = piped(&[&args[..], &["-o", "json"]].concat(), &model);
+    assert_eq!(code, 0, "{error}");
+    let forecast: Value = serde_json::from_str(&out).expect("JSON");
+    let pairs = &forecast["climbs"][0]["pairs"];
+    let rates = pairs["rates"].as_array().expect("rates").iter();
+    let rates: Vec<_> = rates.filter_map(|rate| rate["perSecond"].as_f64()).collect();
+    assert_eq!(rates, [0.625, 2.5, 2.5]);
+    let first = &pairs["stages"][0];
+    let number = |field: &str| first[field].as_f64().expect("a number");
+    assert_eq!(first["stage"], "5%");
+    assert!((number("pairs") / number("seconds") - 0.625).abs() < 1e-6, "{first}");
+    // A step waits for fifty pairs of the candidate.
+    assert!(number("seconds") > 60.0, "{first}");
+}
+
+#[test]
+fn a_shadow_stage_that_does_not_end_counts_no_pairs_that_never_come() {
+    let model = with_pairs("rate: \"0.5\"", "shadow: {pairs: 500}");
+    let (code, out, error) = piped(&["plan", "-f", "-", "--rps", "300", "--runs", "12"], &model);
+    assert_eq!(code, 0, "{error}");
+    for told in [
+        "the shadow stage does not end before the deadline: 270 of 500 pairs of the candidate in 10 min",
+        "the shadow stage does not end before the deadline of 10m: 500 pairs of the candidate take 19 min",
+    ] {
+        assert!(out.contains(told), "{told:?} is not in: {out}");
+    }
+    assert!(!out.contains("after a promotion it lasts"), "{out}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn forecast(question: &Question<'_>, budget: &Budget<'_>) -> Forecast {
             missed,
             rolled_back: share(&climb, End::Harmful),
             steps,
-            pairs: pairs::of_climb(&stage, &climb),
+            pairs: pairs::of_climb(&stage, control_arm, &climb),
         });
     }
     let holdouts = holdouts
@@ -189,7 +189,11 @@ fn holdouts<'a>(stage: &'a Stagecraft<'_>, guarding: &'a SuiteConfig) -> Vec<(Sc
             };
             let scene = Scene {
                 guards: guarding,
-                steps: vec![Held { split, hold: 0.0 }],
+                steps: vec![Held {
+                    split,
+                    hold: 0.0,
+                    asked: 1.0,
+                }],
                 before: split,
                 effect: Some((name, Effect::Drift(drift))),
                 only: Some(name),

@@ -20,7 +20,7 @@ mod traffic;
 pub use begun::{Begun, headline};
 pub use forecast::{forecast, problems};
 pub use outlook::{Arms, Climb, Forecast, GuardOutlook, Harm, Holdout, Problem, Remedy, StepOutlook};
-pub use pairs::{BudgetOutlook, Cost, PairCosts, Seen, ShadowOutlook, StageCost};
+pub use pairs::{BudgetOutlook, Cost, PairCosts, Seen, ShadowOutlook, StageCost, StepRate};
 pub use pool::Budget;
 pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};

@@ -41,7 +41,13 @@ pub(super) fn problem(
         .unwrap_or(0);
     let names: Vec<&String> = stage.guards.guards.keys().collect();
     let lacking = |guard: &usize| open.iter().filter(|run| run.unsure.get(*guard) == Some(&true)).count();
-    let guard = (0..names.len()).rev().max_by_key(lacking).unwrap_or(0);
+    let counting = |guard: &usize| stage.guards.guards.get(names[*guard]).is_some_and(|kind| kind.counts_pairs());
+    // A shadow stage that does not end lets no other guard see anything.
+    let waiting = (0..names.len()).find(counting).zip(stage.late_shadow());
+    let guard = match waiting {
+        Some((guard, _)) => guard,
+        None => (0..names.len()).rev().max_by_key(lacking).unwrap_or(0),
+    };
     let name = names.get(guard).map_or_else(String::new, |name| (*name).clone());
     let (weight, deadline) = (steps[step].weight, stage.deadline);
     let horizon = FOLLOWED * deadline;
@@ -62,31 +68,48 @@ pub(super) fn problem(
     };
     // Pairs follow no weight.
     let counts_pairs = stage.guards.guards.get(&name).is_some_and(|guard| guard.counts_pairs());
-    let more = if counts_pairs {
-        [
-            by_rate(stage, budget, control_arm),
+    let part = match waiting {
+        Some(_) => 1.0,
+        None => stage.asked_at(weight, control_arm),
+    };
+    let spent = Some(stage.pace.lasts() / part).filter(|lasts| counts_pairs && *lasts < deadline);
+    let more = match (counts_pairs, spent) {
+        (false, _) => [by_weight(stage, budget, control_arm, step), None],
+        (true, None) => [by_rate(stage, budget, control_arm), None],
+        // A faster rate spends it sooner, and may have shown enough by then.
+        (true, Some(_)) => [
             by_budget(stage, budget, control_arm),
-        ]
-    } else {
-        [by_weight(stage, budget, control_arm, step), None]
+            by_rate(stage, budget, control_arm),
+        ],
     };
     let remedies = more.into_iter().chain([
         by_tolerance(stage, budget, control_arm, &name),
         by_deadline(stage, control_arm, &followed[1]),
     ]);
     let remedies: Vec<Remedy> = remedies.flatten().collect();
-    let mut sentence = format!(
-        "at {} rps the {weight}% step needs {takes} to show health of {name}; the deadline is {}: ",
-        figure(stage.traffic.per_second()),
-        stage.spec.rollout.deadline
-    );
-    if counts_pairs && stage.pace.lasts() < deadline {
-        sentence.push_str(&format!(
-            "the budget of pairs is spent after {}, and no more come; ",
-            clock(stage.pace.lasts())
-        ));
-    }
-    sentence.push_str(&advice(&remedies, weight, budget));
+    let rps = figure(stage.traffic.per_second());
+    let told = &stage.spec.rollout.deadline;
+    let why = match (waiting, spent) {
+        (Some((_, takes)), _) if takes > deadline => format!(
+            "the shadow stage does not end before the deadline of {told}: {} pairs of the candidate take {}",
+            stage.shadow.unwrap_or_default(),
+            clock(takes)
+        ),
+        (_, Some(lasts)) => format!(
+            "the budget of pairs is spent after {}, and no more come: too few for the {weight}% step to show health of {name} by the deadline of {told}",
+            clock(lasts)
+        ),
+        (_, None) => {
+            format!("at {rps} rps the {weight}% step needs {takes} to show health of {name}; the deadline is {told}")
+        }
+    };
+    let more = match (counts_pairs, spent) {
+        (false, _) => "send it more traffic".to_owned(),
+        (true, Some(_)) => more_budget(stage, part),
+        (true, None) if part < 1.0 => "raise spec.comparer.shareOfArm, or send it more traffic".to_owned(),
+        (true, None) => "have more pairs asked a second".to_owned(),
+    };
+    let sentence = format!("{why}: {}", advice(&remedies, weight, counts_pairs, &more, budget));
     Problem {
         candidates: candidates.to_vec(),
         step,
@@ -96,13 +119,31 @@ pub(super) fn problem(
     }
 }
 
-fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
+/// The budget of pairs that lasts until the deadline; the one of tokens where that is spent first.
+fn more_budget(stage: &Stagecraft<'_>, part: f64) -> String {
+    let written = stage.spec.comparer.as_ref().map(|comparer| comparer.budget.pairs as f64);
+    if stage.pace.budget < written {
+        return "raise spec.comparer.budget.tokens".to_owned();
+    }
+    let needed = (stage.pace.rate * part * stage.deadline).ceil();
+    format!("raise spec.comparer.budget.pairs ({needed} last until the deadline at this rate)")
+}
+
+/// What was found to help, or what may help beside what was tried: `more`.
+fn advice(remedies: &[Remedy], weight: i32, counts_pairs: bool, more: &str, budget: &Budget<'_>) -> String {
     if remedies.is_empty() && budget.is_spent() {
-        return "the time for the search was over before anything was found that helps; give it more (--seconds), or send it more traffic".to_owned();
+        return format!(
+            "the time for the search was over before anything was found that helps; give it more (--seconds), or {more}"
+        );
     }
     if remedies.is_empty() {
+        let tried = if counts_pairs {
+            "rate, budget of pairs".to_owned()
+        } else {
+            format!("weight beyond {weight}%")
+        };
         return format!(
-            "no weight beyond {weight}%, tolerance or deadline that was tried helps by itself, nor more pairs where it counts them; send it more traffic, or leave the guard out"
+            "no {tried}, tolerance or deadline that was tried helps by itself; {more}, or leave the guard out"
         );
     }
     let what = remedies.iter().map(|remedy| {
@@ -111,7 +152,7 @@ fn advice(remedies: &[Remedy], weight: i32, budget: &Budget<'_>) -> String {
             "weight" => "the weight",
             "deadline" => "the deadline",
             "rate" => "the rate of pairs",
-            "pairs" => "the budget of pairs",
+            "pairs" => "spec.comparer.budget.pairs",
             "maxTotalVariation" => "maxTotalVariation",
             _ => "the tolerance",
         };

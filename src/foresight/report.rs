@@ -108,9 +108,18 @@ fn climb_table(out: &mut String, climb: &Climb) {
 }
 
 fn pairs_table(out: &mut String, pairs: &PairCosts) {
+    let slower = pairs.rates.iter().filter(|rate| rate.per_second < pairs.per_second);
+    let slower: Vec<String> = slower
+        .map(|rate| format!("{} at {}%", figure(rate.per_second), rate.weight))
+        .collect();
+    let limited = if slower.is_empty() {
+        String::new()
+    } else {
+        format!(" (by shareOfArm {})", slower.join(", "))
+    };
     let _ = writeln!(
         out,
-        "  pairs of answers: {} a second, {} of them ask the reference twice",
+        "  pairs of answers: {} a second{limited}, {} of them ask the reference twice",
         figure(pairs.per_second),
         percent(pairs.control)
     );
@@ -141,20 +150,23 @@ fn pairs_table(out: &mut String, pairs: &PairCosts) {
         tokens.unwrap_or_default()
     );
     if let Some(budget) = pairs.budget {
-        let left = budget.lasts - climb.seconds;
-        let after = if left > 0.0 {
-            format!(
+        let after = match budget.left {
+            Some(left) if left > 0.0 => format!(
                 "; after a promotion it lasts for another {}, and then nothing guards the answers",
                 clock(left)
-            )
+            ),
+            _ => String::new(),
+        };
+        let lasts = clock(budget.lasts);
+        let spent = if slower.is_empty() {
+            format!("is spent after {lasts}, ")
         } else {
-            String::new()
+            format!("begins anew when the rate changes, lasts {lasts} at that of the last step, and is spent ")
         };
         let _ = writeln!(
             out,
-            "    the budget of {} pairs is spent after {}, before the end of the rollout in {}{after}",
+            "    the budget of {} pairs {spent}before the end of the rollout in {}{after}",
             figure(budget.pairs),
-            clock(budget.lasts),
             share(&budget.spent)
         );
     }
@@ -162,13 +174,19 @@ fn pairs_table(out: &mut String, pairs: &PairCosts) {
 
 /// What so many pairs can show, and what they cannot.
 fn shadow_table(out: &mut String, shadow: &ShadowOutlook) {
-    let _ = writeln!(
-        out,
-        "\nshadow stage, before the first weight: {} pairs of the candidate in {}  ({})",
-        shadow.pairs,
-        clock(shadow.seconds),
-        shadow.guard
-    );
+    let (pairs, seconds, guard) = (shadow.pairs, clock(shadow.seconds), &shadow.guard);
+    let _ = if shadow.ends {
+        writeln!(
+            out,
+            "\nshadow stage, before the first weight: {pairs} pairs of the candidate in {seconds}  ({guard})"
+        )
+    } else {
+        writeln!(
+            out,
+            "\nthe shadow stage does not end before the deadline: {:.0} of {pairs} pairs of the candidate in {seconds}  ({guard})",
+            shadow.counted
+        )
+    };
     let harm = shadow.harm.iter().map(|seen| (seen, "found"));
     let health = shadow.health.iter().map(|seen| (seen, "shown to be healthy"));
     for (seen, shown) in harm.chain(health) {

@@ -10,6 +10,7 @@ use crate::evidence::Poll;
 use crate::guards::traffic::{Effect, Random};
 use crate::guards::{Compared, Kind, Suite, SuiteConfig};
 
+use super::pairs::pace::Meter;
 use super::traffic::Traffic;
 
 /// Shares of the traffic, each in `[0, 1]`.
@@ -30,6 +31,8 @@ pub struct Held {
     pub split: Split,
     /// How long at least, in seconds.
     pub hold: f64,
+    /// The part of the comparer's rate at which pairs are asked meanwhile; in `(0, 1]`. Before the first weight it is all of it.
+    pub asked: f64,
 }
 
 /// What a run is for: it ends there.
@@ -60,8 +63,8 @@ pub struct Scene<'a> {
     pub horizon: f64,
     /// Pairs of the candidate that are counted before its first weight; `None` where there is no shadow stage.
     pub shadow: Option<u64>,
-    /// When the budget of pairs is spent, in seconds.
-    pub pairs_until: f64,
+    /// How long a budget of pairs lasts at the comparer's whole rate, in seconds.
+    pub pairs_last: f64,
     /// The guard that a candidate is worse for, and by how much.
     pub effect: Option<(&'a str, Effect)>,
     /// The only guard that gets data; all of them where left out. Evidence of the others is then that of no data.
@@ -116,11 +119,13 @@ impl Scene<'_> {
         };
         let (mut step, mut since) = (0, 0.0);
         let mut shadow = self.shadow.filter(|_| self.counting_pairs().next().is_some());
+        let mut meter = Meter::new(self.pairs_last);
         let polls = (self.horizon / self.poll).ceil() as i64;
         for t in 1..=polls {
             run.at = t as f64 * self.poll;
-            let split = shadow.is_none().then_some(self.steps[step].split);
-            self.observe(&mut random, &mut suite, t, split);
+            let held = shadow.is_none().then_some(self.steps[step]);
+            let asking = meter.ask(self.poll, held.map_or(1.0, |held| held.asked));
+            self.observe(&mut random, &mut suite, t, held.map(|held| held.split), asking);
             if suite.harmful(self.guards).is_some() {
                 run.end = End::Harmful;
                 return run;
@@ -206,10 +211,10 @@ impl Scene<'_> {
         suite
     }
 
-    /// One evaluation; `split` is `None` in the shadow stage, in which there is nothing but pairs.
-    fn observe(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Option<Split>) {
-        let at = |t: i64| t as f64 * self.poll;
-        let millis = |t: i64| (at(t) * 1_000.0) as i64;
+    /// One evaluation; `split` is `None` in the shadow stage, in which there is nothing but pairs. They are asked for `asking`
+    /// seconds of the comparer's whole rate.
+    fn observe(&self, random: &mut Random, suite: &mut Suite, t: i64, split: Option<Split>, asking: f64) {
+        let millis = |t: i64| (t as f64 * self.poll * 1_000.0) as i64;
         for (name, guard) in &self.guards.guards {
             let Some(stream) = self.traffic.streams.get(name).filter(|_| self.asks(name)) else {
                 continue;
@@ -218,11 +223,7 @@ impl Scene<'_> {
             let Some(split) = split.or(pairs.then_some(self.before)) else {
                 continue;
             };
-            let seconds = if pairs {
-                (self.pairs_until - at(t - 1)).clamp(0.0, self.poll)
-            } else {
-                self.poll
-            };
+            let seconds = if pairs { asking } else { self.poll };
             let effect = self.effect.filter(|(worse, _)| worse == name).map(|(_, effect)| effect);
             let shares = (split.candidate, of_baseline(guard, split));
             let poll = Poll {

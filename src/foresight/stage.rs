@@ -4,10 +4,11 @@ use crate::api::QuantizedModelSpec;
 use crate::guards::{SuiteConfig, compare_outputs};
 use crate::model::presets::guards;
 use crate::model::{self, Step};
-use crate::rollout::{Stage, control_weight, guards_of};
+use crate::rollout::observation::halve;
+use crate::rollout::{Stage, control_weight, guards_of, halved};
 
 use super::pairs::pace::Pace;
-use super::scene::{Goal, Held, Scene, Split};
+use super::scene::{Goal, Held, Scene, Split, of_baseline};
 use super::traffic::Traffic;
 
 /// What is to be foreseen.
@@ -94,6 +95,38 @@ impl<'a> Stagecraft<'a> {
         }
     }
 
+    /// The part of the comparer's rate at which pairs are asked at each step: the rollout halves the rate where an arm is to
+    /// get no more than a share of its requests in pairs.
+    pub(super) fn asked(&self, control_arm: bool) -> Vec<f64> {
+        let counting = guards(self.spec).into_iter().find_map(|guard| {
+            let kind = self.guards.guards.get(&guard.name)?;
+            let stream = self.traffic.streams.get(&guard.name)?;
+            kind.counts_requests().then_some((kind, stream.per_second))
+        });
+        let mut now = 0;
+        let parts = self.steps.iter().map(|step| {
+            let split = self.split(step.weight, control_arm);
+            let fewer =
+                counting.map(|(kind, requests)| requests * split.candidate.min(of_baseline(kind, split)));
+            now = halved(self.spec, now, fewer);
+            halve(1.0, now)
+        });
+        parts.collect()
+    }
+
+    /// The same at one weight; all of the rate where no step has it.
+    pub(super) fn asked_at(&self, weight: i32, control_arm: bool) -> f64 {
+        let mut parts = self.steps.iter().zip(self.asked(control_arm));
+        let of_step = parts.find(|(step, _)| step.weight == weight);
+        of_step.map_or(1.0, |(_, asked)| asked)
+    }
+
+    /// How long the shadow stage would take where it does not end before the deadline, or before the budget is spent.
+    pub(super) fn late_shadow(&self) -> Option<f64> {
+        let takes = self.pace.takes(self.shadow? as f64);
+        (takes > self.deadline.min(self.pace.lasts())).then_some(takes)
+    }
+
     /// One weight, held from the first request on.
     pub(super) fn at(&self, weight: i32, control_arm: bool, goal: Goal, horizon: f64) -> Scene<'_> {
         Scene {
@@ -102,12 +135,13 @@ impl<'a> Stagecraft<'a> {
             steps: vec![Held {
                 split: self.split(weight, control_arm),
                 hold: 0.0,
+                asked: self.asked_at(weight, control_arm),
             }],
             before: self.split(0, control_arm),
             poll: self.poll(horizon),
             horizon,
             shadow: None,
-            pairs_until: self.pace.lasts(),
+            pairs_last: self.pace.lasts(),
             effect: None,
             only: None,
             goal,
@@ -116,9 +150,11 @@ impl<'a> Stagecraft<'a> {
 
     /// The whole climb of a candidate that is as good as its baseline.
     pub(super) fn climb(&self, control_arm: bool, horizon: f64) -> Scene<'_> {
-        let steps = self.steps.iter().map(|step| Held {
+        let asked = self.asked(control_arm);
+        let steps = self.steps.iter().zip(asked).map(|(step, asked)| Held {
             split: self.split(step.weight, control_arm),
             hold: step.hold.as_secs_f64(),
+            asked,
         });
         Scene {
             steps: steps.collect(),

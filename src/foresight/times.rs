@@ -71,10 +71,15 @@ pub struct Missed {
 impl Missed {
     /// Of the runs, those that something happened in.
     pub(super) fn of(runs: &[Run], happened: impl Fn(&Run) -> bool) -> Self {
-        let share = runs.iter().filter(|run| happened(run)).count() as f64 / runs.len().max(1) as f64;
+        Self::of_share(runs.iter().filter(|run| happened(run)).count(), runs.len())
+    }
+
+    /// Where something happened in some of the runs.
+    pub(super) fn of_share(some: usize, runs: usize) -> Self {
+        let share = some as f64 / runs.max(1) as f64;
         Self {
             share,
-            error: share_error(share, runs.len()),
+            error: share_error(share, runs),
         }
     }
 }

@@ -119,6 +119,7 @@ fn known(spec: &QuantizedModelSpec, requests: f64, error_rate: f64) -> Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pairs::pace::Meter;
     use super::*;
 
     fn spec(comparer: serde_json::Value) -> QuantizedModelSpec {
@@ -140,10 +141,12 @@ mod tests {
         }));
         let pace = Pace::of(&written, None);
         assert_eq!((pace.rate, pace.control, pace.budget), (0.5, 0.2, Some(600.0)));
-        assert_eq!(
-            (pace.lasts(), pace.pairs(60.0), pace.pairs(9_999.0)),
-            (1_200.0, 30.0, 600.0)
-        );
+        assert_eq!(pace.lasts(), 1_200.0);
+        // At half of the rate a new budget begins, and it goes on where the rate stays.
+        let mut meter = Meter::new(pace.lasts());
+        let asked = [(1_000.0, 1.0), (2_000.0, 0.5), (2_000.0, 0.5)];
+        assert_eq!(asked.map(|(seconds, part)| meter.ask(seconds, part)), [1_000.0, 1_000.0, 200.0]);
+        assert_eq!(meter.left, 0.0);
         assert!((pace.takes(40.0) - 100.0).abs() < 1e-9);
         // 999 tokens of a question and one of the answer, of two arms.
         assert_eq!(Pace::of(&written, Some(999.0)).budget, Some(200.0));

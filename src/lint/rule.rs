@@ -108,6 +108,7 @@ rules! {
     PAIRS_NOT_ASKED Note "pairs-not-asked" "an agreement guard, and no comparer that asks its pairs"
     PAIRS_NOT_JUDGED Warning "pairs-not-judged" "a comparer, and no guard that judges its pairs"
     PAIRS_BUDGET Warning "pairs-budget" "a budget of pairs that is spent before the last step can end"
+    PAIRS_SHADOW Warning "pairs-shadow" "a shadow stage that does not end before the deadline"
     GOLDEN_DIGEST Warning "golden-digest" "the digest of the golden set is a placeholder"
     QUESTIONS_AMONG_REQUESTS Note "questions-among-requests" "a latency guard counts the comparer's questions"
     TOLERANCE_OF_PRECISION Note "tolerance-of-precision" "a tolerance far from what so many bits do to the next token"

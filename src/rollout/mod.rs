@@ -24,7 +24,7 @@ mod trial;
 mod wire;
 
 pub use ask::{AskedArm, GuardQuery, QueryScope, Stage, guards_of, watch};
-pub use capacity::control_weight;
+pub use capacity::{control_weight, halved};
 pub use conditions::applied;
 pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
 pub use newer::stands_still;

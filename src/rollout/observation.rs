@@ -170,7 +170,7 @@ fn is_whole(halved: &u8) -> bool {
 }
 
 /// A rate that is halved so many times.
-pub(super) fn halve(rate: f64, times: u8) -> f64 {
+pub fn halve(rate: f64, times: u8) -> f64 {
     rate * 0.5_f64.powi(i32::from(times))
 }
 

@@ -123,13 +123,41 @@ fn a_budget_that_does_not_last_until_the_last_step_is_told_of() {
 }
 
 #[test]
+fn a_shadow_stage_that_cannot_end_before_the_deadline_is_told_of() {
+    let rule = " warning pairs-shadow";
+    // 400 pairs of the candidate at 0.01 a second, one in ten of which asks the reference twice, take 12.3 hours.
+    for (deadline, expected) in [("12h", true), ("13h", false)] {
+        let text = of_users(&with_comparer("5%", "protocol: OpenAI, rate: \"0.01\""));
+        let shadow = format!("    shadow: {{pairs: 400}}\n    deadline: {deadline}\n");
+        let text = text.replace("    deadline: 4h\n", &shadow);
+        let all = told(&text, &surroundings());
+        let found = all.iter().find(|(of, _)| of == rule).map(|(_, message)| message);
+        assert_eq!(found.is_some(), expected, "{deadline}: {all:?}");
+        let parts = [
+            "does not end before the deadline of 12h",
+            "400 pairs of the candidate take 12 h",
+        ];
+        if let Some(message) = found {
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+}
+
+#[test]
 fn questions_that_a_latency_guard_counts_are_told_of() {
     let text = with_comparer("5%", "protocol: OpenAI");
     let note = [" note questions-among-requests"];
     assert_eq!(rules(&text, &surroundings()), note);
     assert_eq!(rules(&of_users(&text), &surroundings()), [""; 0]);
     let shadow = text.replace("    holdout: 5\n", "    holdout: 5\n    shadow: {pairs: 500}\n");
-    assert_eq!(rules(&shadow, &surroundings()), [""; 0]);
+    // The comparer goes on asking during the steps.
+    let of_shadow = told(&shadow, &surroundings());
+    assert!(
+        of_shadow
+            .iter()
+            .any(|(rule, message)| rule == note[0] && !message.contains("shadow")),
+        "{of_shadow:?}"
+    );
 
     // 5% of 100 requests a second are five, and a twentieth of them is less than 1.8 questions.
     let with_traffic = |rps: f64| {

@@ -5,6 +5,6 @@ pub(super) mod pace;
 mod shadow;
 
 pub(super) use costs::of_climb;
-pub use costs::{BudgetOutlook, Cost, PairCosts, StageCost};
+pub use costs::{BudgetOutlook, Cost, PairCosts, StageCost, StepRate};
 pub use shadow::{Seen, ShadowOutlook};
 pub(super) use shadow::{cases, outlooks};

@@ -40,18 +40,45 @@ impl Pace {
         }
     }
 
-    /// Seconds after which the budget is spent.
+    /// Seconds after which the budget is spent at this rate.
     pub(in crate::foresight) fn lasts(&self) -> f64 {
         self.budget.map_or(f64::INFINITY, |pairs| pairs / self.rate)
-    }
-
-    /// Pairs in so many seconds, those that ask the reference twice among them.
-    pub(in crate::foresight) fn pairs(&self, seconds: f64) -> f64 {
-        self.rate * seconds.min(self.lasts())
     }
 
     /// Seconds until the candidate has so many pairs, if the budget lasts.
     pub(in crate::foresight) fn takes(&self, of_candidate: f64) -> f64 {
         of_candidate / (self.rate * (1.0 - self.control))
+    }
+}
+
+/// What is left of a budget of pairs, in seconds of the whole rate. It begins anew at every change of the rate, because that
+/// restarts the comparer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::foresight) struct Meter {
+    budget: f64,
+    /// What is left of it.
+    pub(in crate::foresight) left: f64,
+    /// The part of the rate that was asked last.
+    asked: f64,
+}
+
+impl Meter {
+    /// Of a budget that lasts for so many seconds at the whole rate.
+    pub(in crate::foresight) fn new(budget: f64) -> Self {
+        Self {
+            budget,
+            left: budget,
+            asked: 1.0,
+        }
+    }
+
+    /// What is asked in so many seconds at a part of the rate, in seconds of the whole rate.
+    pub(in crate::foresight) fn ask(&mut self, seconds: f64, asked: f64) -> f64 {
+        if (asked - self.asked).abs() > f64::EPSILON {
+            (self.left, self.asked) = (self.budget, asked);
+        }
+        let got = (asked * seconds).min(self.left);
+        self.left -= got;
+        got
     }
 }

@@ -16,8 +16,12 @@ pub struct ShadowOutlook {
     pub guard: String,
     /// Pairs of the candidate after which the stage ends.
     pub pairs: u64,
-    /// How long that takes.
+    /// How long that takes, until the deadline at the most.
     pub seconds: f64,
+    /// Whether it ends before the deadline.
+    pub ends: bool,
+    /// Pairs of the candidate that come by then.
+    pub counted: f64,
     /// Candidates beyond what is tolerated, and how often they are found harmful.
     pub harm: Vec<Seen>,
     /// Candidates within it, and how often they are shown to be healthy.
@@ -93,10 +97,14 @@ pub(in crate::foresight) fn outlooks(
         };
         if outlooks.last().is_none_or(|last| last.guard != case.guard) {
             let pairs = stage.shadow.unwrap_or_default();
+            let seconds = length(stage, pairs);
+            let comes = seconds.min(stage.pace.lasts()) / stage.pace.takes(1.0);
             outlooks.push(ShadowOutlook {
                 guard: case.guard.to_owned(),
                 pairs,
-                seconds: length(stage, pairs),
+                seconds,
+                ends: stage.late_shadow().is_none(),
+                counted: comes.min(pairs as f64),
                 harm: Vec::new(),
                 health: Vec::new(),
             });

@@ -2,12 +2,13 @@
 
 use crate::api::{Guard, Protocol};
 use crate::evidence::promql::written;
+use crate::foresight::clock;
 use crate::guards::{self, StepNeed};
 use crate::model::{Comparer, presets};
 
 use super::super::document::Model;
 use super::super::rule::{
-    Finding, GOLDEN_DIGEST, PAIRS_BUDGET, PAIRS_NOT_ASKED, PAIRS_NOT_JUDGED, QUESTIONS_AMONG_REQUESTS,
+    Finding, GOLDEN_DIGEST, PAIRS_BUDGET, PAIRS_NOT_ASKED, PAIRS_NOT_JUDGED, PAIRS_SHADOW, QUESTIONS_AMONG_REQUESTS,
     TOLERANCE_OF_PRECISION,
 };
 use super::super::surroundings::Surroundings;
@@ -54,6 +55,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
     if let StepNeed::Pairs(pairs) = kind.step_needs() {
         budget(model, comparer, pairs as f64, out);
     }
+    shadow(model, comparer, out);
     among_requests(model, comparer, surroundings, out);
     tolerance(model, comparer, guard, out);
 }
@@ -128,6 +130,25 @@ fn budget(model: &Model, comparer: &Comparer, step_pairs: f64, out: &mut Vec<Fin
     }
 }
 
+/// Whether the pairs of the shadow stage come before the deadline.
+fn shadow(model: &Model, comparer: &Comparer, out: &mut Vec<Finding>) {
+    let rollout = &model.resolved.rollout;
+    let Some(wanted) = rollout.shadow else { return };
+    let deadline = rollout.deadline.as_secs_f64();
+    let takes = wanted as f64 / (1.0 - comparer.control) / comparer.rate;
+    if takes > deadline {
+        out.push(model.finding(
+            &PAIRS_SHADOW,
+            "spec.rollout.shadow.pairs",
+            format!(
+                "the shadow stage does not end before the deadline of {}: {wanted} pairs of the candidate take {} at this rate, so no candidate gets a weight; wait for fewer pairs, raise spec.comparer.rate, or raise the deadline",
+                model.spec.rollout.deadline,
+                clock(takes)
+            ),
+        ));
+    }
+}
+
 /// The comparer's questions are requests like any other for a server's histogram of latencies.
 fn among_requests(model: &Model, comparer: &Comparer, surroundings: &Surroundings, out: &mut Vec<Finding>) {
     let guards = presets::guards(&model.spec);
@@ -157,10 +178,9 @@ fn among_requests(model: &Model, comparer: &Comparer, surroundings: &Surrounding
                 two_digits(few / (1.0 - comparer.control))
             )
         }
-        None if model.spec.rollout.shadow.is_none() => format!(
-            "{name} counts the comparer's questions among the requests of users, and on a candidate with little traffic they may be most of them: write shareOfArm: \"5%\", keep the rate below a twentieth of the candidate's own requests (with --rps that is checked), judge the answers before the first weight with rollout.shadow, or let the selector of the histogram leave the questions out"
+        None => format!(
+            "{name} counts the comparer's questions among the requests of users, and on a candidate with little traffic they may be most of them: write shareOfArm: \"5%\", keep the rate below a twentieth of the candidate's own requests (with --rps that is checked), or let the selector of the histogram leave the questions out"
         ),
-        None => return,
     };
     out.push(model.finding(&QUESTIONS_AMONG_REQUESTS, "spec.comparer.rate", message));
 }

@@ -136,7 +136,7 @@ impl Capacity<'_> {
 
 /// How many times the rate of a spec is to be halved, which is halved so many times `now`. Without requests that were
 /// counted it stays.
-fn halved(spec: &QuantizedModelSpec, now: u8, requests: Option<f64>) -> u8 {
+pub fn halved(spec: &QuantizedModelSpec, now: u8, requests: Option<f64>) -> u8 {
     let Some(Comparer {
         rate,
         share: Some(share),

@@ -7,5 +7,6 @@ mod view;
 mod workloads;
 
 pub(super) use comparer::Mirroring;
+pub use comparer::halved;
 pub use view::control_weight;
 pub(super) use view::{Capacity, DRAIN};
