@@ -134,7 +134,7 @@ fn revision(text: &str) -> Result<String, String> {
     if (4..=64).contains(&text.len()) && text.bytes().all(is_digit) {
         Ok(text.to_owned())
     } else {
-        Err("write the first digits of the revision, 4 to 64 of 0-9 and a-f, as guardbit does in the label guardbit.dev/revision".to_owned())
+        Err("write 4 to 64 hexadecimal digits in lower case, as in the label guardbit.dev/revision".to_owned())
     }
 }
 
