@@ -5,11 +5,12 @@
 //! Nothing is asked twice. Must not know what an answer means.
 
 use std::error::Error as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
-use url::{Position, Url};
+use url::{Host, Position, Url};
 
 use crate::api::plain;
 
@@ -143,6 +144,11 @@ impl Arm {
         &self.url
     }
 
+    /// Whether another arm has a URL of the same server, however the two are written.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.url == other.url || server(&self.url).is_some_and(|one| server(&other.url) == Some(one))
+    }
+
     /// Posts a request. Gives the body of the answer, at most as many bytes as the limit allows.
     pub async fn ask(&self, prepared: &Prepared) -> Result<Vec<u8>, Failure> {
         let url = address(&self.url, &prepared.path);
@@ -192,6 +198,22 @@ fn address(base: &str, path: &str) -> String {
     format!("{base}{path}")
 }
 
+/// Scheme, host, port and path of a server, the same for all ways to write them: with a `/v1` at the end or without,
+/// and the machine itself by name or by address.
+fn server(url: &str) -> Option<(String, String, Option<u16>, String)> {
+    let url = Url::parse(url).ok()?;
+    let host = url.host()?;
+    let is_here = match host {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address == Ipv4Addr::LOCALHOST,
+        Host::Ipv6(address) => address == Ipv6Addr::LOCALHOST,
+    };
+    let host = if is_here { "localhost".to_owned() } else { host.to_string() };
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path).trim_end_matches('/');
+    Some((url.scheme().to_owned(), host, url.port_or_known_default(), path.to_owned()))
+}
+
 /// A URL that all readers understand alike, without a slash at its end.
 fn base(text: &str) -> Result<String, ArmError> {
     let refused = |why| Err(ArmError::Url(plain(text, LONGEST_CAUSE), why));
@@ -239,6 +261,27 @@ mod tests {
             let error = base(text).unwrap_err().to_string();
             assert!(error.contains("write it like http://"), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_server_is_known_however_its_url_is_written() {
+        let arm = |url| Arm::new(url, None, Limits::default()).unwrap();
+        for (one, other, same) in [
+            ("http://a:8000", "http://a:8000", true),
+            ("http://a:8000/", "http://A:8000", true),
+            ("http://a:8000/v1", "http://a:8000", true),
+            ("http://a:8000/v1/", "http://a:8000/", true),
+            ("http://a:80", "http://a", true),
+            ("http://localhost:8000", "http://127.0.0.1:8000/v1", true),
+            ("http://LOCALHOST:8000", "http://[::1]:8000", true),
+            ("http://a:8000", "http://a:8001", false),
+            ("http://a", "http://b", false),
+            ("http://a", "http://a:443", false),
+            ("http://a/int8", "http://a/fp16", false),
+            ("http://127.0.0.1:8000", "http://127.0.0.2:8000", false),
+        ] {
+            assert_eq!(arm(one).is_same_server(&arm(other)), same, "{one} {other}");
         }
     }
 

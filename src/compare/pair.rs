@@ -18,6 +18,13 @@ pub struct Arms {
     pub candidate: Arm,
 }
 
+impl Arms {
+    /// Whether both URLs lead to one server, whose answers then say nothing about another model.
+    pub fn are_one_server(&self) -> bool {
+        self.reference.is_same_server(&self.candidate)
+    }
+}
+
 /// One of the two arms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

@@ -91,6 +91,8 @@ const BOUNDS: [f64; 16] = [
 pub struct Distances {
     /// How many lie in each class: above the bound before, and at most at its own. The last has no bound.
     counts: [u64; BOUNDS.len() + 1],
+    /// Those among them that are exactly 0, as of labels that are equal.
+    zeros: u64,
     max: f64,
 }
 
@@ -103,6 +105,7 @@ impl Distances {
     /// Adds a distance; finite, 0 or more.
     pub fn add(&mut self, distance: f64) {
         self.counts[BOUNDS.partition_point(|bound| *bound < distance)] += 1;
+        self.zeros += u64::from(distance == 0.0);
         self.max = self.max.max(distance);
     }
 
@@ -116,12 +119,15 @@ impl Distances {
         self.counts.iter().any(|count| *count > 0).then_some(self.max)
     }
 
-    /// A number that a share of the distances does not exceed: the bound of their class, or the largest distance if
-    /// that is smaller. `None` where there is none. `share` is in `[0, 1]`.
+    /// A number that a share of the distances does not exceed: 0 where they are exactly that, else the bound of their class,
+    /// or the largest distance if that is smaller. `None` where there is none. `share` is in `[0, 1]`.
     pub fn at_most(&self, share: f64) -> Option<f64> {
         let max = self.max()?;
         let all: u64 = self.counts.iter().sum();
         let needed = share * all as f64;
+        if self.zeros as f64 >= needed {
+            return Some(0.0);
+        }
         let mut below = 0;
         for (count, bound) in self.counts.iter().zip(BOUNDS) {
             below += count;
@@ -193,8 +199,8 @@ mod tests {
             distances.add(distance);
         }
         for (share, bound) in [
-            (0.0, 1e-4),
-            (0.3, 1e-4),
+            (0.0, 0.0),
+            (0.3, 0.0),
             (0.4, 5e-4),
             (0.5, 2e-3),
             (0.9, 0.5),

@@ -29,7 +29,12 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// A share from a spec, in percent as people write it: 5%, 2.5%.
 pub(crate) fn whole_percent(share: f64) -> String {
-    format!("{}%", (share * 10_000.0).round() / 100.0)
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 0.1 {
+        format!("{}%", rounded(percent))
+    } else {
+        format!("{}%", (percent * 100.0).round() / 100.0)
+    }
 }
 
 /// A length of time with three digits that matter.
@@ -98,6 +103,22 @@ pub fn evidence(ln: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_from_a_spec_is_told_as_it_was_written() {
+        for (share, text) in [
+            (0.05, "5%"),
+            (0.025, "2.5%"),
+            (0.0125, "1.25%"),
+            (0.001, "0.1%"),
+            (0.000_75, "0.075%"),
+            (0.000_01, "0.001%"),
+            (0.0, "0%"),
+            (1.0, "100%"),
+        ] {
+            assert_eq!(whole_percent(share), text);
+        }
+    }
 
     #[test]
     fn figures_keep_about_three_digits_at_any_size() {

@@ -147,16 +147,32 @@ fn a_candidate_that_answers_one_of_five_prompts_otherwise_is_harmful_at_5_percen
 #[test]
 fn few_pairs_decide_nothing() {
     let folder = Folder::new("few");
+    let (reference, candidate) = (Server::completions(usual), Server::completions(usual));
+    for pairs in ["1", "10"] {
+        let more = ["--pairs", pairs, "--control", "0"];
+        let (code, out, _) = completions(&folder.prompts(), &reference.url, &candidate.url, &more);
+        assert_eq!(code, 3, "{out}");
+        assert!(out.contains("too few pairs were asked, raise --pairs"), "{out}");
+        assert!(!out.contains("one and the same answer"), "{out}");
+    }
+}
+
+#[test]
+fn a_server_that_is_compared_with_itself_shows_nothing_about_another_model() {
+    let folder = Folder::new("itself");
+    let golden = folder.prompts();
     let arm = Server::completions(usual);
-    let (code, out, _) = completions(
-        &folder.prompts(),
-        &arm.url,
-        &arm.url,
-        &["--pairs", "10", "--control", "0"],
-    );
-    assert_eq!(code, 3, "{out}");
-    assert!(out.contains("raise --pairs"), "{out}");
-    assert!(out.contains("are the same server"), "{out}");
+    for other in [
+        arm.url.clone(),
+        format!("{}/v1", arm.url),
+        arm.url.replace("127.0.0.1", "LOCALHOST"),
+    ] {
+        let (code, out, error) = completions(&golden, &arm.url, &other, &[]);
+        assert_eq!((code, error.as_str()), (3, ""), "{other}: {out}");
+        assert!(out.contains("are the same server"), "{out}");
+        assert!(out.contains("its own noise says nothing about another model"), "{out}");
+        assert!(out.contains("disagreements") && !out.contains("healthy"), "{out}");
+    }
 }
 
 #[test]
@@ -225,18 +241,19 @@ fn a_mark_at_the_beginning_of_a_golden_set_is_no_part_of_it() {
         "golden.jsonl",
         "\u{feff}{\"prompt\":\"prompt 1\"}\n{\"prompt\":\"prompt 2\"}\n",
     );
-    let arm = Server::completions(usual);
-    let (code, out, error) = completions(&golden, &arm.url, &arm.url, &["-o", "json"]);
+    let (reference, candidate) = (Server::completions(usual), Server::completions(usual));
+    let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &["-o", "json"]);
     assert_eq!(code, 0, "{error}");
     assert_eq!(parsed(&out)["golden"]["lines"], 2);
 }
 
 /// Runs a dry run of two arms that agree, with its output to where it is told.
 fn dry_run_into(golden: &Path, arm: &Server, out: Stdio) -> std::process::Output {
+    let candidate = Server::completions(usual);
     let child = Command::new(env!("CARGO_BIN_EXE_guardbit"))
         .args(["compare", "--dry-run", "--protocol", "OpenAI", "--golden"])
         .arg(golden)
-        .args(["--reference", &arm.url, "--candidate", &arm.url])
+        .args(["--reference", &arm.url, "--candidate", &candidate.url])
         .stdout(out)
         .stderr(Stdio::piped())
         .spawn()
@@ -321,15 +338,20 @@ fn an_arm_without_capacity_makes_no_pairs() {
         Server::completions(|_| " yes"),
         Server::status(StatusCode::TOO_MANY_REQUESTS),
     );
-    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--control", "0"]);
-    assert_eq!((code, out.as_str()), (2, ""), "{error}");
-    assert!(error.contains(&candidate.url) && error.contains("429"), "{error}");
-    assert!(error.contains("--concurrency"), "{error}");
-    assert!(
-        candidate.asked().len() < 60,
-        "it was asked {} times",
-        candidate.asked().len()
-    );
+    // Pairs of the reference with itself go on being answered.
+    for (control, most) in [("0", 60), ("50%", 120)] {
+        let (code, out, error) = completions(
+            &folder.prompts(),
+            &reference.url,
+            &candidate.url,
+            &["--control", control],
+        );
+        assert_eq!((code, out.as_str()), (2, ""), "{error}");
+        assert!(error.contains(&candidate.url) && error.contains("429"), "{error}");
+        assert!(error.contains("20 pairs in a row") && error.contains("--concurrency"), "{error}");
+        let asked = candidate.asked().len();
+        assert!(asked < most, "it was asked {asked} times in all");
+    }
 }
 
 #[test]
@@ -467,9 +489,9 @@ fn wrong_use_is_told_with_what_would_be_right() {
         "--model",
         "m",
         "--reference-revision",
-        "a",
+        "aaaa",
         "--candidate-revision",
-        "b",
+        "bbbb",
     ];
     for (args, part) in [
         (vec!["--protocol", "OpenAI", "--golden", golden], "--model"),

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+mod answers;
 mod dry_run;
 mod server;
 #[path = "../support/told.rs"]

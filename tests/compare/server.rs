@@ -316,9 +316,9 @@ fn a_golden_set_that_was_changed_is_refused() {
         "--model",
         "m",
         "--reference-revision",
-        "a",
+        "aaaa",
         "--candidate-revision",
-        "b",
+        "bbbb",
     ];
     let rest = [
         "--reference",
@@ -344,7 +344,7 @@ fn revisions_that_are_the_same_are_refused() {
     let golden = golden.to_str().expect("UTF-8");
     let args = ["compare", "--protocol", "OpenAI", "--model", "m", "--golden", golden];
     let arms = ["--reference", &arm.url, "--candidate", &arm.url];
-    let revisions = ["--reference-revision", "a", "--candidate-revision", "a"];
+    let revisions = ["--reference-revision", "aaaa", "--candidate-revision", "aaaa"];
     let (code, _, error) = super::guardbit(&[&args[..], &arms, &revisions].concat());
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("could not be told from"), "{error}");

@@ -90,6 +90,7 @@ pub(super) struct ServerArgs {
     #[arg(
         long,
         value_name = "REVISION",
+        value_parser = revision,
         required_unless_present = "dry_run",
         conflicts_with = "dry_run"
     )]
@@ -98,6 +99,7 @@ pub(super) struct ServerArgs {
     #[arg(
         long,
         value_name = "REVISION",
+        value_parser = revision,
         required_unless_present = "dry_run",
         conflicts_with = "dry_run"
     )]
@@ -125,6 +127,15 @@ pub(super) struct ServerArgs {
 fn tolerance(text: &str) -> Result<f64, String> {
     let share = share(text).ok().filter(|share| *share > 0.0);
     share.ok_or_else(|| "write a share above 0 and below 1, such as 5%".to_owned())
+}
+
+fn revision(text: &str) -> Result<String, String> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if (4..=64).contains(&text.len()) && text.bytes().all(is_digit) {
+        Ok(text.to_owned())
+    } else {
+        Err("write 4 to 64 hexadecimal digits in lower case, as in the label guardbit.dev/revision".to_owned())
+    }
 }
 
 /// Reads the golden set, if there is one, and holds it against its digest.
@@ -178,6 +189,18 @@ fn token(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_revision_is_of_hexadecimal_digits() {
+        let long = "a".repeat(64);
+        for text in ["0123456789ab", "aaaa", long.as_str()] {
+            assert_eq!(revision(text).as_deref(), Ok(text));
+        }
+        let longer = "a".repeat(65);
+        for text in ["", "abc", "xyz1", "ABCD", "sha256:0123", "abcd ", longer.as_str()] {
+            assert!(revision(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_tolerance_lies_between_nothing_and_everything() {

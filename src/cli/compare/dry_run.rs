@@ -4,6 +4,7 @@
 //! `crate::compare` and `crate::judge`.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use super::report::Report;
 /// decisions of classifiers, are usually held to.
 const TOLERANCES: [f64; 6] = [0.01, 0.02, 0.05, 0.08, 0.12, 0.25];
 
-/// Pairs in a row without an answer after which it is given up.
+/// Pairs in a row that come to nothing because of one arm, after which it is given up.
 const PATIENCE: u32 = 20;
 
 /// The wait after a first pair for which an arm had no capacity; it doubles with each further one, seven times at the
@@ -74,7 +75,8 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
     let concurrency = usize::from(args.concurrency);
     let asked = runtime()?.block_on(ask_all(&arms, &settings, &draws, concurrency))?;
     asked.check(&arms, draws.len())?;
-    let finding = |tolerance| found(&asked, tolerance);
+    let is_one_server = arms.are_one_server();
+    let finding = |tolerance| found(&asked, tolerance, is_one_server);
     let wanted = finding(args.tolerance);
     let mut findings: Vec<Finding> = TOLERANCES.into_iter().map(finding).collect();
     if !TOLERANCES.contains(&args.tolerance) {
@@ -99,16 +101,23 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
 }
 
 /// The verdict at a tolerance. Where the reference gave one and the same answer to everything, a candidate that gives it
-/// too has shown nothing: such pairs make nobody healthy.
-fn found(asked: &Asked, tolerance: f64) -> Finding {
+/// too has shown nothing: such pairs make nobody healthy. Where both are one server, no pair says anything about another
+/// model, and nothing is decided.
+fn found(asked: &Asked, tolerance: f64, is_one_server: bool) -> Finding {
     let finding = judge(&asked.agreements, tolerance, Risks::default());
-    match (finding.verdict, asked.tally.answers.variety()) {
-        (Verdict::Healthy, Variety::One) => Finding {
+    let says_nothing = match finding.verdict {
+        Verdict::Healthy => is_one_server || asked.tally.answers.variety() == Variety::One,
+        Verdict::Harmful => is_one_server,
+        Verdict::Undecided | Verdict::NoData => false,
+    };
+    if says_nothing {
+        Finding {
             verdict: Verdict::Undecided,
             after: None,
             ..finding
-        },
-        _ => finding,
+        }
+    } else {
+        finding
     }
 }
 
@@ -137,7 +146,7 @@ struct Asked {
     agreements: Vec<bool>,
 }
 
-/// Asks all pairs, some at once. Gives up when too many in a row came to nothing.
+/// Asks all pairs, some at once. Gives up when too many in a row came to nothing because of the same arm.
 async fn ask_all(arms: &Arms, settings: &Settings, draws: &[Draw<'_>], concurrency: usize) -> Result<Asked, String> {
     let back_off = &BackOff::default();
     let pairs = stream::iter(draws).map(move |draw| async move {
@@ -147,27 +156,24 @@ async fn ask_all(arms: &Arms, settings: &Settings, draws: &[Draw<'_>], concurren
         (draw.against, pair)
     });
     let mut pairs = pin!(pairs.buffered(concurrency));
-    let (mut asked, mut in_a_row) = (Asked::default(), 0);
+    let (mut asked, mut silent) = (Asked::default(), Silent::default());
     let (mut done, mut told) = (0, Instant::now());
     while let Some((against, pair)) = pairs.next().await {
         asked.tally.add(against, &pair);
+        silent.learn(against, &pair);
         done += 1;
         if told.elapsed() >= TOLD {
             told = Instant::now();
-            eprintln!("guardbit: {done} of {} pairs are asked", draws.len());
+            let line = format!("{done} of {} pairs are asked{}", draws.len(), silent.told(arms));
+            eprintln!("guardbit: {}", plain_lines(&line));
         }
         if against == Role::Candidate {
             asked.agreements.extend(pair.agrees());
         }
-        let Pair::Failed { arm, failure } = &pair else {
-            in_a_row = 0;
-            continue;
-        };
-        in_a_row += 1;
-        if in_a_row == PATIENCE {
+        if let Some((arm, failure)) = silent.too_long() {
             return Err(format!(
-                "{PATIENCE} pairs in a row came to nothing, the last of them because of {}: {failure}; {}",
-                named(*arm, arms),
+                "{PATIENCE} pairs in a row came to nothing because of {}: {failure}; {}",
+                named(arm, arms),
                 advice(failure)
             ));
         }
@@ -208,6 +214,46 @@ impl Asked {
             return Err("no pair compares the candidate: raise --pairs, or lower --control".to_owned());
         }
         Ok(())
+    }
+}
+
+/// Arms that give no answer now: to how many pairs in a row, and why not to the last. They are counted apart, because a pair
+/// of the reference with itself says nothing about the candidate.
+#[derive(Default)]
+struct Silent(BTreeMap<Role, (u32, Failure)>);
+
+impl Silent {
+    fn learn(&mut self, against: Role, pair: &Pair) {
+        match pair {
+            Pair::Failed { arm, failure } => {
+                if *arm == Role::Candidate {
+                    // Only where the reference has answered is a pair lost by the candidate.
+                    self.0.remove(&Role::Reference);
+                }
+                let (times, last) = self.0.entry(*arm).or_insert_with(|| (0, failure.clone()));
+                *times += 1;
+                *last = failure.clone();
+            }
+            Pair::Compared { .. } | Pair::CandidateFailed { .. } => {
+                self.0.remove(&Role::Reference);
+                self.0.remove(&against);
+            }
+        }
+    }
+
+    /// The arm that has lost so many pairs that it is given up, with the last reason.
+    fn too_long(&self) -> Option<(Role, &Failure)> {
+        let lost = self.0.iter().find(|(_, (times, _))| *times >= PATIENCE);
+        lost.map(|(arm, (_, failure))| (*arm, failure))
+    }
+
+    /// What stands behind the count of pairs: nothing while both arms answer.
+    fn told(&self, arms: &Arms) -> String {
+        let each = self.0.iter().map(|(arm, (times, failure))| {
+            let named = named(*arm, arms);
+            format!("; {named} gives no answer, {times} in a row: {failure}")
+        });
+        each.collect()
     }
 }
 
@@ -264,17 +310,66 @@ mod tests {
             answer,
             tokens: [0; 2],
         };
-        for (agrees, answers, verdict) in [
-            (true, 1, Verdict::Undecided),
-            (true, 2, Verdict::Healthy),
-            (false, 1, Verdict::Harmful),
+        for (agrees, answers, is_one_server, verdict) in [
+            (true, 1, false, Verdict::Undecided),
+            (true, 2, false, Verdict::Healthy),
+            (false, 1, false, Verdict::Harmful),
+            (true, 2, true, Verdict::Undecided),
+            (false, 2, true, Verdict::Undecided),
         ] {
             let mut asked = Asked::default();
             for n in 0..500 {
                 asked.tally.add(Role::Candidate, &pair(agrees, n % answers));
                 asked.agreements.push(agrees);
             }
-            assert_eq!(found(&asked, 0.05).verdict, verdict, "{answers} answers, {agrees}");
+            let finding = found(&asked, 0.05, is_one_server);
+            assert_eq!(finding.verdict, verdict, "{answers} answers, {agrees}, {is_one_server}");
+        }
+    }
+
+    #[test]
+    fn an_arm_that_does_not_answer_is_given_up_whatever_the_other_does() {
+        let lost = |arm| Pair::Failed {
+            arm,
+            failure: Failure::Timeout,
+        };
+        let answered = || Pair::Compared {
+            line: 1,
+            agrees: true,
+            distance: None,
+            answer: 1,
+            tokens: [0; 2],
+        };
+        let (reference, candidate) = (Role::Reference, Role::Candidate);
+        for (told, each, given_up) in [
+            ("alone", vec![(candidate, lost(candidate))], Some(candidate)),
+            (
+                "beside pairs of the reference with itself",
+                vec![(candidate, lost(candidate)), (reference, answered())],
+                Some(candidate),
+            ),
+            (
+                "the reference is out at times",
+                vec![(candidate, lost(candidate)), (candidate, lost(reference))],
+                Some(candidate),
+            ),
+            (
+                "each second pair",
+                vec![(candidate, lost(candidate)), (candidate, answered())],
+                None,
+            ),
+            ("the reference", vec![(reference, lost(reference))], Some(reference)),
+            (
+                "the reference answers itself",
+                vec![(candidate, lost(reference)), (reference, answered())],
+                None,
+            ),
+        ] {
+            let mut silent = Silent::default();
+            for (against, pair) in each.iter().cycle().take(each.len() * PATIENCE as usize) {
+                silent.learn(*against, pair);
+            }
+            assert_eq!(silent.too_long().map(|(arm, _)| arm), given_up, "{told}");
         }
     }
 

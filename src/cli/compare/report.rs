@@ -159,7 +159,7 @@ impl Report<'_> {
             golden, arms, tally, ..
         } = self;
         let mut notes = Vec::new();
-        if arms.reference.url() == arms.candidate.url() {
+        if arms.are_one_server() {
             let same =
                 "Reference and candidate are the same server: this shows its noise, and nothing about another model.";
             notes.push(same.to_owned());
@@ -177,6 +177,10 @@ impl Report<'_> {
                 "{} of the reference's answers are one and the same: few questions can show a difference.",
                 whole_percent(share)
             )),
+            Variety::One if self.asked_few() => notes.push(format!(
+                "The reference answered {} only: too few pairs were asked to tell whether its answers differ.",
+                counted(tally.answers.all(), "question")
+            )),
             Variety::One => notes.push(
                 "The reference gave one and the same answer to all questions, so agreeing with it shows nothing: look at what it answers, or ask questions whose answers differ."
                     .to_owned(),
@@ -192,6 +196,11 @@ impl Report<'_> {
             ));
         }
         notes
+    }
+
+    /// Whether so few questions were answered that one and the same answer to them means nothing.
+    fn asked_few(&self) -> bool {
+        self.tally.answers.all() < FEW_QUESTIONS as u64
     }
 
     /// For people.
@@ -306,10 +315,14 @@ impl Report<'_> {
         let sentence = match self.found.verdict {
             Verdict::Healthy => format!("healthy: it disagrees in less than the tolerated {share}, at 1-in-20 risk"),
             Verdict::Harmful => format!("harmful: it disagrees in more than the tolerated {share}, at 1-in-20 risk"),
-            Verdict::Undecided if self.tally.answers.variety() == Variety::One => {
+            Verdict::Undecided if self.arms.are_one_server() => {
+                "not decided: it is the same server as the reference, and its own noise says nothing about another model"
+                    .to_owned()
+            }
+            Verdict::Undecided if self.tally.answers.variety() == Variety::One && !self.asked_few() => {
                 "not decided: the reference gave one and the same answer to all questions".to_owned()
             }
-            Verdict::Undecided => format!("not decided against {share}: raise --pairs"),
+            Verdict::Undecided => format!("not decided against {share}: too few pairs were asked, raise --pairs"),
             Verdict::NoData => "not judged: there are no pairs".to_owned(),
         };
         writeln!(out, "\nThe candidate is {sentence}.")

@@ -3,8 +3,6 @@
 //! Only the next token is compared, and the first of an answer is often the same whatever the model. A question that holds
 //! the beginning of a recorded answer asks for a token in its midst. Where it is cut is drawn from a seed.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,9 +12,11 @@ use crate::compare::{Body, Request};
 use crate::judge::text::number;
 
 use super::super::streams::bounded;
+use super::lines::Lines;
+use super::places::Places;
 
 /// Longest answer, in bytes: 1 MiB.
-const LONGEST: u64 = 1024 * 1024;
+const LONGEST: usize = 1024 * 1024;
 
 /// Flags of answers that are cut.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(super) struct CutArgs {
     #[arg(long)]
     cut: bool,
     /// Answers to the recorded requests, in JSON as the server gave them: a file with one a line, in the order of the
-    /// requests, or a directory with a file of the same name for each.
+    /// requests and as many (null where there is none), or a directory with a file of the same name for each.
     #[arg(long, value_name = "PATH", requires = "cut")]
     answers: Option<PathBuf>,
     /// Seed of the draws: the same seed cuts the same answers at the same words.
@@ -40,28 +40,25 @@ impl CutArgs {
         self.cut
     }
 
+    /// Where the answers are, if they are beside the requests.
+    pub(super) fn answers(&self) -> Option<&Path> {
+        self.answers.as_deref()
+    }
+
     /// What cuts the answers; `None` where none are to be cut. Fails where the answers cannot be read.
     pub(super) fn open(&self) -> Result<Option<Cutter>, String> {
         if !self.cut {
             return Ok(None);
         }
-        let told = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
         let answers = match &self.answers {
             None => Answers::None,
             Some(path) if path.is_dir() => Answers::Directory(path.clone()),
             Some(path) => Answers::Lines {
-                path: path.clone(),
-                file: BufReader::new(File::open(path).map_err(|error| told(path, error))?),
+                lines: Lines::open(path, LONGEST)?,
                 read: 0,
             },
         };
-        Ok(Some(Cutter {
-            random: fastrand::Rng::with_seed(self.seed),
-            answers,
-            answer: None,
-            cut: 0,
-            whole: 0,
-        }))
+        Ok(Some(Cutter::new(self.seed, answers)))
     }
 }
 
@@ -71,9 +68,8 @@ enum Answers {
     None,
     Directory(PathBuf),
     Lines {
-        path: PathBuf,
-        file: BufReader<File>,
-        /// Lines that were read.
+        lines: Lines,
+        /// Lines that were read, without those that are empty.
         read: u64,
     },
 }
@@ -85,30 +81,45 @@ pub(super) struct Cutter {
     answers: Answers,
     /// The answer to the next request.
     answer: Option<String>,
+    /// Requests that were read.
+    requests: u64,
+    /// Where there should be an answer, and is none.
+    unanswered: Places,
+    /// Lines of the set that end amid an answer.
     cut: u64,
+    /// Lines of the set that do not.
     whole: u64,
 }
 
 impl Cutter {
-    /// The next request is that of a line, counted from 1.
-    pub(super) fn at_line(&mut self, number: u64) -> Result<(), String> {
-        let Answers::Lines { path, file, read } = &mut self.answers else {
+    fn new(seed: u64, answers: Answers) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            answers,
+            answer: None,
+            requests: 0,
+            unanswered: Places::default(),
+            cut: 0,
+            whole: 0,
+        }
+    }
+
+    /// Whether each line of requests has a line with its answer.
+    pub(super) fn pairs_lines(&self) -> bool {
+        matches!(self.answers, Answers::Lines { .. })
+    }
+
+    /// The next request is that of the next line that is not empty.
+    pub(super) fn at_line(&mut self) -> Result<(), String> {
+        let Answers::Lines { lines, read } = &mut self.answers else {
             return Ok(());
         };
-        let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut line = Vec::new();
-        while *read < number {
-            line.clear();
-            file.by_ref()
-                .take(LONGEST + 1)
-                .read_until(b'\n', &mut line)
-                .map_err(told)?;
-            if line.len() as u64 > LONGEST && !line.ends_with(b"\n") {
-                file.skip_until(b'\n').map_err(told)?;
-            }
+        self.requests += 1;
+        self.answer = None;
+        if let Some((place, line)) = lines.next_line()? {
             *read += 1;
+            self.found(&place, answer(&line));
         }
-        self.answer = answer(&line);
         Ok(())
     }
 
@@ -117,38 +128,85 @@ impl Cutter {
         let (Answers::Directory(directory), Some(name)) = (&self.answers, request.file_name()) else {
             return Ok(());
         };
+        self.requests += 1;
         let path = directory.join(name);
-        self.answer = if path.exists() {
-            let bytes = bounded(&path, LONGEST as usize)?;
-            answer(&bytes)
+        let found = if path.exists() {
+            answer(&bounded(&path, LONGEST)?)
         } else {
             None
         };
+        self.found(&path.display().to_string(), found);
         Ok(())
     }
 
-    /// The request with the beginning of an answer; as it is where it has none.
-    pub(super) fn apply(&mut self, mut request: Request) -> Request {
+    fn found(&mut self, place: &str, answer: Option<String>) {
+        if answer.is_none() {
+            self.unanswered.add(place);
+        }
+        self.answer = answer;
+    }
+
+    /// Fails where the answers cannot be those to the requests, once all requests were read.
+    pub(super) fn check(&mut self) -> Result<(), String> {
+        let path = match &mut self.answers {
+            Answers::None => return Ok(()),
+            Answers::Directory(path) => path.as_path(),
+            Answers::Lines { lines, read } => {
+                while lines.next_line()?.is_some() {
+                    *read += 1;
+                }
+                if *read != self.requests {
+                    return Err(format!(
+                        "{}: it has {} answers to {} requests: write one line for each request, in the same order, and null where there is no answer",
+                        lines.path().display(),
+                        number(*read),
+                        number(self.requests)
+                    ));
+                }
+                lines.path()
+            }
+        };
+        if self.requests > 0 && self.unanswered.times() == self.requests {
+            return Err(format!(
+                "{}: there is no answer in it: an answer is a completion, a chat completion, a message or a text, in JSON",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The request with the beginning of an answer, and whether it has one; as it is where it has none.
+    pub(super) fn apply(&mut self, mut request: Request) -> (Request, bool) {
         let answer = self.answer.take();
         let cut = if request.body.contains_key("messages") {
             cut_chat(&mut request.body, answer, &mut self.random)
         } else {
             answer.and_then(|answer| cut_text(&mut request.body, &answer, &mut self.random))
         };
-        match cut {
-            Some(()) => self.cut += 1,
-            None => self.whole += 1,
-        }
-        request
+        (request, cut.is_some())
     }
 
-    /// What was cut, in a line.
+    /// Counts a request that has become a line of the set.
+    pub(super) fn count(&mut self, is_cut: bool) {
+        if is_cut {
+            self.cut += 1;
+        } else {
+            self.whole += 1;
+        }
+    }
+
+    /// What was cut, and which answers are missing.
     pub(super) fn told(&self) -> String {
-        format!(
+        let mut told = format!(
             "cut {}: they end amid an answer; {} have none, and are as they were recorded\n",
             number(self.cut),
             number(self.whole)
-        )
+        );
+        if self.unanswered.times() > 0 {
+            let (times, places) = (number(self.unanswered.times()), &self.unanswered);
+            told.push_str(&format!("no recorded answer to {times}: only a message in them can be cut ({places})\n"));
+        }
+        told
     }
 }
 
@@ -229,17 +287,14 @@ mod tests {
 
     fn cutter(seed: u64, answer: Option<&str>) -> Cutter {
         Cutter {
-            random: fastrand::Rng::with_seed(seed),
-            answers: Answers::None,
             answer: answer.map(str::to_owned),
-            cut: 0,
-            whole: 0,
+            ..Cutter::new(seed, Answers::None)
         }
     }
 
     fn cut(seed: u64, answer: Option<&str>, body: &Value) -> Value {
         let request = Request::read(body.clone()).unwrap();
-        Value::Object(cutter(seed, answer).apply(request).body)
+        Value::Object(cutter(seed, answer).apply(request).0.body)
     }
 
     #[test]
@@ -298,8 +353,8 @@ mod tests {
         ] {
             let mut cutter = cutter(1, None);
             let request = Request::read(body.clone()).unwrap();
-            assert_eq!(Value::Object(cutter.apply(request).body), body);
-            assert_eq!((cutter.cut, cutter.whole), (0, 1));
+            let (request, is_cut) = cutter.apply(request);
+            assert_eq!((Value::Object(request.body), is_cut), (body, false));
         }
     }
 

@@ -1,11 +1,11 @@
 //! `guardbit golden`: makes golden sets from recorded requests, and tells their digests.
 
 mod cut;
+mod lines;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +20,8 @@ use crate::judge::text::number;
 
 use super::streams::{self, bounded};
 use cut::{CutArgs, Cutter};
+use lines::Lines;
+use places::Places;
 
 /// Flags of `guardbit golden`.
 #[derive(Debug, Args)]
@@ -69,9 +71,6 @@ const CONFIG_MAP: usize = 1024 * 1024;
 /// Key of the set in its ConfigMap.
 const KEY: &str = "golden.jsonl";
 
-/// Most places that are named for one reason.
-const NAMED: usize = 3;
-
 /// The exit code of what could not be done.
 const COULD_NOT_RUN: u8 = 2;
 
@@ -108,16 +107,31 @@ fn make(args: &MakeArgs) -> Result<String, String> {
     let mut set = Set::new(args.protocol, args.limit as usize);
     set.cutter = args.cut.open()?;
     let told = |error: std::io::Error| format!("{}: {error}", args.from.display());
-    if is_input(&args.from, &args.out) {
+    let inputs = [("--from", Some(args.from.as_path())), ("--answers", args.cut.answers())];
+    for (flag, input) in inputs {
+        if input.is_some_and(|input| is_input(input, &args.out)) {
+            return Err(format!(
+                "{}: it is, or would be, one of the recordings that {flag} names: write to another file",
+                args.out.display()
+            ));
+        }
+    }
+    let is_directory = args.from.metadata().map_err(told)?.is_dir();
+    if let Some(answers) = args.cut.answers()
+        && answers.is_dir() != is_directory
+    {
         return Err(format!(
-            "{}: it is, or would be, one of the recordings that --from names: write to another file",
-            args.out.display()
+            "{}: --from and --answers must both be files, or both directories, to tell which answer is to which request",
+            answers.display()
         ));
     }
-    if args.from.metadata().map_err(told)?.is_dir() {
+    if is_directory {
         set.take_directory(&args.from)?;
     } else {
         set.take_lines(&args.from)?;
+    }
+    if let Some(cutter) = &mut set.cutter {
+        cutter.check()?;
     }
     if set.lines == 0 {
         let (from, left_out) = (args.from.display(), set.left_out());
@@ -153,8 +167,8 @@ struct Set {
     /// Digests of the lines.
     known: HashSet<String>,
     duplicates: u64,
-    /// Places of what was left out, the first of them and how many, by reason.
-    left_out: BTreeMap<&'static str, (Vec<String>, u64)>,
+    /// Places of what was left out, by reason.
+    left_out: BTreeMap<&'static str, Places>,
     /// What lets questions end amid an answer.
     cutter: Option<Cutter>,
 }
@@ -202,27 +216,16 @@ impl Set {
         Ok(())
     }
 
-    /// All lines of a file that are not empty.
+    /// All lines of a file that are not empty. Where answers are beside them, it is read to its end, to count both.
     fn take_lines(&mut self, path: &Path) -> Result<(), String> {
-        let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut file = BufReader::new(File::open(path).map_err(told)?);
-        let mut number = 0u64;
-        while !self.is_full() {
-            let mut line = Vec::new();
-            let mut part = file.by_ref().take(LONGEST_RECORDED as u64 + 1);
-            if part.read_until(b'\n', &mut line).map_err(told)? == 0 {
-                break;
+        let mut lines = Lines::open(path, LONGEST_RECORDED)?;
+        while !self.is_full() || self.cutter.as_ref().is_some_and(Cutter::pairs_lines) {
+            let Some((place, line)) = lines.next_line()? else { break };
+            if let Some(cutter) = &mut self.cutter {
+                cutter.at_line()?;
             }
-            number += 1;
-            if line.len() > LONGEST_RECORDED && !line.ends_with(b"\n") {
-                file.skip_until(b'\n').map_err(told)?;
-            }
-            let line = line.trim_ascii();
-            if !line.is_empty() {
-                if let Some(cutter) = &mut self.cutter {
-                    cutter.at_line(number)?;
-                }
-                self.take(&format!("{}:{number}", path.display()), line);
+            if !self.is_full() {
+                self.take(&place, &line);
             }
         }
         Ok(())
@@ -231,11 +234,7 @@ impl Set {
     /// Takes one recorded request, or its place with the reason why not.
     fn take(&mut self, place: &str, bytes: &[u8]) {
         if let Err(reason) = self.try_take(bytes) {
-            let (places, times) = self.left_out.entry(reason).or_default();
-            *times += 1;
-            if places.len() < NAMED {
-                places.push(place.to_owned());
-            }
+            self.left_out.entry(reason).or_default().add(place);
         }
     }
 
@@ -245,8 +244,9 @@ impl Set {
         }
         let value = serde_json::from_slice(without_mark(bytes)).map_err(|_| "it is no JSON")?;
         let mut request = Request::read(value)?;
+        let mut is_cut = false;
         if let Some(cutter) = &mut self.cutter {
-            request = cutter.apply(request);
+            (request, is_cut) = cutter.apply(request);
         }
         let request = self.settings.normalize(&request).map_err(|skip| skip.0)?;
         let line = request.line();
@@ -260,6 +260,9 @@ impl Set {
             self.text.push_str(&line);
             self.text.push('\n');
             self.lines += 1;
+            if let Some(cutter) = &mut self.cutter {
+                cutter.count(is_cut);
+            }
         } else {
             self.duplicates += 1;
         }
@@ -268,16 +271,11 @@ impl Set {
 
     /// What was left out, and why.
     fn left_out(&self) -> String {
-        let reasons = self.left_out.iter().map(|(reason, (places, times))| {
-            let more = times - places.len() as u64;
-            let more = if more > 0 {
-                format!(" and {} more", number(more))
-            } else {
-                String::new()
-            };
-            format!("left out {}: {reason} ({}{more})\n", number(*times), places.join(", "))
-        });
-        reasons.collect()
+        let told = |(reason, places): (&&str, &Places)| {
+            let times = number(places.times());
+            format!("left out {times}: {reason} ({places})\n")
+        };
+        self.left_out.iter().map(told).collect()
     }
 
     /// What was made, and how it gets into a cluster.
