@@ -208,10 +208,19 @@ fn server(url: &str) -> Option<(String, String, Option<u16>, String)> {
         Host::Ipv4(address) => address == Ipv4Addr::LOCALHOST,
         Host::Ipv6(address) => address == Ipv6Addr::LOCALHOST,
     };
-    let host = if is_here { "localhost".to_owned() } else { host.to_string() };
+    let host = if is_here {
+        "localhost".to_owned()
+    } else {
+        host.to_string()
+    };
     let path = url.path().trim_end_matches('/');
     let path = path.strip_suffix("/v1").unwrap_or(path).trim_end_matches('/');
-    Some((url.scheme().to_owned(), host, url.port_or_known_default(), path.to_owned()))
+    Some((
+        url.scheme().to_owned(),
+        host,
+        url.port_or_known_default(),
+        path.to_owned(),
+    ))
 }
 
 /// A URL that all readers understand alike, without a slash at its end.

@@ -41,7 +41,13 @@ pub(super) fn problem(
         .unwrap_or(0);
     let names: Vec<&String> = stage.guards.guards.keys().collect();
     let lacking = |guard: &usize| open.iter().filter(|run| run.unsure.get(*guard) == Some(&true)).count();
-    let counting = |guard: &usize| stage.guards.guards.get(names[*guard]).is_some_and(|kind| kind.counts_pairs());
+    let counting = |guard: &usize| {
+        stage
+            .guards
+            .guards
+            .get(names[*guard])
+            .is_some_and(|kind| kind.counts_pairs())
+    };
     // A shadow stage that does not end lets no other guard see anything.
     let waiting = (0..names.len()).find(counting).zip(stage.late_shadow());
     let guard = match waiting {
@@ -121,7 +127,11 @@ pub(super) fn problem(
 
 /// The budget of pairs that lasts until the deadline; the one of tokens where that is spent first.
 fn more_budget(stage: &Stagecraft<'_>, part: f64) -> String {
-    let written = stage.spec.comparer.as_ref().map(|comparer| comparer.budget.pairs as f64);
+    let written = stage
+        .spec
+        .comparer
+        .as_ref()
+        .map(|comparer| comparer.budget.pairs as f64);
     if stage.pace.budget < written {
         return "raise spec.comparer.budget.tokens".to_owned();
     }

@@ -106,8 +106,7 @@ impl<'a> Stagecraft<'a> {
         let mut now = 0;
         let parts = self.steps.iter().map(|step| {
             let split = self.split(step.weight, control_arm);
-            let fewer =
-                counting.map(|(kind, requests)| requests * split.candidate.min(of_baseline(kind, split)));
+            let fewer = counting.map(|(kind, requests)| requests * split.candidate.min(of_baseline(kind, split)));
             now = halved(self.spec, now, fewer);
             halve(1.0, now)
         });

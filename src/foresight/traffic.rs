@@ -145,7 +145,10 @@ mod tests {
         // At half of the rate a new budget begins, and it goes on where the rate stays.
         let mut meter = Meter::new(pace.lasts());
         let asked = [(1_000.0, 1.0), (2_000.0, 0.5), (2_000.0, 0.5)];
-        assert_eq!(asked.map(|(seconds, part)| meter.ask(seconds, part)), [1_000.0, 1_000.0, 200.0]);
+        assert_eq!(
+            asked.map(|(seconds, part)| meter.ask(seconds, part)),
+            [1_000.0, 1_000.0, 200.0]
+        );
         assert_eq!(meter.left, 0.0);
         assert!((pace.takes(40.0) - 100.0).abs() < 1e-9);
         // 999 tokens of a question and one of the answer, of two arms.

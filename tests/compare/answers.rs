@@ -10,7 +10,17 @@ fn make(folder: &Folder, answers: &str, out: &str) -> (i32, String, String) {
     let answers = folder.file("answers.jsonl", answers);
     let out = folder.0.join(out);
     let [from, answers, out] = [&from, &answers, &out].map(|path| path.to_str().expect("UTF-8"));
-    guardbit(&["golden", "make", "--cut", "--from", from, "--answers", answers, "--out", out])
+    guardbit(&[
+        "golden",
+        "make",
+        "--cut",
+        "--from",
+        from,
+        "--answers",
+        answers,
+        "--out",
+        out,
+    ])
 }
 
 #[test]
@@ -24,7 +34,10 @@ fn each_request_gets_its_answer_and_only_lines_of_the_set_are_counted() {
     assert!(lines[0].contains("\"onea") && lines[2].contains("\"threeg"), "{text}");
     assert!(lines[1].contains("\"two\""), "{text}");
     assert!(out.contains("cut 2: ") && out.contains("; 1 have none"), "{out}");
-    assert!(out.contains("no recorded answer to 1: ") && out.contains("answers.jsonl:2)"), "{out}");
+    assert!(
+        out.contains("no recorded answer to 1: ") && out.contains("answers.jsonl:2)"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -47,7 +60,10 @@ fn answers_that_cannot_be_those_to_the_requests_are_refused() {
 fn recorded_answers_are_not_overwritten() {
     let folder = Folder::new("kept");
     let (code, _, error) = make(&folder, ANSWERS, "answers.jsonl");
-    assert!(code == 2 && error.contains("--answers names: write to another file"), "{error}");
+    assert!(
+        code == 2 && error.contains("--answers names: write to another file"),
+        "{error}"
+    );
     let kept = std::fs::read_to_string(folder.0.join("answers.jsonl")).expect("still there");
     assert_eq!(kept, ANSWERS);
 }

@@ -348,7 +348,10 @@ fn an_arm_without_capacity_makes_no_pairs() {
         );
         assert_eq!((code, out.as_str()), (2, ""), "{error}");
         assert!(error.contains(&candidate.url) && error.contains("429"), "{error}");
-        assert!(error.contains("20 pairs in a row") && error.contains("--concurrency"), "{error}");
+        assert!(
+            error.contains("20 pairs in a row") && error.contains("--concurrency"),
+            "{error}"
+        );
         let asked = candidate.asked().len();
         assert!(asked < most, "it was asked {asked} times in all");
     }

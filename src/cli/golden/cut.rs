@@ -204,7 +204,9 @@ impl Cutter {
         );
         if self.unanswered.times() > 0 {
             let (times, places) = (number(self.unanswered.times()), &self.unanswered);
-            told.push_str(&format!("no recorded answer to {times}: only a message in them can be cut ({places})\n"));
+            told.push_str(&format!(
+                "no recorded answer to {times}: only a message in them can be cut ({places})\n"
+            ));
         }
         told
     }
