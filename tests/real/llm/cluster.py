@@ -1,0 +1,148 @@
+"""cluster.py GUARDBIT INSTALLED — rollouts of quantized language models from F16, each of a model of its own on one cluster.
+
+Each has a shadow stage, in which the comparer that guardbit runs asks both arms for next tokens. What is within its tolerance must be
+promoted, and what is beyond rejected by the agreement guard before its first weight. Run by cluster.sh, which starts the cluster. Exits
+with 1 if one ends otherwise.
+"""
+import argparse
+import hashlib
+import json
+import pathlib
+import sys
+import time
+
+import manifests
+from compare import command
+from stage import PATIENCE, Guardbit, Model, apply, kubectl
+
+IMAGE = "localhost/guardbit:real"
+GOLDEN = "golden"
+PAIRS = 200  # of the shadow stage
+LIMIT = 900  # seconds until a rollout has ended
+# Variant on trial, tolerance, the outcome that is right.
+ROLLOUTS = [("q8-0", "12%", "Promoted"), ("q4-k-m", "25%", "Promoted"), ("q4-k-m", "8%", "RolledBack"), ("q2-k", "25%", "RolledBack")]
+ENDS = ("Promoted", "RolledBack", "Undecided", "Failed")
+# Variant: file, precision, bits and size of the groups of most weights.
+VARIANTS = {"q8-0": ("Q8_0", "INT8", 8, 32), "q4-k-m": ("Q4_K_M", "INT4", 4, 32), "q2-k": ("Q2_K", "INT2", 2, 16)}
+
+
+def variant(name, file, precision):
+    return {"name": name, "precision": precision, "weights": {"uri": f"/models/{file}.gguf", "digest": manifests.digest(file)}}
+
+
+def quantized(name):
+    file, precision, bits, size = VARIANTS[name]
+    weights = {"bits": bits, "type": "Int", "symmetric": False, "granularity": "PerGroup", "groupSize": size}
+    return {**variant(name, file, precision), "quantization": {"method": "WeightOnly", "algorithm": file, "weights": weights}}
+
+
+def pod(installed):
+    """The pod of the classifier, with another server in it. The kubelet puts in the file, which guardbit tells."""
+    pod = manifests.pod(installed)
+    container = pod["containers"][0]
+    container.update(command=command("/site", "$(GUARDBIT_WEIGHTS_URI)", "0.0.0.0", 8080), args=[])
+    container["readinessProbe"]["httpGet"]["path"] = "/health"
+    return pod
+
+
+def model(name, installed, digest, tolerance):
+    """Serves F16, and tries nothing yet. Every setting that is not here has its default."""
+    return {
+        "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel",
+        "metadata": {"name": name, "namespace": manifests.NAMESPACE},
+        "spec": {
+            "model": {"name": "smollm2", "version": "135m"},
+            "target": "f16",
+            "serving": {"port": 8080, "replicas": 1, "template": {"spec": pod(installed)}},
+            "variants": [variant("f16", "F16", "FP16"), *map(quantized, VARIANTS)],
+            "traffic": {"gateway": {
+                "parentRefs": [{"name": "inference", "namespace": "gateway-system"}], "hostnames": [f"{name}.example"],
+                "matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}],
+            }},
+            # As fast as two cores answer, and long enough for the steps after the shadow stage.
+            "comparer": {"protocol": "OpenAI", "golden": {"configMap": GOLDEN, "digest": digest}, "rate": "5"},
+            "guards": [{"name": "agreement", "agreement": {"tolerance": {"absolute": tolerance}}}],
+            "rollout": {"shadow": {"pairs": PAIRS}, "steps": manifests.steps(50), "holdout": 0, "keepWarm": "0s"},
+        },
+    }
+
+
+def golden(installed):
+    """The ConfigMap with the golden set, and its digest."""
+    text = (installed / "golden.jsonl").read_text()
+    metadata = {"name": GOLDEN, "namespace": manifests.NAMESPACE}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": {"golden.jsonl": text}}
+    return config, "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class Run:
+    """One rollout, from a model that serves F16 to its end."""
+
+    def __init__(self, guardbit, installed, digest, wanted):
+        self.variant, self.tolerance, self.wanted = wanted
+        self.name = f"{self.variant}-at-{self.tolerance.rstrip('%')}"
+        self.outcome, self.why, self.weighed = "Undecided", f"not within {LIMIT} s", False
+        apply(model(self.name, installed, digest, self.tolerance))
+        self.model = Model(guardbit, self.name)
+        self.model.until("f16 serves alone", is_settled)
+        begun = time.monotonic()
+        self.model.patch(target=self.variant)
+        for state in self.model.states(LIMIT):
+            if self.has_ended(state.get("status", {})):
+                break
+        self.seconds = time.monotonic() - begun
+
+    def has_ended(self, status):
+        self.weighed |= bool((status.get("rollout") or {}).get("firstWeightAt"))
+        for decision in status.get("decisions", []):
+            if decision["variant"] == self.variant and decision["action"] in ENDS:
+                self.outcome, self.why = decision["action"], decision["why"]
+                return True
+        return False
+
+    def problems(self):
+        rejected = [(one["variant"], one["guard"]) for one in self.model.newest["status"].get("rejected", [])]
+        if self.outcome != self.wanted:
+            yield f"{self.outcome}, and not {self.wanted}: {self.why}{self.model.story()}"
+        elif self.wanted == "RolledBack" and (rejected != [(self.variant, "agreement")] or self.weighed):
+            yield f"it was not rejected by agreement in the shadow stage: {rejected}{self.model.story()}"
+
+    def row(self):
+        users = "yes" if self.weighed else "no"
+        return f"| {self.variant} | {self.tolerance} | {self.outcome} | {users} | {self.seconds:.0f} s | {self.why} |"
+
+    def remove(self):
+        """The next one has the processors for itself."""
+        kubectl("-n", manifests.NAMESPACE, "delete", "quantizedmodel", self.name, f"--timeout={PATIENCE}s")
+        self.model.pods_are(0)
+
+
+def is_settled(state):
+    status = state.get("status", {})
+    return (status.get("stable") or {}).get("variant") == "f16" and not status.get("rollout")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("guardbit", help="the program")
+    parser.add_argument("installed", type=pathlib.Path, help="what install.sh prints")
+    options = parser.parse_args()
+    config, digest = golden(options.installed)
+    apply(manifests.namespace())
+    apply(config)
+    guardbit = Guardbit(options.guardbit, f"--comparer-image={IMAGE}")
+    missed = []
+    print("| candidate | tolerated | outcome | answered users | took | why |\n|---|---|---|---|---|---|", flush=True)
+    try:
+        for wanted in ROLLOUTS:
+            run = Run(guardbit, options.installed, digest, wanted)
+            print(run.row(), flush=True)
+            missed += [f"{run.name}: {problem}" for problem in run.problems()]
+            run.remove()
+    finally:
+        guardbit.stop()
+    sys.exit("\n".join(missed) or None)
+
+
+if __name__ == "__main__":
+    main()
