@@ -17,7 +17,7 @@ from stage import PATIENCE, Guardbit, Model, apply, kubectl
 
 IMAGE = "localhost/guardbit:real"
 GOLDEN = "golden"
-PAIRS = 200  # of the shadow stage
+PAIRS = 400  # of the shadow stage
 LIMIT = 900  # seconds until a rollout has ended
 # Variant on trial, tolerance, the outcome that is right.
 ROLLOUTS = [("q8-0", "12%", "Promoted"), ("q4-k-m", "25%", "Promoted"), ("q4-k-m", "8%", "RolledBack"), ("q2-k", "25%", "RolledBack")]

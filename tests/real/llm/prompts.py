@@ -1,7 +1,7 @@
 """prompts.py DIRECTORY — prints a golden set: 200 prompts of 40 words each, from the prose of the Markdown files of a directory.
 
 The same files give the same prompts. A prompt ends where its 40 words end, mostly within a sentence, so that a next token is there to
-be found; pieces of the same text are taken from all over the directory.
+be found; they are taken from all over the directory. All of their words but one are words, and no names of files or numbers.
 """
 import json
 import pathlib
@@ -29,7 +29,7 @@ def pieces(text):
     for begin in range(0, len(words) - WORDS + 1, WORDS):
         piece = words[begin:begin + WORDS]
         plain = sum(bool(WORD.fullmatch(word)) for word in piece)
-        if 10 * plain >= 9 * WORDS and len(" ".join(piece)) <= LONGEST:
+        if plain >= WORDS - 1 and len(" ".join(piece)) <= LONGEST:
             yield " ".join(piece)
 
 

@@ -1,7 +1,8 @@
 """quantize.py MODEL.gguf DIRECTORY — writes F16.gguf and, made from it, quantized ones, by llama.cpp's own quantizer.
 
 The model that is at hand is quantized to four bits already: what is meant by F16 here are those weights, unpacked. The others are made
-from F16, as they are from the weights that somebody trained.
+from F16, as they are from the weights that somebody trained. Most rows of this model have 576 weights and do not fit the blocks of 256
+that Q4_K and Q2_K have: llama.cpp falls back to Q5_0 and Q4_0 there.
 """
 import ctypes
 import pathlib
