@@ -1,21 +1,19 @@
-"""cluster.py GUARDBIT INSTALLED — rollouts of quantized language models from F16, each of a model of its own on one cluster.
+"""cluster.py GUARDBIT INSTALLED IMAGE — rollouts of quantized language models from F16, each of a model of its own on one cluster.
 
 Each has a shadow stage, in which the comparer that guardbit runs asks both arms for next tokens. What is within its tolerance must be
 promoted, and what is beyond rejected by the agreement guard before its first weight. Run by cluster.sh, which starts the cluster. Exits
 with 1 if one ends otherwise.
 """
 import argparse
-import hashlib
-import json
 import pathlib
+import subprocess
 import sys
 import time
 
 import manifests
 from compare import command
-from stage import PATIENCE, Guardbit, Model, apply, kubectl
+from stage import PATIENCE, Guardbit, Model, apply, at_rest, kubectl
 
-IMAGE = "localhost/guardbit:real"
 GOLDEN = "golden"
 PAIRS = 400  # of the shadow stage
 LIMIT = 900  # seconds until a rollout has ended
@@ -67,12 +65,10 @@ def model(name, installed, digest, tolerance):
     }
 
 
-def golden(installed):
-    """The ConfigMap with the golden set, and its digest."""
-    text = (installed / "golden.jsonl").read_text()
-    metadata = {"name": GOLDEN, "namespace": manifests.NAMESPACE}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": {"golden.jsonl": text}}
-    return config, "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def golden(text):
+    """The golden set, as the comparer's pod mounts it."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": GOLDEN, "namespace": manifests.NAMESPACE},
+            "immutable": True, "data": {"golden.jsonl": text}}
 
 
 class Run:
@@ -81,10 +77,10 @@ class Run:
     def __init__(self, guardbit, installed, digest, wanted):
         self.variant, self.tolerance, self.wanted = wanted
         self.name = f"{self.variant}-at-{self.tolerance.rstrip('%')}"
-        self.outcome, self.why, self.weighed = "Undecided", f"not within {LIMIT} s", False
+        self.outcome, self.why, self.weighed, self.counted = "Undecided", f"not within {LIMIT} s", False, "nothing"
         apply(model(self.name, installed, digest, self.tolerance))
         self.model = Model(guardbit, self.name)
-        self.model.until("f16 serves alone", is_settled)
+        self.model.until("f16 serves alone", lambda state: at_rest(state, "f16", 1))
         begun = time.monotonic()
         self.model.patch(target=self.variant)
         for state in self.model.states(LIMIT):
@@ -94,6 +90,7 @@ class Run:
 
     def has_ended(self, status):
         self.weighed |= bool((status.get("rollout") or {}).get("firstWeightAt"))
+        self.counted = next((guard["message"] for guard in status.get("guards", [])), self.counted)
         for decision in status.get("decisions", []):
             if decision["variant"] == self.variant and decision["action"] in ENDS:
                 self.outcome, self.why = decision["action"], decision["why"]
@@ -109,7 +106,7 @@ class Run:
 
     def row(self):
         users = "yes" if self.weighed else "no"
-        return f"| {self.variant} | {self.tolerance} | {self.outcome} | {users} | {self.seconds:.0f} s | {self.why} |"
+        return f"| {self.variant} | {self.tolerance} | {self.outcome} | {users} | {self.seconds:.0f} s | {self.counted} | {self.why} |"
 
     def remove(self):
         """The next one has the processors for itself."""
@@ -117,22 +114,19 @@ class Run:
         self.model.pods_are(0)
 
 
-def is_settled(state):
-    status = state.get("status", {})
-    return (status.get("stable") or {}).get("variant") == "f16" and not status.get("rollout")
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("guardbit", help="the program")
     parser.add_argument("installed", type=pathlib.Path, help="what install.sh prints")
+    parser.add_argument("image", help="image of the comparer")
     options = parser.parse_args()
-    config, digest = golden(options.installed)
+    file = options.installed / "golden.jsonl"
+    digest = subprocess.run([options.guardbit, "golden", "digest", file], check=True, capture_output=True, text=True).stdout.strip()
     apply(manifests.namespace())
-    apply(config)
-    guardbit = Guardbit(options.guardbit, f"--comparer-image={IMAGE}")
+    apply(golden(file.read_text()))
+    guardbit = Guardbit(options.guardbit, "--comparer-image", options.image)
     missed = []
-    print("| candidate | tolerated | outcome | answered users | took | why |\n|---|---|---|---|---|---|", flush=True)
+    print("| candidate | tolerated | outcome | answered users | took | counted at last | why |\n|---|---|---|---|---|---|---|", flush=True)
     try:
         for wanted in ROLLOUTS:
             run = Run(guardbit, options.installed, digest, wanted)
