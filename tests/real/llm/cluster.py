@@ -11,7 +11,7 @@ import sys
 import time
 
 import manifests
-from compare import command
+from compare import command, offline
 from stage import PATIENCE, Guardbit, Model, apply, at_rest, kubectl
 
 GOLDEN = "golden"
@@ -43,7 +43,7 @@ def pod(installed):
     return pod
 
 
-def model(name, installed, digest, tolerance):
+def model(name, candidate, installed, digest, tolerance):
     """Serves F16, and tries nothing yet. Every setting that is not here has its default."""
     return {
         "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel",
@@ -52,12 +52,12 @@ def model(name, installed, digest, tolerance):
             "model": {"name": "smollm2", "version": "135m"},
             "target": "f16",
             "serving": {"port": 8080, "replicas": 1, "template": {"spec": pod(installed)}},
-            "variants": [variant("f16", "F16", "FP16"), *map(quantized, VARIANTS)],
+            "variants": [variant("f16", "F16", "FP16"), quantized(candidate)],
             "traffic": {"gateway": {
                 "parentRefs": [{"name": "inference", "namespace": "gateway-system"}], "hostnames": [f"{name}.example"],
                 "matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}],
             }},
-            # As fast as two cores answer, and long enough for the steps after the shadow stage.
+            # About as fast as two cores answer.
             "comparer": {"protocol": "OpenAI", "golden": {"configMap": GOLDEN, "digest": digest}, "rate": "5"},
             "guards": [{"name": "agreement", "agreement": {"tolerance": {"absolute": tolerance}}}],
             "rollout": {"shadow": {"pairs": PAIRS}, "steps": manifests.steps(50), "holdout": 0, "keepWarm": "0s"},
@@ -77,8 +77,9 @@ class Run:
     def __init__(self, guardbit, installed, digest, wanted):
         self.variant, self.tolerance, self.wanted = wanted
         self.name = f"{self.variant}-at-{self.tolerance.rstrip('%')}"
-        self.outcome, self.why, self.weighed, self.counted = "Undecided", f"not within {LIMIT} s", False, "nothing"
-        apply(model(self.name, installed, digest, self.tolerance))
+        self.outcome, self.why, self.weighed = "Undecided", f"not within {LIMIT} s", False
+        _, self.offline = offline(installed, VARIANTS[self.variant][0])
+        apply(model(self.name, self.variant, installed, digest, self.tolerance))
         self.model = Model(guardbit, self.name)
         self.model.until("f16 serves alone", lambda state: at_rest(state, "f16", 1))
         begun = time.monotonic()
@@ -90,7 +91,6 @@ class Run:
 
     def has_ended(self, status):
         self.weighed |= bool((status.get("rollout") or {}).get("firstWeightAt"))
-        self.counted = next((guard["message"] for guard in status.get("guards", [])), self.counted)
         for decision in status.get("decisions", []):
             if decision["variant"] == self.variant and decision["action"] in ENDS:
                 self.outcome, self.why = decision["action"], decision["why"]
@@ -105,8 +105,8 @@ class Run:
             yield f"it was not rejected by agreement in the shadow stage: {rejected}{self.model.story()}"
 
     def row(self):
-        users = "yes" if self.weighed else "no"
-        return f"| {self.variant} | {self.tolerance} | {self.outcome} | {users} | {self.seconds:.0f} s | {self.counted} | {self.why} |"
+        weight = "yes" if self.weighed else "none"
+        return f"| {self.variant} | {self.tolerance} | {self.outcome} | {weight} | {self.seconds:.0f} s | {self.offline:.1%} | {self.why} |"
 
     def remove(self):
         """The next one has the processors for itself."""
@@ -126,7 +126,7 @@ def main():
     apply(golden(file.read_text()))
     guardbit = Guardbit(options.guardbit, "--comparer-image", options.image)
     missed = []
-    print("| candidate | tolerated | outcome | answered users | took | counted at last | why |\n|---|---|---|---|---|---|---|", flush=True)
+    print("| candidate | tolerated | outcome | weight | took | offline | why |\n|---|---|---|---|---|---|---|", flush=True)
     try:
         for wanted in ROLLOUTS:
             run = Run(guardbit, options.installed, digest, wanted)

@@ -75,6 +75,13 @@ class Server:
         self.log.close()
 
 
+def offline(installed, variant):
+    """The lines of the golden set after which a model has another next token than the reference, and their share."""
+    tokens = json.loads((installed / "offline.json").read_text())
+    lines = {line for line, (here, there) in enumerate(zip(tokens[REFERENCE], tokens[variant]), 1) if here != there}
+    return lines, len(lines) / len(tokens[REFERENCE])
+
+
 class Comparison:
     """What guardbit found, and what is wrong with it."""
 
@@ -91,22 +98,20 @@ class Comparison:
         if not done.stdout:
             sys.exit(f"{variant} at {tolerance}: guardbit found nothing out, and ended with {self.code}")
         self.found = json.loads(done.stdout)
-        offline = json.loads((installed / "offline.json").read_text())
-        self.differ = {line for line, pair in enumerate(zip(offline[REFERENCE], offline[variant]), 1) if pair[0] != pair[1]}
-        self.offline = len(self.differ) / len(offline[REFERENCE])
+        self.lines, self.offline = offline(installed, variant)
 
     def problems(self):
         found, (verdict, code) = self.found, self.wanted
-        low, high = found["pairs"]["interval"]
+        pairs = found["pairs"]
+        # Draws are with replacement, so a share varies around that of the set. Where no answer differs, none may be counted.
+        error = (self.offline * (1 - self.offline) / pairs["pairs"]) ** 0.5
         if (found["verdict"], self.code) != self.wanted:
             yield f"it is {found['verdict']} with exit code {self.code}, and not {verdict} with {code}"
         if found["control"]["disagreements"]:
             yield f"{REFERENCE} disagrees with itself {found['control']['disagreements']} times"
-        if self.variant == REFERENCE and found["pairs"]["disagreements"]:
-            yield f"two servers of {REFERENCE} disagree {found['pairs']['disagreements']} times"
-        if not low <= self.offline <= high:
-            yield f"{self.offline:.1%} were measured offline, which is not within {low:.1%} and {high:.1%}"
-        if others := set(found["differAt"]) - self.differ:
+        if abs(pairs["disagreements"] / pairs["pairs"] - self.offline) > 4 * error:
+            yield f"{pairs['disagreements']} of {pairs['pairs']} differ, which does not fit the {self.offline:.1%} that were measured offline"
+        if others := set(found["differAt"]) - self.lines:
             yield f"guardbit found a difference where there is none offline: lines {sorted(others)}"
 
     def row(self):
