@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement real-llm demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -19,6 +19,7 @@ help:
 	@echo 'make samples     each sample climbs on a real cluster'
 	@echo 'make real        the same weights again, and int8, on a model server from PyPI: hours; tests/real/aa.sh for less'
 	@echo 'make real-agreement  int4, int8 and the same weights before their first weight, on KServe and on Triton from PyPI'
+	@echo 'make real-llm    a language model in four precisions on the server of llama.cpp: compared, and rolled out on a cluster'
 	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
@@ -109,6 +110,12 @@ real-agreement:
 	cargo build --locked --release --bin guardbit
 	tests/real/agreement.sh target/release/guardbit kserve
 	tests/real/agreement.sh target/release/guardbit triton
+
+# Not part of `make test`: it compiles llama.cpp, once. What is counted on a language model is held against a count without a server.
+real-llm:
+	cargo build --locked --release --bin guardbit
+	tests/real/llm/compare.sh target/release/guardbit
+	tests/real/llm/cluster.sh target/release/guardbit
 
 demo:
 	tests/demo/demo.sh

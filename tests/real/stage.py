@@ -45,14 +45,14 @@ class Guardbit:
 class Model:
     """Follows the model by a watch, so that nothing has to ask again and again on processors that are being measured."""
 
-    def __init__(self, guardbit):
-        self.guardbit, self.newest, self.changed = guardbit, {}, threading.Condition()
+    def __init__(self, guardbit, name=MODEL):
+        self.guardbit, self.name, self.newest, self.changed = guardbit, name, {}, threading.Condition()
         threading.Thread(target=self.follow, daemon=True).start()
 
     def follow(self):
         while True:
             # A watch ends after a while; the next one begins with the object as it is.
-            command = [*KUBECTL, "-n", NAMESPACE, "get", "quantizedmodel", MODEL, "-o", "json", "--watch"]
+            command = [*KUBECTL, "-n", NAMESPACE, "get", "quantizedmodel", self.name, "-o", "json", "--watch"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as watch:
                 for item in objects(watch.stdout):
                     with self.changed:
@@ -94,7 +94,7 @@ class Model:
         return "\n".join(["", *lines, *pods, "Log of guardbit:", *LOG.read_text().splitlines()[-30:]])
 
     def patch(self, **spec):
-        kubectl("-n", NAMESPACE, "patch", "quantizedmodel", MODEL, "--type=merge", "-p", json.dumps({"spec": spec}))
+        kubectl("-n", NAMESPACE, "patch", "quantizedmodel", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def pods_are(self, number):
         """The pods of revisions that left are gone: they would go on using the processors."""
