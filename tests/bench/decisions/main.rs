@@ -20,6 +20,9 @@ use guardbit::simulate::{Arms, Outcome, simulate};
 use rows::{Guards, Row};
 use traffic::{SCRAPE, draw};
 
+/// What was measured on real servers, which stands beside the table.
+const ON_REAL_SERVERS: &str = include_str!("../../real/figures.md");
+
 /// What stands above the table.
 const INTRODUCTION: &str = "# How often a canary judge is wrong, and how soon it decides
 
@@ -211,6 +214,7 @@ fn main() -> std::process::ExitCode {
     for goal in &goals {
         println!("{goal}");
     }
+    print!("\n{ON_REAL_SERVERS}");
     let missed = goals.iter().filter(|goal| !goal.met).count();
     if missed > 0 {
         eprintln!("{missed} of {} goals missed", goals.len());
