@@ -214,6 +214,14 @@ impl RolloutStatus {
     }
 }
 
+impl QuantizedModelStatus {
+    /// Whether a condition has this status.
+    pub fn has_condition(&self, kind: &str, status: &str) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|condition| condition.type_ == kind && condition.status == status)
+    }
+}
+
 /// A revision that leaves.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

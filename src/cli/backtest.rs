@@ -12,8 +12,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Duration, Guard, QuantizedModelSpec};
-use crate::evidence::{ArmMatcher, Form, Labels, MatcherOp, Matrix, Series};
-use crate::guards::{Selector, asks, resolve};
+use crate::evidence::{ArmMatcher, Form, Labels, MatcherOp, Matrix, REVISION, Series};
+use crate::guards::{Selector, asks, counts_pairs};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::prometheus::{PrometheusClient, PrometheusError};
@@ -119,7 +119,7 @@ fn of_revisions(spec: &QuantizedModelSpec) -> ArmMatcher {
     let revisions = identity::revisions(spec);
     let short: Vec<_> = revisions.iter().map(|of| identity::short(&of.revision)).collect();
     ArmMatcher {
-        label: "guardbit_revision".to_owned(),
+        label: REVISION.to_owned(),
         op: MatcherOp::Regex,
         value: short.join("|"),
     }
@@ -127,7 +127,7 @@ fn of_revisions(spec: &QuantizedModelSpec) -> ArmMatcher {
 
 /// What a guard asks of every arm.
 fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -> Vec<Question> {
-    let counts_pairs = resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
+    let pairs = counts_pairs(guard);
     let of = |asked: Selector| -> Vec<Question> {
         let guard = &guard.name;
         if asked.form() == Form::Expression {
@@ -145,7 +145,11 @@ fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -
             arm,
         };
         // The series of pairs name the revisions, and no arm.
-        let ways = if counts_pairs { PAIRS..PAIRS + 1 } else { 0..PAIRS };
+        let ways = if pairs {
+            PAIRS..PAIRS + 1
+        } else {
+            0..PAIRS
+        };
         ways.map(each).collect()
     };
     asks(guard).into_iter().flat_map(of).collect()

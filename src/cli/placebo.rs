@@ -9,9 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::api::{Guard, QuantizedModelSpec};
+use crate::api::QuantizedModelSpec;
 use crate::evidence::ArmMatcher;
-use crate::guards::resolve;
+use crate::guards::counts_pairs;
 use crate::guards::traffic::percent;
 use crate::model;
 use crate::prometheus::PrometheusClient;
@@ -69,7 +69,6 @@ pub(super) fn placebo(
     };
     // Pairs of answers are counted by one pod, for two arms.
     let mut spec = spec.clone();
-    let counts_pairs = |guard: &Guard| resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
     spec.guards.retain(|guard| !counts_pairs(guard));
     spec.rollout.shadow = None;
     let spec = &spec;

@@ -21,8 +21,8 @@ pub use cursor::{Advance, Cursor, HISTORY_MS, Pace, Pods};
 pub use labels::Labels;
 pub use native::{NativeHistogram, NativeMatrix, NativeSeries};
 pub use promql::{
-    ArmMatcher, Batch, BatchedArm, MatcherOp, POD_OF_DEPLOYMENT, PromqlError, Selection, arm_query, expression_query,
-    fitting, histogram_query, native_histogram_query, shape,
+    ArmMatcher, Batch, BatchedArm, MatcherOp, POD_OF_DEPLOYMENT, PromqlError, REVISION, Selection, arm_query,
+    expression_query, fitting, histogram_query, native_histogram_query, shape,
 };
 pub use role::{Form, Role};
 pub use sample::{Matrix, SampleError, Series};

@@ -34,6 +34,20 @@ pub struct ArmMatcher {
     pub value: String,
 }
 
+impl ArmMatcher {
+    /// A label that has this value.
+    pub fn equal(label: &str, value: impl Into<String>) -> Self {
+        Self {
+            label: label.to_owned(),
+            op: MatcherOp::Equal,
+            value: value.into(),
+        }
+    }
+}
+
+/// Label of series that names a revision in its short form.
+pub const REVISION: &str = "guardbit_revision";
+
 /// How a label is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatcherOp {

@@ -83,6 +83,11 @@ pub struct Guard {
     pub kind: Kind,
 }
 
+/// Whether a guard counts pairs of answers. One that cannot be read counts nothing.
+pub fn counts_pairs(guard: &api::Guard) -> bool {
+    resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs())
+}
+
 /// Reads the strings of a guard, or returns what is wrong with them.
 pub fn resolve(guard: &api::Guard) -> Result<Guard, Vec<SpecProblem>> {
     let mut fields = Fields::of(&guard.name);

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{self, ArmLabel, ArmMatchers, QuantizedModelSpec, RevisionRef};
-use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT, Shown};
+use crate::evidence::{ArmMatcher, BucketForm, HISTORY_MS, MatcherOp, POD_OF_DEPLOYMENT, REVISION, Shown};
 use crate::guards::{Compared, Guard, Kind, Selector, SuiteConfig, resolve};
 use crate::model::identity::{self, Purpose};
 use crate::model::presets::{guards, resolved};
@@ -86,7 +86,7 @@ impl QueryScope {
     /// The matchers of an arm, with those of all queries.
     fn with(&self, mut own: Vec<ArmMatcher>, namespace: &str) -> Vec<ArmMatcher> {
         if !self.exempt_namespace {
-            own.push(equal("namespace", namespace.to_owned()));
+            own.push(ArmMatcher::equal("namespace", namespace.to_owned()));
         }
         own.extend_from_slice(&self.matchers);
         own
@@ -143,8 +143,8 @@ pub fn watch(seen: &ModelSeen, now: Timestamp, scope: &QueryScope) -> Vec<GuardQ
 fn pair_matchers(model: &ModelSeen, arm: &RevisionRef, scope: &QueryScope) -> Vec<ArmMatcher> {
     let revision = identity::short(&arm.revision).to_owned();
     let own = vec![
-        equal("guardbit_model", model.name.clone()),
-        equal("guardbit_revision", revision),
+        ArmMatcher::equal("guardbit_model", model.name.clone()),
+        ArmMatcher::equal(REVISION, revision),
     ];
     scope.with(own, &model.namespace)
 }
@@ -173,14 +173,14 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope:
             op: MatcherOp::Regex,
             value: format!("{deployment}{POD_OF_DEPLOYMENT}"),
         }],
-        ArmMatchers::Revision => vec![equal("guardbit_revision", revision.to_owned())],
+        ArmMatchers::Revision => vec![ArmMatcher::equal(REVISION, revision.to_owned())],
         ArmMatchers::Labels => {
             let filled = |text: &str| {
                 let text = text.replace("{deployment}", &deployment);
                 text.replace("{service}", &deployment).replace("{revision}", revision)
             };
             let matcher = |l: &ArmLabel| match l.value.split_once(POD) {
-                None => equal(&l.label, filled(&l.value)),
+                None => ArmMatcher::equal(&l.label, filled(&l.value)),
                 Some((before, after)) => {
                     let [before, after] = [before, after].map(|part| regex::escape(&filled(part)));
                     ArmMatcher {
@@ -194,14 +194,6 @@ fn arm_matchers(model: &ModelSeen, guard: &api::Guard, arm: &RevisionRef, scope:
         }
     };
     scope.with(matchers, &model.namespace)
-}
-
-fn equal(label: &str, value: String) -> ArmMatcher {
-    ArmMatcher {
-        label: label.to_owned(),
-        op: MatcherOp::Equal,
-        value,
-    }
 }
 
 /// The guards of a trial as they are judged.

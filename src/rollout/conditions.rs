@@ -273,7 +273,7 @@ impl Evaluation<'_> {
         };
         // The event of a disruption is its own.
         let told = |wait: &&Wait| wait.reason != WaitReason::Disrupted;
-        let was_blind = was(seen, condition::EVIDENCE_AVAILABLE, "False")
+        let was_blind = seen.model.status.has_condition(condition::EVIDENCE_AVAILABLE, "False")
             && !had_reason(seen, condition::EVIDENCE_AVAILABLE, WaitReason::Disrupted);
         if let Some(lost) = self.blind.as_ref().filter(told).filter(|_| !was_blind) {
             self.events.push(Event {
@@ -435,14 +435,6 @@ impl Evaluation<'_> {
 fn had_reason(seen: &Seen<'_>, kind: &str, reason: WaitReason) -> bool {
     let mut conditions = seen.model.status.conditions.iter();
     conditions.any(|c| c.type_ == kind && c.reason == reason.to_string())
-}
-
-fn was(seen: &Seen<'_>, kind: &str, status: &str) -> bool {
-    seen.model
-        .status
-        .conditions
-        .iter()
-        .any(|c| c.type_ == kind && c.status == status)
 }
 
 /// Whether two statuses differ in nothing but running evidence. Its figures grow at every evaluation and are no reason

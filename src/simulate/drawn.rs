@@ -3,10 +3,10 @@
 //! They come at the rate of the spec's comparer, from when both arms are there until its budget is spent. The same
 //! recording and share give the same pairs.
 
-use crate::api::{Guard, QuantizedModelSpec};
-use crate::evidence::{ArmMatcher, Form, Labels, PromqlError, Role, Selection, Series};
+use crate::api::QuantizedModelSpec;
+use crate::evidence::{ArmMatcher, Form, Labels, PromqlError, REVISION, Role, Selection, Series};
 use crate::guards::traffic::Random;
-use crate::guards::{Selector, asks, resolve};
+use crate::guards::{Selector, asks, counts_pairs};
 use crate::model::{self, comparer, identity, interval_ms, problems};
 
 use super::arms::{Arms, SimulateError};
@@ -84,17 +84,13 @@ pub fn with_pairs(
             all.push(Series {
                 labels: Labels::from([
                     ("__name__", selector.text.as_str()),
-                    ("guardbit_revision", identity::short(&revision.revision)),
+                    (REVISION, identity::short(&revision.revision)),
                 ]),
                 samples: counts.iter().map(of_role).collect(),
             });
         }
     }
     Ok(recording.with_series(all))
-}
-
-fn counts_pairs(guard: &Guard) -> bool {
-    resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs())
 }
 
 /// Whether a recording has any series of a counter.

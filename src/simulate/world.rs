@@ -8,8 +8,8 @@ use promql_parser::parser::Expr;
 
 use crate::api::{Guard, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, Verdict};
 use crate::evidence::promql::expression;
-use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, MatcherOp, Matrix, PromqlError, Role, Selection};
-use crate::guards::{Selector, asks, resolve};
+use crate::evidence::{ArmMatcher, ArmSamples, Form, GuardSamples, Matrix, PromqlError, REVISION, Role, Selection};
+use crate::guards::{Selector, asks, counts_pairs};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::rollout::{
@@ -65,11 +65,7 @@ impl Source {
 fn by_revision(spec: &QuantizedModelSpec) -> BTreeMap<Side, Vec<Vec<ArmMatcher>>> {
     let (revisions, at) = (identity::revisions(spec), spec.target_index());
     let named = |at: usize| -> Vec<Vec<ArmMatcher>> {
-        let matcher = |of: &RevisionRef| ArmMatcher {
-            label: "guardbit_revision".to_owned(),
-            op: MatcherOp::Equal,
-            value: identity::short(&of.revision).to_owned(),
-        };
+        let matcher = |of: &RevisionRef| ArmMatcher::equal(REVISION, identity::short(&of.revision));
         revisions.get(at).map(|of| vec![matcher(of)]).into_iter().collect()
     };
     BTreeMap::from([
@@ -124,8 +120,7 @@ impl<'a> World<'a> {
         let by_revision = by_revision(&spec);
         let mut sources = BTreeMap::new();
         for guard in &guards(&spec) {
-            let pairs = resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs());
-            let told = if pairs && is_recorded(guard, recording, &by_revision) {
+            let told = if counts_pairs(guard) && is_recorded(guard, recording, &by_revision) {
                 &by_revision
             } else {
                 &arms

@@ -496,6 +496,7 @@ fn wrong_use_is_told_with_what_would_be_right() {
         "--candidate-revision",
         "bbbb",
     ];
+    let dry = |more: &[&'static str]| [&["--dry-run", "--protocol", "OpenAI", "--golden", golden], more].concat();
     for (args, part) in [
         (vec!["--protocol", "OpenAI", "--golden", golden], "--model"),
         (
@@ -518,54 +519,12 @@ fn wrong_use_is_told_with_what_would_be_right() {
             vec!["--dry-run", "--protocol", "OpenAI", "--golden", "/nowhere.jsonl"],
             "/nowhere.jsonl",
         ),
-        (
-            vec![
-                "--dry-run",
-                "--protocol",
-                "OpenAI",
-                "--golden",
-                golden,
-                "--tolerance",
-                "0",
-            ],
-            "above 0",
-        ),
-        (
-            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--pairs", "0"],
-            "--pairs",
-        ),
-        (
-            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--mirror"],
-            "--mirror",
-        ),
-        (
-            vec!["--dry-run", "--protocol", "OpenAI", "--golden", golden, "--rate", "1"],
-            "--rate",
-        ),
-        (
-            vec![
-                "--dry-run",
-                "--protocol",
-                "OpenAI",
-                "--golden",
-                golden,
-                "--budget-pairs",
-                "1",
-            ],
-            "--budget-pairs",
-        ),
-        (
-            vec![
-                "--dry-run",
-                "--protocol",
-                "OpenAI",
-                "--golden",
-                golden,
-                "--listen",
-                "127.0.0.1:0",
-            ],
-            "--listen",
-        ),
+        (dry(&["--tolerance", "0"]), "above 0"),
+        (dry(&["--pairs", "0"]), "--pairs"),
+        (dry(&["--mirror"]), "--mirror"),
+        (dry(&["--rate", "1"]), "--rate"),
+        (dry(&["--budget-pairs", "1"]), "--budget-pairs"),
+        (dry(&["--listen", "127.0.0.1:0"]), "--listen"),
         (
             [&server[..], &["--golden", golden, "--pairs", "10"]].concat(),
             "--pairs",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guardbit::api::{GuardStatus, QuantizedModelStatus, RevisionRef};
+use guardbit::api::{Decision, GuardStatus, Phase, QuantizedModelStatus, RevisionRef};
 use guardbit::compare::digest;
 use guardbit::model::identity::{comparer_name, short};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -139,6 +139,18 @@ impl Stage {
         let pods = self.api::<Pod>().list(&ListParams::default()).await.expect("listed");
         let is = |pod: &Pod| pod.name_any().starts_with(&name) && pod.metadata.deletion_timestamp.is_none();
         pods.items.into_iter().find(is)
+    }
+
+    /// The candidate is rolled back by the agreement guard, rejected, and its comparer goes; returns the decision.
+    pub async fn rejected_for_its_answers(&self) -> Decision {
+        let decision = self.rolled_back("agreement").await;
+        let is_beyond = decision.why.contains("; beyond the tolerance of 5%");
+        assert!(is_beyond, "{}", decision.why);
+        let is_settled = |s: &QuantizedModelStatus| s.phase == Some(Phase::Guarding.into()) && s.rejected.len() == 1;
+        let status = self.until("settled", is_settled).await;
+        assert_eq!(status.rejected[0].guard, "agreement");
+        self.comparer_goes().await;
+        decision
     }
 
     /// Waits until the comparer is gone.

@@ -1,8 +1,8 @@
 //! Rules on what each guard asks: selectors, metrics, tolerances, budgets.
 
 use crate::api::{ArmLabel, ArmMatchers, Guard, Latency, LatencyUnit, QuantizedModelSpec};
-use crate::evidence::Form;
 use crate::evidence::promql::{Written, written};
+use crate::evidence::{Form, REVISION};
 use crate::guards::{self, Selector};
 use crate::judge::Tolerance;
 use crate::model::presets;
@@ -343,8 +343,8 @@ fn not_of_the_model(metric: &str) -> bool {
 
 /// Labels that guardbit sets for the arms of a guard.
 pub(super) fn arm_labels(spec: &QuantizedModelSpec, guard: &Guard) -> Vec<String> {
-    if guards::resolve(guard).is_ok_and(|guard| guard.kind.counts_pairs()) {
-        return vec!["guardbit_model".to_owned(), "guardbit_revision".to_owned()];
+    if guards::counts_pairs(guard) {
+        return vec!["guardbit_model".to_owned(), REVISION.to_owned()];
     }
     let shared = spec.prometheus.as_ref();
     let how = guard
@@ -353,7 +353,7 @@ pub(super) fn arm_labels(spec: &QuantizedModelSpec, guard: &Guard) -> Vec<String
         .unwrap_or_default();
     match how {
         ArmMatchers::Pod => vec!["pod".to_owned()],
-        ArmMatchers::Revision => vec!["guardbit_revision".to_owned()],
+        ArmMatchers::Revision => vec![REVISION.to_owned()],
         ArmMatchers::Labels => {
             let labels = match guard.arm_matchers {
                 Some(_) => &guard.arm_labels[..],

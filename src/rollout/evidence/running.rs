@@ -76,7 +76,7 @@ impl Evidence {
             reports: running.suite.reports(&config),
             inputs: Inputs::of(&config),
             finding: None,
-            moved: is_true(status, condition::INPUTS_MOVED),
+            moved: status.has_condition(condition::INPUTS_MOVED, "True"),
             lines: BTreeMap::new(),
             spent: false,
             benefit: benefit(settings, status.rollout.as_ref()),
@@ -342,11 +342,6 @@ impl Evidence {
         }
         (evidence, guards)
     }
-}
-
-fn is_true(status: &QuantizedModelStatus, kind: &str) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 /// Requests a second of the arm that has fewer, in polls of weights that have been in force since a time (Unix ms).
