@@ -145,11 +145,7 @@ fn questions(guard: &Guard, Stretch { from, through }: Stretch, interval: i64) -
             arm,
         };
         // The series of pairs name the revisions, and no arm.
-        let ways = if pairs {
-            PAIRS..PAIRS + 1
-        } else {
-            0..PAIRS
-        };
+        let ways = if pairs { PAIRS..PAIRS + 1 } else { 0..PAIRS };
         ways.map(each).collect()
     };
     asks(guard).into_iter().flat_map(of).collect()
