@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod foresight;
 pub mod guards;
 pub mod judge;
+pub mod ledger;
 pub mod lint;
 pub mod manifests;
 pub mod model;

@@ -5,6 +5,7 @@
 //! refuse every status write on old objects, and with it a rollback.
 
 pub mod comparer;
+pub mod decision;
 pub mod guard;
 mod message;
 pub mod plain;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
+pub use decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
 pub use guard::{
     Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
     Proportion, Query, Ratio, ToleranceSpec,
