@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 mod decimal;
+mod whole;
 
 /// Events counted on one arm over one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Events (requests).
+    #[serde(with = "whole")]
     pub n: u64,
     /// Bad events among them; never more than `n`.
+    #[serde(with = "whole")]
     pub x: u64,
 }
 
@@ -28,6 +31,7 @@ pub struct Buckets {
     #[serde(with = "decimal::list")]
     pub bounds: Vec<f64>,
     /// Events per bucket, *not* cumulative; one more than `bounds`, the last being `+Inf`.
+    #[serde(with = "whole::list")]
     pub counts: Vec<u64>,
     /// Number of pods that had samples, by the label `pod`, or `instance` where there is none; 0 if it is not known.
     pub pods: u32,
