@@ -58,7 +58,7 @@ pub enum Scope {
 }
 
 /// Order of the writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// The decision is recorded before it takes effect.
     RecordFirst,

@@ -36,6 +36,40 @@ pub(super) mod optional_instant {
     }
 }
 
+/// A time in Unix milliseconds that may be absent, or the end of time. That is a word, because readers of JSON keep no
+/// integer exactly that is so large.
+pub(super) mod until {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Until {
+        At(i64),
+        Never(Never),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Never {
+        Never,
+    }
+
+    pub(in crate::rollout) fn serialize<S: Serializer>(at: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        let until = at.map(|at| match at {
+            i64::MAX => Until::Never(Never::Never),
+            at => Until::At(at),
+        });
+        until.serialize(serializer)
+    }
+
+    pub(in crate::rollout) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+        let until = Option::<Until>::deserialize(deserializer)?;
+        Ok(until.map(|until| match until {
+            Until::At(at) => at,
+            Until::Never(Never::Never) => i64::MAX,
+        }))
+    }
+}
+
 /// A map whose keys are not strings, as a list of pairs.
 pub(super) mod pairs {
     use std::collections::BTreeMap;

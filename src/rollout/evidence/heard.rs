@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{BucketForm, Observed, Poll};
 
 use super::super::observation::EvidenceProblem;
+use super::super::wire;
 use super::state::{Running, Unreadable};
 
 /// What one evaluation heard. Together with [`super::super::Seen`] it is all that a decision rests on.
@@ -26,20 +27,25 @@ pub struct Heard {
     pub warm_until: WarmUntil,
 }
 
-/// What was heard of one guard.
+/// What was heard of one guard. Records hold a great many of them, so what there is nothing of is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GuardHeard {
     /// History of the baseline, oldest first, where the guard's test begins with these polls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recalled: Option<Vec<Observed>>,
     /// Form in which its histograms came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<BucketForm>,
     /// A problem with its data, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oddity: Option<String>,
     /// Why the data of an arm is no evidence, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
     /// Whether the candidate has no series of the bad or good events, which a metric of their own counts, while its
     /// baseline has.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lacks_part: bool,
     /// New polls, oldest first.
     pub polls: Vec<Poll>,
@@ -51,7 +57,7 @@ pub struct GuardHeard {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<u32>,
     /// Whether a budget of the comparer is used up, so that no more pairs come.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spent: bool,
 }
 
@@ -60,8 +66,10 @@ pub struct GuardHeard {
 pub struct WarmUntil {
     /// Time from which nothing is left out of any arm; the end of time while a pod is not ready. `None` if nothing was
     /// left out.
+    #[serde(with = "wire::until")]
     pub all: Option<i64>,
     /// Time from which the pods that the candidate had at the start of its step are warm.
+    #[serde(with = "wire::until")]
     pub candidate: Option<i64>,
 }
 
