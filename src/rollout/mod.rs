@@ -26,7 +26,7 @@ mod wire;
 pub use ask::{AskedArm, GuardQuery, QueryScope, Stage, guards_of, watch};
 pub use capacity::{control_weight, halved};
 pub use conditions::applied;
-pub use evidence::{GuardHeard, Heard, WarmUntil, guard_status, hear};
+pub use evidence::{GuardHeard, Heard, TestState, WarmUntil, guard_status, hear};
 pub use newer::stands_still;
 pub use observation::{
     ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, RecoveryMarks, Refused, Rejection,

@@ -22,7 +22,7 @@ use crate::evidence::{ArmSamples, Counts, GuardSamples, Observed, Poll, Role};
 use crate::guards::{Agreement, GuardReport, Kind, Suite, SuiteConfig};
 use crate::judge::{Regime, Tolerance, text};
 
-use super::heard::Heard;
+use super::heard::GuardHeard;
 
 /// Label of the comparer's series that says where a question comes from.
 const SOURCE: &str = "source";
@@ -138,10 +138,10 @@ impl Inputs {
         (is_there(&apart.candidate) && is_there(&apart.baseline)).then_some((self.apart.name.as_str(), apart))
     }
 
-    /// Feeds what was heard to the tests.
-    pub(super) fn observe(&self, suite: &mut Suite, heard: &Heard) -> Finding {
+    /// Feeds what was heard of the guards to the tests.
+    pub(super) fn observe(&self, suite: &mut Suite, heard: &BTreeMap<String, GuardHeard>) -> Finding {
         let mut found = None;
-        for poll in heard.guards.get(&self.guard).map_or(&[][..], |heard| &heard.by_source) {
+        for poll in heard.get(&self.guard).map_or(&[][..], |heard| &heard.by_source) {
             if let (Some(alone), Observed::Proportion { baseline, .. }) = (&self.golden, &poll.observed) {
                 let observed = Observed::Proportion {
                     candidate: *baseline,
@@ -204,7 +204,6 @@ pub(in crate::rollout) fn moved_in_words(stable: &RevisionRef, users: Counts, go
 
 #[cfg(test)]
 mod tests {
-    use super::super::heard::GuardHeard;
     use super::*;
 
     const GUARDING: Regime = Regime::Guarding {
@@ -245,11 +244,7 @@ mod tests {
                 by_source: vec![poll],
                 ..GuardHeard::default()
             };
-            let heard = Heard {
-                guards: BTreeMap::from([("agreement".to_owned(), counted)]),
-                ..Heard::default()
-            };
-            inputs.observe(suite, &heard)
+            inputs.observe(suite, &BTreeMap::from([("agreement".to_owned(), counted)]))
         });
         found.collect()
     }

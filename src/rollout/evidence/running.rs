@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ArmCounts, GuardStatus, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, condition};
-use crate::evidence::{Observed, Poll};
-use crate::guards::{BenefitTest, Compared, GuardReport, Kind, StepWait, SuiteConfig};
+use crate::evidence::Poll;
+use crate::guards::{Compared, GuardReport, Kind, StepWait, SuiteConfig};
 use crate::judge::{BenefitConfig, text};
 use crate::model::Rollout;
 
@@ -19,6 +19,7 @@ use super::super::next::Wait;
 use super::super::reason::{EvidenceReason, WaitReason};
 use super::super::trial::{Match, is_asked, on_trial};
 use super::benefit::benefit;
+use super::feed::Tests;
 use super::heard::Heard;
 use super::inputs::{self, Finding, Inputs};
 use super::split::{self, Split};
@@ -28,12 +29,12 @@ use super::state::Running;
 /// chance that none of them occurs is e⁻⁸, or 1 in 3,000.
 const SURELY_SEEN: f64 = 8.0;
 
-/// What a guard says whose pairs have come to an end.
-const SPENT: &str = "the budget of the comparer is used up, and no more pairs come: raise spec.comparer.budget";
-
 /// Time after a change of weights from which requests are counted to set the pace of the comparer, in ms: the first scrapes
 /// of a step show a part of what there was.
 const SETTLED_MS: i64 = 60_000;
+
+/// Largest count that status tells: readers of JSON keep no larger integer exactly.
+const LARGEST_TOLD: u64 = 1 << 53;
 
 /// The evidence of the current trial.
 pub(in crate::rollout) struct Evidence {
@@ -95,43 +96,34 @@ impl Evidence {
     /// Feeds what was heard to the tests. Returns whether they found harm; polls after that are not read.
     pub(in crate::rollout) fn take(&mut self, heard: &Heard, capacity: &Capacity<'_>) -> bool {
         let split = Split::of(&mut self.running, &self.config, &self.trial, capacity);
-        let mut polls = Vec::new();
         for (guard, heard) in &heard.guards {
-            if let Some(history) = &heard.recalled {
-                self.recall(guard, history);
-            }
-            if let Some(form) = heard.form {
-                self.running.suite.counts_in(guard, form);
-            }
-            let oddity = heard.oddity.clone().or_else(|| heard.spent.then(|| SPENT.to_owned()));
-            self.running.suite.remark(guard, oddity);
             self.spent |= heard.spent;
             self.lines.insert(guard.clone(), heard.lines.clone());
-            polls.extend(heard.polls.iter().map(|poll| (guard.as_str(), poll)));
         }
-        // Polls are taken in the order of their time: after an outage, harm must be found where it would have been
-        // found without one, and later polls do not revoke it.
-        polls.sort_by_key(|(_, poll)| poll.through);
-        let mut found = false;
-        for together in polls.chunk_by(|(_, a), (_, b)| a.through == b.through) {
-            for (guard, poll) in together {
-                self.observe(guard, poll);
-                if let Some(split) = &split {
-                    split.observe(&mut self.running, guard, heard.warm_until, poll);
-                }
+        let Running {
+            suite,
+            benefit,
+            split: split_test,
+            ..
+        } = &mut self.running;
+        let mut tests = Tests {
+            config: &self.config,
+            wanted: self.benefit.as_ref(),
+            inputs: self.inputs.as_ref(),
+            suite,
+            benefit,
+        };
+        let taken = tests.take(&heard.guards, |guard, poll| {
+            if let Some(split) = &split {
+                split.observe(split_test, guard, heard.warm_until, poll);
             }
-            found = self.running.suite.is_harmful(&self.config);
-            if found {
-                break;
-            }
-        }
-        let inputs = self.inputs.as_ref();
-        self.finding = inputs.map(|inputs| inputs.observe(&mut self.running.suite, heard));
+        });
+        self.finding = taken.finding;
         let reports = self.running.suite.reports(&self.config).into_iter();
         self.reports = reports.map(|report| self.with_lines(report)).collect();
         let counting = split::counting_guard(&self.config, capacity).and_then(|guard| heard.guards.get(&guard));
         self.requests = counting.and_then(|heard| fewer_requests(&heard.polls, self.running.since));
-        found
+        taken.harm
     }
 
     /// A report that names lines of the golden set, where there are any.
@@ -146,30 +138,6 @@ impl Evidence {
     /// force.
     pub(in crate::rollout) fn requests(&self) -> Option<f64> {
         self.requests
-    }
-
-    /// Gives a guard that begins to listen the history of its baseline.
-    fn recall(&mut self, guard: &str, history: &[Observed]) {
-        self.running.suite.recall(&self.config, guard, history);
-        let slowest = self.running.suite.slowest_edge(&self.config, guard);
-        if let Some(config) = self.config.guards.get(guard)
-            && self.benefit.as_ref().is_some_and(|wanted| wanted.guard == guard)
-        {
-            let test = self.running.benefit.insert(BenefitTest::new(config));
-            test.recall(config, slowest, history);
-        }
-    }
-
-    /// Takes one poll of a guard.
-    fn observe(&mut self, guard: &str, poll: &Poll) {
-        let slowest = self.running.suite.slowest_edge(&self.config, guard);
-        if let (Some(wanted), Some(config)) = (&self.benefit, self.config.guards.get(guard))
-            && wanted.guard == guard
-        {
-            let test = self.running.benefit.get_or_insert_with(|| BenefitTest::new(config));
-            test.observe(wanted, config, slowest, &poll.observed);
-        }
-        self.running.suite.observe(&self.config, guard, poll);
     }
 
     /// Reports of the guards.
@@ -364,9 +332,10 @@ fn fewer_requests(polls: &[Poll], since: i64) -> Option<f64> {
 
 /// A guard's report as status shows it.
 pub fn guard_status(report: GuardReport) -> GuardStatus {
+    let told = |count: u64| count.min(LARGEST_TOLD).cast_signed();
     let counts = |c: crate::evidence::Counts| ArmCounts {
-        total: i64::try_from(c.n).unwrap_or(i64::MAX),
-        bad: i64::try_from(c.x).unwrap_or(i64::MAX),
+        total: told(c.n),
+        bad: told(c.x),
     };
     let examples = report.examples.into_iter().flat_map(i32::try_from);
     GuardStatus {

@@ -48,11 +48,11 @@ impl Split {
     }
 
     /// Takes one poll of a guard, if it is the guard whose counts are used and none of its requests were left out.
-    pub(super) fn observe(&self, running: &mut Running, guard: &str, warm_until: WarmUntil, poll: &Poll) {
+    pub(super) fn observe(&self, test: &mut Option<SplitTest>, guard: &str, warm_until: WarmUntil, poll: &Poll) {
         if guard == self.guard
             && poll.from >= self.from
             && warm_until.is_whole_after(poll.from)
-            && let Some(test) = &mut running.split
+            && let Some(test) = test
         {
             test.observe(&poll.observed);
         }

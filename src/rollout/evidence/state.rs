@@ -17,7 +17,7 @@ use crate::guards::{BenefitTest, Suite};
 use crate::judge::SplitTest;
 
 /// Version of the layout.
-const VERSION: &str = "v6:";
+pub(super) const VERSION: &str = "v6:";
 
 /// The running evidence of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,15 +70,17 @@ impl Running {
     /// Reads what [`Running::write`] wrote. A state of another epoch is dropped; one that cannot be read is dropped and
     /// reported.
     pub(in crate::rollout) fn read(stored: Option<&str>, epoch: &str, now: Timestamp) -> (Self, Option<Unreadable>) {
-        let Some(stored) = stored else {
-            return (Self::fresh(epoch, now), None);
-        };
-        let body = stored.strip_prefix(VERSION).ok_or(Unreadable::OtherVersion);
-        match body.and_then(decode::<Self>) {
-            Ok(running) if running.epoch == epoch => (running, None),
-            Ok(_) => (Self::fresh(epoch, now), None),
-            Err(why) => (Self::fresh(epoch, now), Some(why)),
+        match stored.map(Self::stored) {
+            Some(Ok(running)) if running.epoch == epoch => (running, None),
+            Some(Err(why)) => (Self::fresh(epoch, now), Some(why)),
+            Some(Ok(_)) | None => (Self::fresh(epoch, now), None),
         }
+    }
+
+    /// Reads what [`Running::write`] wrote, of whatever epoch.
+    pub(super) fn stored(stored: &str) -> Result<Self, Unreadable> {
+        let body = stored.strip_prefix(VERSION).ok_or(Unreadable::OtherVersion)?;
+        decode(body)
     }
 
     /// The state as one opaque, versioned string.
@@ -132,11 +134,14 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
 }
 
 /// Parts of the state in human-readable formats: each is one opaque string of the bytes that it has in the state.
-mod opaque {
+pub(super) mod opaque {
     use serde::de::{DeserializeOwned, Error};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::rollout::evidence) fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             super::encode(value).serialize(serializer)
         } else {
@@ -144,7 +149,9 @@ mod opaque {
         }
     }
 
-    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(in crate::rollout::evidence) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         if deserializer.is_human_readable() {
             super::decode(&String::deserialize(deserializer)?).map_err(D::Error::custom)
         } else {
