@@ -26,6 +26,15 @@ pub fn own(variant: &str) -> String {
     format!("spec.variants[{variant}].template")
 }
 
+/// Whether a sentence is about a template, and so may quote it: it begins with the path of one.
+pub fn is_about(sentence: &str) -> bool {
+    let of_variant = || {
+        let (_, below) = sentence.strip_prefix("spec.variants[")?.split_once(']')?;
+        Some(below.starts_with(".template"))
+    };
+    sentence.starts_with(SHARED) || of_variant() == Some(true)
+}
+
 /// Reads a template. `field` is its path.
 pub fn read(field: &str, template: &PodTemplate) -> Result<PodTemplateSpec, SpecProblem> {
     let PodTemplate(written) = template;
@@ -138,6 +147,17 @@ mod tests {
                 && told(1, "t.spec: ", "\"terminationGracePeriodSecond\""),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_problem_of_a_template_is_known_by_its_path() {
+        for path in [SHARED, own("int8").as_str()] {
+            let problem = SpecProblem::new(format!("{path}.spec"), "is wrong");
+            assert!(is_about(&problem.to_string()), "{path}");
+        }
+        for other in ["spec.variants[0].calibration.maxAge: is wrong", "spec.variants", ""] {
+            assert!(!is_about(other), "{other}");
+        }
     }
 
     #[test]

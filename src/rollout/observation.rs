@@ -11,13 +11,19 @@ use std::str::FromStr;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::{Action, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::api::{Action, PodTemplate, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
 use crate::evidence::GuardSamples;
 use crate::model::identity::Purpose;
-use crate::model::template::TemplateProblem;
+use crate::model::template::{self, TemplateProblem};
 
 use super::reason::EvidenceReason;
 use super::wire;
+
+/// What records say in place of a sentence that may quote a pod template.
+const WITHHELD: &str = "a part of the pod template cannot be used; records do not quote it";
+
+/// Largest integer that every reader of JSON keeps exactly.
+const LARGEST_INTEGER: i64 = 1 << 53;
 
 /// What one evaluation sees of a model and its world.
 #[derive(Clone, Debug)]
@@ -66,6 +72,26 @@ pub struct Seen<'a> {
     pub comparer: Option<Cow<'a, ComparerSeen>>,
 }
 
+impl Seen<'_> {
+    /// What of it goes on record. Pod templates do not, nor what may quote them, because people put secrets into them; the
+    /// identities of the variants stand for them. Running evidence does not either, because it was heard. The same is
+    /// decided without them; only sentences about templates are others.
+    pub fn redacted(&self) -> Seen<'static> {
+        let mut workloads = self.workloads.clone().into_owned();
+        for workload in workloads.values_mut() {
+            workload.pod_starts.clear();
+            workload.ready_since.clear();
+        }
+        Seen {
+            now: self.now,
+            model: Cow::Owned(self.model.redacted()),
+            workloads: Cow::Owned(workloads),
+            route: Cow::Owned(self.route.clone().into_owned()),
+            comparer: self.comparer.clone().map(|comparer| Cow::Owned(comparer.into_owned())),
+        }
+    }
+}
+
 /// The model as the API server holds it, with the newest running evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +115,40 @@ pub struct ModelSeen {
     pub refused: Option<Vec<Refused>>,
     /// The last status that was written, with the newest running evidence.
     pub status: QuantizedModelStatus,
+}
+
+impl ModelSeen {
+    fn redacted(&self) -> Self {
+        let mut model = self.clone();
+        let Self {
+            spec,
+            templates,
+            status,
+            ..
+        } = &mut model;
+        spec.serving.template = PodTemplate::default();
+        for variant in &mut spec.variants {
+            variant.template = None;
+            if let Some(samples) = variant.calibration.as_mut().and_then(|done| done.samples.as_mut()) {
+                *samples = LARGEST_INTEGER.min(*samples);
+            }
+        }
+        for of in templates {
+            of.problem = WITHHELD.to_owned();
+        }
+        status.evidence = None;
+        for condition in &mut status.conditions {
+            if template::is_about(&condition.message) {
+                condition.message = WITHHELD.to_owned();
+            }
+        }
+        // A larger number would be read back as another one. Attempts are compared with each other alone.
+        spec.attempt = LARGEST_INTEGER.min(spec.attempt);
+        for failed in &mut status.failed {
+            failed.attempt = LARGEST_INTEGER.min(failed.attempt);
+        }
+        model
+    }
 }
 
 /// Identifies a Deployment by its revision and its purpose.
