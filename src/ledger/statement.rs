@@ -207,6 +207,10 @@ pub struct Evidence {
     pub journal: Journal,
     /// What the tests know after it.
     pub after: TestState,
+    /// What was left out of the journal because the record would have been too large. The journal begins where it did, and
+    /// does not lead to the evaluation that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<String>,
 }
 
 /// What the evaluation that decided saw and heard. [`crate::rollout::resolve`] makes the same decision of it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
@@ -13,6 +13,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("guards", &["api", "evidence", "judge"]),
     ("compare", &["api", "evidence", "judge"]),
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
+    ("ledger", &["api", "model", "evidence", "judge", "guards", "rollout"]),
     ("manifests", &["api", "model", "rollout"]),
     ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
     ("foresight", &["api", "model", "evidence", "guards", "rollout"]),
@@ -70,13 +71,14 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "api",
     "model",
     "evidence",
     "judge",
     "guards",
     "rollout",
+    "ledger",
     "foresight",
     "lint",
     "manifests",
