@@ -1,15 +1,19 @@
 //! The invariants of a rollout, over random histories of at least fifty events. In these every decision is taken twice, the second
-//! time from what was printed of the observation: `resolve(parse(print(seen)), parse(print(heard)))` must be `decide`.
+//! time from what goes on record of the observation: `resolve(parse(print(seen)), parse(print(heard)))` must be `decide`, and the
+//! polls of a record must lead to what its tests know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::{Behaviour, World, spec};
 use guardbit::api::{
-    Action, Benefit, Duration, OnUndecided, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, Verdict,
+    Action, Benefit, Duration, OnUndecided, PodTemplate, QuantizedModelStatus, RetiringReason, RevisionRef,
+    RolloutKind, Verdict,
 };
+use guardbit::ledger::{Documents, Entry, Head, Predicate, Signing, Statement, Written};
 use guardbit::model::identity::{self, Purpose};
-use guardbit::rollout::{EvidenceProblem, EvidenceReason, Order, Plan, Scope, WorkloadKey};
+use guardbit::rollout::{EvidenceProblem, EvidenceReason, Order, Plan, Scope, WorkloadKey, decide, hear, resolve};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -461,6 +465,129 @@ proptest! {
             (world.status.stable.clone(), world.route.weights.clone())
         };
         prop_assert_eq!(ended(&kills), ended(&[]));
+    }
+}
+
+/// What the records of a world hold.
+fn records(world: &World) -> Vec<Predicate> {
+    let read = |bytes: &Vec<u8>| Statement::parse(bytes).expect("a record").predicate;
+    world.chain.records.iter().map(read).collect()
+}
+
+#[test]
+fn the_records_of_a_trial_hold_its_polls_without_a_gap() {
+    let mut world = World::new(spec());
+    world.decides_twice = true;
+    world.run(1_200);
+    let records = records(&world);
+    let (mut evaluations, mut joints) = (0, 0);
+    for pair in records.windows(2) {
+        let (Some(before), Some(next)) = (&pair[0].evidence, &pair[1].evidence) else {
+            continue;
+        };
+        evaluations += next.journal.looks.len();
+        // A trial that has ended is followed by another one.
+        if before.after.epoch() == next.journal.before.epoch() {
+            assert_eq!(before.after, next.journal.before, "before {}", pair[1].record.sequence);
+            joints += 1;
+        }
+    }
+    assert!(
+        evaluations > 60 && joints > 5,
+        "{evaluations}, {joints}: {}",
+        world.transcript
+    );
+    let decided = records.iter().map(|record| record.decisions.len()).sum::<usize>();
+    assert_eq!(decided, world.status.decisions.len(), "{}", world.transcript);
+}
+
+/// A pod template with a secret in each place where people put one.
+fn with_secrets(whose: &str) -> PodTemplate {
+    let Value::Object(template) = json!({
+        "metadata": {"annotations": {"example.com/token": format!("sentinel-{whose}-annotation")}},
+        "spec": {"containers": [{
+            "name": "server",
+            "image": format!("registry.example/sentinel-{whose}:1"),
+            "args": [format!("--token=sentinel-{whose}-argument")],
+            "env": [{"name": "TOKEN", "value": format!("sentinel-{whose}-variable")}],
+        }]},
+    }) else {
+        unreachable!()
+    };
+    PodTemplate(template)
+}
+
+#[test]
+fn no_record_holds_a_string_of_a_pod_template() {
+    let mut spec = spec();
+    spec.serving.template = with_secrets("shared");
+    for variant in &mut spec.variants {
+        variant.template = Some(with_secrets(&variant.name));
+    }
+    let mut world = World::new(spec);
+    world.decides_twice = true;
+    world.run(900);
+    let mut printed = std::mem::take(&mut world.chain.records);
+    assert!(printed.len() > 5, "{}", world.transcript);
+
+    // What is wrong with a template quotes it.
+    world.decides_twice = false;
+    world.spec.target = None;
+    let Value::Object(unreadable) = json!({"spec": {"containers": [
+        {"name": "server", "ports": [{"containerPort": "sentinel-port"}]},
+    ]}}) else {
+        unreachable!()
+    };
+    world.spec.variants[2].template = Some(PodTemplate(unreadable));
+    world.generation += 1;
+    world.run(60);
+    let quoted = |message: &str| message.contains("sentinel-port");
+    let observation = world.observe();
+    assert!(
+        world.status.conditions.iter().any(|c| quoted(&c.message))
+            && observation.model.templates.iter().any(|of| quoted(&of.problem)),
+        "{}",
+        world.transcript
+    );
+    let plan = decide(&observation);
+    let entry = Entry::of(Written {
+        seen: &observation.seen(),
+        heard: &hear(&observation),
+        plan: &plan,
+        journal: None,
+        head: &Head::origin("uid"),
+        uid: "uid",
+        signing: Signing::Unsigned,
+        documents: Documents::default(),
+    });
+    let look = &entry.statement.predicate.look;
+    let again = resolve(&look.seen, look.heard.clone());
+    assert_eq!(
+        (
+            again.scope,
+            again.order,
+            again.decisions,
+            again.route,
+            again.workloads,
+            again.delete
+        ),
+        (
+            plan.scope,
+            plan.order,
+            plan.decisions,
+            plan.route,
+            plan.workloads,
+            plan.delete
+        )
+    );
+    printed.push(entry.bytes);
+
+    let unredacted = serde_json::to_string(&observation.seen()).unwrap();
+    assert!(unredacted.contains("sentinel-shared-variable") && unredacted.contains("sentinel-int8-variable"));
+    for record in printed {
+        let record = String::from_utf8(record).unwrap();
+        let found = record.find("sentinel").map(|at| &record[at.saturating_sub(200)..]);
+        assert_eq!(found, None);
     }
 }
 

@@ -8,13 +8,16 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    ComparedArms, ComparerSeen, EvidenceProblem, Heard, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Refused,
-    RouteSeen, Scope, Seen, Workload, WorkloadKey, decide, hear, resolve, watch,
+    ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Refused,
+    RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+mod chain;
 mod samples;
 mod transcript;
+
+use chain::Chain;
 
 /// Requests a second.
 const RPS: f64 = 200.0;
@@ -150,8 +153,10 @@ pub struct World {
     pub mirrors: bool,
     /// Lines of the golden set that the comparer shows.
     pub lines: Vec<u32>,
-    /// Whether every decision is taken once more from what was printed of the observation.
+    /// Whether every decision is taken once more from what is put on record of the observation.
     pub decides_twice: bool,
+    /// The records, where decisions are taken twice.
+    pub chain: Chain,
     /// What of the last plan the API server did not take.
     pub not_taken: Option<Vec<Refused>>,
     /// Whether templates are not looked into, as by earlier versions.
@@ -189,6 +194,7 @@ impl World {
             mirrors: false,
             lines: Vec::new(),
             decides_twice: false,
+            chain: Chain::default(),
             not_taken: Some(Vec::new()),
             blind_to_templates: false,
             buckets: BucketForm::Classic,
@@ -244,16 +250,12 @@ impl World {
         }
     }
 
-    /// What is decided; where it is asked for, decided once more from what was seen and heard, printed and read back.
-    fn decide(&self) -> Plan {
+    /// What is decided; where it is asked for, decided once more from what goes on record.
+    fn decide(&mut self) -> Plan {
         let observation = self.observe();
         let plan = decide(&observation);
         if self.decides_twice {
-            let seen = serde_json::to_string(&observation.seen()).expect("what was seen can be printed");
-            let heard = serde_json::to_string(&hear(&observation)).expect("what was heard can be printed");
-            let seen: Seen = serde_json::from_str(&seen).expect("what was seen can be read back");
-            let heard: Heard = serde_json::from_str(&heard).expect("what was heard can be read back");
-            assert_eq!(resolve(&seen, heard), plan, "decided anew from {seen:?}");
+            self.chain.hold(&observation, &plan);
         }
         plan
     }
