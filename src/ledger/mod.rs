@@ -21,7 +21,7 @@ pub use envelope::{PAYLOAD_TYPE, Signature, pae};
 pub use journal::Journal;
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use link::{Head, object_name};
-pub use packed::{PackError, pack, unpack};
+pub use packed::{LARGEST_STATEMENT, PackError, pack, unpack};
 pub use statement::{
     After, Core, Documents, Evidence, Look, ModelName, Predicate, RecordInfo, Signing, Statement, StatementError,
     Subject, SubjectDigest, Weights,

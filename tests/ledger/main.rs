@@ -1,0 +1,5 @@
+//! The ledger, by programs of others.
+
+mod outside;
+#[path = "../support/told.rs"]
+mod told;
