@@ -1,5 +1,13 @@
-//! The ledger, by programs of others.
+//! Records of whole rollouts: they verify, nothing of them can be changed without being found, and programs of others read them.
 
+mod bytes;
+mod forgeries;
 mod outside;
+mod records;
+mod splices;
 #[path = "../support/told.rs"]
 mod told;
+mod whole;
+#[allow(dead_code)] // Stories of rollouts need more of it than their records do.
+#[path = "../rollout/world/mod.rs"]
+mod world;

@@ -537,7 +537,7 @@ fn object_name(revision: &RevisionRef, purpose: Purpose) -> String {
 
 /// A model with fp32, int8 and int4, steps of 5, 25 and 50 percent held for a minute, evaluations every 5 s.
 pub fn spec() -> QuantizedModelSpec {
-    let text = include_str!("../testdata/fraud-scorer.yaml");
+    let text = include_str!("../../testdata/fraud-scorer.yaml");
     let model: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
     let mut spec: QuantizedModelSpec = serde_json::from_value(model["spec"].clone()).unwrap();
     spec.guards.truncate(3);
