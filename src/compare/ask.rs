@@ -335,7 +335,7 @@ mod tests {
             Failure::Status(302),
             Failure::TooLarge,
             Failure::BrokeOff(String::new()),
-            Failure::Unreadable(Unreadable("it is no JSON")),
+            Failure::Unreadable(Unreadable::Form("it is no JSON")),
         ];
         assert!(busy.iter().all(Failure::is_busy));
         assert!(!answers.iter().any(Failure::is_busy));

@@ -190,7 +190,7 @@ mod tests {
         use Failure::{Status, Timeout};
         let settings = Settings::new(Protocol::OpenInference);
         let one = || Ok((Answer::Numbers(vec![vec![1.0]]), 3));
-        let unreadable = || Err(Failure::Unreadable(Unreadable("it is no JSON")));
+        let unreadable = || Err(Failure::Unreadable(Unreadable::Form("it is no JSON")));
         for (reference, candidate, agrees) in [
             (one(), one(), Some(true)),
             (one(), Ok((Answer::Numbers(vec![vec![2.0]]), 3)), Some(false)),

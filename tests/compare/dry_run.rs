@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use futures::stream;
 use serde_json::{Value, json};
 
-use super::{Folder, Server, guardbit};
+use super::{Folder, Server, completion, guardbit};
 
 fn compare(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i32, String, String) {
     let golden = golden.to_str().expect("UTF-8");
@@ -311,11 +311,13 @@ fn a_candidate_that_fails_where_the_reference_answers_disagrees() {
     let folder = Folder::new("fails");
     let golden = folder.prompts();
     let reference = Server::completions(|_| " yes");
-    let page = Server::new(|_| "<html>hello</html>".into_response());
+    // Python writes it so, and JSON does not know it.
+    let answer = r#"{"choices":[{"text":" yes","logprobs":{"token_logprobs":[NaN]}}]}"#;
+    let broken = Server::new(move |_| answer.into_response());
     let more = ["--pairs", "60", "-o", "json"];
     for (candidate, reason) in [
         (Server::status(StatusCode::INTERNAL_SERVER_ERROR), "status"),
-        (page, "unparsable"),
+        (broken, "unparsable"),
     ] {
         let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &more);
         assert_eq!((code, error.as_str()), (1, ""), "{out}");
@@ -329,6 +331,42 @@ fn a_candidate_that_fails_where_the_reference_answers_disagrees() {
         );
         assert_eq!(failures[0]["times"], found["pairs"]["pairs"]);
     }
+}
+
+#[test]
+fn a_candidate_that_answers_nothing_in_the_form_of_the_protocol_could_not_be_judged() {
+    let folder = Folder::new("foreign");
+    let golden = folder.prompts();
+    let reference = Server::completions(usual);
+    for (body, told) in [
+        ("<html>hello</html>", "it is a page (HTML or XML), and no JSON"),
+        ("", "it is empty"),
+        ("hello", "it is no JSON"),
+        (r#"{"predictions":[1]}"#, "it has no choices[0]"),
+    ] {
+        let candidate = Server::new(move |_| body.into_response());
+        let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &["--pairs", "60"]);
+        assert_eq!((code, out.as_str()), (2, ""), "{body}: {error}");
+        assert!(
+            error.contains(&format!("the candidate ({}) gave no answer to any of", candidate.url)),
+            "{body}: {error}"
+        );
+        let parts = format!("{told}; check the URL, --protocol, --path and --pointer");
+        assert!(error.contains(&parts), "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_page_among_good_answers_is_another_answer() {
+    let folder = Folder::new("among");
+    let reference = Server::completions(usual);
+    let candidate = Server::new(|asked| match asked["prompt"].as_str().unwrap_or_default() {
+        "prompt 3" => "<html>hello</html>".into_response(),
+        prompt => completion(usual(prompt)),
+    });
+    let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--pairs", "300"]);
+    assert_eq!((code, error.as_str()), (1, ""), "{out}");
+    assert!(out.contains("They differ at line 3 of the golden set."), "{out}");
 }
 
 #[test]
@@ -365,7 +403,7 @@ fn a_reference_that_answers_something_else_is_told_with_what_to_check() {
     let (code, out, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &[]);
     assert_eq!((code, out.as_str()), (2, ""), "{error}");
     assert!(
-        error.contains("it has no choices[0]") && error.contains("check --protocol"),
+        error.contains("it has no choices[0]") && error.contains("check the URL, --protocol"),
         "{error}"
     );
 }
@@ -409,11 +447,7 @@ fn questions_that_get_no_answer_may_be_those_that_differ() {
         if asked["prompt"] == "prompt 3" {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
-        let logprobs = json!({"tokens": [" yes"], "token_logprobs": [-0.25], "top_logprobs": [{" yes": -0.25}]});
-        let choice = json!({"index": 0, "text": " yes", "logprobs": logprobs, "finish_reason": "length"});
-        json!({"object": "text_completion", "choices": [choice]})
-            .to_string()
-            .into_response()
+        completion(" yes")
     });
     let (code, _, error) = completions(&folder.prompts(), &reference.url, &candidate.url, &["--pairs", "200"]);
     assert_eq!(code, 2, "{error}");

@@ -13,7 +13,8 @@ use futures::stream::{self, StreamExt};
 
 use crate::api::{Verdict, plain_lines};
 use crate::compare::{
-    Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, Variety, ask, judge,
+    Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, Unreadable, Variety, ask,
+    judge,
 };
 
 use super::super::server::runtime;
@@ -259,7 +260,10 @@ impl Silent {
 
 /// Whether a failure is that of an arm which is asked in the wrong way, and not of its model.
 fn is_of_setup(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status(300..=428 | 430..=499))
+    matches!(
+        failure,
+        Failure::Status(300..=428 | 430..=499) | Failure::Unreadable(Unreadable::Form(_))
+    )
 }
 
 fn named(role: Role, arms: &Arms) -> String {
@@ -275,7 +279,7 @@ fn advice(failure: &Failure) -> &'static str {
         Failure::Unreachable(_) | Failure::BrokeOff(_) => "check the URL, and whether the server runs",
         Failure::Status(401 | 403) => "give it a token (--token-file)",
         Failure::Status(_) => "check --path, and the requests of the golden set",
-        Failure::Unreadable(_) | Failure::TooLarge => "check --protocol, --path and --pointer",
+        Failure::Unreadable(_) | Failure::TooLarge => "check the URL, --protocol, --path and --pointer",
     }
 }
 

@@ -53,8 +53,14 @@ pub struct Comparison {
 
 /// Why an answer cannot be read. It holds nothing of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(pub &'static str);
+pub enum Unreadable {
+    /// It has not the form of the protocol, as where a proxy or another server answers.
+    #[error("{0}")]
+    Form(&'static str),
+    /// It has the form, and what the model computed cannot be compared, such as NaN.
+    #[error("{0}")]
+    Content(&'static str),
+}
 
 impl Comparison {
     /// Answers between which there is no difference.
@@ -89,5 +95,11 @@ pub(in crate::compare) fn tokens(body: &[u8]) -> u64 {
 /// Reads JSON. What is nested deeper than 127 levels, or holds a bare `NaN` or `Infinity` or a number beyond the range
 /// of a double, is none.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Unreadable> {
-    serde_json::from_slice(body).map_err(|_| Unreadable("it is no JSON"))
+    serde_json::from_slice(body).map_err(|_| match body.trim_ascii().first() {
+        None => Unreadable::Form("it is empty"),
+        Some(b'<') => Unreadable::Form("it is a page (HTML or XML), and no JSON"),
+        // Many servers write NaN as it is, which JSON does not know.
+        Some(b'{') => Unreadable::Content("it is broken JSON, as with NaN in it, or without its end"),
+        Some(_) => Unreadable::Form("it is no JSON"),
+    })
 }
