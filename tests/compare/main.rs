@@ -95,7 +95,12 @@ impl Folder {
 
     /// Five prompts, one a line.
     fn prompts(&self) -> PathBuf {
-        let lines = (1..=5).map(|i| format!("{{\"prompt\":\"prompt {i}\",\"user\":\"u-{i}\"}}\n"));
+        self.numbered(5)
+    }
+
+    /// So many prompts, one a line.
+    fn numbered(&self, prompts: usize) -> PathBuf {
+        let lines = (1..=prompts).map(|i| format!("{{\"prompt\":\"prompt {i}\",\"user\":\"u-{i}\"}}\n"));
         self.file("golden.jsonl", &lines.collect::<String>())
     }
 }
