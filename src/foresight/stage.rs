@@ -24,6 +24,17 @@ pub struct Question<'a> {
     pub prompt_tokens: Option<f64>,
 }
 
+/// The part of the comparer's rate at which pairs are asked at each step of a model's first climb, with this traffic.
+pub fn asked_at_steps(spec: &QuantizedModelSpec, traffic: &Traffic) -> Vec<f64> {
+    let question = Question {
+        spec,
+        traffic,
+        scrape: 0.0,
+        prompt_tokens: None,
+    };
+    Stagecraft::new(&question).asked(false)
+}
+
 /// Most evaluations of a run: beyond it, polls are taken together. A test shows that this moves times by little.
 pub(super) const EVALUATIONS: f64 = 960.0;
 
