@@ -148,6 +148,8 @@ pub struct World {
     pub compares: bool,
     /// Whether every other pair of the comparer is of a mirrored request.
     pub mirrors: bool,
+    /// Whether the gateway leaves the mirror out without a word, so that the comparer counts no such pair.
+    pub leaves_mirror_out: bool,
     /// Lines of the golden set that the comparer shows.
     pub lines: Vec<u32>,
     /// Whether every decision is taken once more from what was printed of the observation.
@@ -187,6 +189,7 @@ impl World {
             mirror_refused: None,
             compares: true,
             mirrors: false,
+            leaves_mirror_out: false,
             lines: Vec::new(),
             decides_twice: false,
             not_taken: Some(Vec::new()),
@@ -515,7 +518,11 @@ impl World {
             return;
         }
         let behaviour = self.behave(&on_trial.variant);
-        let mirrored = if self.mirrors { 0.5 * PAIRS } else { 0.0 };
+        let mirrored = if self.mirrors && !self.leaves_mirror_out {
+            0.5 * PAIRS
+        } else {
+            0.0
+        };
         let arm = self.arms.entry(on_trial).or_default();
         arm.pairs += PAIRS - mirrored;
         arm.differ += (PAIRS - mirrored) * behaviour.differs;
