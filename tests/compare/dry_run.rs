@@ -49,7 +49,7 @@ const ENOUGH: usize = 30;
 
 /// Which of five kinds a prompt is of, by its number.
 fn kind(prompt: &str) -> usize {
-    let number = prompt.strip_prefix("prompt ").and_then(|number| number.parse().ok());
+    let number = prompt.strip_prefix("prompt ").and_then(|number| number.parse::<usize>().ok());
     number.unwrap_or(0) % 5
 }
 

@@ -107,9 +107,7 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
 fn found(asked: &Asked, tolerance: f64, is_one_server: bool, distinct: usize) -> Finding {
     let finding = judge(&asked.agreements, tolerance, Risks::default());
     let says_nothing = match finding.verdict {
-        Verdict::Healthy => {
-            is_one_server || distinct < FEW_QUESTIONS || asked.tally.answers.variety() == Variety::One
-        }
+        Verdict::Healthy => is_one_server || distinct < FEW_QUESTIONS || asked.tally.answers.variety() == Variety::One,
         Verdict::Harmful => is_one_server,
         Verdict::Undecided | Verdict::NoData => false,
     };

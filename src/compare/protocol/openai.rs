@@ -184,9 +184,7 @@ impl Dialect for OpenAi {
         match token {
             Some(token) if is_unclear(&token.name) && !ends => Err(UNCLEAR),
             Some(token) => Ok(Answer::Token(Token { ends, ..token })),
-            None if text.is_empty() && !ends => {
-                Err(Unreadable::Content("it has neither a text nor log probabilities"))
-            }
+            None if text.is_empty() && !ends => Err(Unreadable::Content("it has neither a text nor log probabilities")),
             None if is_unclear(text) && !ends => Err(UNCLEAR),
             None => Ok(Answer::Token(Token {
                 name: text.to_owned(),
