@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Most tokens that one answer is believed to have cost. A server may tell any number; the sum of these stays one.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
 /// What is compared of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -89,7 +92,7 @@ pub(in crate::compare) fn tokens(body: &[u8]) -> u64 {
         usage: Option<Usage>,
     }
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
-    told.usage.unwrap_or_default().total_tokens
+    told.usage.unwrap_or_default().total_tokens.min(MOST_TOKENS)
 }
 
 /// Reads JSON. What is nested deeper than 127 levels, or holds a bare `NaN` or `Infinity` or a number beyond the range
@@ -102,4 +105,25 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, Unreadable> {
         Some(b'{') => Unreadable::Content("it is broken JSON, as with NaN in it, or without its end"),
         Some(_) => Unreadable::Form("it is no JSON"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_what_a_server_tells_within_reason() {
+        for (told, expected) in [
+            ("12", 12),
+            ("18446744073709551615", MOST_TOKENS),
+            ("18446744073709551616", 0),
+            ("1e400", 0),
+            ("-1", 0),
+            ("\"12\"", 0),
+            ("12}, \"usage\": {\"total_tokens\": 13", 0),
+        ] {
+            let body = format!("{{\"usage\": {{\"total_tokens\": {told}}}}}");
+            assert_eq!(tokens(body.as_bytes()), expected, "{body}");
+        }
+    }
 }
