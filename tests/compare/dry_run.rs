@@ -31,7 +31,7 @@ fn compare(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i
     guardbit(&[&args[..], &usual, more].concat())
 }
 
-fn completions(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i32, String, String) {
+pub(super) fn completions(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -> (i32, String, String) {
     compare(
         golden,
         reference,
@@ -40,7 +40,7 @@ fn completions(golden: &Path, reference: &str, candidate: &str, more: &[&str]) -
     )
 }
 
-fn parsed(out: &str) -> Value {
+pub(super) fn parsed(out: &str) -> Value {
     serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
 

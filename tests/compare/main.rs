@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 mod answers;
+mod attacks;
 mod dry_run;
 mod server;
 #[path = "../support/told.rs"]

@@ -1,6 +1,6 @@
 //! `guardbit compare` as a server: pairs at a pace, questions of users, and what both are reported as.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,16 +12,16 @@ use model_server::faults::Broken;
 use super::{Folder, Server};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A comparer that runs until the test ends.
-struct Comparer {
-    process: Child,
-    address: String,
+pub(super) struct Comparer {
+    pub(super) process: Child,
+    pub(super) address: String,
 }
 
 impl Comparer {
-    fn start(reference: &Server, candidate: &Server, more: &[&str]) -> Self {
+    pub(super) fn start(reference: &Server, candidate: &Server, more: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address").to_string();
         drop(free);
@@ -54,13 +54,13 @@ impl Comparer {
         comparer
     }
 
-    fn with_golden(reference: &Server, candidate: &Server, golden: &Path, more: &[&str]) -> Self {
+    pub(super) fn with_golden(reference: &Server, candidate: &Server, golden: &Path, more: &[&str]) -> Self {
         let golden = ["--golden", golden.to_str().expect("UTF-8"), "--rate", "200"];
         Self::start(reference, candidate, &[&golden[..], more].concat())
     }
 
     /// Sends a request as a gateway mirrors it, and returns the status line of the answer.
-    fn send(&self, head: &str, body: &[u8]) -> String {
+    pub(super) fn send(&self, head: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let length = body.len();
@@ -73,7 +73,18 @@ impl Comparer {
         status.trim().to_owned()
     }
 
-    fn metrics(&self) -> String {
+    /// Sends bytes as they are, and returns what comes until the connection ends.
+    pub(super) fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (sent, mut answer) = (stream.write_all(bytes), Vec::new());
+        let read = stream.read_to_end(&mut answer);
+        let is_late = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!read.as_ref().is_err_and(is_late), "it does not end: {sent:?} {read:?}");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(super) fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -84,7 +95,7 @@ impl Comparer {
     }
 
     /// The value of a series, by its name and a part of its labels; 0 while there is none.
-    fn value(&self, name: &str, labels: &str) -> u64 {
+    pub(super) fn value(&self, name: &str, labels: &str) -> u64 {
         let metrics = self.metrics();
         let is_meant = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(labels);
         let line = metrics.lines().find(is_meant);
@@ -93,7 +104,7 @@ impl Comparer {
     }
 
     /// Ends it, and returns what it has logged.
-    fn logged(mut self) -> String {
+    pub(super) fn logged(mut self) -> String {
         let _ = self.process.kill();
         let mut text = String::new();
         let mut log = self.process.stderr.take().expect("a pipe");
@@ -101,7 +112,7 @@ impl Comparer {
         text
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(super) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(
@@ -121,7 +132,7 @@ impl Drop for Comparer {
     }
 }
 
-const PAIRS: &str = "guardbit_pairs_total";
+pub(super) const PAIRS: &str = "guardbit_pairs_total";
 const DIFFER: &str = "guardbit_pair_disagreements_total";
 const OF_CANDIDATE: &str = "guardbit_revision=\"bbbb\",source=\"golden\"";
 const OF_REFERENCE: &str = "guardbit_revision=\"aaaa\",source=\"golden\"";
