@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Parser;
-use guardbit::api::{Action, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible};
+use guardbit::api::{
+    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible,
+};
 use guardbit::cli::Cli;
 use guardbit::manifests::traffic::{self, Effect};
 use guardbit::manifests::{self, Document, Environment, Kind, Owner, comparer, workload};
@@ -569,6 +571,67 @@ fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() 
         comparer::deployment(owner, &arms, "guardbit:1")
     });
     assert_eq!(later.expect("a comparer").body["spec"], document.body["spec"]);
+}
+
+#[test]
+fn no_name_and_no_field_leads_the_comparer_to_another_namespace() {
+    let (model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    let (digests, status) = (identity::Digests::of(&model.spec), status(&model));
+    // All of these are names of models that Kubernetes takes.
+    for name in [
+        "prometheus.monitoring",
+        "a.other.svc",
+        "kubernetes.default.svc.cluster.local",
+        "127.0.0.1",
+        "1",
+        "a",
+    ] {
+        let owner = Owner {
+            namespace: "risk",
+            name,
+            uid: "8d5c1f0e-0000-4000-8000-000000000000",
+            spec: &model.spec,
+            digests: &digests,
+            status: &status,
+        };
+        let document = comparer::deployment(&owner, &arms, "guardbit:1").expect("a comparer");
+        let args = document.body.pointer("/spec/template/spec/containers/0/args");
+        let args: Vec<&str> = args
+            .and_then(Value::as_array)
+            .expect("args")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        for flag in ["--reference=", "--candidate="] {
+            let url = args.iter().find_map(|arg| arg.strip_prefix(flag)).expect("an arm");
+            let url = url::Url::parse(url).expect("a URL");
+            let host: Vec<&str> = url.host_str().expect("a host").split('.').collect();
+            let [service, "risk", "svc"] = host[..] else {
+                panic!("{name}: {url}");
+            };
+            let is_of_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(
+                service.starts_with(|c: char| c.is_ascii_lowercase()) && service.chars().all(is_of_names),
+                "{url}"
+            );
+            assert_eq!((url.scheme(), url.path(), url.query()), ("http", "/", None), "{url}");
+        }
+    }
+    let good = json!(model.spec.comparer);
+    for (within, field) in [
+        ("", "reference"),
+        ("", "candidate"),
+        ("", "url"),
+        ("", "namespace"),
+        ("/golden", "namespace"),
+        ("/golden", "url"),
+        ("/answer", "url"),
+    ] {
+        let mut written = good.clone();
+        written.pointer_mut(within).expect("an object")[field] = json!("other");
+        let error = serde_json::from_value::<ComparerSpec>(written).expect_err(field);
+        assert!(error.to_string().contains("unknown field"), "{within}/{field}: {error}");
+    }
 }
 
 #[test]
