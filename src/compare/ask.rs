@@ -82,6 +82,11 @@ impl Failure {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Timeout | Self::Status(429 | 503) | Self::Unreachable(_))
     }
+
+    /// Whether the arm did not take the question as it was written (400, 422, 501).
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(400 | 422 | 501))
+    }
 }
 
 /// Why there is no client of an arm.

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use model_server::faults::Broken;
+use serde_json::json;
 
 use super::{Folder, Server};
 
@@ -259,6 +261,69 @@ fn an_arm_that_is_broken_makes_no_pair_as_the_reference_and_differs_as_the_candi
     }
 }
 
+/// As TensorRT-LLM and vLLM on Gaudi do, with speculative decoding or always.
+#[test]
+fn an_arm_that_refuses_to_tell_probabilities_is_compared_without() {
+    let folder = Folder::new("refuses");
+    let golden = folder.prompts();
+    let refusing = |token: &'static str| {
+        Server::new(move |asked| match asked.get("logprobs") {
+            Some(_) => (StatusCode::BAD_REQUEST, "logprobs are not supported").into_response(),
+            None => json!({"choices": [{"index": 0, "text": token, "finish_reason": "length"}]})
+                .to_string()
+                .into_response(),
+        })
+    };
+    let telling = |token: &'static str| Server::completions(move |_| token);
+    for (reference, candidate, differs) in [
+        (telling(" yes"), refusing(" yes"), false),
+        (telling(" yes"), refusing(" no"), true),
+        (refusing(" yes"), telling(" yes"), false),
+        (refusing(" yes"), refusing(" no"), true),
+        // One that refuses the question itself.
+        (telling(" yes"), Server::status(StatusCode::BAD_REQUEST), true),
+    ] {
+        let more = ["--control", "0", "--budget-pairs", "20"];
+        let comparer = Comparer::with_golden(&reference, &candidate, &golden, &more);
+        comparer.until("all pairs are counted", |c| c.value(PAIRS, OF_CANDIDATE) == 20);
+        let differ = comparer.value(DIFFER, OF_CANDIDATE);
+        assert_eq!(differ, if differs { 20 } else { 0 });
+        // Each with the probabilities first, and then both without.
+        for server in [&reference, &candidate] {
+            let asked = server.asked();
+            let with = asked.iter().filter(|(.., body)| body.get("logprobs").is_some()).count();
+            assert_eq!((with, asked.len()), (20, 40));
+        }
+    }
+}
+
+/// A gateway of NGINX holds up a user's next request until the copy of the last one is answered.
+#[test]
+fn users_requests_are_acknowledged_at_once_while_the_arms_are_slow_and_what_is_too_much_is_dropped() {
+    const REQUESTS: u64 = 200;
+    let slow = || {
+        Server::new(|_| {
+            std::thread::sleep(Duration::from_secs(2));
+            StatusCode::OK.into_response()
+        })
+    };
+    let (reference, candidate) = (slow(), slow());
+    let comparer = Comparer::start(&reference, &candidate, &["--mirror", "--rate", "1", "--control", "0"]);
+    // Pairs are asked from now on.
+    comparer.metrics();
+    let begun = Instant::now();
+    for _ in 0..REQUESTS {
+        let status = comparer.send("POST /v1/completions HTTP/1.1", b"{\"prompt\": \"a\"}");
+        assert_eq!(status, "HTTP/1.1 202 Accepted");
+    }
+    // One that waits for its arm takes two seconds, and one that waits for its turn one.
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    let dropped = comparer.value("guardbit_mirrored_dropped_total", "reason=\"queue\"");
+    // 64 wait, and a few are asked meanwhile.
+    assert!((REQUESTS / 2..REQUESTS).contains(&dropped), "{dropped} of {REQUESTS}");
+    assert!((reference.asked().len() as u64) < REQUESTS / 10, "no more than the rate");
+}
+
 #[test]
 fn users_requests_are_acknowledged_at_once_and_asked_without_their_headers() {
     let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " no"));
@@ -297,6 +362,18 @@ fn what_cannot_be_compared_is_acknowledged_and_dropped() {
         |c: &Comparer, reason: &str| c.value("guardbit_mirrored_dropped_total", &format!("reason=\"{reason}\""));
     for (head, body, reason) in [
         (post, &b"\x1b[31m no JSON"[..], "unparsable"),
+        // What a client has compressed: its headers are not looked at.
+        (
+            "POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip",
+            b"\x1f\x8b\x08\0\0\0\0\0\x02\xff",
+            "unparsable",
+        ),
+        // A connection that is to become another, as a WebSocket does.
+        (
+            "GET /v1/realtime HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13",
+            b"",
+            "skipped",
+        ),
         (post, b"{\"prompt\": [\"a\", \"b\"]}", "skipped"),
         ("POST /v1/../admin HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),
         ("POST /v1/files HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),

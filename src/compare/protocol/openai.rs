@@ -170,6 +170,10 @@ impl Dialect for OpenAi {
         Ok(kept)
     }
 
+    fn extras(&self) -> &'static [&'static str] {
+        &["logprobs", "top_logprobs"]
+    }
+
     fn read(&self, _: &Settings, body: &[u8]) -> Result<Answer, Unreadable> {
         let value = parse(body)?;
         let choice = value.pointer("/choices/0");
