@@ -672,7 +672,9 @@ fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
-    assert_eq!(container["volumeMounts"][0]["mountPath"], "/golden");
+    // The whole volume: with a subPath the file stays as it was when the pod began, and a set that is put right heals nothing.
+    let mounts = json!([{"name": "golden", "mountPath": "/golden", "readOnly": true}]);
+    assert_eq!(container["volumeMounts"], mounts);
     let items = json!([{"key": "set.jsonl", "path": "set.jsonl"}]);
     let volume = json!({"name": "golden", "configMap": {"name": "fraud-golden", "items": items}});
     assert_eq!(pod["volumes"], json!([volume]));
@@ -685,6 +687,22 @@ fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     assert_eq!(pod["volumes"], json!([volume]));
     let args = pod["containers"][0]["args"].as_array().expect("args");
     assert!(args.contains(&json!("--golden=/golden/sets/fraud.jsonl")), "{args:?}");
+}
+
+#[test]
+fn a_comparer_and_its_mirror_change_no_pod_of_an_arm() {
+    let (mut model, _) = compared(json!({"configMap": "fraud-golden"}));
+    let pods = |model: &QuantizedModel| {
+        ["fp32", "int8"].map(|variant| {
+            let key = key(model, variant, Purpose::Serving);
+            with_owner(model, |owner| (deployment(owner, &key)["spec"].clone(), key.revision.clone()))
+        })
+    };
+    let with_golden = pods(&model);
+    model.spec.comparer = mirrored(5).0.spec.comparer;
+    let with_mirror = pods(&model);
+    model.spec.comparer = None;
+    assert_eq!((&with_golden, &with_mirror), (&pods(&model), &with_golden));
 }
 
 /// The sample with requests mirrored to its comparer, without a golden set, and the arms that it asks.
@@ -849,6 +867,12 @@ fn what_a_gateway_says_of_a_mirror_is_told_from_what_it_says_of_the_route() {
                 condition("Accepted", "False", "UnsupportedValue", 7)
             ]),
             refused(words),
+            true,
+        ),
+        // Envoy Gateway before 1.8, which answers users with 500 while no pod of a mirror is ready (gateway#8673).
+        (
+            json!([condition("ResolvedRefs", "False", "EndpointsNotFound", 7)]),
+            refused("the gateway refuses the HTTPRoute: ResolvedRefs=False (EndpointsNotFound): why"),
             true,
         ),
     ] {

@@ -48,6 +48,8 @@ pub struct Behaviour {
     pub differs: f64,
     /// The same of mirrored requests.
     pub differs_mirrored: f64,
+    /// Share of the pairs with itself in which it answers otherwise.
+    pub differs_itself: f64,
     pub unschedulable: bool,
     /// The API server creates no more pods of it.
     pub over_quota: bool,
@@ -77,6 +79,7 @@ impl Default for Behaviour {
             joules: 0.41,
             differs: 0.01,
             differs_mirrored: 0.01,
+            differs_itself: 0.0,
             unschedulable: false,
             over_quota: false,
             not_taken: false,
@@ -528,7 +531,10 @@ impl World {
         arm.differ += (PAIRS - mirrored) * behaviour.differs;
         arm.mirrored.0 += mirrored;
         arm.mirrored.1 += mirrored * behaviour.differs_mirrored;
-        self.arms.entry(reference).or_default().pairs += PAIRS * CONTROL;
+        let noise = self.behave(&reference.variant).differs_itself;
+        let control = self.arms.entry(reference).or_default();
+        control.pairs += PAIRS * CONTROL;
+        control.differ += PAIRS * CONTROL * noise;
     }
 }
 
