@@ -875,6 +875,12 @@ fn what_a_gateway_says_of_a_mirror_is_told_from_what_it_says_of_the_route() {
             refused("the gateway refuses the HTTPRoute: ResolvedRefs=False (EndpointsNotFound): why"),
             true,
         ),
+        // Since 1.8 users are answered meanwhile: a pod that is away for a while is no refusal.
+        (
+            json!([condition("BackendsAvailable", "False", "EndpointsNotFound", 7)]),
+            MirrorSeen::Written(5),
+            false,
+        ),
     ] {
         let with_mirror = read(Some(5), conditions.clone());
         assert_eq!(
