@@ -695,7 +695,9 @@ fn a_comparer_and_its_mirror_change_no_pod_of_an_arm() {
     let pods = |model: &QuantizedModel| {
         ["fp32", "int8"].map(|variant| {
             let key = key(model, variant, Purpose::Serving);
-            with_owner(model, |owner| (deployment(owner, &key)["spec"].clone(), key.revision.clone()))
+            with_owner(model, |owner| {
+                (deployment(owner, &key)["spec"].clone(), key.revision.clone())
+            })
         })
     };
     let with_golden = pods(&model);

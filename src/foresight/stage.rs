@@ -120,7 +120,10 @@ impl<'a> Stagecraft<'a> {
         let parts = self.steps.iter().map(|step| {
             let split = self.split(step.weight, control_arm);
             let fewer = counting.map(|(kind, requests)| requests * split.candidate.min(of_baseline(kind, split)));
-            now = self.comparer.as_ref().map_or(0, |comparer| halved(comparer, now, fewer));
+            now = self
+                .comparer
+                .as_ref()
+                .map_or(0, |comparer| halved(comparer, now, fewer));
             halve(1.0, now)
         });
         parts.collect()

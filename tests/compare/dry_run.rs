@@ -49,7 +49,9 @@ const ENOUGH: usize = 30;
 
 /// Which of five kinds a prompt is of, by its number.
 fn kind(prompt: &str) -> usize {
-    let number = prompt.strip_prefix("prompt ").and_then(|number| number.parse::<usize>().ok());
+    let number = prompt
+        .strip_prefix("prompt ")
+        .and_then(|number| number.parse::<usize>().ok());
     number.unwrap_or(0) % 5
 }
 
@@ -120,7 +122,10 @@ fn a_candidate_that_answers_one_of_five_prompts_otherwise_is_harmful_at_5_percen
     let (reference, candidate) = (Server::completions(usual), Server::completions(flipped));
     let (code, out, error) = completions(&golden, &reference.url, &candidate.url, &["--pairs", "300"]);
     assert_eq!((code, error.as_str()), (1, ""), "{out}");
-    assert!(out.contains("They differ at these lines of the golden set, at first: "), "{out}");
+    assert!(
+        out.contains("They differ at these lines of the golden set, at first: "),
+        "{out}"
+    );
     assert!(out.contains("The candidate is harmful"), "{out}");
     assert!(
         !out.contains("prompt 3") && !out.contains(" no\n"),

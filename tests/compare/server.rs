@@ -321,7 +321,10 @@ fn users_requests_are_acknowledged_at_once_while_the_arms_are_slow_and_what_is_t
     let dropped = comparer.value("guardbit_mirrored_dropped_total", "reason=\"queue\"");
     // 64 wait, and a few are asked meanwhile.
     assert!((REQUESTS / 2..REQUESTS).contains(&dropped), "{dropped} of {REQUESTS}");
-    assert!((reference.asked().len() as u64) < REQUESTS / 10, "no more than the rate");
+    assert!(
+        (reference.asked().len() as u64) < REQUESTS / 10,
+        "no more than the rate"
+    );
 }
 
 #[test]
