@@ -201,6 +201,50 @@ async fn a_secret_of_another_namespace_cannot_be_named() {
 }
 
 #[tokio::test]
+async fn a_comparer_cannot_be_pointed_at_another_namespace() {
+    let models: Api<DynamicObject> = Api::namespaced_with(
+        client().await,
+        "attacks-own",
+        &ApiResource::erase::<QuantizedModel>(&()),
+    );
+    let mut params = PatchParams::apply("tests").force();
+    params.field_validation = Some(ValidationDirective::Strict);
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let set = |field: &str, value: &str| {
+        let mut golden = json!({"configMap": "golden", "digest": digest});
+        golden[field] = json!(value);
+        json!({"protocol": "OpenAI", "golden": golden})
+    };
+    let other = |field: &str| {
+        let mut comparer = set("configMap", "golden");
+        comparer[field] = json!("http://other.attacks-other.svc:8000");
+        comparer
+    };
+    for (comparer, told) in [
+        (other("reference"), "comparer.reference"),
+        (other("candidate"), "comparer.candidate"),
+        (other("namespace"), "comparer.namespace"),
+        (set("namespace", "attacks-other"), "golden.namespace"),
+        (set("url", "http://other.attacks-other.svc"), "golden.url"),
+        (set("configMap", "attacks-other/golden"), "golden.configMap"),
+        (set("configMap", "../golden"), "golden.configMap"),
+        (set("key", "../golden.jsonl"), "golden.key"),
+        (
+            set("path", "http://other.attacks-other.svc/v1/completions"),
+            "golden.path",
+        ),
+        (set("path", "@other.attacks-other.svc/v1/completions"), "golden.path"),
+    ] {
+        let mut model = refusals::changed("compared", "/spec/comparer", comparer.clone());
+        model["metadata"] = json!({"name": "compared"});
+        match models.patch("compared", &params, &Patch::Apply(model)).await {
+            Ok(_) => panic!("{comparer} was taken"),
+            Err(error) => assert!(error.to_string().contains(told), "{comparer}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn guardbit_reads_the_secret_it_was_given_and_no_other() {
     client().await;
     let mut config = Config::infer().await.expect("a usable KUBECONFIG");

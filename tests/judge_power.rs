@@ -352,17 +352,33 @@ fn slow_candidates_are_found_and_equal_ones_are_shown_to_be_fast_enough() {
 }
 
 /// Two pairs a second, and one in ten that asks the reference twice.
-fn pairs(tolerated: f64, differs: f64, noise: f64) -> Outcome {
-    let guard = Kind::Agreement(Agreement {
-        tolerance: Tolerance {
-            ratio: 0.0,
-            absolute: tolerated,
-        },
-    });
+fn pairs(tolerance: Tolerance, differs: f64, noise: f64) -> Outcome {
+    let guard = Kind::Agreement(Agreement { tolerance });
     simulate(guard, |random, _| Observed::Proportion {
         candidate: counts(random, 2.0, differs),
         baseline: counts(random, 0.2, noise),
     })
+}
+
+/// A fixed share of pairs that may differ.
+fn fixed(absolute: f64) -> Tolerance {
+    Tolerance { ratio: 0.0, absolute }
+}
+
+/// Servers that batch differ from themselves at temperature 0: vllm#5898, #7779; LlamaFactory#7807 tells of one answer in ten.
+#[test]
+fn the_same_weights_on_a_noisy_server_are_harmful_at_a_fixed_tolerance_and_not_beside_the_noise() {
+    let beside = Tolerance {
+        ratio: 1.0,
+        absolute: 0.05,
+    };
+    let (noise, worse) = (0.1, 0.4);
+    let told = pairs(fixed(0.05), noise, noise).fired;
+    assert!(told >= 0.98, "fixed: {told}");
+    let told = pairs(beside, noise, noise).fired;
+    assert!(told <= 0.05, "beside the noise: {told}");
+    let told = pairs(beside, worse, noise).fired;
+    assert!(told >= 0.98, "and a worse one is found: {told}");
 }
 
 #[test]
@@ -373,7 +389,7 @@ fn candidates_that_answer_otherwise_are_found_and_honest_ones_are_shown_to_be() 
         (0.05, 0.095, 5.0),
         (0.1, 0.29, 1.0),
     ] {
-        let found = pairs(tolerated, differs, 0.003);
+        let found = pairs(fixed(tolerated), differs, 0.003);
         println!(
             "{differs} against {tolerated}: {} in {:.1} min",
             found.fired, found.minutes
@@ -385,10 +401,10 @@ fn candidates_that_answer_otherwise_are_found_and_honest_ones_are_shown_to_be() 
             found.minutes
         );
     }
-    let honest = pairs(0.05, 0.033, 0.003);
+    let honest = pairs(fixed(0.05), 0.033, 0.003);
     assert!(honest.fired <= 0.02 && honest.healthy >= 0.98 && honest.healthy_minutes <= 14.0);
     for noise in [0.003, 0.02] {
-        let edge = pairs(0.05, 0.05, noise);
+        let edge = pairs(fixed(0.05), 0.05, noise);
         assert!(edge.fired <= 0.05, "at the edge: {}", edge.fired);
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Parser;
-use guardbit::api::{Action, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible};
+use guardbit::api::{
+    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible,
+};
 use guardbit::cli::Cli;
 use guardbit::manifests::traffic::{self, Effect};
 use guardbit::manifests::{self, Document, Environment, Kind, Owner, comparer, workload};
@@ -572,6 +574,67 @@ fn the_comparer_asks_the_services_of_both_arms_with_flags_that_guardbit_takes() 
 }
 
 #[test]
+fn no_name_and_no_field_leads_the_comparer_to_another_namespace() {
+    let (model, arms) = compared(json!({"configMap": "fraud-golden"}));
+    let (digests, status) = (identity::Digests::of(&model.spec), status(&model));
+    // All of these are names of models that Kubernetes takes.
+    for name in [
+        "prometheus.monitoring",
+        "a.other.svc",
+        "kubernetes.default.svc.cluster.local",
+        "127.0.0.1",
+        "1",
+        "a",
+    ] {
+        let owner = Owner {
+            namespace: "risk",
+            name,
+            uid: "8d5c1f0e-0000-4000-8000-000000000000",
+            spec: &model.spec,
+            digests: &digests,
+            status: &status,
+        };
+        let document = comparer::deployment(&owner, &arms, "guardbit:1").expect("a comparer");
+        let args = document.body.pointer("/spec/template/spec/containers/0/args");
+        let args: Vec<&str> = args
+            .and_then(Value::as_array)
+            .expect("args")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        for flag in ["--reference=", "--candidate="] {
+            let url = args.iter().find_map(|arg| arg.strip_prefix(flag)).expect("an arm");
+            let url = url::Url::parse(url).expect("a URL");
+            let host: Vec<&str> = url.host_str().expect("a host").split('.').collect();
+            let [service, "risk", "svc"] = host[..] else {
+                panic!("{name}: {url}");
+            };
+            let is_of_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(
+                service.starts_with(|c: char| c.is_ascii_lowercase()) && service.chars().all(is_of_names),
+                "{url}"
+            );
+            assert_eq!((url.scheme(), url.path(), url.query()), ("http", "/", None), "{url}");
+        }
+    }
+    let good = json!(model.spec.comparer);
+    for (within, field) in [
+        ("", "reference"),
+        ("", "candidate"),
+        ("", "url"),
+        ("", "namespace"),
+        ("/golden", "namespace"),
+        ("/golden", "url"),
+        ("/answer", "url"),
+    ] {
+        let mut written = good.clone();
+        written.pointer_mut(within).expect("an object")[field] = json!("other");
+        let error = serde_json::from_value::<ComparerSpec>(written).expect_err(field);
+        assert!(error.to_string().contains("unknown field"), "{within}/{field}: {error}");
+    }
+}
+
+#[test]
 fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     let (model, arms) = compared(json!({"configMap": "fraud-golden", "key": "set.jsonl"}));
     let of = |model: &QuantizedModel| {
@@ -609,7 +672,9 @@ fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
-    assert_eq!(container["volumeMounts"][0]["mountPath"], "/golden");
+    // The whole volume: with a subPath the file stays as it was when the pod began, and a set that is put right heals nothing.
+    let mounts = json!([{"name": "golden", "mountPath": "/golden", "readOnly": true}]);
+    assert_eq!(container["volumeMounts"], mounts);
     let items = json!([{"key": "set.jsonl", "path": "set.jsonl"}]);
     let volume = json!({"name": "golden", "configMap": {"name": "fraud-golden", "items": items}});
     assert_eq!(pod["volumes"], json!([volume]));
@@ -622,6 +687,24 @@ fn the_comparer_has_no_rights_and_is_no_workload_of_a_revision() {
     assert_eq!(pod["volumes"], json!([volume]));
     let args = pod["containers"][0]["args"].as_array().expect("args");
     assert!(args.contains(&json!("--golden=/golden/sets/fraud.jsonl")), "{args:?}");
+}
+
+#[test]
+fn a_comparer_and_its_mirror_change_no_pod_of_an_arm() {
+    let (mut model, _) = compared(json!({"configMap": "fraud-golden"}));
+    let pods = |model: &QuantizedModel| {
+        ["fp32", "int8"].map(|variant| {
+            let key = key(model, variant, Purpose::Serving);
+            with_owner(model, |owner| {
+                (deployment(owner, &key)["spec"].clone(), key.revision.clone())
+            })
+        })
+    };
+    let with_golden = pods(&model);
+    model.spec.comparer = mirrored(5).0.spec.comparer;
+    let with_mirror = pods(&model);
+    model.spec.comparer = None;
+    assert_eq!((&with_golden, &with_mirror), (&pods(&model), &with_golden));
 }
 
 /// The sample with requests mirrored to its comparer, without a golden set, and the arms that it asks.
@@ -787,6 +870,18 @@ fn what_a_gateway_says_of_a_mirror_is_told_from_what_it_says_of_the_route() {
             ]),
             refused(words),
             true,
+        ),
+        // Envoy Gateway before 1.8, which answers users with 500 while no pod of a mirror is ready (gateway#8673).
+        (
+            json!([condition("ResolvedRefs", "False", "EndpointsNotFound", 7)]),
+            refused("the gateway refuses the HTTPRoute: ResolvedRefs=False (EndpointsNotFound): why"),
+            true,
+        ),
+        // Since 1.8 users are answered meanwhile: a pod that is away for a while is no refusal.
+        (
+            json!([condition("BackendsAvailable", "False", "EndpointsNotFound", 7)]),
+            MirrorSeen::Written(5),
+            false,
         ),
     ] {
         let with_mirror = read(Some(5), conditions.clone());

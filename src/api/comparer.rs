@@ -198,7 +198,8 @@ impl Default for PairBudget {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerSpec {
-    /// JSON pointer (RFC 6901) to the value. OpenInference: `/outputs/0/data` when left out. JSON needs one.
+    /// JSON pointer (RFC 6901) to the value. OpenInference: the first output of the reference, and the candidate's of the
+    /// same name, when left out. JSON needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub pointer: Option<String>,

@@ -8,7 +8,10 @@ pub const LONGEST_MESSAGE: usize = 4_000;
 
 /// The character itself, or a space in place of a control character.
 pub fn visible(c: char) -> char {
-    let obeyed = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let obeyed = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    );
     if obeyed || c.is_control() { ' ' } else { c }
 }
 

@@ -82,6 +82,11 @@ impl Failure {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Timeout | Self::Status(429 | 503) | Self::Unreachable(_))
     }
+
+    /// Whether the arm did not take the question as it was written (400, 422, 501).
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(400 | 422 | 501))
+    }
 }
 
 /// Why there is no client of an arm.
@@ -335,7 +340,7 @@ mod tests {
             Failure::Status(302),
             Failure::TooLarge,
             Failure::BrokeOff(String::new()),
-            Failure::Unreadable(Unreadable("it is no JSON")),
+            Failure::Unreadable(Unreadable::Form("it is no JSON")),
         ];
         assert!(busy.iter().all(Failure::is_busy));
         assert!(!answers.iter().any(Failure::is_busy));

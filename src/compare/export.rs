@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::evidence::MOST_LINES;
+
 use super::pace::Spent;
 use super::pair::Role;
 use super::tally::{self, Answers, Variety};
@@ -25,9 +27,6 @@ pub enum Source {
     /// A user's request that the gateway mirrored.
     Mirror,
 }
-
-/// How many lines of the golden set are shown that the arms answer differently.
-const EXAMPLES: usize = 3;
 
 /// Answers of the reference after which it is said that all of them are one and the same.
 const ENOUGH: u64 = 100;
@@ -264,7 +263,7 @@ impl Exported {
     /// Shows a line of the golden set that the arms answer differently, as long as fewer than three are shown.
     pub fn example(&self, line: usize) {
         let mut shown = self.shown.lock();
-        if shown.len() == EXAMPLES || shown.contains(&line) {
+        if shown.len() == MOST_LINES || shown.contains(&line) {
             return;
         }
         shown.push(line);

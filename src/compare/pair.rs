@@ -1,12 +1,13 @@
 //! One pair: two arms are asked the same at the same time.
 //!
-//! Must not wait, repeat or count: who asks decides how often, and `tally` counts.
+//! Must not wait or count: who asks decides how often, and `tally` counts. A pair is asked once, and once more only where an
+//! arm refuses the question for what it asks beside the answer.
 
 use futures::future::join;
 
 use super::ask::{Arm, Failure};
 use super::golden::Question;
-use super::protocol::{Answer, tokens};
+use super::protocol::{Answer, Prepared, tokens};
 use super::settings::Settings;
 
 /// The two arms.
@@ -122,39 +123,54 @@ impl Pair {
     }
 }
 
+/// What an arm gave to a question: its answer, and the tokens that it has cost.
+type Given = Result<(Answer, u64), Failure>;
+
 /// Asks both arms a question, or the reference twice where it is held `against` itself, and compares the answers. In a control
 /// pair the second answer is treated just as a candidate's.
+///
+/// Some servers refuse a question that wants probabilities, as with speculative decoding. Users do not ask for them, so a
+/// refusal says nothing about the answer: then both are asked without, because one answer with probabilities and one
+/// without may name the same token differently.
 pub async fn ask(arms: &Arms, settings: &Settings, question: &Question, against: Role, order: Order) -> Pair {
+    let mut given = both(arms, settings, &question.prepared, against, order).await;
+    if given.iter().any(|one| one.as_ref().is_err_and(Failure::is_refusal))
+        && let Some(bare) = settings.without_extras(&question.prepared)
+    {
+        let [of_reference, of_other] = given.map(|one| one.map_or(0, |(_, tokens)| tokens));
+        let [reference, other] = both(arms, settings, &bare, against, order).await;
+        let with = |cost: u64| move |(answer, tokens): (Answer, u64)| (answer, tokens.saturating_add(cost));
+        given = [reference.map(with(of_reference)), other.map(with(of_other))];
+    }
+    let [reference, candidate] = given;
+    judged(settings, question.line, against, reference, candidate)
+}
+
+/// What the reference gives, and what the arm gives that it is held `against`.
+async fn both(arms: &Arms, settings: &Settings, asked: &Prepared, against: Role, order: Order) -> [Given; 2] {
     let other = match against {
         Role::Candidate => &arms.candidate,
         Role::Reference => &arms.reference,
     };
-    let reference = answer(&arms.reference, settings, question);
-    let candidate = answer(other, settings, question);
+    let reference = answer(&arms.reference, settings, asked);
+    let candidate = answer(other, settings, asked);
     // What is joined first is sent first.
-    let (reference, candidate) = match order {
-        Order::ReferenceFirst => join(reference, candidate).await,
+    match order {
+        Order::ReferenceFirst => join(reference, candidate).await.into(),
         Order::ReferenceLast => {
             let (candidate, reference) = join(candidate, reference).await;
-            (reference, candidate)
+            [reference, candidate]
         }
-    };
-    judged(settings, question.line, against, reference, candidate)
+    }
 }
 
-async fn answer(arm: &Arm, settings: &Settings, question: &Question) -> Result<(Answer, u64), Failure> {
-    let body = arm.ask(&question.prepared).await?;
+async fn answer(arm: &Arm, settings: &Settings, asked: &Prepared) -> Given {
+    let body = arm.ask(asked).await?;
     let answer = settings.read(&body).map_err(Failure::Unreadable)?;
     Ok((answer, tokens(&body)))
 }
 
-fn judged(
-    settings: &Settings,
-    line: usize,
-    role: Role,
-    reference: Result<(Answer, u64), Failure>,
-    candidate: Result<(Answer, u64), Failure>,
-) -> Pair {
+fn judged(settings: &Settings, line: usize, role: Role, reference: Given, candidate: Given) -> Pair {
     match (reference, candidate) {
         (Ok((reference, of_reference)), Ok((candidate, of_candidate))) => {
             let comparison = settings.compare(&reference, &candidate);
@@ -190,7 +206,7 @@ mod tests {
         use Failure::{Status, Timeout};
         let settings = Settings::new(Protocol::OpenInference);
         let one = || Ok((Answer::Numbers(vec![vec![1.0]]), 3));
-        let unreadable = || Err(Failure::Unreadable(Unreadable("it is no JSON")));
+        let unreadable = || Err(Failure::Unreadable(Unreadable::Form("it is no JSON")));
         for (reference, candidate, agrees) in [
             (one(), one(), Some(true)),
             (one(), Ok((Answer::Numbers(vec![vec![2.0]]), 3)), Some(false)),

@@ -1,5 +1,6 @@
 //! The comparer as a server: it asks pairs at its own pace, for as long as it runs, and serves what it has counted.
 
+mod listen;
 mod log;
 
 use std::convert::Infallible;
@@ -21,10 +22,19 @@ use super::pace::{Allowance, Pace, Turn};
 use super::pair::{Arms, Order, Pair, Role, ask};
 use super::receive::{Receiver, Waiting, receive};
 use super::settings::Settings;
+use listen::{Bounds, listen};
 use log::Log;
 
 /// Pairs that are asked at once, at the most.
 const AT_ONCE: usize = 16;
+
+/// What who connects may take: 8 MiB in all. Prometheus asks every 15 seconds, most often, and need not connect anew for it.
+const BOUNDS: Bounds = Bounds {
+    connections: 128,
+    buffer: 64 * 1024,
+    head: Duration::from_secs(20),
+    life: Duration::from_secs(600),
+};
 
 /// What a comparer does.
 pub struct Comparer {
@@ -76,7 +86,7 @@ pub async fn serve(comparer: Comparer, address: SocketAddr) -> std::io::Result<I
         (router, None)
     };
     tokio::select! {
-        served = axum::serve(listener, router).into_future() => served.map(|()| unreachable!("axum serves for ever")),
+        never = listen(listener, router, BOUNDS) => Ok(never),
         never = work(comparer, waiting, &read) => Ok(never),
     }
 }

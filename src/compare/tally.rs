@@ -4,15 +4,12 @@ mod answers;
 
 use std::collections::BTreeMap;
 
-use crate::evidence::Counts;
+use crate::evidence::{Counts, MOST_LINES};
 
 use super::ask::Failure;
 use super::pair::{Pair, Role};
 
 pub use answers::{Answers, Variety};
-
-/// Most lines that are named where the arms differ.
-const NAMED: usize = 3;
 
 /// All that was counted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,7 +71,7 @@ impl Tally {
             n: 1,
             x: u64::from(!agrees),
         });
-        let is_new = self.differ_at.len() < NAMED && !self.differ_at.contains(&line);
+        let is_new = self.differ_at.len() < MOST_LINES && !self.differ_at.contains(&line);
         if !agrees && is_new && against == Role::Candidate {
             self.differ_at.push(line);
         }

@@ -13,8 +13,8 @@ pub use comparable::{Part, incomparable, lacks_part, look_alike};
 
 mod comparable;
 
-/// How many lines of the golden set are shown, at the most.
-const MOST_LINES: usize = 3;
+/// How many lines of the golden set are named whose answers differ, at the most.
+pub const MOST_LINES: usize = 3;
 
 /// Numbers of lines: above 0, and small enough for any reader of the status.
 const LINES: std::ops::Range<f64> = 1.0..2_147_483_648.0;

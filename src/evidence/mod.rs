@@ -15,7 +15,7 @@ mod ratio;
 mod role;
 pub mod sample;
 
-pub use answer::{ArmSamples, BucketForm, GuardSamples, Part, Shown, incomparable, lacks_part, look_alike};
+pub use answer::{ArmSamples, BucketForm, GuardSamples, MOST_LINES, Part, Shown, incomparable, lacks_part, look_alike};
 pub use counts::{Amounts, Buckets, Counts, Observed, Poll};
 pub use cursor::{Advance, Cursor, HISTORY_MS, Pace, Pods};
 pub use labels::Labels;

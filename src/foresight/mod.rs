@@ -24,7 +24,7 @@ pub use pairs::{BudgetOutlook, Cost, PairCosts, Seen, ShadowOutlook, StageCost, 
 pub use pool::Budget;
 pub use scales::{LatencyScale, latency_scales};
 pub use scene::{End, Goal, Held, Run, Scene, Split};
-pub use stage::Question;
+pub use stage::{Question, asked_at_steps};
 pub use times::{Missed, Times, clock};
 pub use traffic::Traffic;
 

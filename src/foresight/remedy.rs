@@ -208,14 +208,15 @@ fn misses(
     (share(&runs[0], End::Open), runs[0].len())
 }
 
-/// The first of `values`, in which later ones are more lenient, with which the rollout decides.
-fn least<T: Copy>(
+/// The first of `values` of a field, in which later ones are more lenient, with which the rollout decides.
+fn least<T: Copy + ToString>(
+    field: String,
     values: &[T],
     stage: &Stagecraft<'_>,
     budget: &Budget<'_>,
     control_arm: bool,
     change: impl Fn(&mut QuantizedModelSpec, T),
-) -> Option<(T, Missed, usize)> {
+) -> Option<Remedy> {
     let with = |value: T| {
         let mut spec = stage.spec.clone();
         change(&mut spec, value);
@@ -232,26 +233,27 @@ fn least<T: Copy>(
             low = middle + 1;
         }
     }
-    found
+    let (value, missed, runs) = found?;
+    Some(Remedy {
+        field,
+        value: value.to_string(),
+        missed,
+        runs,
+    })
 }
 
 fn by_weight(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, step: usize) -> Option<Remedy> {
     let now = stage.spec.rollout.steps[step].weight;
     let most = 99 - stage.spec.rollout.holdout;
     let values: Vec<i32> = WEIGHTS.into_iter().filter(|w| *w > now && *w <= most).collect();
-    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, weight| {
+    let field = format!("spec.rollout.steps[{step}].weight");
+    least(field, &values, stage, budget, control_arm, |spec, weight| {
         // Steps before it, and after it, keep rising.
         for (i, step_spec) in spec.rollout.steps.iter_mut().enumerate() {
             if i == step || (i > step && step_spec.weight < weight) {
                 step_spec.weight = weight;
             }
         }
-    })?;
-    Some(Remedy {
-        field: format!("spec.rollout.steps[{step}].weight"),
-        value: value.to_string(),
-        missed,
-        runs,
     })
 }
 
@@ -261,16 +263,11 @@ fn by_rate(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool) -> Op
     let now = stage.pace.rate;
     let faster = |text: &&str| text.parse::<f64>().is_ok_and(|rate| rate > now);
     let values: Vec<&str> = RATES.into_iter().filter(faster).collect();
-    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, rate| {
+    let field = "spec.comparer.rate".to_owned();
+    least(field, &values, stage, budget, control_arm, |spec, rate| {
         if let Some(comparer) = &mut spec.comparer {
             comparer.rate = rate.into();
         }
-    })?;
-    Some(Remedy {
-        field: "spec.comparer.rate".to_owned(),
-        value: value.to_owned(),
-        missed,
-        runs,
     })
 }
 
@@ -279,16 +276,11 @@ fn by_budget(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool) -> 
     let now = stage.spec.comparer.as_ref()?.budget.pairs;
     let spent = stage.pace.lasts() < stage.deadline;
     let values: Vec<i64> = BUDGETS.into_iter().filter(|pairs| spent && *pairs > now).collect();
-    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, pairs| {
+    let field = "spec.comparer.budget.pairs".to_owned();
+    least(field, &values, stage, budget, control_arm, |spec, pairs| {
         if let Some(comparer) = &mut spec.comparer {
             comparer.budget.pairs = pairs;
         }
-    })?;
-    Some(Remedy {
-        field: "spec.comparer.budget.pairs".to_owned(),
-        value: value.to_string(),
-        missed,
-        runs,
     })
 }
 
@@ -301,14 +293,9 @@ fn by_tolerance(stage: &Stagecraft<'_>, budget: &Budget<'_>, control_arm: bool, 
         .into_iter()
         .filter(|text| value_of(text) > now * (1.0 + 1e-9))
         .collect();
-    let (value, missed, runs) = least(&values, stage, budget, control_arm, |spec, value| {
+    let field = format!("spec.guards[{at}].{field}");
+    least(field, &values, stage, budget, control_arm, |spec, value| {
         set_margin(&mut spec.guards[at], value);
-    })?;
-    Some(Remedy {
-        field: format!("spec.guards[{at}].{field}"),
-        value: value.to_owned(),
-        missed,
-        runs,
     })
 }
 

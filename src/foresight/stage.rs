@@ -3,7 +3,7 @@
 use crate::api::QuantizedModelSpec;
 use crate::guards::{SuiteConfig, compare_outputs};
 use crate::model::presets::guards;
-use crate::model::{self, Step};
+use crate::model::{self, Comparer, Model, Step};
 use crate::rollout::observation::halve;
 use crate::rollout::{Stage, control_weight, guards_of, halved};
 
@@ -24,6 +24,17 @@ pub struct Question<'a> {
     pub prompt_tokens: Option<f64>,
 }
 
+/// The part of the comparer's rate at which pairs are asked at each step of a model's first climb, with this traffic.
+pub fn asked_at_steps(spec: &QuantizedModelSpec, traffic: &Traffic) -> Vec<f64> {
+    let question = Question {
+        spec,
+        traffic,
+        scrape: 0.0,
+        prompt_tokens: None,
+    };
+    Stagecraft::new(&question).asked(false)
+}
+
 /// Most evaluations of a run: beyond it, polls are taken together. A test shows that this moves times by little.
 pub(super) const EVALUATIONS: f64 = 960.0;
 
@@ -36,6 +47,7 @@ pub(super) struct Stagecraft<'a> {
     pub(super) interval: f64,
     pub(super) deadline: f64,
     pub(super) steps: Vec<Step>,
+    pub(super) comparer: Option<Comparer>,
     /// How pairs of answers are asked.
     pub(super) pace: Pace,
     /// Pairs of the candidate that are counted before its first weight.
@@ -51,7 +63,7 @@ impl<'a> Stagecraft<'a> {
             scrape,
             prompt_tokens,
         } = *question;
-        let rollout = model::read(spec).rollout;
+        let Model { rollout, comparer, .. } = model::read(spec);
         Self {
             spec,
             traffic,
@@ -59,6 +71,7 @@ impl<'a> Stagecraft<'a> {
             interval: rollout.interval.as_secs_f64().max(scrape).max(0.001),
             deadline: rollout.deadline.as_secs_f64(),
             steps: rollout.steps,
+            comparer,
             pace: Pace::of(spec, prompt_tokens),
             shadow: rollout.shadow,
             prompt_tokens,
@@ -107,7 +120,10 @@ impl<'a> Stagecraft<'a> {
         let parts = self.steps.iter().map(|step| {
             let split = self.split(step.weight, control_arm);
             let fewer = counting.map(|(kind, requests)| requests * split.candidate.min(of_baseline(kind, split)));
-            now = halved(self.spec, now, fewer);
+            now = self
+                .comparer
+                .as_ref()
+                .map_or(0, |comparer| halved(comparer, now, fewer));
             halve(1.0, now)
         });
         parts.collect()

@@ -132,7 +132,8 @@ impl Evaluation<'_> {
         let arms = capacity.arm_statuses(route.as_ref(), &workloads);
         let trial = on_trial(self.spec, &self.model.rollout, &self.status);
         let requests = self.evidence.as_ref().and_then(Evidence::requests);
-        let comparer = trial.and_then(|trial| capacity.comparer(&trial, requests));
+        let comparer = self.model.comparer.as_ref().zip(trial);
+        let comparer = comparer.and_then(|(comparer, trial)| capacity.comparer(comparer, &trial, requests));
         let mirroring = capacity.mirroring(comparer.as_ref(), self.order);
         if let Some(route) = &mut route {
             route.mirror = mirroring.percent();

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 mod answers;
+mod attacks;
 mod dry_run;
 mod server;
 #[path = "../support/told.rs"]
@@ -54,15 +55,7 @@ impl Server {
 
     /// A server of completions, whose next token depends on the prompt.
     fn completions(token: impl Fn(&str) -> &'static str + Clone + Send + Sync + 'static) -> Self {
-        Self::new(move |asked| {
-            let token = token(asked["prompt"].as_str().unwrap_or_default());
-            let logprobs =
-                json!({"tokens": [token], "token_logprobs": [-0.25], "top_logprobs": [{token: -0.25, " or": -2.25}]});
-            let choice = json!({"index": 0, "text": token, "logprobs": logprobs, "finish_reason": "length"});
-            json!({"object": "text_completion", "choices": [choice]})
-                .to_string()
-                .into_response()
-        })
+        Self::new(move |asked| completion(token(asked["prompt"].as_str().unwrap_or_default())))
     }
 
     /// A server that answers with this status and nothing else.
@@ -73,6 +66,16 @@ impl Server {
     fn asked(&self) -> Vec<(String, HeaderMap, Value)> {
         self.seen.lock().expect("no panic").clone()
     }
+}
+
+/// What a server of completions answers.
+fn completion(token: &str) -> Response {
+    let logprobs =
+        json!({"tokens": [token], "token_logprobs": [-0.25], "top_logprobs": [{token: -0.25, " or": -2.25}]});
+    let choice = json!({"index": 0, "text": token, "logprobs": logprobs, "finish_reason": "length"});
+    json!({"object": "text_completion", "choices": [choice]})
+        .to_string()
+        .into_response()
 }
 
 /// A directory that lasts as long as the test.
@@ -93,7 +96,12 @@ impl Folder {
 
     /// Five prompts, one a line.
     fn prompts(&self) -> PathBuf {
-        let lines = (1..=5).map(|i| format!("{{\"prompt\":\"prompt {i}\",\"user\":\"u-{i}\"}}\n"));
+        self.numbered(5)
+    }
+
+    /// So many prompts, one a line.
+    fn numbered(&self, prompts: usize) -> PathBuf {
+        let lines = (1..=prompts).map(|i| format!("{{\"prompt\":\"prompt {i}\",\"user\":\"u-{i}\"}}\n"));
         self.file("golden.jsonl", &lines.collect::<String>())
     }
 }

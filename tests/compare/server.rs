@@ -1,27 +1,29 @@
 //! `guardbit compare` as a server: pairs at a pace, questions of users, and what both are reported as.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use model_server::faults::Broken;
+use serde_json::json;
 
 use super::{Folder, Server};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A comparer that runs until the test ends.
-struct Comparer {
-    process: Child,
-    address: String,
+pub(super) struct Comparer {
+    pub(super) process: Child,
+    pub(super) address: String,
 }
 
 impl Comparer {
-    fn start(reference: &Server, candidate: &Server, more: &[&str]) -> Self {
+    pub(super) fn start(reference: &Server, candidate: &Server, more: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address").to_string();
         drop(free);
@@ -54,13 +56,13 @@ impl Comparer {
         comparer
     }
 
-    fn with_golden(reference: &Server, candidate: &Server, golden: &Path, more: &[&str]) -> Self {
+    pub(super) fn with_golden(reference: &Server, candidate: &Server, golden: &Path, more: &[&str]) -> Self {
         let golden = ["--golden", golden.to_str().expect("UTF-8"), "--rate", "200"];
         Self::start(reference, candidate, &[&golden[..], more].concat())
     }
 
     /// Sends a request as a gateway mirrors it, and returns the status line of the answer.
-    fn send(&self, head: &str, body: &[u8]) -> String {
+    pub(super) fn send(&self, head: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let length = body.len();
@@ -73,7 +75,18 @@ impl Comparer {
         status.trim().to_owned()
     }
 
-    fn metrics(&self) -> String {
+    /// Sends bytes as they are, and returns what comes until the connection ends.
+    pub(super) fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (sent, mut answer) = (stream.write_all(bytes), Vec::new());
+        let read = stream.read_to_end(&mut answer);
+        let is_late = |error: &std::io::Error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!read.as_ref().is_err_and(is_late), "it does not end: {sent:?} {read:?}");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(super) fn metrics(&self) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("connected");
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -84,7 +97,7 @@ impl Comparer {
     }
 
     /// The value of a series, by its name and a part of its labels; 0 while there is none.
-    fn value(&self, name: &str, labels: &str) -> u64 {
+    pub(super) fn value(&self, name: &str, labels: &str) -> u64 {
         let metrics = self.metrics();
         let is_meant = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(labels);
         let line = metrics.lines().find(is_meant);
@@ -93,7 +106,7 @@ impl Comparer {
     }
 
     /// Ends it, and returns what it has logged.
-    fn logged(mut self) -> String {
+    pub(super) fn logged(mut self) -> String {
         let _ = self.process.kill();
         let mut text = String::new();
         let mut log = self.process.stderr.take().expect("a pipe");
@@ -101,7 +114,7 @@ impl Comparer {
         text
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(super) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(
@@ -121,7 +134,7 @@ impl Drop for Comparer {
     }
 }
 
-const PAIRS: &str = "guardbit_pairs_total";
+pub(super) const PAIRS: &str = "guardbit_pairs_total";
 const DIFFER: &str = "guardbit_pair_disagreements_total";
 const OF_CANDIDATE: &str = "guardbit_revision=\"bbbb\",source=\"golden\"";
 const OF_REFERENCE: &str = "guardbit_revision=\"aaaa\",source=\"golden\"";
@@ -248,6 +261,72 @@ fn an_arm_that_is_broken_makes_no_pair_as_the_reference_and_differs_as_the_candi
     }
 }
 
+/// As TensorRT-LLM and vLLM on Gaudi do, with speculative decoding or always.
+#[test]
+fn an_arm_that_refuses_to_tell_probabilities_is_compared_without() {
+    let folder = Folder::new("refuses");
+    let golden = folder.prompts();
+    let refusing = |token: &'static str| {
+        Server::new(move |asked| match asked.get("logprobs") {
+            Some(_) => (StatusCode::BAD_REQUEST, "logprobs are not supported").into_response(),
+            None => json!({"choices": [{"index": 0, "text": token, "finish_reason": "length"}]})
+                .to_string()
+                .into_response(),
+        })
+    };
+    let telling = |token: &'static str| Server::completions(move |_| token);
+    for (reference, candidate, differs) in [
+        (telling(" yes"), refusing(" yes"), false),
+        (telling(" yes"), refusing(" no"), true),
+        (refusing(" yes"), telling(" yes"), false),
+        (refusing(" yes"), refusing(" no"), true),
+        // One that refuses the question itself.
+        (telling(" yes"), Server::status(StatusCode::BAD_REQUEST), true),
+    ] {
+        let more = ["--control", "0", "--budget-pairs", "20"];
+        let comparer = Comparer::with_golden(&reference, &candidate, &golden, &more);
+        comparer.until("all pairs are counted", |c| c.value(PAIRS, OF_CANDIDATE) == 20);
+        let differ = comparer.value(DIFFER, OF_CANDIDATE);
+        assert_eq!(differ, if differs { 20 } else { 0 });
+        // Each with the probabilities first, and then both without.
+        for server in [&reference, &candidate] {
+            let asked = server.asked();
+            let with = asked.iter().filter(|(.., body)| body.get("logprobs").is_some()).count();
+            assert_eq!((with, asked.len()), (20, 40));
+        }
+    }
+}
+
+/// A gateway of NGINX holds up a user's next request until the copy of the last one is answered.
+#[test]
+fn users_requests_are_acknowledged_at_once_while_the_arms_are_slow_and_what_is_too_much_is_dropped() {
+    const REQUESTS: u64 = 200;
+    let slow = || {
+        Server::new(|_| {
+            std::thread::sleep(Duration::from_secs(2));
+            StatusCode::OK.into_response()
+        })
+    };
+    let (reference, candidate) = (slow(), slow());
+    let comparer = Comparer::start(&reference, &candidate, &["--mirror", "--rate", "1", "--control", "0"]);
+    // Pairs are asked from now on.
+    comparer.metrics();
+    let begun = Instant::now();
+    for _ in 0..REQUESTS {
+        let status = comparer.send("POST /v1/completions HTTP/1.1", b"{\"prompt\": \"a\"}");
+        assert_eq!(status, "HTTP/1.1 202 Accepted");
+    }
+    // One that waits for its arm takes two seconds, and one that waits for its turn one.
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    let dropped = comparer.value("guardbit_mirrored_dropped_total", "reason=\"queue\"");
+    // 64 wait, and a few are asked meanwhile.
+    assert!((REQUESTS / 2..REQUESTS).contains(&dropped), "{dropped} of {REQUESTS}");
+    assert!(
+        (reference.asked().len() as u64) < REQUESTS / 10,
+        "no more than the rate"
+    );
+}
+
 #[test]
 fn users_requests_are_acknowledged_at_once_and_asked_without_their_headers() {
     let (reference, candidate) = (Server::completions(|_| " yes"), Server::completions(|_| " no"));
@@ -286,6 +365,18 @@ fn what_cannot_be_compared_is_acknowledged_and_dropped() {
         |c: &Comparer, reason: &str| c.value("guardbit_mirrored_dropped_total", &format!("reason=\"{reason}\""));
     for (head, body, reason) in [
         (post, &b"\x1b[31m no JSON"[..], "unparsable"),
+        // What a client has compressed: its headers are not looked at.
+        (
+            "POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip",
+            b"\x1f\x8b\x08\0\0\0\0\0\x02\xff",
+            "unparsable",
+        ),
+        // A connection that is to become another, as a WebSocket does.
+        (
+            "GET /v1/realtime HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13",
+            b"",
+            "skipped",
+        ),
         (post, b"{\"prompt\": [\"a\", \"b\"]}", "skipped"),
         ("POST /v1/../admin HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),
         ("POST /v1/files HTTP/1.1", b"{\"prompt\": \"a\"}", "skipped"),

@@ -24,6 +24,13 @@ fn with_comparer(tolerance: &str, written: &str) -> String {
     with_guard(tolerance, &comparer)
 }
 
+/// The traffic of a model with so many requests a second.
+fn assumed(text: &str, rps: f64) -> Traffic {
+    let file: serde_json::Value = serde_yaml_ng::from_str(text).expect("YAML");
+    let spec: QuantizedModelSpec = serde_json::from_value(file["spec"].clone()).expect("a spec");
+    Traffic::assumed(&spec, rps, 0.005)
+}
+
 /// Rules and severities of all findings, and their messages.
 fn told(text: &str, known: &Surroundings) -> Vec<(String, String)> {
     let all = found(text.as_bytes(), known);
@@ -117,9 +124,40 @@ fn a_budget_that_does_not_last_until_the_last_step_is_told_of() {
     }
     let text = of_users(&with_comparer("5%", "protocol: OpenAI, budget: {pairs: 60}"));
     let (_, message) = &told(&text, &surroundings())[0];
-    for part in ["takes 600 at this rate", "write pairs: 656 or more"] {
+    for part in [
+        "before the 50% step can end",
+        "takes 600 at this rate",
+        "write pairs: 656 or more",
+    ] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_share_of_an_arm_makes_a_budget_last_longer() {
+    let budgets = |pairs: u32| {
+        let written = format!("protocol: OpenAI, shareOfArm: \"5%\", budget: {{pairs: {pairs}}}");
+        of_users(&with_comparer("5%", &written))
+    };
+    let of_rule = |pairs: u32, rps: Option<f64>| {
+        let text = budgets(pairs);
+        let known = Surroundings {
+            traffic: rps.map(|rps| assumed(&text, rps)),
+            ..surroundings()
+        };
+        let all = told(&text, &known);
+        let mut found = all.into_iter().filter(|(rule, _)| rule == " warning pairs-budget");
+        found.next().map(|(_, message)| message)
+    };
+    // How much a share is depends on the traffic.
+    assert_eq!(of_rule(60, None), None);
+    // At 5% a quarter of a pair a second may be asked, and at 50% two: that begins a new budget.
+    assert_eq!(of_rule(60, Some(120.0)), None);
+    let message = of_rule(50, Some(120.0)).expect("no step has its 56 pairs");
+    assert!(message.contains("write pairs: 56 or more"), "{message}");
+    // Here the share allows the whole rate from the first step on.
+    let message = of_rule(60, Some(10_000.0)).expect("told");
+    assert!(message.contains("write pairs: 656 or more"), "{message}");
 }
 
 #[test]
@@ -160,13 +198,9 @@ fn questions_that_a_latency_guard_counts_are_told_of() {
     );
 
     // 5% of 100 requests a second are five, and a twentieth of them is less than 1.8 questions.
-    let with_traffic = |rps: f64| {
-        let file: serde_json::Value = serde_yaml_ng::from_str(&shadow).expect("YAML");
-        let spec: QuantizedModelSpec = serde_json::from_value(file["spec"].clone()).expect("a spec");
-        Surroundings {
-            traffic: Some(Traffic::assumed(&spec, rps, 0.005)),
-            ..surroundings()
-        }
+    let with_traffic = |rps: f64| Surroundings {
+        traffic: Some(assumed(&shadow, rps)),
+        ..surroundings()
     };
     let of_rule = |rps: f64| {
         let all = told(&shadow, &with_traffic(rps));

@@ -10,11 +10,10 @@ import sys
 import time
 
 import manifests
-from stage import Guardbit, Latencies, Load, Model, apply, at_rest, await_answers
+from stage import ENDS, Guardbit, Latencies, Load, Model, apply, at_rest, await_answers
 
 WARM_UP = 30  # seconds: the default of `rollout.warmUp`
 KINDS = {"A/A": ("fp32", "Promoted"), "int8": ("int8", "RolledBack")}  # variant on trial, the outcome that is right
-ENDS = ("Promoted", "RolledBack", "Undecided", "Failed")
 
 
 def seconds(text):
@@ -28,35 +27,22 @@ class Run:
     def __init__(self, kind, first, seed):
         self.kind, self.first, self.seed = kind, first, seed
         self.variant, self.wanted = KINDS[kind]
-        self.outcome, self.sentence, self.guards, self.decisions = "Undecided", "", [], []
+        self.guards, self.decisions = [], []
         self.arms, self.weight_at, self.latencies = {}, None, {}
 
     def go(self, harness, options):
-        model = harness.model
-        before = model.newest["status"].get("decisions", [])
         with Load(self.seed, options.rps, options.instances) as load:
-            begun = time.monotonic()
-            harness.propose(self)
-            for state in model.states(options.limit):
-                if self.ended(state.get("status", {}), before):
-                    break
-            else:
-                self.sentence = "; ".join(guard["message"] for guard in model.newest["status"].get("guards", []))
-            self.seconds = time.monotonic() - begun
+            ended = harness.model.rollout(self.variant, lambda: harness.propose(self), options.limit, self.seen)
+        self.outcome, self.sentence, self.seconds = ended
         self.load = load.counts
         self.measure()
 
-    def ended(self, status, before):
+    def seen(self, status, decisions):
         if rollout := status.get("rollout"):
             self.weight_at = rollout.get("firstWeightAt", self.weight_at)
             self.arms.update({arm["role"]: arm["deployment"] for arm in status.get("arms", []) if arm["weight"]})
             self.guards = status.get("guards", self.guards)
-        self.decisions = [decision for decision in status.get("decisions", []) if decision not in before]
-        for decision in self.decisions:
-            if decision["action"] in ENDS:
-                self.outcome, self.sentence = decision["action"], decision["why"]
-                return True
-        return False
+        self.decisions = decisions
 
     def measure(self):
         """Latencies of both arms while both were warm, or had to be judged before."""

@@ -14,48 +14,34 @@ import time
 import dataset
 import manifests
 import paired
-from stage import Guardbit, Load, Model, apply, ask, at_rest, await_answers
+from stage import ENDS, Guardbit, Load, Model, apply, ask, at_rest, await_answers
 
 GUARD = "agreement"
 VARIANTS = ("int4", "int8", "same")
-ENDS = ("Promoted", "RolledBack", "Undecided", "Failed")
 
 
 class Trial:
     """One variant after fp32: what was counted, and what became of it."""
 
     def __init__(self, variant):
-        self.variant, self.outcome, self.sentence, self.rejected_by = variant, "Undecided", "", None
-        self.revision, self.weight, self.shadow = None, 0, {}
+        self.variant, self.revision, self.rejected_by, self.weight, self.shadow = variant, None, None, 0, {}
 
     def go(self, harness, options):
-        model = harness.model
-        before = model.newest["status"].get("decisions", [])
+        model, variants = harness.model, paired.variants(harness.digests, self.variant)
         with Load(options.seed, options.rps, 1, "V2") as load:
-            begun = time.monotonic()
-            model.patch(target=self.variant, variants=paired.variants(harness.digests, self.variant))
-            for state in model.states(options.limit):
-                if self.ended(state.get("status", {}), before):
-                    break
-            else:
-                self.sentence = "; ".join(guard["message"] for guard in model.newest["status"].get("guards", []))
-            self.seconds = time.monotonic() - begun
+            propose = lambda: model.patch(target=self.variant, variants=variants)
+            self.outcome, self.sentence, self.seconds = model.rollout(self.variant, propose, options.limit, self.seen)
         self.load = load.counts
         self.pairs, self.differ = (self.counted(counter) for counter in ("guardbit_pairs_total", "guardbit_pair_disagreements_total"))
 
-    def ended(self, status, before):
+    def seen(self, status, _):
         rollout = status.get("rollout")
         if rollout and rollout["candidate"]["variant"] == self.variant:
             self.revision = rollout["candidate"]["revision"]
             self.weight = max([self.weight, *(arm["weight"] for arm in status.get("arms", []) if arm["variant"] == self.variant)])
             if rollout.get("firstWeightAt") and not self.shadow:
                 self.shadow = next((guard for guard in status.get("guards", []) if guard["name"] == GUARD), {})
-        for decision in status.get("decisions", []):
-            if decision not in before and decision["variant"] == self.variant and decision["action"] in ENDS:
-                self.outcome, self.sentence = decision["action"], decision["why"]
-                self.rejected_by = next((one["guard"] for one in status.get("rejected", []) if one["variant"] == self.variant), None)
-                return True
-        return False
+        self.rejected_by = next((one["guard"] for one in status.get("rejected", []) if one["variant"] == self.variant), None)
 
     def counted(self, counter):
         """What the comparer has counted of the candidate in all, as Prometheus has it: status forgets it with the trial."""

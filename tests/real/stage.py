@@ -16,6 +16,7 @@ KUBECTL = os.environ["KUBECTL"].split()
 GATEWAY, PROMETHEUS = os.environ["GUARDBIT_GATEWAY_URL"], os.environ["GUARDBIT_PROMETHEUS_URL"]
 LOG = pathlib.Path(os.environ["GUARDBIT_REAL_LOG"])
 PATIENCE = 180  # seconds, for all but the decision about a candidate
+ENDS = ("Promoted", "RolledBack", "Undecided", "Failed")  # decisions that end a rollout
 
 
 def kubectl(*args, stdin=None):
@@ -79,6 +80,23 @@ class Model:
             if holds(state):
                 return
         raise self.timeout(what)
+
+    def rollout(self, variant, propose, limit, seen):
+        """Proposes a variant, and follows its rollout until it has ended or so many seconds are over. Gives the outcome, why, and the
+        seconds that it took. `seen` is called with each status on the way, and with the decisions that are new in it."""
+        before = self.newest["status"].get("decisions", [])
+        begun = time.monotonic()
+        propose()
+        for state in self.states(limit):
+            status = state.get("status", {})
+            decisions = [decision for decision in status.get("decisions", []) if decision not in before]
+            seen(status, decisions)
+            for decision in decisions:
+                if decision["variant"] == variant and decision["action"] in ENDS:
+                    return decision["action"], decision["why"], time.monotonic() - begun
+        guards = self.newest["status"].get("guards", [])
+        why = "; ".join([f"not within {limit:g} s", *(guard["message"] for guard in guards)])
+        return "Undecided", why, time.monotonic() - begun
 
     def timeout(self, what):
         return TimeoutError(f"not within {PATIENCE} s: {what}\n{self.story()}")

@@ -118,6 +118,31 @@ fn it_ends_with_the_trial() {
     assert_eq!(world.comparer, None);
 }
 
+/// Servers that batch answer one and the same question differently, at temperature 0 as well.
+#[test]
+fn a_candidate_as_noisy_as_its_reference_is_not_rejected_where_the_tolerance_counts_the_noise() {
+    for (tolerance, rejected) in [
+        (json!({"absolute": "5%"}), 1),
+        (json!({"ratio": "1", "absolute": "5%"}), 0),
+    ] {
+        let mut spec = compared();
+        let agreement = json!({"name": "agreement", "agreement": {"tolerance": tolerance}});
+        *spec.guards.last_mut().expect("the guard") = serde_json::from_value(agreement).unwrap();
+        let mut world = World::new(spec);
+        world.behaviour.insert("fp32".into(), bad(|b| b.differs_itself = 0.1));
+        world.behaviour.insert("int8".into(), bad(|b| b.differs = 0.1));
+        world.run(900);
+        assert_eq!(world.status.rejected.len(), rejected, "{}", world.transcript);
+        // Whoever reads of a rejection sees that the reference is no better.
+        let mut reasons = world.status.rejected.iter().map(|rejected| &rejected.reason);
+        assert!(
+            reasons.all(|why| why.contains("the reference from itself ") && !why.contains("from itself 0 of")),
+            "{:?}",
+            world.status.rejected
+        );
+    }
+}
+
 #[test]
 fn a_new_reference_is_compared_with_nothing() {
     let mut world = World::new(compared());

@@ -125,6 +125,33 @@ fn a_gateway_that_refuses_a_mirror_is_asked_once_and_the_rollout_goes_on() {
 }
 
 #[test]
+fn a_gateway_that_leaves_the_mirror_out_without_a_word_is_told_of_and_holds_nothing() {
+    let mut world = World::new(mirrored(10));
+    (world.mirrors, world.leaves_mirror_out, world.decides_twice) = (true, true, true);
+    while condition(&world).is_none_or(|(status, ..)| status != "True") {
+        world.run(1);
+    }
+    let told = |world: &World| condition(world).map(|(status, reason, _)| (status.to_owned(), reason.to_owned()));
+    let (as_planned, silent) = (("True", "AsPlanned"), ("Unknown", "NothingComes"));
+    let is = |(status, reason): (&str, &str)| Some((status.to_owned(), reason.to_owned()));
+    world.run(840);
+    assert_eq!(told(&world), is(as_planned), "a mirror may take its time");
+    assert_eq!(watched(&mut world, 120), [Some(10)], "it stays in the route");
+    assert_eq!(told(&world), is(silent), "{}", world.transcript);
+    let message = condition(&world).map_or("", |(.., message)| message);
+    assert!(message.contains("guardbit_mirrored_dropped_total"), "{message}");
+    // Nothing new is known while no comparer is scraped.
+    world.compares = false;
+    world.run(120);
+    assert_eq!(told(&world), is(silent));
+    (world.compares, world.leaves_mirror_out) = (true, false);
+    world.run(60);
+    assert_eq!(told(&world), is(as_planned), "{}", world.transcript);
+    world.run(600);
+    assert!(is_promoted(&world), "{}", world.transcript);
+}
+
+#[test]
 fn what_is_said_of_an_earlier_mirror_does_not_count_for_another() {
     let mut world = at_5_percent();
     world.run(5);

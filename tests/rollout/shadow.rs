@@ -188,6 +188,23 @@ fn behind_one_service_a_candidate_that_answers_otherwise_never_has_an_endpoint()
 }
 
 #[test]
+fn behind_one_service_a_pod_that_does_not_start_is_one_of_its_stage_and_of_no_weight() {
+    let mut world = World::new(behind_one_service());
+    world.behaviour.insert("int8".into(), bad(|b| b.slow = true));
+    let mut told = false;
+    world.run_watched(900, &mut |_, _, plan| {
+        for condition in &plan.status.conditions {
+            assert!(!condition.message.contains(" for 5%"), "{}", condition.message);
+            told |= condition.message.contains("is brought up for its shadow stage");
+        }
+    });
+    assert!(told, "{}", world.transcript);
+    let failed = world.status.decisions.iter().find(|d| d.action.to_string() == "Failed");
+    let why = failed.map(|failed| failed.why.as_str());
+    assert_eq!(why, Some("its pods for its shadow stage were not ready within 5m"));
+}
+
+#[test]
 fn behind_one_service_what_happens_to_the_pod_of_the_stage_happens_to_the_candidate() {
     let mut world = World::new(behind_one_service());
     while !world.status.rollout.as_ref().is_some_and(|rollout| rollout.is_shadow()) {

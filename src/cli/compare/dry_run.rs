@@ -13,7 +13,8 @@ use futures::stream::{self, StreamExt};
 
 use crate::api::{Verdict, plain_lines};
 use crate::compare::{
-    Arms, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, Variety, ask, judge,
+    Arms, FEW_QUESTIONS, Failure, Finding, Golden, Order, Pair, Question, Risks, Role, Settings, Tally, Unreadable,
+    Variety, ask, judge,
 };
 
 use super::super::server::runtime;
@@ -75,8 +76,8 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
     let concurrency = usize::from(args.concurrency);
     let asked = runtime()?.block_on(ask_all(&arms, &settings, &draws, concurrency))?;
     asked.check(&arms, draws.len())?;
-    let is_one_server = arms.are_one_server();
-    let finding = |tolerance| found(&asked, tolerance, is_one_server);
+    let (is_one_server, distinct) = (arms.are_one_server(), golden.distinct());
+    let finding = |tolerance| found(&asked, tolerance, is_one_server, distinct);
     let wanted = finding(args.tolerance);
     let mut findings: Vec<Finding> = TOLERANCES.into_iter().map(finding).collect();
     if !TOLERANCES.contains(&args.tolerance) {
@@ -101,12 +102,12 @@ fn run(args: &CompareArgs) -> Result<(String, Verdict), String> {
 }
 
 /// The verdict at a tolerance. Where the reference gave one and the same answer to everything, a candidate that gives it
-/// too has shown nothing: such pairs make nobody healthy. Where both are one server, no pair says anything about another
-/// model, and nothing is decided.
-fn found(asked: &Asked, tolerance: f64, is_one_server: bool) -> Finding {
+/// too has shown nothing: such pairs make nobody healthy, and neither do those of a few `distinct` questions. Where
+/// both are one server, no pair says anything about another model, and nothing is decided.
+fn found(asked: &Asked, tolerance: f64, is_one_server: bool, distinct: usize) -> Finding {
     let finding = judge(&asked.agreements, tolerance, Risks::default());
     let says_nothing = match finding.verdict {
-        Verdict::Healthy => is_one_server || asked.tally.answers.variety() == Variety::One,
+        Verdict::Healthy => is_one_server || distinct < FEW_QUESTIONS || asked.tally.answers.variety() == Variety::One,
         Verdict::Harmful => is_one_server,
         Verdict::Undecided | Verdict::NoData => false,
     };
@@ -259,7 +260,10 @@ impl Silent {
 
 /// Whether a failure is that of an arm which is asked in the wrong way, and not of its model.
 fn is_of_setup(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status(300..=428 | 430..=499))
+    matches!(
+        failure,
+        Failure::Status(300..=428 | 430..=499) | Failure::Unreadable(Unreadable::Form(_))
+    )
 }
 
 fn named(role: Role, arms: &Arms) -> String {
@@ -275,7 +279,7 @@ fn advice(failure: &Failure) -> &'static str {
         Failure::Unreachable(_) | Failure::BrokeOff(_) => "check the URL, and whether the server runs",
         Failure::Status(401 | 403) => "give it a token (--token-file)",
         Failure::Status(_) => "check --path, and the requests of the golden set",
-        Failure::Unreadable(_) | Failure::TooLarge => "check --protocol, --path and --pointer",
+        Failure::Unreadable(_) | Failure::TooLarge => "check the URL, --protocol, --path and --pointer",
     }
 }
 
@@ -302,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_and_the_same_answer_makes_nobody_healthy() {
+    fn one_and_the_same_answer_and_few_questions_make_nobody_healthy() {
         let pair = |agrees, answer| Pair::Compared {
             line: 1,
             agrees,
@@ -310,20 +314,23 @@ mod tests {
             answer,
             tokens: [0; 2],
         };
-        for (agrees, answers, is_one_server, verdict) in [
-            (true, 1, false, Verdict::Undecided),
-            (true, 2, false, Verdict::Healthy),
-            (false, 1, false, Verdict::Harmful),
-            (true, 2, true, Verdict::Undecided),
-            (false, 2, true, Verdict::Undecided),
+        for (agrees, answers, is_one_server, distinct, verdict) in [
+            (true, 1, false, 30, Verdict::Undecided),
+            (true, 2, false, 30, Verdict::Healthy),
+            (true, 2, false, 29, Verdict::Undecided),
+            (false, 1, false, 30, Verdict::Harmful),
+            (false, 2, false, 29, Verdict::Harmful),
+            (true, 2, true, 30, Verdict::Undecided),
+            (false, 2, true, 30, Verdict::Undecided),
         ] {
             let mut asked = Asked::default();
             for n in 0..500 {
                 asked.tally.add(Role::Candidate, &pair(agrees, n % answers));
                 asked.agreements.push(agrees);
             }
-            let finding = found(&asked, 0.05, is_one_server);
-            assert_eq!(finding.verdict, verdict, "{answers} answers, {agrees}, {is_one_server}");
+            let finding = found(&asked, 0.05, is_one_server, distinct);
+            let told = format!("{answers} answers, {agrees}, {is_one_server}, {distinct} questions");
+            assert_eq!(finding.verdict, verdict, "{told}");
         }
     }
 

@@ -155,18 +155,14 @@ impl Report<'_> {
 
     /// What makes the verdict worth less than it looks, in sentences.
     fn notes(&self) -> Vec<String> {
-        let Self {
-            golden, arms, tally, ..
-        } = self;
+        let Self { arms, tally, .. } = self;
         let mut notes = Vec::new();
         if arms.are_one_server() {
             let same =
                 "Reference and candidate are the same server: this shows its noise, and nothing about another model.";
             notes.push(same.to_owned());
         }
-        let distinct = golden.distinct();
-        if distinct < FEW_QUESTIONS {
-            let questions = counted(distinct as u64, "different question");
+        if let Some(questions) = self.few_questions() {
             notes.push(format!(
                 "The golden set has {questions}: most draws repeat one, and what is repeated is answered alike, so the pairs say less than their number."
             ));
@@ -196,6 +192,12 @@ impl Report<'_> {
             ));
         }
         notes
+    }
+
+    /// "3 different questions", where that is too few for a verdict of health.
+    fn few_questions(&self) -> Option<String> {
+        let distinct = self.golden.distinct();
+        (distinct < FEW_QUESTIONS).then(|| counted(distinct as u64, "different question"))
     }
 
     /// Whether so few questions were answered that one and the same answer to them means nothing.
@@ -322,7 +324,12 @@ impl Report<'_> {
             Verdict::Undecided if self.tally.answers.variety() == Variety::One && !self.asked_few() => {
                 "not decided: the reference gave one and the same answer to all questions".to_owned()
             }
-            Verdict::Undecided => format!("not decided against {share}: too few pairs were asked, raise --pairs"),
+            Verdict::Undecided => match self.few_questions() {
+                Some(questions) => format!(
+                    "not decided against {share}: the golden set has {questions}, and no candidate is shown to be healthy by fewer than {FEW_QUESTIONS}; record more"
+                ),
+                None => format!("not decided against {share}: too few pairs were asked, raise --pairs"),
+            },
             Verdict::NoData => "not judged: there are no pairs".to_owned(),
         };
         writeln!(out, "\nThe candidate is {sentence}.")

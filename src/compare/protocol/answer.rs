@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Most tokens that one answer is believed to have cost. A server may tell any number; the sum of these stays one.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
 /// What is compared of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -53,8 +56,14 @@ pub struct Comparison {
 
 /// Why an answer cannot be read. It holds nothing of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(pub &'static str);
+pub enum Unreadable {
+    /// It has not the form of the protocol, as where a proxy or another server answers.
+    #[error("{0}")]
+    Form(&'static str),
+    /// It has the form, and what the model computed cannot be compared, such as NaN.
+    #[error("{0}")]
+    Content(&'static str),
+}
 
 impl Comparison {
     /// Answers between which there is no difference.
@@ -83,11 +92,38 @@ pub(in crate::compare) fn tokens(body: &[u8]) -> u64 {
         usage: Option<Usage>,
     }
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
-    told.usage.unwrap_or_default().total_tokens
+    told.usage.unwrap_or_default().total_tokens.min(MOST_TOKENS)
 }
 
 /// Reads JSON. What is nested deeper than 127 levels, or holds a bare `NaN` or `Infinity` or a number beyond the range
 /// of a double, is none.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Unreadable> {
-    serde_json::from_slice(body).map_err(|_| Unreadable("it is no JSON"))
+    serde_json::from_slice(body).map_err(|_| match body.trim_ascii().first() {
+        None => Unreadable::Form("it is empty"),
+        Some(b'<') => Unreadable::Form("it is a page (HTML or XML), and no JSON"),
+        // Many servers write NaN as it is, which JSON does not know.
+        Some(b'{') => Unreadable::Content("it is broken JSON, as with NaN in it, or without its end"),
+        Some(_) => Unreadable::Form("it is no JSON"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_what_a_server_tells_within_reason() {
+        for (told, expected) in [
+            ("12", 12),
+            ("18446744073709551615", MOST_TOKENS),
+            ("18446744073709551616", 0),
+            ("1e400", 0),
+            ("-1", 0),
+            ("\"12\"", 0),
+            ("12}, \"usage\": {\"total_tokens\": 13", 0),
+        ] {
+            let body = format!("{{\"usage\": {{\"total_tokens\": {told}}}}}");
+            assert_eq!(tokens(body.as_bytes()), expected, "{body}");
+        }
+    }
 }

@@ -26,6 +26,12 @@ pub(super) trait Dialect {
     /// already stays as it is.
     fn normalize(&self, body: &Body) -> Result<Body, Skip>;
 
+    /// Fields of a normalized request that only make a server tell more of its answer: one that refuses them may give the
+    /// answer without.
+    fn extras(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Reads the body of an answer.
     fn read(&self, settings: &Settings, body: &[u8]) -> Result<Answer, Unreadable>;
 

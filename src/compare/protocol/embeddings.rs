@@ -74,10 +74,10 @@ impl Dialect for Embeddings {
         let vector = match value.pointer("/data/0/embedding") {
             Some(Value::Array(list)) => list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>(),
             Some(Value::String(text)) => decode(text),
-            _ => return Err(Unreadable("it has no data[0].embedding")),
+            _ => return Err(Unreadable::Form("it has no data[0].embedding")),
         };
-        let vector = vector.ok_or(Unreadable("its embedding is no list of numbers"))?;
-        let direction = direction(vector).ok_or(Unreadable(
+        let vector = vector.ok_or(Unreadable::Content("its embedding is no list of numbers"))?;
+        let direction = direction(vector).ok_or(Unreadable::Content(
             "its embedding has no direction: it is empty, zero or not finite",
         ))?;
         Ok(Answer::Direction(direction))

@@ -79,7 +79,9 @@ impl Dialect for OpenInference {
             return outputs(&value);
         };
         let found = value.pointer(pointer);
-        let data = found.ok_or(Unreadable("there is nothing where the pointer of the answer leads"))?;
+        let data = found.ok_or(Unreadable::Form(
+            "there is nothing where the pointer of the answer leads",
+        ))?;
         let tensor = pointer.strip_suffix("/data").and_then(|tensor| value.pointer(tensor));
         numbers::read(data, tensor.and_then(|tensor| tensor.get("shape")))
     }
@@ -108,9 +110,9 @@ fn outputs(value: &Value) -> Result<Answer, Unreadable> {
     let list = value.get("outputs").and_then(Value::as_array);
     let list = list
         .filter(|list| !list.is_empty())
-        .ok_or(Unreadable("it has no outputs"))?;
+        .ok_or(Unreadable::Form("it has no outputs"))?;
     let read = |output: &Value| {
-        let data = output.get("data").ok_or(Unreadable("an output has no data"))?;
+        let data = output.get("data").ok_or(Unreadable::Form("an output has no data"))?;
         numbers::read(data, output.get("shape"))
     };
     let mut outputs = Vec::new();

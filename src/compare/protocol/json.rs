@@ -41,7 +41,9 @@ impl Dialect for Json {
     fn read(&self, settings: &Settings, body: &[u8]) -> Result<Answer, Unreadable> {
         let value = parse(body)?;
         let found = value.pointer(settings.pointer.as_deref().unwrap_or_default());
-        let found = found.ok_or(Unreadable("there is nothing where the pointer of the answer leads"))?;
+        let found = found.ok_or(Unreadable::Form(
+            "there is nothing where the pointer of the answer leads",
+        ))?;
         numbers::read(found, None)
     }
 

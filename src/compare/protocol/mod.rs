@@ -126,6 +126,20 @@ impl Settings {
         })
     }
 
+    /// A question without what only makes a server tell more of its answer; `None` where there is nothing of the kind in it.
+    pub(super) fn without_extras(&self, question: &Prepared) -> Option<Prepared> {
+        let extras = dialect(self.protocol).extras();
+        let Ok(Value::Object(mut body)) = serde_json::from_str(&question.body) else {
+            return None;
+        };
+        let all = body.len();
+        body.retain(|field, _| !extras.contains(&field.as_str()));
+        (body.len() < all).then(|| Prepared {
+            path: question.path.clone(),
+            body: Value::Object(body).to_string(),
+        })
+    }
+
     /// Reads the body of an answer.
     ///
     /// Fails with the reason where it is no answer of the protocol, or holds a number that is not finite.

@@ -35,7 +35,7 @@ pub(super) fn read(value: &Value, shape: Option<&Value>) -> Result<Answer, Unrea
         return Ok(Answer::Value(value.clone()));
     }
     if gaps > 0 {
-        return Err(Unreadable("there is null or NaN where a number should be"));
+        return Err(Unreadable::Content("there is null or NaN where a number should be"));
     }
     if flat && let Some(row) = rows.pop() {
         rows = cut(row, shape);

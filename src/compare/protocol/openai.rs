@@ -82,7 +82,8 @@ const KEPT_TEXT: &[&str] = &["prompt", "suffix"];
 const MEDIA: Skip = Skip("it holds an image, audio, video or a file");
 const FIXED: Skip =
     Skip("its first token is fixed by a schema, a grammar, a bias or a forced tool, so it shows no difference");
-const UNCLEAR: Unreadable = Unreadable("its token is a part of a character, and neither its bytes nor its id are told");
+const UNCLEAR: Unreadable =
+    Unreadable::Content("its token is a part of a character, and neither its bytes nor its id are told");
 
 /// The two forms of a request.
 #[derive(Clone, Copy)]
@@ -169,10 +170,15 @@ impl Dialect for OpenAi {
         Ok(kept)
     }
 
+    fn extras(&self) -> &'static [&'static str] {
+        &["logprobs", "top_logprobs"]
+    }
+
     fn read(&self, _: &Settings, body: &[u8]) -> Result<Answer, Unreadable> {
         let value = parse(body)?;
-        let choice = value.pointer("/choices/0").ok_or(Unreadable("it has no choices[0]"))?;
-        let text = text(choice).ok_or(Unreadable("its choices[0] has neither a text nor a message"))?;
+        let choice = value.pointer("/choices/0");
+        let choice = choice.ok_or(Unreadable::Form("it has no choices[0]"))?;
+        let text = text(choice).ok_or(Unreadable::Form("its choices[0] has neither a text nor a message"))?;
         let stopped = choice.get("finish_reason").and_then(Value::as_str) == Some("stop");
         let ends = stopped && text.is_empty();
         let token = match choice.get("logprobs") {
@@ -182,7 +188,7 @@ impl Dialect for OpenAi {
         match token {
             Some(token) if is_unclear(&token.name) && !ends => Err(UNCLEAR),
             Some(token) => Ok(Answer::Token(Token { ends, ..token })),
-            None if text.is_empty() && !ends => Err(Unreadable("it has neither a text nor log probabilities")),
+            None if text.is_empty() && !ends => Err(Unreadable::Content("it has neither a text nor log probabilities")),
             None if is_unclear(text) && !ends => Err(UNCLEAR),
             None => Ok(Answer::Token(Token {
                 name: text.to_owned(),
@@ -379,7 +385,7 @@ fn token(probabilities: &Value) -> Result<Option<Token>, Unreadable> {
     let Some(name) = first("tokens") else {
         return Ok(None);
     };
-    let name = name.as_str().ok_or(Unreadable("a token has no text"))?;
+    let name = name.as_str().ok_or(Unreadable::Form("a token has no text"))?;
     let alternatives = first("top_logprobs").and_then(Value::as_object).into_iter().flatten();
     let alternatives = alternatives.map(|(name, ln)| logarithm(Some(ln)).map(|ln| (name.clone(), ln)));
     let alternatives = alternatives.collect::<Result<_, _>>()?;
@@ -404,7 +410,7 @@ fn entry(entry: &Value) -> Result<(String, f64), Unreadable> {
     let text = entry
         .get("token")
         .and_then(Value::as_str)
-        .ok_or(Unreadable("a token has no text"))?;
+        .ok_or(Unreadable::Form("a token has no text"))?;
     let has_bytes = |bytes: &&Value| bytes.as_array().is_some_and(|bytes| !bytes.is_empty());
     let (bytes, id) = (
         entry.get("bytes").filter(has_bytes),
@@ -427,7 +433,7 @@ fn logarithm(value: Option<&Value>) -> Result<f64, Unreadable> {
     let value = value.and_then(Value::as_f64).filter(|ln| ln.is_finite());
     // Rounding makes a probability a little larger than 1.
     let ln = value.map(|ln| ln.clamp(LEAST, 0.0));
-    ln.ok_or(Unreadable("a log probability is no finite number"))
+    ln.ok_or(Unreadable::Content("a log probability is no finite number"))
 }
 
 #[cfg(test)]

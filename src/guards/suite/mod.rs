@@ -16,7 +16,7 @@ mod state;
 
 pub use report::{GuardReport, Numbers};
 
-use report::report;
+use report::{harm_together, report};
 use state::GuardState;
 
 /// How long a block of polls lasts, in milliseconds: what slows down a pod for a moment is over in a block or two.
@@ -185,15 +185,13 @@ impl Suite {
         if self.harm_together(config) {
             let worst = counted
                 .into_iter()
-                .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence));
-            return worst.map(|r| match r.verdict {
-                Verdict::Harmful => r,
-                _ => GuardReport {
-                    verdict: Verdict::Harmful,
-                    message: r.together.clone(),
-                    ..r
-                },
-            });
+                .max_by(|a, b| a.ln_evidence.total_cmp(&b.ln_evidence))?;
+            if worst.verdict == Verdict::Harmful {
+                return Some(worst);
+            }
+            let guard = config.guards.get(&worst.name)?;
+            let state = self.state(&worst.name, guard)?;
+            return Some(harm_together(config.regime, guard, state, worst));
         }
         queries.into_iter().find(|r| r.verdict == Verdict::Harmful)
     }

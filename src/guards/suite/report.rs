@@ -41,8 +41,6 @@ pub struct GuardReport {
     pub through: Option<i64>,
     /// The finding as a sentence with counts.
     pub message: String,
-    /// The same where the guards have found harm together, and this one weighs most among them.
-    pub together: String,
     /// What was seen, in words: the part of the sentence before the verdict.
     pub seen: String,
     /// The evidence as numbers, for metrics.
@@ -152,17 +150,7 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
             health_threshold: ln_needed.exp(),
         },
     };
-    let mut message = format!("{name}: {seen}");
-    if state.form == Some(BucketForm::Native) {
-        message.push_str(" (native buckets)");
-    }
-    if let Some(oddity) = &state.oddity {
-        message.push_str(&format!(" ({oddity})"));
-    }
-    let together = format!(
-        "{message}; beyond {against}, together with the other guards{}",
-        risk_of_harm(false, regime)
-    );
+    let mut message = opening(name, &seen, state);
     message.push_str(&match verdict {
         Verdict::Harmful => format!("; beyond {against}{}", risk_of_harm(rule.is_some(), regime)),
         Verdict::Healthy => format!("; within {against}{}", risk_of_health(rule.is_some(), regime)),
@@ -185,10 +173,37 @@ pub(super) fn report(regime: Regime, name: &str, guard: &Kind, weight: Option<f6
         through: (state.through > i64::MIN).then_some(state.through),
         seen,
         message,
-        together,
         numbers,
         examples: Vec::new(),
     }
+}
+
+/// The report of the guard that weighs most where the guards have found harm together, and none of them alone.
+pub(super) fn harm_together(regime: Regime, guard: &Kind, state: &GuardState, report: GuardReport) -> GuardReport {
+    let against = state.test.figures(guard, regime).map(|figures| figures.against);
+    let message = format!(
+        "{}; beyond {}, together with the other guards{}",
+        opening(&report.name, &report.seen, state),
+        against.unwrap_or_default(),
+        risk_of_harm(false, regime)
+    );
+    GuardReport {
+        verdict: Verdict::Harmful,
+        message,
+        ..report
+    }
+}
+
+/// What a sentence about a guard begins with.
+fn opening(name: &str, seen: &str, state: &GuardState) -> String {
+    let mut message = format!("{name}: {seen}");
+    if state.form == Some(BucketForm::Native) {
+        message.push_str(" (native buckets)");
+    }
+    if let Some(oddity) = &state.oddity {
+        message.push_str(&format!(" ({oddity})"));
+    }
+    message
 }
 
 /// The probability that a tolerable candidate is found harmful: " at 1-in-20 risk". A plain rule has no such

@@ -2,7 +2,7 @@
 
 use crate::api::{Guard, Protocol};
 use crate::evidence::promql::written;
-use crate::foresight::clock;
+use crate::foresight::{asked_at_steps, clock};
 use crate::guards::{self, StepNeed};
 use crate::model::{Comparer, presets};
 
@@ -53,7 +53,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings, out: &mut Vec<Fi
         return;
     };
     if let StepNeed::Pairs(pairs) = kind.step_needs() {
-        budget(model, comparer, pairs as f64, out);
+        budget(model, comparer, surroundings, pairs as f64, out);
     }
     shadow(model, comparer, out);
     among_requests(model, comparer, surroundings, out);
@@ -101,27 +101,38 @@ fn golden(model: &Model, out: &mut Vec<Finding>) {
     ));
 }
 
-/// Whether the budget lasts until the last step has the pairs that it needs.
-fn budget(model: &Model, comparer: &Comparer, step_pairs: f64, out: &mut Vec<Finding>) {
+/// Whether the budget lasts until each step has the pairs that it needs. A step at another rate than the one before it
+/// begins a new budget, because that restarts the comparer.
+fn budget(model: &Model, comparer: &Comparer, surroundings: &Surroundings, step_pairs: f64, out: &mut Vec<Finding>) {
     let rollout = &model.resolved.rollout;
-    let Some((_, earlier)) = rollout.steps.split_last() else {
-        return;
+    let parts = match &surroundings.traffic {
+        Some(traffic) => asked_at_steps(&model.spec, traffic),
+        None if comparer.share.is_none() => vec![1.0; rollout.steps.len()],
+        // How much a share is depends on the traffic.
+        None => return,
     };
     // Pairs in all, where so many are to be the candidate's.
     let all = |of_candidate: f64| of_candidate / (1.0 - comparer.control);
-    let steps = earlier.iter().map(|step| {
+    let (mut before, mut now) = (all(rollout.shadow.unwrap_or_default() as f64), 1.0);
+    let mut latest: Option<(f64, i32)> = None;
+    for (step, part) in rollout.steps.iter().zip(parts) {
+        if part != now {
+            (before, now) = (0.0, part);
+        }
+        if latest.is_none_or(|(most, _)| before >= most) {
+            latest = Some((before, step.weight));
+        }
         let seconds = step.hold.max(least(rollout)).as_secs_f64();
-        (comparer.rate * seconds).max(all(step_pairs))
-    });
-    let shadow = all(rollout.shadow.unwrap_or_default() as f64);
-    let before = shadow + steps.sum::<f64>();
+        before += (comparer.rate * part * seconds).max(all(step_pairs));
+    }
+    let Some((before, weight)) = latest else { return };
     let needed = before + all(step_pairs);
     if (comparer.pairs as f64) < needed {
         out.push(model.finding(
             &PAIRS_BUDGET,
             "spec.comparer.budget.pairs",
             format!(
-                "the budget of {} pairs is spent before the last step can end: what comes before it takes {} at this rate, and every step waits for {step_pairs} of the candidate; write pairs: {} or more, with some for health and for the time after the promotion, or lower the rate",
+                "the budget of {} pairs is spent before the {weight}% step can end: what comes before it takes {} at this rate, and every step waits for {step_pairs} of the candidate; write pairs: {} or more, with some for health and for the time after the promotion, or lower the rate",
                 comparer.pairs,
                 before.ceil(),
                 needed.ceil()

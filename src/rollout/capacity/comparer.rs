@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::api::{LONGEST_MESSAGE, MirrorStatus, QuantizedModelSpec, plain};
-use crate::model::{Comparer, comparer, identity};
+use crate::api::{LONGEST_MESSAGE, MirrorStatus, plain};
+use crate::model::{Comparer, identity};
 
 use super::super::observation::{ComparedArms, MirrorSeen, Workload, halve};
 use super::super::plan::Order;
@@ -54,13 +54,17 @@ impl Mirroring {
 }
 
 impl Capacity<'_> {
-    /// The arms that a comparer is to ask in a trial; `None` where the spec has none, or where no answers are compared.
-    /// `requests` are those a second of the arm that has fewer, where they were counted.
+    /// The arms that the comparer of the spec is to ask in a trial; `None` where no answers are compared. `requests` are
+    /// those a second of the arm that has fewer, where they were counted.
     ///
     /// It begins as soon as both arms are ready, and goes on for as long as both are to have pods: a pod that is away for
     /// a while must not restart it.
-    pub(in crate::rollout) fn comparer(&self, trial: &Match, requests: Option<f64>) -> Option<ComparedArms> {
-        self.spec.comparer.as_ref()?;
+    pub(in crate::rollout) fn comparer(
+        &self,
+        comparer: &Comparer,
+        trial: &Match,
+        requests: Option<f64>,
+    ) -> Option<ComparedArms> {
         let mut arms = ComparedArms {
             reference: trial.reference.clone()?,
             candidate: trial.candidate.clone(),
@@ -71,7 +75,7 @@ impl Capacity<'_> {
         let both = |is: fn(&Workload) -> bool| keys.iter().all(|key| self.seen.workloads.get(key).is_some_and(is));
         let live = self.seen.comparer.as_ref().map(|seen| &seen.arms);
         let live = live.filter(|live| live.keys() == keys);
-        arms.halved = halved(self.spec, live.map_or(0, |live| live.halved), requests);
+        arms.halved = halved(comparer, live.map_or(0, |live| live.halved), requests);
         let answer = both(|workload| workload.ready > 0);
         let last = live.is_some() && both(|workload| workload.desired > 0);
         (arms.reference != arms.candidate && (answer || last)).then_some(arms)
@@ -134,20 +138,13 @@ impl Capacity<'_> {
     }
 }
 
-/// How many times the rate of a spec is to be halved, which is halved so many times `now`. Without requests that were
-/// counted it stays.
-pub fn halved(spec: &QuantizedModelSpec, now: u8, requests: Option<f64>) -> u8 {
-    let Some(Comparer {
-        rate,
-        share: Some(share),
-        ..
-    }) = comparer::of(spec)
-    else {
-        return 0;
-    };
+/// How many times the rate of a comparer is to be halved, which is halved so many times `now`. Without requests that
+/// were counted it stays.
+pub fn halved(comparer: &Comparer, now: u8, requests: Option<f64>) -> u8 {
+    let Some(share) = comparer.share else { return 0 };
     let Some(requests) = requests else { return now };
     let allowed = share * requests;
-    let rate = |times: u8| halve(rate, times);
+    let rate = |times: u8| halve(comparer.rate, times);
     if (LEAST_OF_SHARE * allowed..=allowed).contains(&rate(now)) {
         return now;
     }

@@ -2,11 +2,12 @@
 //! the quantization is weak.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::condition;
 use crate::rollout::capacity::Mirroring;
 use crate::rollout::evaluation::Evaluation;
-use crate::rollout::evidence::{Finding, moved_in_words};
+use crate::rollout::evidence::{Evidence, Finding, moved_in_words};
 use crate::rollout::plan::{Event, Reason};
 
 use super::{Truth, set};
@@ -16,6 +17,12 @@ const ANSWERS_DIFFER: &str = "MirroredAnswersDiffer";
 
 /// Users' requests have not moved.
 const AS_ON_THE_GOLDEN_SET: &str = "AsOnTheGoldenSet";
+
+/// A mirror stands in the route, and no pair of a user's request comes.
+const NOTHING_COMES: &str = "NothingComes";
+
+/// How long a mirror may bring nothing before it is said.
+const QUIET: SignedDuration = SignedDuration::from_mins(15);
 
 impl Evaluation<'_> {
     /// Sets the condition that says whether users' requests have moved, where any were ever compared. Its messages have no
@@ -69,6 +76,15 @@ impl Evaluation<'_> {
                 "NothingCompared",
                 "no comparer is ready that requests could be mirrored to".to_owned(),
             ),
+            Mirroring::Percent { percent, .. } if self.is_silent(conditions) => (
+                Truth::Unknown,
+                NOTHING_COMES,
+                format!(
+                    "the gateway is to mirror {percent}% of the requests, and the comparer has counted no pair of them: \
+                     the gateway leaves the filter out without a word, no user asks, or \
+                     guardbit_mirrored_dropped_total counts what cannot be compared"
+                ),
+            ),
             Mirroring::Percent { percent, .. } => (
                 Truth::True,
                 "AsPlanned",
@@ -83,5 +99,20 @@ impl Evaluation<'_> {
             ),
         };
         set(conditions, self.seen, condition::MIRRORING, truth, reason, &message);
+    }
+
+    /// Whether a mirror has brought nothing for so long that it has to be said. Where nothing is known now, what was
+    /// said before stays.
+    fn is_silent(&self, conditions: &[Condition]) -> bool {
+        let Some(before) = conditions.iter().find(|c| c.type_ == condition::MIRRORING) else {
+            return false;
+        };
+        let is_said = before.reason == NOTHING_COMES;
+        let stands = before.status == Truth::True.as_str();
+        match self.evidence.as_ref().and_then(Evidence::mirrored) {
+            None => is_said,
+            Some(true) => false,
+            Some(false) => is_said || stands && self.now.duration_since(before.last_transition_time.0) >= QUIET,
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::super::ask::suite_config;
 use super::super::observation::{Observation, WorkloadKey};
 use super::super::trial::{on_trial, purpose_of};
 use super::heard::{GuardHeard, Heard};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, are_mirrored};
 use super::state::Running;
 use super::warm_up::WarmUp;
 
@@ -148,6 +148,7 @@ impl Hearing<'_> {
             by_source,
             lines,
             spent,
+            mirrored: pairs.then(|| are_mirrored(samples)).flatten(),
         })
     }
 

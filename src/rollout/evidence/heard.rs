@@ -59,6 +59,9 @@ pub struct GuardHeard {
     /// Whether a budget of the comparer is used up, so that no more pairs come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spent: bool,
+    /// Whether the comparer has counted any pair of a user's request; `None` where it is to count none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<bool>,
 }
 
 /// Until when pods are cold, in Unix milliseconds.

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{RevisionRef, Verdict};
-use crate::evidence::{ArmSamples, Counts, GuardSamples, Observed, Poll, Role};
+use crate::evidence::{ArmSamples, Counts, GuardSamples, Observed, Poll, Role, Series};
 use crate::guards::{Agreement, GuardReport, Kind, Suite, SuiteConfig};
 use crate::judge::{Regime, Tolerance, text};
 
@@ -185,6 +185,16 @@ impl Inputs {
         let report = self.golden.as_ref().and_then(|alone| alone.report(suite));
         report.is_some_and(|report| report.harm_progress >= ALSO)
     }
+}
+
+/// Whether the comparers that were scraped have counted any pair of a user's request; `None` where none of them is to.
+/// They count from 0, so it says nothing of when that was.
+pub(super) fn are_mirrored(samples: &GuardSamples) -> Option<bool> {
+    let pairs = &samples.candidate.get(Role::Total)?.series;
+    let is_there = |series: &&Series| series.labels.get(SOURCE) == Some(MIRROR) && !series.samples.is_empty();
+    let mut of_users = pairs.iter().filter(is_there).peekable();
+    of_users.peek()?;
+    Some(of_users.any(|series| series.samples.iter().any(|(_, pairs)| *pairs > 0.0)))
 }
 
 /// The finding that users' requests have moved, in a sentence.

@@ -54,6 +54,8 @@ pub(in crate::rollout) struct Evidence {
     lines: BTreeMap<String, Vec<u32>>,
     /// Whether a budget of the comparer is used up.
     spent: bool,
+    /// Whether any pair of a user's request was counted; `None` where none is to be, or where it was not seen now.
+    mirrored: Option<bool>,
     /// Requests a second of the arm that has fewer, where they were counted now.
     requests: Option<f64>,
 }
@@ -80,6 +82,7 @@ impl Evidence {
             moved: status.has_condition(condition::INPUTS_MOVED, "True"),
             lines: BTreeMap::new(),
             spent: false,
+            mirrored: None,
             benefit: benefit(settings, status.rollout.as_ref()),
             requests: None,
             trial,
@@ -98,6 +101,7 @@ impl Evidence {
         let split = Split::of(&mut self.running, &self.config, &self.trial, capacity);
         for (guard, heard) in &heard.guards {
             self.spent |= heard.spent;
+            self.mirrored = self.mirrored.max(heard.mirrored);
             self.lines.insert(guard.clone(), heard.lines.clone());
         }
         let Running {
@@ -188,6 +192,11 @@ impl Evidence {
     /// Whether no more pairs come, because a budget of the comparer is used up.
     pub(in crate::rollout) fn is_spent(&self) -> bool {
         self.spent
+    }
+
+    /// Whether pairs of users' requests come; `None` where none are to, or where nothing says so now.
+    pub(in crate::rollout) fn mirrored(&self) -> Option<bool> {
+        self.mirrored.filter(|_| !self.spent)
     }
 
     /// A guard that has not seen enough of the step.

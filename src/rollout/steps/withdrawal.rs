@@ -4,12 +4,14 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Action, RetiringReason, RevisionRef, RolloutStatus};
+use crate::model::identity::Purpose;
 
 use super::super::capacity::DRAIN;
 use super::super::evaluation::Evaluation;
 use super::super::next::{Next, Wait};
 use super::super::plan::Order;
 use super::super::reason::WaitReason;
+use super::super::trial::purpose_of;
 
 /// How often a candidate that could not start is tried again under one attempt.
 const RETRIES: i32 = 3;
@@ -88,6 +90,11 @@ impl Evaluation<'_> {
     /// deadline of the rollout.
     pub(super) fn await_pods(&mut self, rollout: &RolloutStatus, weight: i32) -> Next {
         let workload = self.capacity().tried(&rollout.candidate);
+        // The pod of a shadow stage is for no weight.
+        let goal = match purpose_of(self.spec, &self.status, &rollout.candidate) {
+            Purpose::Shadow => "its shadow stage".to_owned(),
+            Purpose::Serving | Purpose::Pinned => format!("{weight}%"),
+        };
         let unschedulable = workload.and_then(|w| w.unschedulable.clone());
         let refused = workload.and_then(|w| w.refused.clone());
         let settings = &self.model.rollout;
@@ -114,11 +121,11 @@ impl Evaluation<'_> {
             }
             Some(message) => Next::wait(Wait::new(WaitReason::Unschedulable, message)).at([at]),
             None if late && rollout.weight_since.is_none() => {
-                let why = format!("its pods for {weight}% were not ready within {allowed}");
+                let why = format!("its pods for {goal} were not ready within {allowed}");
                 self.give_up(&rollout.candidate, &why)
             }
             None => {
-                let message = format!("{} is brought up for {weight}%", rollout.candidate.describe());
+                let message = format!("{} is brought up for {goal}", rollout.candidate.describe());
                 let wait = Next::wait(Wait::new(WaitReason::AwaitingCapacity, message));
                 if late { wait } else { wait.at([at]) }
             }

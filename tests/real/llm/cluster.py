@@ -8,7 +8,6 @@ import argparse
 import pathlib
 import subprocess
 import sys
-import time
 
 import manifests
 from compare import command, offline
@@ -19,7 +18,6 @@ PAIRS = 400  # of the shadow stage
 LIMIT = 900  # seconds until a rollout has ended
 # Variant on trial, tolerance, the outcome that is right.
 ROLLOUTS = [("q8-0", "12%", "Promoted"), ("q4-k-m", "25%", "Promoted"), ("q4-k-m", "8%", "RolledBack"), ("q2-k", "25%", "RolledBack")]
-ENDS = ("Promoted", "RolledBack", "Undecided", "Failed")
 # Variant: file, precision, bits and size of the groups of most weights.
 VARIANTS = {"q8-0": ("Q8_0", "INT8", 8, 32), "q4-k-m": ("Q4_K_M", "INT4", 4, 32), "q2-k": ("Q2_K", "INT2", 2, 16)}
 
@@ -77,25 +75,16 @@ class Run:
     def __init__(self, guardbit, installed, digest, wanted):
         self.variant, self.tolerance, self.wanted = wanted
         self.name = f"{self.variant}-at-{self.tolerance.rstrip('%')}"
-        self.outcome, self.why, self.weighed = "Undecided", f"not within {LIMIT} s", False
+        self.weighed = False
         _, self.offline = offline(installed, VARIANTS[self.variant][0])
         apply(model(self.name, self.variant, installed, digest, self.tolerance))
         self.model = Model(guardbit, self.name)
         self.model.until("f16 serves alone", lambda state: at_rest(state, "f16", 1))
-        begun = time.monotonic()
-        self.model.patch(target=self.variant)
-        for state in self.model.states(LIMIT):
-            if self.has_ended(state.get("status", {})):
-                break
-        self.seconds = time.monotonic() - begun
+        propose = lambda: self.model.patch(target=self.variant)
+        self.outcome, self.why, self.seconds = self.model.rollout(self.variant, propose, LIMIT, self.seen)
 
-    def has_ended(self, status):
+    def seen(self, status, _):
         self.weighed |= bool((status.get("rollout") or {}).get("firstWeightAt"))
-        for decision in status.get("decisions", []):
-            if decision["variant"] == self.variant and decision["action"] in ENDS:
-                self.outcome, self.why = decision["action"], decision["why"]
-                return True
-        return False
 
     def problems(self):
         rejected = [(one["variant"], one["guard"]) for one in self.model.newest["status"].get("rejected", [])]

@@ -51,6 +51,8 @@ pub struct Behaviour {
     pub differs: f64,
     /// The same of mirrored requests.
     pub differs_mirrored: f64,
+    /// Share of the pairs with itself in which it answers otherwise.
+    pub differs_itself: f64,
     pub unschedulable: bool,
     /// The API server creates no more pods of it.
     pub over_quota: bool,
@@ -80,6 +82,7 @@ impl Default for Behaviour {
             joules: 0.41,
             differs: 0.01,
             differs_mirrored: 0.01,
+            differs_itself: 0.0,
             unschedulable: false,
             over_quota: false,
             not_taken: false,
@@ -151,6 +154,8 @@ pub struct World {
     pub compares: bool,
     /// Whether every other pair of the comparer is of a mirrored request.
     pub mirrors: bool,
+    /// Whether the gateway leaves the mirror out without a word, so that the comparer counts no such pair.
+    pub leaves_mirror_out: bool,
     /// Lines of the golden set that the comparer shows.
     pub lines: Vec<u32>,
     /// Whether every decision is taken once more from what is put on record of the observation.
@@ -192,6 +197,7 @@ impl World {
             mirror_refused: None,
             compares: true,
             mirrors: false,
+            leaves_mirror_out: false,
             lines: Vec::new(),
             decides_twice: false,
             chain: Chain::default(),
@@ -517,13 +523,20 @@ impl World {
             return;
         }
         let behaviour = self.behave(&on_trial.variant);
-        let mirrored = if self.mirrors { 0.5 * PAIRS } else { 0.0 };
+        let mirrored = if self.mirrors && !self.leaves_mirror_out {
+            0.5 * PAIRS
+        } else {
+            0.0
+        };
         let arm = self.arms.entry(on_trial).or_default();
         arm.pairs += PAIRS - mirrored;
         arm.differ += (PAIRS - mirrored) * behaviour.differs;
         arm.mirrored.0 += mirrored;
         arm.mirrored.1 += mirrored * behaviour.differs_mirrored;
-        self.arms.entry(reference).or_default().pairs += PAIRS * CONTROL;
+        let noise = self.behave(&reference.variant).differs_itself;
+        let control = self.arms.entry(reference).or_default();
+        control.pairs += PAIRS * CONTROL;
+        control.differ += PAIRS * CONTROL * noise;
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::compare::protocol::Request;
+use crate::compare::protocol::{Prepared, Request};
 use crate::compare::settings::Protocol;
 
 /// Completions of vLLM and llama-cpp-python: lists side by side.
@@ -242,6 +242,22 @@ fn completions_ask_in_their_own_form() {
     assert_eq!(settings().prepare(&kept).unwrap().path, "/v1/completions");
     for prompt in [json!([1, 2, 3]), json!([[1, 2, 3]]), json!(["one"])] {
         assert!(normalized(json!({"prompt": prompt})).is_ok(), "{prompt}");
+    }
+}
+
+#[test]
+fn a_question_can_be_asked_without_probabilities() {
+    for question in [
+        json!({"messages": [{"role": "user", "content": "hi"}]}),
+        json!({"prompt": "The capital is"}),
+    ] {
+        let prepared = settings().prepare(&Request::read(question).unwrap()).unwrap();
+        let bare = settings().without_extras(&prepared).expect("it asks for probabilities");
+        let body = |of: &Prepared| serde_json::from_str::<Body>(&of.body).unwrap();
+        let mut left = body(&prepared);
+        left.retain(|field, _| !field.contains("logprobs"));
+        assert_eq!((&bare.path, body(&bare)), (&prepared.path, left));
+        assert_eq!(settings().without_extras(&bare), None, "nothing is left to leave out");
     }
 }
 
