@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::statement::{ModelName, Subject};
-
 /// The newest record of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -29,13 +27,6 @@ impl Head {
             sequence,
             digest: sha256(statement),
         }
-    }
-
-    /// The subject by which the next record names this one. It comes first among the subjects, so that a verifier which
-    /// knows nothing of guardbit can walk the chain.
-    pub fn subject(&self, model: &ModelName) -> Subject {
-        let ModelName { namespace, name, .. } = model;
-        Subject::new(format!("record/{namespace}/{name}/{}", self.sequence), &self.digest)
     }
 }
 
@@ -64,20 +55,5 @@ mod tests {
         assert_eq!(object_name("fraud-scorer", 31), "fraud-scorer-000031");
         assert!(object_name("m", 9) < object_name("m", 10));
         assert_eq!(object_name(&"m".repeat(253), 1_234_567).len(), 253);
-    }
-
-    #[test]
-    fn a_record_names_the_one_before() {
-        let model = ModelName {
-            namespace: "risk".to_owned(),
-            name: "fraud-scorer".to_owned(),
-            uid: "6f0c".to_owned(),
-            generation: 3,
-        };
-        let first = Head::origin("6f0c").subject(&model);
-        assert_eq!(first.name, "record/risk/fraud-scorer/0");
-        let head = Head::of(1, b"statement");
-        assert_eq!(head.subject(&model).name, "record/risk/fraud-scorer/1");
-        assert_ne!(head.digest, first.digest.sha256);
     }
 }

@@ -9,6 +9,7 @@ use crate::api::{Decision, GuardStatus, Phase, Proven, Rejected, RevisionRef, Ro
 use crate::rollout::{Heard, Order, Seen, TestState};
 
 use super::journal::Journal;
+use super::link::Head;
 
 /// Type of an in-toto statement.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -110,6 +111,13 @@ impl Subject {
                 sha256: sha256.to_owned(),
             },
         }
+    }
+
+    /// The subject by which a record names the one before. It comes first among the subjects, so that a verifier which knows
+    /// nothing of guardbit can walk the chain.
+    pub fn record(before: &Head, model: &ModelName) -> Self {
+        let ModelName { namespace, name, .. } = model;
+        Self::new(format!("record/{namespace}/{name}/{}", before.sequence), &before.digest)
     }
 }
 
@@ -229,10 +237,10 @@ pub struct Look {
 pub struct Documents {
     /// Numbers and digests of records that are deleted after this one is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pruned: Option<super::link::Head>,
+    pub pruned: Option<Head>,
     /// The record from which the chain goes on, where status had lost it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovered: Option<super::link::Head>,
+    pub recovered: Option<Head>,
 }
 
 impl Documents {

@@ -3,7 +3,7 @@
 use guardbit::api::{Action, Decision, DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
 use guardbit::ledger::verify::{Anchor, Check, Finding, Item, Report, Source, Trust, Verified, verify};
 use guardbit::ledger::{
-    Bundle, Documents, Entry, Head, Journal, ModelName, Signing, SigningKey, Statement, Written, object_name, pack,
+    Bundle, Documents, Entry, Head, Journal, ModelName, Signing, SigningKey, Statement, Subject, Written, object_name, pack,
 };
 use guardbit::rollout::{Plan, hear};
 
@@ -112,7 +112,7 @@ pub fn linked(mut statements: Vec<Statement>) -> Vec<Statement> {
         let info = &mut statement.predicate.record;
         info.sequence = number;
         let head = before.unwrap_or_else(|| Head::origin(&info.model.uid));
-        statement.subject[0] = head.subject(&info.model);
+        statement.subject[0] = Subject::record(&head, &info.model);
         before = Some(Head::of(number, &statement.print()));
     }
     statements

@@ -83,7 +83,7 @@ fn follows(record: &Opened<'_>, before: &Opened<'_>) -> Option<(u64, Finding)> {
 
 /// The first subject of a record is the record before.
 fn links_to(record: &Opened<'_>, before: &Head) -> Option<(u64, Finding)> {
-    let expected = before.subject(&record.info.model);
+    let expected = Subject::record(before, &record.info.model);
     let told = |subject: &Subject| format!("{} sha256:{}", subject.name, subject.digest.sha256);
     (record.link.as_ref() != Some(&expected)).then(|| {
         let found = record.link.as_ref().map_or_else(|| "missing".to_owned(), told);
@@ -114,7 +114,7 @@ fn same_model(record: &Opened<'_>, before: &Opened<'_>) -> Option<(u64, Finding)
 /// A record that goes on after status was lost names the record that it goes on from.
 fn recovered(record: &Opened<'_>) -> Option<(u64, Finding)> {
     let recovered = record.recovered.as_ref()?;
-    let named = recovered.subject(&record.info.model);
+    let named = Subject::record(recovered, &record.info.model);
     (record.link.as_ref() != Some(&named)).then(|| {
         record.broken(
             Check::Model,

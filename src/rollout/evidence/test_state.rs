@@ -88,6 +88,11 @@ impl TestState {
         &self.epoch
     }
 
+    /// Whether nothing has been counted yet.
+    pub fn is_fresh(&self) -> bool {
+        self.suite == Suite::default() && self.benefit.is_none()
+    }
+
     /// SHA-256 of its printed form, in hexadecimal digits.
     pub fn digest(&self) -> String {
         identity::digest(self)
