@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
@@ -20,6 +20,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
         "lint",
         &["api", "model", "evidence", "judge", "guards", "rollout", "foresight"],
     ),
+    ("report", &["api", "evidence", "guards", "judge", "ledger", "model"]),
     ("telemetry", &["api", "guards"]),
     ("watch", &["api", "manifests", "model", "rollout"]),
     (
@@ -59,9 +60,11 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
             "foresight",
             "guards",
             "judge",
+            "ledger",
             "lint",
             "model",
             "prometheus",
+            "report",
             "rollout",
             "simulate",
             "telemetry",
@@ -70,7 +73,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "api",
     "model",
     "evidence",
@@ -80,6 +83,7 @@ const PURE: [&str; 10] = [
     "foresight",
     "lint",
     "manifests",
+    "report",
     "simulate",
 ];
 
