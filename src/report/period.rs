@@ -33,6 +33,8 @@ pub(super) struct Period {
     /// The plans that it was judged by, the first as it was frozen at the start.
     pub(super) plans: Vec<Recorded<Frozen>>,
     pub(super) counted: Vec<Epoch>,
+    /// Counts that records left out, and why.
+    pub(super) omitted: Vec<Recorded<String>>,
     /// What the guards found last.
     pub(super) verdicts: Vec<GuardStatus>,
     /// The guards that are asked now.
@@ -146,6 +148,7 @@ impl Period {
             shares: Shares::default(),
             plans: Vec::new(),
             counted: Vec::new(),
+            omitted: Vec::new(),
             verdicts: Vec::new(),
             guards: guards(&model.spec),
         };
@@ -173,6 +176,7 @@ impl Period {
         let (at, sequence) = (written_at(record), record.record.sequence);
         self.records.1 = sequence;
         self.count(record);
+        self.note_omission(record);
         if !record.verdicts.is_empty() {
             self.verdicts.clone_from(&record.verdicts);
         }
@@ -217,6 +221,16 @@ impl Period {
                 epoch.take(guard, &heard.polls);
             }
         }
+    }
+
+    /// Notes what a record says that it left out.
+    fn note_omission(&mut self, record: &Predicate) {
+        let omitted = record.evidence.as_ref().and_then(|evidence| evidence.omitted.clone());
+        self.omitted.extend(omitted.map(|what| Recorded {
+            record: record.record.sequence,
+            at: written_at(record),
+            what,
+        }));
     }
 
     /// Notes the plan that a record leaves behind, if it is another.

@@ -334,11 +334,13 @@ fn polls_of_the_journal_come_before_those_of_the_look_and_count_once() {
     predicate.evidence = Some(Evidence {
         journal,
         after: state,
-        omitted: None,
+        omitted: Some("it would have been too large".to_owned()),
     });
     let text = markdown(&ticket(&Report::of(&chain)));
     let at_4 = rows(&text, "2026-11-28T12:04:00Z");
     assert!(at_4.iter().any(|row| row[1] == "3 of 350 (0.86%)"), "{at_4:?}");
+    let omitted = "Counts are missing here, because record 3 left them out: it would have been too large";
+    assert!(text.contains(omitted), "{text}");
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn told(period: &Period, chain: &Chain, report: &Report) -> Vec<Block> {
         blocks.push(Block::Chart(chart, table));
     }
     blocks.extend(evidence(&period.counted));
+    blocks.extend(omissions(&period.omitted));
     blocks.extend(by_hand(&period.by_hand));
     if period.trial.is_some() {
         blocks.extend(lineage(period, report));
@@ -252,6 +253,10 @@ fn verdicts(verdicts: &[GuardStatus]) -> Vec<Block> {
         })
     };
     let rows = verdicts.iter().map(|guard| {
+        let better = guard
+            .benefit
+            .as_ref()
+            .map_or_else(String::new, |benefit| format!("; better: {benefit}"));
         vec![
             guard.name.clone(),
             guard.verdict.to_string(),
@@ -259,7 +264,7 @@ fn verdicts(verdicts: &[GuardStatus]) -> Vec<Block> {
             format!("{} of {}", guard.health, guard.health_threshold),
             counts(guard.candidate),
             counts(guard.baseline),
-            guard.message.clone(),
+            format!("{}{better}", guard.message),
         ]
     });
     let head = ["Guard", "Verdict", "Harm", "Health", "Candidate", "Baseline", "Finding"];
@@ -290,6 +295,16 @@ fn evidence(counted: &[Epoch]) -> Vec<Block> {
         blocks.extend(charts.map(|(chart, table)| Block::Chart(chart, table)));
     }
     blocks
+}
+
+/// What the curves lack.
+fn omissions(omitted: &[Recorded<String>]) -> Vec<Block> {
+    let text = |Recorded { record, what, .. }: &Recorded<String>| {
+        Block::Text(format!(
+            "Counts are missing here, because record {record} left them out: {what}"
+        ))
+    };
+    omitted.iter().map(text).collect()
 }
 
 fn by_hand(changes: &[Recorded<String>]) -> Vec<Block> {
