@@ -22,6 +22,7 @@ pub mod lint;
 pub mod manifests;
 pub mod model;
 pub mod prometheus;
+pub mod report;
 pub mod rollout;
 pub mod simulate;
 pub mod telemetry;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, run, simulate};
+use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, records, run, simulate};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Golden(args) => golden::start(&args),
         Command::Lint(args) => lint::start(&args),
         Command::Plan(args) => plan::start(&args),
+        Command::Report(args) => records::report::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
         Command::Crds => crds::start(),

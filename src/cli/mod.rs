@@ -9,6 +9,7 @@ mod measure;
 mod model;
 mod placebo;
 pub mod plan;
+pub mod records;
 pub mod run;
 pub mod server;
 pub mod simulate;
@@ -38,6 +39,8 @@ pub enum Command {
     Lint(lint::LintArgs),
     /// Look ahead: how long will a rollout take, and what will it find?
     Plan(plan::PlanArgs),
+    /// Tell what was decided, from the records: a change ticket of a model, or an inventory of all.
+    Report(records::report::ReportArgs),
     /// Run the controller.
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
@@ -21,6 +21,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
         "lint",
         &["api", "model", "evidence", "judge", "guards", "rollout", "foresight"],
     ),
+    ("report", &["api", "evidence", "guards", "judge", "ledger", "model"]),
     ("telemetry", &["api", "guards"]),
     ("watch", &["api", "manifests", "model", "rollout"]),
     (
@@ -60,9 +61,11 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "foresight",
             "guards",
             "judge",
+            "ledger",
             "lint",
             "model",
             "prometheus",
+            "report",
             "rollout",
             "simulate",
             "telemetry",
@@ -71,7 +74,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "api",
     "model",
     "evidence",
@@ -82,6 +85,7 @@ const PURE: [&str; 11] = [
     "foresight",
     "lint",
     "manifests",
+    "report",
     "simulate",
 ];
 

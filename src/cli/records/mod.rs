@@ -1,0 +1,5 @@
+//! Commands on records of decisions, which need no controller.
+
+mod source;
+
+pub mod report;
