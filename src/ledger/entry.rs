@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::RELEASE;
-use crate::api::{Action, Decision, QuantizedModelSpec, RevisionRef, plain};
+use crate::api::{Action, Decision, QuantizedModelSpec, RevisionRef, RolloutStatus, plain};
 use crate::model::identity;
 use crate::rollout::{Heard, ModelSeen, Plan, Scope, Seen, TestState, guard_status};
 
@@ -138,7 +138,11 @@ fn predicate(written: Written<'_>, sequence: u64, seen: Seen<'static>, model: Mo
             phase: status.phase.clone(),
             stable: status.stable.clone(),
             reference: status.reference.clone(),
-            rollout: status.rollout.clone(),
+            // The forecast is made aside, from what the servers of Prometheus keep.
+            rollout: status.rollout.clone().map(|rollout| RolloutStatus {
+                forecast: None,
+                ..rollout
+            }),
             proven: status.proven.clone(),
             rejected: status.rejected.clone(),
         },
