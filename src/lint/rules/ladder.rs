@@ -68,7 +68,7 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
     if let Some(first) = spec
         .variants
         .first()
-        .filter(|v| v.quantization.is_some() || bits(v.precision) <= 8)
+        .filter(|v| v.quantization.is_some() || v.precision.bits() <= 8)
     {
         out.push(model.finding(
             &QUANTIZED_REFERENCE,
@@ -112,7 +112,7 @@ fn precision(model: &Model, variant: &Variant, field: &str, out: &mut Vec<Findin
     let Some(quantization) = &variant.quantization else {
         return;
     };
-    let (wanted, written) = (bits(variant.precision), quantization.weights.bits);
+    let (wanted, written) = (variant.precision.bits(), quantization.weights.bits);
     let floating = matches!(
         variant.precision,
         Precision::FP32 | Precision::TF32 | Precision::FP16 | Precision::BF16 | Precision::FP8 | Precision::FP4
@@ -231,15 +231,4 @@ fn before(model: &Model, variant: &Variant) -> SignedDuration {
     let holds = model.resolved.rollout.steps.iter().map(|step| step.hold);
     let holds = holds.fold(SignedDuration::ZERO, SignedDuration::saturating_add);
     holds.saturating_mul(i32::try_from(variants).unwrap_or(i32::MAX))
-}
-
-pub(super) fn bits(precision: Precision) -> i32 {
-    match precision {
-        Precision::FP32 => 32,
-        Precision::TF32 => 19,
-        Precision::FP16 | Precision::BF16 => 16,
-        Precision::FP8 | Precision::INT8 => 8,
-        Precision::FP4 | Precision::INT4 => 4,
-        Precision::INT2 => 2,
-    }
 }

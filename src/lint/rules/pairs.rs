@@ -12,7 +12,6 @@ use super::super::rule::{
     TOLERANCE_OF_PRECISION,
 };
 use super::super::surroundings::Surroundings;
-use super::ladder::bits;
 use super::steps::least;
 
 /// Share of the candidate's own requests below which the comparer's questions do not move its latencies.
@@ -200,7 +199,7 @@ fn tolerance(model: &Model, comparer: &Comparer, guard: &Guard, out: &mut Vec<Fi
     let at = model.spec.target_index();
     let target = model.spec.variants.get(at).filter(|_| at > 0);
     let usual = target.and_then(|target| {
-        let bits = bits(target.precision);
+        let bits = target.precision.bits();
         let (_, usual) = USUAL.into_iter().find(|(of, _)| *of == bits)?;
         Some((target, bits, usual))
     });
