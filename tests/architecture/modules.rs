@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
@@ -12,6 +12,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("judge", &["api", "evidence"]),
     ("guards", &["api", "evidence", "judge"]),
     ("compare", &["api", "evidence", "judge"]),
+    ("governance", &["api", "model", "guards"]),
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
     ("manifests", &["api", "model", "rollout"]),
     ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
@@ -29,6 +30,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
             "apiserver",
             "model",
             "evidence",
+            "governance",
             "guards",
             "rollout",
             "telemetry",
@@ -70,7 +72,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "api",
     "model",
     "evidence",
@@ -78,6 +80,7 @@ const PURE: [&str; 10] = [
     "guards",
     "rollout",
     "foresight",
+    "governance",
     "lint",
     "manifests",
     "simulate",
