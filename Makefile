@@ -64,7 +64,7 @@ build:
 
 unit:
 	$(plain) test --workspace --lib
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks --test compare --test ledger
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks --test compare --test ledger --test governance
 
 # One world prints one line: states, transitions, and how often each invariant was put to the test.
 model:

@@ -107,6 +107,14 @@ pub struct ArmLabel {
     pub value: String,
 }
 
+impl ArmLabel {
+    /// Whether its value differs from arm to arm.
+    pub fn differs(&self) -> bool {
+        let parts = ["{deployment}", "{service}", "{revision}", "{pod}"];
+        parts.iter().any(|part| self.value.contains(part))
+    }
+}
+
 /// A share of bad events.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.bad) != has(self.good)").message("set exactly one of bad and good"))]

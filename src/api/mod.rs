@@ -1,4 +1,4 @@
-//! The custom resource `QuantizedModel`: types, validation rules, conditions. It has no behaviour.
+//! The custom resources: types, validation rules, conditions. They have no behaviour.
 //!
 //! What can be checked when an object is applied is a CEL rule beside the field it protects; what CEL cannot see is
 //! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would
@@ -9,6 +9,7 @@ pub mod decision;
 pub mod guard;
 mod message;
 pub mod plain;
+pub mod policy;
 pub mod problem;
 pub mod quantity;
 pub mod rollout;
@@ -30,6 +31,11 @@ pub use guard::{
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use message::says;
 pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
+pub use policy::{
+    AppliesTo, ApprovalGate, ApprovalRule, BootstrapRule, PolicyFinding, PolicyMode, PolicyStatus, PrecisionPolicy,
+    PrecisionPolicySpec, RequiredAgreement, RequiredFidelity, RequiredGuard, RequiredLatency, RequiredProportion,
+    SignedRecords, Weekday,
+};
 pub use problem::SpecProblem;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Shadow, Step};

@@ -143,7 +143,7 @@ pub struct ArmStatus {
 }
 
 /// Why a rollout happens, which decides what it is judged against.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RolloutKind {
     /// The next variant of the ladder against stable; outputs against the reference.
     Climb,

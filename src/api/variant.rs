@@ -61,7 +61,21 @@ pub enum Precision {
     INT2,
 }
 
-words!(Precision, NumberType);
+impl Precision {
+    /// Bits of a number.
+    pub fn bits(self) -> i32 {
+        match self {
+            Self::FP32 => 32,
+            Self::TF32 => 19,
+            Self::FP16 | Self::BF16 => 16,
+            Self::FP8 | Self::INT8 => 8,
+            Self::FP4 | Self::INT4 => 4,
+            Self::INT2 => 2,
+        }
+    }
+}
+
+words!(Precision, NumberType, QuantizationMethod);
 
 impl Precision {
     /// Bits of a number.
@@ -125,7 +139,7 @@ pub struct Quantization {
 }
 
 /// Family of a quantization method.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum QuantizationMethod {
     /// After training, activation scales fixed from calibration data.
     PostTrainingStatic,

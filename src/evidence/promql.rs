@@ -14,9 +14,11 @@ use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{self, AggregateExpr, Expr, MatrixSelector, VectorSelector};
 
 mod batch;
+mod canonical;
 mod selection;
 
 pub use batch::{Batch, BatchedArm, POD_OF_DEPLOYMENT, fitting, shape};
+pub use canonical::canonical;
 pub use selection::{Selection, parse_matchers};
 
 /// Longest expression that is parsed, in bytes: as long as the API allows. Trees are walked and dropped recursively,

@@ -9,6 +9,7 @@ use crate::judge::{PairTest, Regime, Tolerance, text};
 use super::fields::{Fields, tolerance};
 use super::figures::Figures;
 use super::kind::{Compared, GuardKind, GuardSpec, Judged, StepNeed};
+use super::required::Limit;
 use super::selector::Selector;
 use super::traffic::{Effect, Known, Shape, Worse, percent};
 
@@ -94,8 +95,17 @@ impl GuardSpec for api::Agreement {
 }
 
 impl GuardKind for Agreement {
+    fn field(&self) -> &'static str {
+        "agreement"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Reference
+    }
+
+    fn tolerates(&self) -> Vec<(Limit, f64)> {
+        let Tolerance { ratio, absolute } = self.tolerance;
+        vec![(Limit::Absolute, absolute), (Limit::Ratio, ratio)]
     }
 
     fn counts_pairs(&self) -> bool {

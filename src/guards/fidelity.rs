@@ -7,6 +7,7 @@ use crate::judge::{FidelityTest, Regime, count_in, text};
 use super::fields::Fields;
 use super::figures::Figures;
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
+use super::required::Limit;
 use super::selector::Selector;
 use super::traffic::{Effect, Known, Shape, Worse};
 
@@ -59,8 +60,16 @@ impl GuardSpec for api::Fidelity {
 }
 
 impl GuardKind for Fidelity {
+    fn field(&self) -> &'static str {
+        "fidelity"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Reference
+    }
+
+    fn tolerates(&self) -> Vec<(Limit, f64)> {
+        vec![(Limit::TotalVariation, self.max_total_variation)]
     }
 
     fn weight(&self) -> Option<f64> {

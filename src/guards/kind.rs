@@ -6,6 +6,7 @@ use crate::evidence::{Observed, Shown};
 use crate::judge::{BenefitConfig, Regime, Rule, Tolerance, Values, text};
 
 use super::figures::Figures;
+use super::required::Limit;
 use super::selector::Selector;
 use super::traffic::{Known, Shape, Worse};
 
@@ -86,8 +87,16 @@ pub enum Benefit {
 
 /// A kind of guard as it is judged, with its numbers.
 pub trait GuardKind {
+    /// The field of a guard that it is written in.
+    fn field(&self) -> &'static str;
+
     /// What it compares its candidate with.
     fn compared_with(&self) -> Compared;
+
+    /// What it tolerates, in all the terms in which a policy may limit it; nothing for a kind that no policy asks for.
+    fn tolerates(&self) -> Vec<(Limit, f64)> {
+        Vec::new()
+    }
 
     /// Whether it counts all requests of both arms, so that it shows how traffic is split.
     fn counts_requests(&self) -> bool {

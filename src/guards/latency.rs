@@ -12,6 +12,7 @@ use crate::judge::{
 use super::fields::{Fields, tolerated};
 use super::figures::{Figures, tolerance_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
+use super::required::Limit;
 use super::selector::Selector;
 use super::traffic::{Effect, Known, Shape, Tail, Worse, percent};
 
@@ -158,8 +159,25 @@ impl GuardSpec for api::Latency {
 }
 
 impl GuardKind for Latency {
+    fn field(&self) -> &'static str {
+        "latency"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Baseline
+    }
+
+    /// A factor of 1 says the same of latencies and of shares: no slower than the baseline. So does a smaller one of shares.
+    fn tolerates(&self) -> Vec<(Limit, f64)> {
+        let (absolute, (written, factor), other) = match self.tolerance {
+            Tolerated::Share(Tolerance { ratio, absolute }) => (absolute, (Limit::Ratio, ratio), Limit::Slowdown),
+            Tolerated::Slowdown { factor, absolute } => (absolute, (Limit::Slowdown, factor), Limit::Ratio),
+        };
+        let mut tolerates = vec![(Limit::Absolute, absolute), (written, factor)];
+        if factor <= 1.0 {
+            tolerates.push((other, 1.0));
+        }
+        tolerates
     }
 
     fn counts_requests(&self) -> bool {

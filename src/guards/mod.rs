@@ -17,6 +17,7 @@ mod latency;
 mod proportion;
 mod query;
 mod ratio;
+pub mod required;
 mod selector;
 mod suite;
 pub mod traffic;
@@ -29,6 +30,7 @@ pub use latency::Latency;
 pub use proportion::Proportion;
 pub use query::Query;
 pub use ratio::Ratio;
+pub use required::{Billionths, Limit, Required, Shortfall};
 pub use selector::Selector;
 pub use suite::{GuardReport, Numbers, StepWait, Suite, SuiteConfig};
 

@@ -7,6 +7,7 @@ use crate::judge::{Regime, SHARES, ShareTest, Tolerance, Values, text};
 use super::fields::{Fields, tolerance};
 use super::figures::{Figures, tolerance_text};
 use super::kind::{Compared, GuardKind, GuardSpec, Judged};
+use super::required::Limit;
 use super::selector::Selector;
 use super::traffic::{Effect, Known, Shape, Worse, percent};
 
@@ -81,8 +82,17 @@ impl GuardSpec for api::Proportion {
 }
 
 impl GuardKind for Proportion {
+    fn field(&self) -> &'static str {
+        "proportion"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Baseline
+    }
+
+    fn tolerates(&self) -> Vec<(Limit, f64)> {
+        let Tolerance { ratio, absolute } = self.tolerance;
+        vec![(Limit::Absolute, absolute), (Limit::Ratio, ratio)]
     }
 
     fn counts_requests(&self) -> bool {

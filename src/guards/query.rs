@@ -55,6 +55,10 @@ impl GuardSpec for api::Query {
 }
 
 impl GuardKind for Query {
+    fn field(&self) -> &'static str {
+        "query"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Bounds
     }

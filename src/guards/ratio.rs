@@ -65,6 +65,10 @@ impl GuardSpec for api::Ratio {
 }
 
 impl GuardKind for Ratio {
+    fn field(&self) -> &'static str {
+        "ratio"
+    }
+
     fn compared_with(&self) -> Compared {
         Compared::Baseline
     }

@@ -9,6 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::HeaderValue;
 use url::Url;
 
+use crate::governance::lies_below;
+
 use super::error::PrometheusError;
 
 /// URLs that may be queried, as prefixes from the operator's flags. Without a prefix none may be.
@@ -31,11 +33,7 @@ impl AllowedUrls {
     /// at or below that of the prefix.
     pub fn check(&self, url: &str) -> Result<Url, PrometheusError> {
         let url = plain_url(url)?;
-        let below = |prefix: &Url| {
-            let rest = url.path().strip_prefix(prefix.path().trim_end_matches('/'));
-            url.origin() == prefix.origin() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if self.0.iter().any(below) {
+        if self.0.iter().any(|prefix| lies_below(&url, prefix)) {
             return Ok(url);
         }
         let url = shown(&url);

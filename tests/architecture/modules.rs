@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 19] = [
+const MAY_NAME: [(&str, &[&str]); 20] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
@@ -12,6 +12,7 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
     ("judge", &["api", "evidence"]),
     ("guards", &["api", "evidence", "judge"]),
     ("compare", &["api", "evidence", "judge"]),
+    ("governance", &["api", "model", "guards"]),
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
     ("ledger", &["api", "model", "evidence", "judge", "guards", "rollout"]),
     ("manifests", &["api", "model", "rollout"]),
@@ -31,6 +32,7 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
             "apiserver",
             "model",
             "evidence",
+            "governance",
             "guards",
             "rollout",
             "telemetry",
@@ -74,7 +76,7 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "api",
     "model",
     "evidence",
@@ -83,6 +85,7 @@ const PURE: [&str; 12] = [
     "rollout",
     "ledger",
     "foresight",
+    "governance",
     "lint",
     "manifests",
     "report",

@@ -310,12 +310,7 @@ impl GuardCheck<'_> {
 
 /// Labels whose values are the same for every arm give all arms the same series.
 fn told_apart(model: &Model, field: &str, labels: &[ArmLabel], out: &mut Vec<Finding>) {
-    let differs = |label: &ArmLabel| {
-        ["{deployment}", "{service}", "{revision}", "{pod}"]
-            .iter()
-            .any(|part| label.value.contains(part))
-    };
-    if !labels.is_empty() && !labels.iter().any(differs) {
+    if !labels.is_empty() && !labels.iter().any(ArmLabel::differs) {
         out.push(model.finding(
             &ARMS_NOT_TOLD_APART,
             field,
