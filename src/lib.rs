@@ -15,6 +15,7 @@ pub mod compare;
 pub mod controller;
 pub mod evidence;
 pub mod foresight;
+pub mod governance;
 pub mod guards;
 pub mod judge;
 pub mod ledger;

@@ -4,6 +4,7 @@
 //! checked where specs are read, in `model`. There is no rule at the root of the object: a later, tighter one would
 //! refuse every status write on old objects, and with it a rollback.
 
+pub mod action;
 pub mod comparer;
 pub mod decision;
 pub mod guard;
@@ -21,6 +22,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use action::{
+    ActEffect, ActKind, ActState, Actor, Approved, Awaiting, Before, ModelRef, PrecisionAction, PrecisionActionSpec,
+    PrecisionActionStatus, Waive,
+};
 pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
 pub use guard::{
