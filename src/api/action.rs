@@ -53,7 +53,8 @@ pub struct PrecisionActionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub change_digest: Option<String>,
-    /// Name of the proven variant that traffic goes to, with RollBack; left out, it is the one that traffic falls back to.
+    /// Name of the proven variant that traffic goes to, with RollBack; left out, it is the one that traffic falls back
+    /// to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20))]
     pub to: Option<String>,
@@ -175,7 +176,7 @@ pub enum ActState {
 #[serde(rename_all = "camelCase")]
 pub struct Awaiting {
     /// What waits for approval.
-    pub before: Word<Before>,
+    pub before: Word<ApprovalGate>,
     /// Digest of the change that is to be approved.
     pub change_digest: String,
     /// Since when it waits. Approvals of a promotion count when they are no older.
@@ -194,12 +195,12 @@ pub struct Awaiting {
     pub command: String,
 }
 
-/// What waits for approval.
+/// What waits for an approval.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Before {
-    /// The first weight of a candidate.
+pub enum ApprovalGate {
+    /// The first traffic of a candidate.
     FirstTraffic,
-    /// Its promotion. The approver has seen what the guards found.
+    /// Its promotion. Approvals count from when the evidence is shown.
     Promotion,
 }
 
@@ -228,4 +229,4 @@ pub struct ActEffect {
     pub lifted_by: Option<String>,
 }
 
-words!(ActKind, ActState, Before, Waive);
+words!(ActKind, ActState, ApprovalGate, Waive);

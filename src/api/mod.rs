@@ -23,8 +23,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use action::{
-    ActEffect, ActKind, ActState, Actor, Approved, Awaiting, Before, ModelRef, PrecisionAction, PrecisionActionSpec,
-    PrecisionActionStatus, Waive,
+    ActEffect, ActKind, ActState, Actor, ApprovalGate, Approved, Awaiting, ModelRef, PrecisionAction,
+    PrecisionActionSpec, PrecisionActionStatus, Waive,
 };
 pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};

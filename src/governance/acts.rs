@@ -1,9 +1,9 @@
 //! Acts: what people want, by their PrecisionActions, and what of it is in force.
 //!
-//! The time of an act is that of the API server, which no client can set. An act concerns only what is older than itself,
-//! strictly: of two acts of the same second neither takes the other back, so the one that lowers holds. Effects that
-//! outlast their cause are kept as [`crate::api::ActEffect`] in the status of the model: where a RollBack holds, and which
-//! acts were taken back.
+//! The time of an act is that of the API server, which no client can set. An act concerns only what is older than
+//! itself, strictly: of two acts of the same second neither takes the other back, so the one that lowers holds. Effects
+//! that outlast their cause are kept as [`crate::api::ActEffect`] in the status of the model: where a RollBack holds,
+//! and which acts were taken back.
 
 mod standing;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{ActKind, PrecisionAction, PrecisionActionSpec, Waive};
 
-pub use standing::{Asked, Cap, Facts, InForce, Rung, Standing, in_force};
+pub use standing::{AskedChange, Cap, Facts, InForce, Rung, Standing, in_force};
 
 /// An act, as the API server holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Approvals: whether enough people have approved a change.
 //!
-//! An approver is a person, not an author of the change, and counts once. Where the authors are not known for certain, or
-//! one of them is no person, one approver more is needed: so four eyes see a change also where git applies it. A standing
-//! rejection outweighs all approvals.
+//! An approver is a person, not an author of the change, and counts once. Where the authors are not known for certain,
+//! or one of them is no person, any one of the approvers may be the author: so it must be enough without any one of
+//! them, and four eyes see a change also where git applies it. A standing rejection outweighs all approvals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,19 +10,23 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{Approved, Awaiting, Before, RevisionRef, Waive, plain};
+use crate::api::{ApprovalGate, Approved, Awaiting, RevisionRef, RolloutKind, Waive, plain};
 
 use super::acts::{Act, Assurance, InForce};
 
 /// Longest name that is shown, in characters.
 const LONGEST_NAME: usize = 256;
 
-/// An approval that a policy asks for.
+/// What people must approve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct ApprovalRule {
+    /// What waits for the approval.
+    pub before: ApprovalGate,
+    /// Kinds of rollouts that need it; all when empty.
+    pub kinds: Vec<RolloutKind>,
     /// How many people must approve.
-    pub count: u32,
-    /// Groups of which each of them must be in one; empty where everybody who has the right may approve.
+    pub count: i32,
+    /// Groups of which each must have a member among those who approve.
     pub from_groups: Vec<String>,
 }
 
@@ -39,7 +43,9 @@ pub struct Authors<'a> {
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// What waits for it.
-    pub before: Before,
+    pub before: ApprovalGate,
+    /// Why there is a rollout.
+    pub kind: RolloutKind,
     /// Namespace of the model.
     pub namespace: &'a str,
     /// Name of the model.
@@ -48,8 +54,8 @@ pub struct Question<'a> {
     pub to: &'a RevisionRef,
     /// Digest of the change.
     pub digest: &'a str,
-    /// What the policies ask for before this transition.
-    pub rules: &'a [Rule],
+    /// What the policies ask for.
+    pub rules: &'a [ApprovalRule],
     /// Whose change it is.
     pub authors: Authors<'a>,
     /// What the status says is awaited.
@@ -111,22 +117,24 @@ impl fmt::Display for Uncounted {
             Self::NoPerson => "it does not count: an approval is a person's",
             Self::Author => "it does not count: the change is the approver's own, and somebody else must approve it",
             Self::TooEarly => {
-                "it does not count: it is older than the findings that a promotion rests on; read them and approve again"
+                "it does not count: it is older than what the promotion rests on; read the findings and approve again"
             }
         })
     }
 }
 
-/// Whether a user name is that of a person. Kubernetes keeps the prefix for its own components and for service accounts.
+/// Whether a user name is that of a person. Kubernetes keeps the prefix for its own components and for service
+/// accounts.
 pub fn is_person(username: &str) -> bool {
     !username.is_empty() && !username.starts_with("system:") && !username.contains(char::is_control)
 }
 
-/// What one rule still lacks.
+/// A rule that is not met.
 struct Unmet<'a> {
-    rule: &'a Rule,
-    need: u32,
-    have: Vec<&'a Act>,
+    /// How many people must approve.
+    need: usize,
+    /// Groups that lack members.
+    groups: Vec<&'a str>,
 }
 
 /// Counts the approvals of a change.
@@ -139,7 +147,7 @@ pub fn count<'a>(question: &Question<'_>, acts: &InForce<'a>) -> Counted<'a> {
             Some(Uncounted::NoPerson)
         } else if question.authors.names.iter().any(|author| author == by) {
             Some(Uncounted::Author)
-        } else if question.before == Before::Promotion && act.created < since {
+        } else if question.before == ApprovalGate::Promotion && act.created < since {
             Some(Uncounted::TooEarly)
         } else {
             None
@@ -151,21 +159,22 @@ pub fn count<'a>(question: &Question<'_>, acts: &InForce<'a>) -> Counted<'a> {
     }
     // A rejection is first: somebody who must not be overruled by haste has said no.
     let oldest = acts.rejected.iter().copied().min_by_key(|act| (act.created.0, act.name.as_str()));
+    let people: Vec<Vec<&Act>> = people.into_values().collect();
     let unmet = question.unmet(&people);
     let answer = match (oldest, acts.waives(Waive::Approvals)) {
         (Some(by), _) => Answer::Rejected { by },
         _ if unmet.is_empty() => Answer::Granted {
-            by: people.into_values().flatten().collect(),
+            by: people.into_iter().flatten().collect(),
         },
         (None, Some(by)) => Answer::Waived { by },
-        (None, None) => question.wait(since, &unmet),
+        (None, None) => question.wait(since, &people, &unmet),
     };
     Counted { answer, uncounted }
 }
 
 impl Question<'_> {
-    /// Since when this change waits for this; from now on where it did not. In whole seconds, as the status keeps it and
-    /// as the API server dates acts, and rounded up, so that no approval is older than what it rests on.
+    /// Since when this change waits for this; from now on where it did not. In whole seconds, as the status keeps it
+    /// and as the API server dates acts, and rounded up, so that no approval is older than what it rests on.
     fn since(&self) -> Time {
         match self.awaiting {
             Some(awaiting) if awaiting.before == self.before && awaiting.change_digest == self.digest => {
@@ -179,48 +188,59 @@ impl Question<'_> {
         }
     }
 
-    /// How many people a rule needs.
-    fn needed(&self, rule: &Rule) -> u32 {
+    /// How many of the approvers may be authors: none where all authors are known, and people.
+    fn doubtful(&self) -> usize {
         let Authors { names, assurance } = self.authors;
         let known = assurance == Assurance::Pinned && !names.is_empty() && names.iter().all(|name| is_person(name));
-        if known { rule.count } else { rule.count.saturating_add(1) }
+        usize::from(!known)
     }
 
-    /// The rules that these people do not meet.
-    fn unmet<'a>(&'a self, people: &BTreeMap<&'a str, Vec<&'a Act>>) -> Vec<Unmet<'a>> {
-        let unmet = |rule: &'a Rule| {
-            let may = |act: &&&Act| {
-                rule.from_groups.is_empty() || act.spec.actor.groups.iter().any(|of| rule.from_groups.contains(of))
-            };
-            // One act of each: who approves twice is still one person.
-            let have: Vec<&Act> = people.values().filter_map(|acts| acts.iter().find(may).copied()).collect();
-            let need = self.needed(rule);
-            let met = u32::try_from(have.len()).is_ok_and(|have| have >= need);
-            (!met).then_some(Unmet { rule, need, have })
+    /// The rules that are not met by the approvals of these people.
+    fn unmet(&self, people: &[Vec<&Act>]) -> Vec<Unmet<'_>> {
+        let doubtful = self.doubtful();
+        let members = |group: &str| {
+            let named = |acts: &[&Act]| acts.iter().any(|act| act.spec.actor.groups.iter().any(|of| of == group));
+            people.iter().filter(|acts| named(acts)).count()
         };
-        self.rules.iter().filter_map(unmet).collect()
+        let mut found = Vec::new();
+        for rule in self.rules.iter().filter(|rule| self.is_asked(rule)) {
+            let need = usize::try_from(rule.count).unwrap_or(0).saturating_add(doubtful);
+            let groups = rule.from_groups.iter().filter(|group| members(group.as_str()) < 1 + doubtful);
+            let groups: Vec<&str> = groups.map(String::as_str).collect();
+            if people.len() < need || !groups.is_empty() {
+                found.push(Unmet { need, groups });
+            }
+        }
+        found
     }
 
-    fn wait<'a>(&self, since: Time, unmet: &[Unmet<'_>]) -> Answer<'a> {
+    fn is_asked(&self, rule: &ApprovalRule) -> bool {
+        rule.before == self.before && (rule.kinds.is_empty() || rule.kinds.contains(&self.kind))
+    }
+
+    fn wait<'a>(&self, since: Time, people: &[Vec<&Act>], unmet: &[Unmet<'_>]) -> Answer<'a> {
         let Self { namespace, model, digest, .. } = self;
         let excluded: BTreeSet<String> = self.authors.names.iter().map(|name| plain(name, LONGEST_NAME)).collect();
-        let first = unmet.first();
-        let (need, have) = first.map_or((0, Vec::new()), |first| (first.need, first.have.clone()));
-        let approved = |act: &&Act| Approved {
-            by: plain(act.by(), LONGEST_NAME),
-            at: act.created.clone(),
-            action: act.name.clone(),
+        // The newest act of each.
+        let approved = |acts: &Vec<&Act>| {
+            let act = acts.iter().max_by_key(|act| (act.created.0, act.name.as_str()))?;
+            Some(Approved {
+                by: plain(act.by(), LONGEST_NAME),
+                at: act.created.clone(),
+                action: act.name.clone(),
+            })
         };
-        let groups: BTreeSet<String> = unmet.iter().filter_map(|of| group(of.rule)).collect();
-        let groups: Vec<String> = groups.into_iter().collect();
+        let need = unmet.iter().map(|of| of.need).max().unwrap_or(0);
+        let groups: BTreeSet<&str> = unmet.iter().flat_map(|of| of.groups.iter().copied()).collect();
+        let groups = groups.into_iter().map(|group| format!(", group {}", plain(group, LONGEST_NAME)));
         let awaiting = Awaiting {
             before: self.before.into(),
             change_digest: (*digest).to_owned(),
             since,
             need: i32::try_from(need).unwrap_or(i32::MAX),
-            have: have.iter().map(approved).collect(),
+            have: people.iter().filter_map(approved).collect(),
             excluded: excluded.into_iter().collect(),
-            may: [vec![format!("approve on quantizedmodels/{model}")], groups].concat().join(", "),
+            may: format!("approve on quantizedmodels/{model}{}", groups.collect::<String>()),
             command: format!("kubectl guardbit approve {model} -n {namespace} --change {digest}"),
         };
         let message = self.sentence(&awaiting);
@@ -230,8 +250,8 @@ impl Question<'_> {
     /// Who must approve what, and how.
     fn sentence(&self, awaiting: &Awaiting) -> String {
         let what = match self.before {
-            Before::FirstTraffic => "the first traffic",
-            Before::Promotion => "the promotion",
+            ApprovalGate::FirstTraffic => "the first traffic",
+            ApprovalGate::Promotion => "the promotion",
         };
         let have: Vec<&str> = awaiting.have.iter().map(|approved| approved.by.as_str()).collect();
         let have = match have.as_slice() {
@@ -257,12 +277,6 @@ fn persons(number: i32) -> String {
         1 => "1 person".to_owned(),
         number => format!("{number} people"),
     }
-}
-
-/// The groups of a rule, if it has any.
-fn group(rule: &Rule) -> Option<String> {
-    let groups: Vec<String> = rule.from_groups.iter().map(|of| plain(of, LONGEST_NAME)).collect();
-    (!groups.is_empty()).then(|| format!("group {}", groups.join(" or ")))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The change that people approve, and its digest.
 //!
-//! The digest of the plan is the epoch of the evidence, and must stay what it is over upgrades. People approve more than
-//! that: how long a rollout may take, what happens when nothing is shown, where the evidence comes from, and what is
-//! claimed of the variant. A change is all of this, for one model and from one revision to another; who edits anything of
-//! it asks for approval again. Authors are no part of it: an approver who edits becomes an author.
+//! The digest of the plan is the epoch of the evidence, and must stay what it is over upgrades. People approve more
+//! than that: how long a rollout may take, what happens when nothing is shown, where the evidence comes from, and what
+//! is claimed of the variant. A change is all of this, for one model and from one revision to another; who edits
+//! anything of it asks for approval again. Authors are no part of it: an approver who edits becomes an author.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
@@ -118,8 +118,8 @@ pub struct Trial<'a> {
     pub bits: Bits,
     /// Digest of what the rollout is judged by.
     pub plan: &'a str,
-    /// When the calibration of the revision was done, as the first spec with it said. What is typed later does not make it
-    /// fresher.
+    /// When the calibration of the revision was done, as the first spec with it said. What is typed later does not make
+    /// it fresher.
     pub calibrated: Option<Time>,
     /// Digest of the policy.
     pub policy: Option<&'a str>,

@@ -1,7 +1,7 @@
 //! Governance: what people and policies allow. Pure: it holds back rises, and lowering asks it nothing.
 //!
-//! Admission pins who somebody is, which only the API server knows. What follows from it is decided here, where the whole
-//! state is known and where a record can be decided again. Must not change a weight (`rollout` does).
+//! Admission pins who somebody is, which only the API server knows. What follows from it is decided here, where the
+//! whole state is known and where a record can be decided again. Must not change a weight (`rollout` does).
 
 pub mod acts;
 pub mod approvals;

@@ -26,7 +26,7 @@ pub struct Rung<'a> {
 
 /// A change that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct AskedChange<'a> {
     /// Its digest.
     pub digest: &'a str,
     /// Name of the variant that is to get traffic.
@@ -44,11 +44,11 @@ pub struct Facts<'a> {
     pub assurance: Assurance,
     /// The variants of the spec, safest first.
     pub rungs: Vec<Rung<'a>>,
-    /// Where a RollBack without `to` sends traffic now: stable while a candidate is on trial, else the next safer proven
-    /// variant.
+    /// Where a RollBack without `to` sends traffic now: stable while a candidate is on trial, else the next safer
+    /// proven variant.
     pub fallback: &'a str,
     /// The change that is asked for now, if there is one.
-    pub change: Option<Asked<'a>>,
+    pub change: Option<AskedChange<'a>>,
     /// What the status keeps of earlier acts.
     pub effects: &'a [ActEffect],
 }
@@ -138,7 +138,8 @@ impl<'a> Current<'a> {
         }
         if opens(kind) && facts.assurance == Assurance::Claimed {
             return Err(inert(format!(
-                "nobody checked that {} created it, so {kind} does not count: install guardbit's admission policies and create another",
+                "nobody checked that {} created it, so {kind} does not count: install the admission policies of \
+                 guardbit, and create another",
                 plain(act.by(), LONGEST_NAME)
             )));
         }
@@ -166,7 +167,7 @@ struct Lifters<'a> {
 
 impl<'a> Lifters<'a> {
     /// Those among acts, oldest first.
-    fn of(acts: &[Current<'a>], change: Option<Asked<'_>>) -> Self {
+    fn of(acts: &[Current<'a>], change: Option<AskedChange<'_>>) -> Self {
         let mut lifters = Self::default();
         for Current { act, deed, .. } in acts {
             let act = *act;
@@ -206,7 +207,7 @@ impl<'a> Lifters<'a> {
 }
 
 /// Whether an act is about a change that is not asked for now.
-fn is_of_other_change(deed: &Deed<'_>, change: Option<Asked<'_>>) -> bool {
+fn is_of_other_change(deed: &Deed<'_>, change: Option<AskedChange<'_>>) -> bool {
     match *deed {
         Deed::Approve { change: of } | Deed::Reject { change: of } => change.is_none_or(|asked| asked.digest != of),
         _ => false,
@@ -371,7 +372,7 @@ impl<'a> InForce<'a> {
                     self.resumed = Some(act);
                 }
                 match lifted.iter().filter(|(_, by)| *by == act.name).count() {
-                    0 => "nothing older was to be lifted; a rollout that waits for a person gets a new clock".to_owned(),
+                    0 => "nothing older was to be lifted; a rollout that waits for a person gets a new clock".into(),
                     lifted => {
                         state = ActState::Used;
                         format!("actions that it took back: {lifted}")
