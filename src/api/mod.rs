@@ -5,11 +5,10 @@
 //! refuse every status write on old objects, and with it a rollback.
 
 pub mod comparer;
-pub mod decision;
+pub mod governance;
 pub mod guard;
 mod message;
 pub mod plain;
-pub mod policy;
 pub mod problem;
 pub mod quantity;
 pub mod rollout;
@@ -22,8 +21,12 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use governance::action::{
+    ActEffect, ActKind, ActState, Actor, ApprovalGate, Approved, Awaiting, ModelRef, PrecisionAction,
+    PrecisionActionSpec, PrecisionActionStatus, Waive,
+};
 pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
-pub use decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
+pub use governance::decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
 pub use guard::{
     Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
     Proportion, Query, Ratio, ToleranceSpec,
@@ -31,8 +34,8 @@ pub use guard::{
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use message::says;
 pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
-pub use policy::{
-    AppliesTo, ApprovalGate, ApprovalRule, BootstrapRule, PolicyFinding, PolicyMode, PolicyStatus, PrecisionPolicy,
+pub use governance::policy::{
+    AppliesTo, ApprovalRule, BootstrapRule, PolicyFinding, PolicyMode, PolicyStatus, PrecisionPolicy,
     PrecisionPolicySpec, RequiredAgreement, RequiredFidelity, RequiredGuard, RequiredLatency, RequiredProportion,
     SignedRecords, Weekday,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::policy::{LabelOperator, LabelRequirement};
+use crate::api::governance::policy::{LabelOperator, LabelRequirement};
 use crate::api::{AppliesTo, RiskTier};
 
 /// Whether a policy is about a model of this tier in a namespace with these labels. A model without a tier is High.

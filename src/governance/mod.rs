@@ -1,4 +1,4 @@
-//! Governance: what policies ask of the rollouts in their namespaces, and where a model falls short.
+//! Governance: what policies ask of the rollouts in their namespaces and what people allow, and where a model falls short.
 //!
 //! Owns how policies are read, which models they select, and how several become one set of rules, of which each is the
 //! strictest that any of them asks for: another policy never permits more, and their order does not matter. Pure: whoever
@@ -7,6 +7,7 @@
 
 mod applies;
 mod effective;
+pub mod people;
 mod policy;
 mod rules;
 

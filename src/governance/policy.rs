@@ -10,7 +10,7 @@ use k8s_openapi::jiff::civil::Time;
 use serde_json::Value;
 use url::Url;
 
-use crate::api::policy::{
+use crate::api::governance::policy::{
     CalibrationRule, FloorRule, Freeze as WrittenFreeze, OnBreach, OnStale, RolloutRule, WeightsProof,
 };
 use crate::api::{AppliesTo, Duration, Fraction, PolicyMode, PrecisionPolicySpec, RiskTier, SpecProblem};

@@ -3,8 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::message::says;
-use super::super::quantity::{Decimal, Fraction};
+use super::super::super::message::says;
+use super::super::super::quantity::{Decimal, Fraction};
 
 /// A guard that a model must have: one guard of the model, of whatever name, must be at least as strict. Selectors are
 /// compared by what they mean, not by how they are written.

@@ -5,9 +5,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::message::says;
-use super::super::quantity::Duration;
-use super::super::word::words;
+use super::super::super::message::says;
+use super::super::super::quantity::Duration;
+use super::super::super::word::words;
 
 /// A time in which nothing starts, rises or is promoted. Evidence goes on, and lowering is free. Either `days`, `from`, `for`
 /// and `timeZone`, for one that comes each week, or `between`.

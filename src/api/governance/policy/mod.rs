@@ -13,10 +13,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RiskTier;
-use super::quantity::{Duration, Fraction};
-use super::status::RolloutKind;
-use super::variant::QuantizationMethod;
+use super::super::RiskTier;
+use super::super::quantity::{Duration, Fraction};
+use super::super::status::RolloutKind;
+use super::super::variant::QuantizationMethod;
+use super::action::ApprovalGate;
 
 pub use finding::{PolicyFinding, PolicyStatus};
 pub use freezes::{Freeze, FreezePeriod, Weekday};
@@ -279,15 +280,6 @@ pub struct ApprovalRule {
 
 fn one() -> i32 {
     1
-}
-
-/// What waits for an approval.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ApprovalGate {
-    /// The first traffic of a candidate.
-    FirstTraffic,
-    /// Its promotion. Approvals count from when the evidence is shown.
-    Promotion,
 }
 
 /// Prometheus servers that may be asked.
