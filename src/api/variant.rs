@@ -77,20 +77,6 @@ impl Precision {
 
 words!(Precision, NumberType, QuantizationMethod);
 
-impl Precision {
-    /// Bits of a number.
-    pub fn bits(self) -> i32 {
-        match self {
-            Self::FP32 => 32,
-            Self::TF32 => 19,
-            Self::FP16 | Self::BF16 => 16,
-            Self::FP8 | Self::INT8 => 8,
-            Self::FP4 | Self::INT4 => 4,
-            Self::INT2 => 2,
-        }
-    }
-}
-
 /// Where the weights are.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!self.uri.contains('@sha256:') || self.uri.endsWith('@' + self.digest)")
