@@ -124,8 +124,7 @@ demo-clean:
 	tests/demo/demo.sh clean
 
 crds:
-	@mkdir -p crds
-	cargo run -q -- crds > crds/.new && mv crds/.new crds/quantizedmodels.guardbit.dev.yaml
+	cargo run -q -- crds --dir crds
 	@$(MAKE) --no-print-directory generated
 
 # The advisories are fetched from the network, so this is no part of `make test`; the rest is, without cargo-deny

@@ -3,14 +3,15 @@
 //! Needs `KUBECONFIG`; `tests/cluster/run-tests.sh` starts a control plane and sets it.
 
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::ApiResource;
 use kube::{Client, Config};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use guardbit::api::QuantizedModel;
+
+use control_plane::{apply, objects};
 
 #[path = "support/control_plane.rs"]
 mod control_plane;
@@ -18,35 +19,13 @@ mod control_plane;
 #[allow(dead_code)]
 mod refusals;
 
-const ROLES: [&str; 4] = [
+const ROLES: [&str; 5] = [
     include_str!("../config/rbac/service-account.yaml"),
     include_str!("../config/rbac/controller.yaml"),
+    include_str!("../config/rbac/policies.yaml"),
     include_str!("../config/rbac/users.yaml"),
     include_str!("../config/rbac/secret-reader.yaml"),
 ];
-
-async fn apply(client: &Client, object: Value) {
-    let text = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (group, version) = match text("/apiVersion").split_once('/') {
-        Some((group, version)) => (group.to_owned(), version.to_owned()),
-        None => (String::new(), text("/apiVersion")),
-    };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &text("/kind")));
-    let api: Api<DynamicObject> = match text("/metadata/namespace").as_str() {
-        "" => Api::all_with(client.clone(), &resource),
-        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
-    };
-    let params = PatchParams::apply("attacks").force();
-    api.patch(&text("/metadata/name"), &params, &Patch::Apply(&object))
-        .await
-        .unwrap_or_else(|error| panic!("{object}: {error}"));
-}
 
 /// The roles as they are shipped; two namespaces with a Secret each; a viewer and an editor, and guardbit, of the first.
 async fn client() -> Client {
@@ -54,17 +33,17 @@ async fn client() -> Client {
     for name in ["guardbit-system", "attacks-own", "attacks-other"] {
         apply(
             &client,
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
         )
         .await;
     }
     for text in ROLES {
-        for document in serde_yaml_ng::Deserializer::from_str(text) {
-            apply(&client, Value::deserialize(document).expect("YAML")).await;
+        for object in objects(text) {
+            apply(&client, &object).await;
         }
     }
     for namespace in ["attacks-own", "attacks-other"] {
-        apply(&client, json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": namespace}, "stringData": {"token": namespace}})).await;
+        apply(&client, &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": namespace}, "stringData": {"token": namespace}})).await;
     }
     let account = json!({"kind": "ServiceAccount", "name": "guardbit", "namespace": "guardbit-system"});
     let user = |name: &str| json!({"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"});
@@ -73,7 +52,7 @@ async fn client() -> Client {
         ("guardbit-editor", user("attacks-editor")),
         ("guardbit-secret-reader", account),
     ] {
-        apply(&client, json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": role, "namespace": "attacks-own"},
+        apply(&client, &json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": role, "namespace": "attacks-own"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": [subject]})).await;
     }
     client
@@ -98,6 +77,10 @@ async fn the_roles_let_nobody_do_more_than_they_say() {
     let client = client().await;
     const MODELS: &str = "guardbit.dev/quantizedmodels";
     const STATUS: &str = "guardbit.dev/quantizedmodels:status";
+    const ACTIONS: &str = "guardbit.dev/precisionactions";
+    const RECORDS: &str = "guardbit.dev/precisiondecisions";
+    const POLICIES: &str = "guardbit.dev/precisionpolicies";
+    const ADMISSION: &str = "admissionregistration.k8s.io/validatingadmissionpolicies";
     let own = "attacks-own";
     let rows = [
         ("attacks-viewer", "get", MODELS, own, true),
@@ -130,6 +113,28 @@ async fn the_roles_let_nobody_do_more_than_they_say() {
             false,
         ),
         ("attacks-editor", "create", MODELS, "attacks-other", false),
+        ("attacks-viewer", "list", ACTIONS, own, true),
+        ("attacks-viewer", "list", RECORDS, own, true),
+        // Who changes a model is not by that who approves it, or who acts on call.
+        ("attacks-editor", "create", ACTIONS, own, false),
+        ("attacks-editor", "approve", MODELS, own, false),
+        ("attacks-editor", "pause", MODELS, own, false),
+        ("attacks-editor", "rollback", MODELS, own, false),
+        ("attacks-editor", "retry", MODELS, own, false),
+        ("attacks-editor", "breakglass", MODELS, own, false),
+        ("attacks-editor", "create", RECORDS, own, false),
+        ("attacks-editor", "create", POLICIES, "", false),
+        (GUARDBIT, "watch", ACTIONS, own, true),
+        (GUARDBIT, "patch", ACTIONS, own, false),
+        (GUARDBIT, "approve", MODELS, own, false),
+        (GUARDBIT, "create", RECORDS, own, true),
+        (GUARDBIT, "update", RECORDS, own, false),
+        (GUARDBIT, "patch", RECORDS, own, false),
+        (GUARDBIT, "watch", POLICIES, "", true),
+        (GUARDBIT, "update", POLICIES, "", false),
+        (GUARDBIT, "list", "namespaces", "", true),
+        (GUARDBIT, "list", ADMISSION, "", false),
+        (GUARDBIT, "get", ADMISSION, "", false),
         (GUARDBIT, "patch", STATUS, "attacks-other", true),
         (GUARDBIT, "get", "secrets", own, true),
         (GUARDBIT, "list", "secrets", own, false),
@@ -265,8 +270,8 @@ async fn guardbit_reads_the_secret_it_was_given_and_no_other() {
     for answer in refused {
         answer.expect_err("a Secret of another namespace was read");
     }
-    let namespaces: Api<Namespace> = Api::all(guardbit);
-    assert!(namespaces.list(&Default::default()).await.is_err());
+    let nodes: Api<Node> = Api::all(guardbit);
+    assert!(nodes.list(&Default::default()).await.is_err());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use kube::{Client, CustomResourceExt, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use guardbit::api::QuantizedModel;
+use guardbit::cli::crds;
 use guardbit::model;
 
 use control_plane::client;
@@ -259,17 +260,29 @@ async fn people_find_their_way_with_kubectl_explain_and_get() {
         crd.spec.names.short_names,
         Some(vec!["qm".to_owned(), "qms".to_owned()])
     );
-    let schema = serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()).unwrap();
+    assert_eq!(QuantizedModel::kind(&()), crd.spec.names.kind);
+    assert_eq!(crd.name_any(), "quantizedmodels.guardbit.dev");
+}
+
+#[tokio::test]
+async fn kubectl_explain_has_a_text_for_every_field_of_every_kind() {
+    let api: Api<CustomResourceDefinition> = Api::all(client().await);
     let mut undocumented = Vec::new();
-    find_undocumented("", &schema["properties"]["spec"], &mut undocumented);
-    find_undocumented("", &schema["properties"]["status"], &mut undocumented);
+    for known in crds::all() {
+        let crd = api.get(&known.name_any()).await.expect("installed");
+        let version = serde_json::to_value(&crd.spec.versions[0]).expect("JSON");
+        let schema = &version["schema"]["openAPIV3Schema"];
+        assert!(schema["description"].is_string(), "{}", crd.name_any());
+        for part in ["spec", "status"] {
+            let path = format!("{}.{part}", crd.spec.names.plural);
+            find_undocumented(&path, &schema["properties"][part], &mut undocumented);
+        }
+    }
     assert_eq!(
         undocumented,
         Vec::<String>::new(),
         "fields without a text for kubectl explain"
     );
-    assert_eq!(QuantizedModel::kind(&()), crd.spec.names.kind);
-    assert_eq!(crd.name_any(), "quantizedmodels.guardbit.dev");
 }
 
 fn find_undocumented(path: &str, schema: &Value, found: &mut Vec<String>) {

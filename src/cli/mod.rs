@@ -31,8 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// Ask two model servers the same: do they answer alike?
     Compare(Box<compare::CompareArgs>),
-    /// Print the CustomResourceDefinitions as YAML.
-    Crds,
+    /// Print the CustomResourceDefinitions as YAML, or write them to files.
+    Crds(crds::CrdsArgs),
     /// Make golden sets of requests, and tell their digests.
     Golden(golden::GoldenArgs),
     /// Say what is wrong with models before they are applied.

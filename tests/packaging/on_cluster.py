@@ -16,7 +16,7 @@ import urllib.request
 
 import yaml
 
-from support import CHART, ROOT, TOOLS, kustomize
+from support import CHART, ROOT, TOOLS, crds
 from test_docs import commands
 
 SYSTEM, NAMESPACE, MODEL = "guardbit-system", "risk", "fraud-scorer"
@@ -163,9 +163,9 @@ class ChartOnACluster(unittest.TestCase):
         apply(namespace(SYSTEM), namespace(NAMESPACE))
         helm("install", "guardbit", CHART, "--wait", "--timeout", "120s")
         self.leader()
-        (crd,) = [o for o in kustomize("crds") if o["kind"] == "CustomResourceDefinition"]
-        live = json.loads(kubectl("get", "crd", crd["metadata"]["name"], "-o", "json"))
-        self.assertEqual(live["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+        for path in crds():
+            live = json.loads(kubectl("get", "crd", path.stem, "-o", "json"))
+            self.assertEqual(live["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
         until("the budget counts two pods", lambda: get("poddisruptionbudget", "guardbit", namespace=SYSTEM).get("status", {}).get("expectedPods") == 2)
         get("networkpolicy", "guardbit", namespace=SYSTEM)
 
@@ -286,7 +286,8 @@ class ChartOnACluster(unittest.TestCase):
         kubectl("-n", NAMESPACE, "delete", "quantizedmodel", MODEL, "--wait", "--timeout=120s")
         until("the pods of the model are gone", lambda: not pods_of_the_model())
         helm("uninstall", "guardbit", "--wait")
-        kubectl("get", "crd", "quantizedmodels.guardbit.dev")
+        for path in crds():
+            kubectl("get", "crd", path.stem)
         kubectl("delete", "namespace", NAMESPACE, SYSTEM)
 
     def test_92_the_docs_as_a_stranger_would_follow_them(self):
@@ -323,11 +324,11 @@ class ChartOnACluster(unittest.TestCase):
         kubectl("delete", "quantizedmodels", "--all", "--all-namespaces", "--timeout=120s")
         run(TOOLS / "helm", *self.command(waiting, "uninstall")[1:])
         kubectl("delete", "namespace", SYSTEM)
-        follow("install", until_one_has=["delete", "crd"])
+        follow("install", until_one_has=["delete", "crds"])
         self.leader()
         follow("install")
         self.assertEqual(waiting, [])
-        self.assertNotIn("quantizedmodels.guardbit.dev", kubectl("get", "crd", "-o", "name"))
+        self.assertNotIn("guardbit.dev", kubectl("get", "crd", "-o", "name"))
 
     @staticmethod
     def command(waiting, word):

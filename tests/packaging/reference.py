@@ -1,18 +1,26 @@
-"""reference.py — the API reference, docs/api.md, from the CRD: every field, its type, default, limits, and the rules on it."""
+"""reference.py — the API reference, docs/api.md, from the CRDs: every kind and every field, its type, default, limits, and the rules on it."""
 import json
 import re
 
 import yaml
 
 HEAD = """\
-# API reference: QuantizedModel ({group}/{version})
+# API reference ({group}/{version})
 
-Generated from [crds/](../{crd}) by `make generated`. Do not edit. `kubectl explain quantizedmodel.spec --recursive` tells the same.
+Generated from [crds/](../crds/kustomization.yaml) by `make generated`. Do not edit. `kubectl explain quantizedmodel.spec --recursive` tells the same.
 
-{description}
+Kinds: {kinds}.
 
 Durations are written `90s`, `5m` or `1h30m`; shares `0.5%` or `0.005`. Numbers that are judged are strings, so that no digit of them is lost on
 the way. Fields marked **required** must be given wherever the object they stand in is.
+"""
+
+KIND = """\
+## {kind}
+
+{description}
+
+{scope} `kubectl get {plural}`. The definition is [{crd}](../crds/{crd}).
 """
 
 LIMITS = [("minimum", "≥ {}"), ("maximum", "≤ {}"), ("minLength", "at least {} characters"), ("maxLength", "at most {} characters"),
@@ -67,7 +75,7 @@ def section(path, schema):
     inner = schema["items"] if schema.get("type") == "array" else schema
     if "properties" not in inner:
         return []
-    lines = [f"## {path}", ""]
+    lines = [f"### {path}", ""]
     for rule in inner.get("x-kubernetes-validations", []) + (
             schema.get("x-kubernetes-validations", []) if inner is not schema else []):
         lines.append(f"> {refusal(rule)}")
@@ -82,11 +90,21 @@ def section(path, schema):
     return lines
 
 
-def reference(crd, text):
-    """The page for the CRD of this text, which lies at `crd`."""
-    spec = yaml.safe_load(text)["spec"]
-    version = spec["versions"][0]
-    schema = version["schema"]["openAPIV3Schema"]
-    head = HEAD.format(group=spec["group"], version=version["name"], crd=crd, description=schema["description"])
-    lines = [line for part in ("spec", "status") for line in section(part, schema["properties"][part])]
+def of_kind(crd, spec):
+    """What the page says of one kind, whose definition is the file `crd`."""
+    names, schema = spec["names"], spec["versions"][0]["schema"]["openAPIV3Schema"]
+    scope = {"Namespaced": "Its objects belong to a namespace:", "Cluster": "Its objects belong to the whole cluster:"}[spec["scope"]]
+    head = KIND.format(kind=names["kind"], description=schema["description"], scope=scope, plural=names["plural"], crd=crd)
+    parts = [part for part in ("spec", "status") if part in schema["properties"]]
+    lines = [line for part in parts for line in section(f"{names['singular']}.{part}", schema["properties"][part])]
     return head + "\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def reference(definitions):
+    """The page for the CRDs of these texts, by the names of their files."""
+    specs = {crd: yaml.safe_load(text)["spec"] for crd, text in definitions.items()}
+    kinds = [spec["names"]["kind"] for spec in specs.values()]
+    first = next(iter(specs.values()))
+    links = ", ".join(f"[{kind}](#{kind.lower()})" for kind in kinds)
+    head = HEAD.format(group=first["group"], version=first["versions"][0]["name"], kinds=links)
+    return "\n".join([head, *(of_kind(crd, spec) for crd, spec in specs.items())])

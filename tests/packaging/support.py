@@ -25,13 +25,18 @@ def documents(text):
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def crds():
+    """The files of the CustomResourceDefinitions; that of models first."""
+    return sorted((ROOT / "crds").glob("*.guardbit.dev.yaml"), key=lambda path: (not path.name.startswith("quantizedmodels."), path.name))
+
+
 def kustomize(directory):
     return documents(tool("testplane", "kubectl", "kustomize", directory).stdout)
 
 
-def helm_template(*values, release="guardbit", namespace="guardbit-system"):
-    """What the chart renders with such values, each as `--set-json` takes it."""
-    flags = [flag for value in values for flag in ("--set-json", value)]
+def helm_template(*values, release="guardbit", namespace="guardbit-system", serves=()):
+    """What the chart renders with such values, each as `--set-json` takes it, for an API server that serves these as well."""
+    flags = [flag for value in values for flag in ("--set-json", value)] + [flag for api in serves for flag in ("--api-versions", api)]
     return documents(tool("helm", "template", release, CHART, "-n", namespace, *flags).stdout)
 
 

@@ -4,7 +4,7 @@ import unittest
 
 import yaml
 
-from generate import generated
+from generate import generated, left_over
 from support import ROOT, metrics, tool
 
 ALERTS = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())
@@ -40,6 +40,7 @@ class Alerts(unittest.TestCase):
     def test_what_is_generated_is_up_to_date(self):
         for path, text in generated().items():
             self.assertTrue(path.read_text() == text, f"{path.relative_to(ROOT)} is out of date: run `make generated`")
+        self.assertEqual(left_over(), [], "copies without a source: run `make generated`")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import unittest
 
 import yaml
 
-from support import CHART, ROOT, documents, helm_template, kustomize, of_kind, tool
+from support import CHART, ROOT, crds, documents, helm_template, kustomize, of_kind, tool
 
 # Labels and annotations by which Helm knows its own.
 OF_HELM = {"app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart", "helm.sh/resource-policy"}
@@ -37,12 +37,16 @@ class Chart(unittest.TestCase):
         self.assertGreaterEqual(len(chart), 12)
 
     def test_its_crds_are_those_of_the_api(self):
-        ours = (ROOT / "crds/quantizedmodels.guardbit.dev.yaml").read_text()
-        self.assertTrue((CHART / "files/crds/quantizedmodels.guardbit.dev.yaml").read_text() == ours, "run `make crds`")
+        ours = {path.name: path.read_text() for path in crds()}
+        self.assertGreaterEqual(len(ours), 2)
+        copies = {path.name: path.read_text() for path in (CHART / "files/crds").glob("*")}
+        self.assertTrue(copies == ours, "run `make crds`")
 
-    def test_a_crd_outlives_the_release_and_can_be_left_to_others(self):
-        (crd,) = of_kind(helm_template(), "CustomResourceDefinition")
-        self.assertEqual(crd["metadata"]["annotations"], {"helm.sh/resource-policy": "keep"})
+    def test_crds_outlive_the_release_and_can_be_left_to_others(self):
+        found = of_kind(helm_template(), "CustomResourceDefinition")
+        self.assertEqual(sorted(f"{crd['metadata']['name']}.yaml" for crd in found), sorted(path.name for path in crds()))
+        for crd in found:
+            self.assertEqual(crd["metadata"]["annotations"], {"helm.sh/resource-policy": "keep"}, crd["metadata"]["name"])
         self.assertEqual(of_kind(helm_template("crds.install=false"), "CustomResourceDefinition"), [])
 
     def test_it_passes_lint(self):
@@ -52,8 +56,13 @@ class Chart(unittest.TestCase):
         objects = helm_template('namespaces=["risk","ads"]')
         (deployment,) = of_kind(objects, "Deployment")
         self.assertIn("--namespaces=risk,ads", deployment["spec"]["template"]["spec"]["containers"][0]["args"])
-        self.assertEqual(of_kind(objects, "ClusterRoleBinding"), [])
+        # Policies are the cluster's. Of namespaces it reads only its own.
+        self.assertEqual([b["roleRef"]["name"] for b in of_kind(objects, "ClusterRoleBinding")], ["guardbit-policies"])
         self.assertNotIn("guardbit", [r["metadata"]["name"] for r in of_kind(objects, "ClusterRole")])
+        policies = [[r for r in of_kind(o, "ClusterRole") if r["metadata"]["name"] == "guardbit-policies"][0]["rules"] for o in (objects, helm_template())]
+        narrowed = [rule for rule in policies[0] if rule not in policies[1]]
+        self.assertEqual(narrowed, [{"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["risk", "ads"], "verbs": ["get", "list", "watch"]}])
+        self.assertTrue(all(set(rule["verbs"]) <= {"get", "list", "watch"} for rule in policies[1]))
         (wide,) = [r for r in of_kind(helm_template(), "ClusterRole") if r["metadata"]["name"] == "guardbit"]
         roles = {r["metadata"]["namespace"]: r["rules"] for r in of_kind(objects, "Role") if r["metadata"]["name"] == "guardbit"}
         self.assertEqual(roles, {"risk": wide["rules"], "ads": wide["rules"]})

@@ -197,7 +197,7 @@ class Commands(unittest.TestCase):
 
     def test_values_and_flags_that_are_named_exist(self):
         values = source("charts/guardbit/values.yaml")
-        for dotted in re.findall(r"`(rbac|image|crds|podMonitor|prometheusRule|dashboard|networkPolicy)\.([\w.]+)`", source("docs/install.md") + OPERATIONS):
+        for dotted in re.findall(r"`(rbac|image|crds|governance|podMonitor|prometheusRule|dashboard|networkPolicy)\.([\w.]+)`", source("docs/install.md") + OPERATIONS):
             for part in ".".join(dotted).split("."):
                 self.assertRegex(values, rf"\b{part}:")
 

@@ -56,6 +56,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - {apiGroups: [guardbit.dev], resources: [quantizedmodels/status], verbs: [update, patch]}
 # Owner references that block the deletion of their owner need this.
 - {apiGroups: [guardbit.dev], resources: [quantizedmodels/finalizers], verbs: [update]}
+# What people do, and the records of what was decided. It creates an action only to see that admission refuses it.
+- {apiGroups: [guardbit.dev], resources: [precisionactions], verbs: [get, list, watch, create, delete]}
+- {apiGroups: [guardbit.dev], resources: [precisionactions/status], verbs: [update]}
+- {apiGroups: [guardbit.dev], resources: [precisiondecisions], verbs: [get, list, create, delete]}
 - {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [services], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [gateway.networking.k8s.io], resources: [httproutes], verbs: [get, list, watch, create, patch, delete]}
@@ -65,4 +69,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch, patch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+{{- end }}
+
+{{/* The version of the API that keeps who changed a model; empty where the cluster has none. */}}
+{{- define "guardbit.authorsVersion" -}}
+{{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1
+{{- else if .Values.governance.mutatingBeta -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
 {{- end }}

@@ -12,7 +12,8 @@ dir=$(mktemp -d -u "${TMPDIR:-/tmp}/guardbit-scale.XXXXXX")
 trap 'tests/cluster/cluster.sh down "$dir"' EXIT
 tests/cluster/cluster.sh up "$dir" control-plane
 kubectl() { tests/cluster/cluster.sh kubectl "$dir" "$@"; }
-kubectl apply --server-side -f "$routes" -f crds/quantizedmodels.guardbit.dev.yaml -o name >&2
+kubectl apply --server-side -f "$routes" -o name >&2
+kubectl apply --server-side -k crds -o name >&2
 kubectl create namespace guardbit-system >&2
 kubectl apply --server-side -k config/rbac -o name >&2
 # A user of its own, with the rights of the controller: the API server counts its requests.
@@ -20,7 +21,7 @@ openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/pki
 openssl x509 -req -in "$dir/pki/guardbit.csr" -CA "$dir/pki/ca.crt" -CAkey "$dir/pki/ca.key" -CAcreateserial -days 30 -out "$dir/pki/guardbit.crt" \
   -extfile <(echo extendedKeyUsage=clientAuth) 2> /dev/null
 sed 's#pki/admin\.#pki/guardbit.#g' "$dir/admin.kubeconfig" > "$dir/guardbit.kubeconfig"
-kubectl create clusterrolebinding bench --clusterrole=guardbit --user=guardbit >&2
+for role in guardbit guardbit-policies; do kubectl create clusterrolebinding "bench-$role" --clusterrole="$role" --user=guardbit >&2; done
 for f in "$stages"/{node/fast,node/heartbeat-with-lease,pod/fast}/*.yaml; do
   case $f in */kustomization.yaml) ;; *) echo ---; cat "$f" ;; esac
 done > "$dir/stages.yaml"

@@ -1,0 +1,14 @@
+//! Attacks on who acts, on what is on record, and on who asked: the policies of config/governance on a real API server, with
+//! users as the API server knows them.
+//!
+//! Needs `KUBECONFIG`; `tests/cluster/run-tests.sh` starts a control plane and sets it.
+
+mod acts;
+mod authors;
+#[path = "../support/control_plane.rs"]
+mod control_plane;
+mod records;
+#[path = "../support/refusals.rs"]
+#[allow(dead_code)]
+mod refusals;
+mod stage;
