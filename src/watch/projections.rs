@@ -1,5 +1,6 @@
 //! Projections of the objects that watches deliver: the few fields that reconciles need, read once on arrival.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -132,6 +133,8 @@ pub struct SliceProjection {
 pub struct RouteProjection {
     pub owned: bool,
     pub split: SplitInForce,
+    /// The weights that guardbit wrote last, by Service, where the split has others; boxed, because few routes do.
+    pub changed_from: Option<Box<[(Box<str>, i32)]>>,
     /// The harm for which it was last written, if it was harm; boxed, because few routes have any.
     pub harm: Option<Box<RouteHarm>>,
     pub hashes: FieldHashes,
@@ -328,17 +331,33 @@ impl RouteProjection {
     pub fn of(kind: &Route, route: &SeenRoute) -> Self {
         let nothing = Value::Null;
         let spec = route.spec.as_ref();
+        let split = (kind.read)(
+            &route.metadata,
+            spec.unwrap_or(&nothing),
+            route.status.as_ref().unwrap_or(&nothing),
+        );
         Self {
             owned: !route.owner_references().is_empty(),
-            split: (kind.read)(
-                &route.metadata,
-                spec.unwrap_or(&nothing),
-                route.status.as_ref().unwrap_or(&nothing),
-            ),
+            changed_from: changed_from(route.annotations(), &split),
+            split,
             harm: manifests::route_harm(route.annotations()).map(Box::new),
             hashes: FieldHashes::of(&route.metadata, spec),
         }
     }
+}
+
+/// The weights that guardbit wrote last, if the split has others. Weights and annotation are of one version of the object, so
+/// a write that the watch does not show yet makes no difference.
+fn changed_from(annotations: &BTreeMap<String, String>, split: &SplitInForce) -> Option<Box<[(Box<str>, i32)]>> {
+    let written = manifests::written_weights(annotations)?;
+    let mut carried: BTreeMap<String, i32> = BTreeMap::new();
+    let weights: &[(Box<str>, i32)] = &split.weights;
+    for (service, weight) in weights {
+        let sum = carried.entry(service.to_string()).or_default();
+        *sum = sum.saturating_add(*weight);
+    }
+    let by_service = written.iter().map(|(service, weight)| (service.as_str().into(), *weight));
+    (carried != written).then(|| by_service.collect())
 }
 
 fn phase(pod: &SeenPod) -> Option<&str> {
