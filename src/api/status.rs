@@ -63,13 +63,10 @@ pub struct QuantizedModelStatus {
     /// Revisions that could not start, or were not decided in time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
-    /// The last ten decisions about revisions, and besides the last four records of what people did to the whole model;
-    /// newest last.
+    /// The last ten decisions about revisions, and of each thing that people did to the whole model the last record; newest
+    /// last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
-    /// Whether it is on record that `spec.paused` is set.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub paused: bool,
     /// Digest of the weights that somebody set on the route, once they are on record. It goes when the route carries again
     /// what guardbit wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]

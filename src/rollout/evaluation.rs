@@ -22,10 +22,6 @@ use super::plan::{Event, Order, Reason};
 /// Number of decisions about revisions that status keeps.
 const KEPT_DECISIONS: usize = 10;
 
-/// Number of decisions that record what people did. They have room of their own, because those about revisions are counted
-/// later, and a model that is paused again and again must not lose them.
-const KEPT_OF_PEOPLE: usize = 4;
-
 /// Number of rejections that status keeps.
 const KEPT_REJECTIONS: usize = 50;
 
@@ -241,15 +237,18 @@ pub(super) fn decided(now: Timestamp, action: Action, of: &RevisionRef, why: &st
     (decision, event)
 }
 
-/// Adds a decision to those that status keeps.
+/// Adds a decision to those that status keeps. Of what people did it keeps the last of each kind, from which it is told what
+/// is on record. They push out no decision about a revision, because these are counted: a model may be paused again and
+/// again.
 pub(super) fn keep(decisions: &mut Vec<Decision>, decision: Decision) {
-    let of_people = decision.is_of_people();
+    if decision.is_of_people() {
+        decisions.retain(|kept| kept.action != decision.action);
+    }
     decisions.push(decision);
-    let most = if of_people { KEPT_OF_PEOPLE } else { KEPT_DECISIONS };
-    let alike = |kept: &Decision| kept.is_of_people() == of_people;
-    let mut surplus = decisions.iter().filter(|kept| alike(kept)).count().saturating_sub(most);
+    let of_revisions = decisions.iter().filter(|kept| !kept.is_of_people());
+    let mut surplus = of_revisions.count().saturating_sub(KEPT_DECISIONS);
     decisions.retain(|kept| {
-        let goes = surplus > 0 && alike(kept);
+        let goes = surplus > 0 && !kept.is_of_people();
         surplus -= usize::from(goes);
         !goes
     });

@@ -398,3 +398,37 @@ fn disruption(pod: &SeenPod) -> Option<String> {
     let status = pod.status.as_ref()?;
     (status.reason.as_deref() == Some("NodeLost")).then(|| format!("{}: its node is lost", pod.name_any()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifests::traffic::ROUTES;
+
+    #[test]
+    fn a_hand_on_the_weights_is_told_by_what_was_written_with_them() {
+        let changed_from = |annotations: &Value, weights: &[(&str, i32)]| {
+            let backends = weights.iter().map(|(name, weight)| json!({"name": name, "weight": weight}));
+            let rules = json!([{"backendRefs": backends.collect::<Vec<_>>()}]);
+            let object = json!({"metadata": {"name": "m", "annotations": annotations}, "spec": {"rules": rules}});
+            let object: SeenRoute = serde_json::from_value(object).unwrap();
+            RouteProjection::of(&ROUTES[0], &object).changed_from.map(Vec::from)
+        };
+        let written = json!({"guardbit.dev/weights": r#"{"m-fp32":75,"m-int8":25}"#});
+        let before: Option<Vec<(Box<str>, i32)>> = Some(vec![("m-fp32".into(), 75), ("m-int8".into(), 25)]);
+        for (what, weights, expected) in [
+            ("as it was written", &[("m-int8", 25), ("m-fp32", 75)][..], &None),
+            ("other weights", &[("m-fp32", 0), ("m-int8", 100)], &before),
+            ("another Service besides", &[("m-fp32", 75), ("m-int8", 25), ("own", 10)], &before),
+            ("one Service less", &[("m-fp32", 75)], &before),
+            ("a Service twice", &[("m-fp32", 75), ("m-int8", 25), ("m-int8", 25)], &before),
+        ] {
+            assert_eq!(changed_from(&written, weights), *expected, "{what}");
+        }
+        // A release that did not write it, and somebody who wrote something else there.
+        for unknown in [json!({}), json!({"guardbit.dev/weights": "none"})] {
+            assert_eq!(changed_from(&unknown, &[("m-fp32", 1)]), None);
+        }
+    }
+}

@@ -55,10 +55,11 @@ impl Evaluation<'_> {
     /// Puts on record that `spec.paused` was set or taken away.
     fn note_pause(&mut self) {
         let paused = self.spec.paused;
-        if self.status.paused == paused {
+        let mut recorded = self.status.decisions.iter().rev().filter_map(|decision| decision.action.known());
+        let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused));
+        if paused == (last == Some(Action::Paused)) {
             return;
         }
-        self.status.paused = paused;
         let weight = self.status.rollout.as_ref().map(|rollout| rollout.weight);
         let (action, why) = match (paused, weight) {
             (true, Some(weight)) => (
