@@ -347,7 +347,13 @@ fn what_people_did_takes_no_decision_from_a_revision_and_no_harm_from_the_route(
     pause.action = Action::Paused.into();
     pause.why = "spec.paused is set".to_owned();
     paused.decisions.push(pause);
-    let of_arm = |status: &QuantizedModelStatus| with_status(&model, status, |owner| deployment(owner, &int8));
+    let of_arm = |status: &QuantizedModelStatus| {
+        let service = with_status(&model, status, |owner| {
+            let traffic = traffic::provider(&owner.spec.traffic);
+            traffic.and_then(|traffic| traffic.arm_service(owner, &int8))
+        });
+        annotations(&service.expect("a Service"))
+    };
     assert_eq!(of_arm(&paused), of_arm(&before));
     let of_route = |status: &QuantizedModelStatus| {
         let route = with_status(&model, status, |owner| route(owner, RoutePlan::default()));
