@@ -199,8 +199,7 @@ fn weighted<'a>(
             (service, &key.revision)
         })
         .collect();
-    let of_arm =
-        |(service, weight): &(Box<str>, i32)| Some(((*by_service.get(&**service)?).clone(), *weight));
+    let of_arm = |(service, weight): &(Box<str>, i32)| Some(((*by_service.get(&**service)?).clone(), *weight));
     let weights = route.split.weights.iter();
     let others = weights.clone().filter(|(service, _)| !by_service.contains_key(&**service));
     let written = route.changed_from.as_deref();
