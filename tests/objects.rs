@@ -321,6 +321,53 @@ fn harm_that_a_route_was_lowered_for_can_be_read_back_from_it() {
 }
 
 #[test]
+fn the_weights_of_a_route_are_written_beside_it_and_can_be_read_back() {
+    let model = sample();
+    let arms = ["fp32", "int8"].map(|variant| key(&model, variant, Purpose::Serving));
+    let weights = arms.iter().zip([75, 25]);
+    let split = RoutePlan {
+        weights: weights.clone().map(|(key, weight)| (key.revision.clone(), weight)).collect(),
+        ..RoutePlan::default()
+    };
+    let (route, expected) = with_owner(&model, |owner| {
+        let by_service = weights.map(|(key, weight)| (manifests::name(owner, key), weight));
+        (route(owner, split), by_service.collect::<BTreeMap<_, _>>())
+    });
+    assert_eq!(manifests::written_weights(&annotations(&route)), Some(expected));
+}
+
+/// What people did to the whole model is no decision about a revision, and hides no harm.
+#[test]
+fn what_people_did_takes_no_decision_from_a_revision_and_no_harm_from_the_route() {
+    let model = sample();
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let before = rejected(&model, "errors: 41 of 2,310: beyond");
+    let mut paused = before.clone();
+    let mut pause = paused.decisions[0].clone();
+    pause.action = Action::Paused.into();
+    pause.why = "spec.paused is set".to_owned();
+    paused.decisions.push(pause);
+    let of_arm = |status: &QuantizedModelStatus| {
+        let service = with_status(&model, status, |owner| {
+            let traffic = traffic::provider(&owner.spec.traffic);
+            traffic.and_then(|traffic| traffic.arm_service(owner, &int8))
+        });
+        annotations(&service.expect("a Service"))
+    };
+    assert_eq!(of_arm(&paused), of_arm(&before));
+    let of_route = |status: &QuantizedModelStatus| {
+        let route = with_status(&model, status, |owner| route(owner, RoutePlan::default()));
+        annotations(&route)
+    };
+    let (before, paused) = (of_route(&before), of_route(&paused));
+    assert_eq!(manifests::route_harm(&paused), manifests::route_harm(&before));
+    assert!(
+        paused["guardbit.dev/decision"].ends_with("Paused int8: spec.paused is set"),
+        "{paused:?}"
+    );
+}
+
+#[test]
 fn a_long_message_of_harm_is_cut_and_its_annotation_is_whole() {
     let model = sample();
     for unit in ["x", "\"", "\\", "\r\n\u{7f}\u{202e}", "模", "🙂\""] {

@@ -5,12 +5,16 @@
 //! what they said about the rollout is out of date by then, and a newer release must accept a status without them after
 //! every upgrade.
 
+mod decided;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::word::{Word, list_known_words, words};
+
+pub use decided::{Action, Decision};
 
 /// What guardbit did and found.
 // Only guardbit writes it, so the API server need not track a manager for each of its fields, which would be a sixth of
@@ -59,9 +63,15 @@ pub struct QuantizedModelStatus {
     /// Revisions that could not start, or were not decided in time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
-    /// The last ten decisions, newest last.
+    /// The last ten decisions about revisions, and of each thing that people did to the whole model the last record; newest
+    /// last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
+    /// Digest of the weights that somebody set on the route, once they are on record. It goes when the route carries again
+    /// what guardbit wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub hand_set: Option<String>,
     /// What became of mirroring requests to the comparer, once it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorStatus>,
@@ -95,7 +105,7 @@ pub enum Phase {
     Suspended,
 }
 
-words!(Phase, Role, RolloutKind, RetiringReason, Verdict, ProvenBy, Action);
+words!(Phase, Role, RolloutKind, RetiringReason, Verdict, ProvenBy);
 
 /// One revision: a variant with its identity.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -378,65 +388,6 @@ pub struct Failed {
     pub reason: String,
     /// When it failed last.
     pub at: Time,
-}
-
-/// What was decided.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
-    /// The first variant took all traffic.
-    Bootstrapped,
-    /// State was rebuilt from the owned objects.
-    Recovered,
-    /// A rollout started.
-    Started,
-    /// The candidate's weight was raised.
-    Raised,
-    /// The candidate's weight went to 0 until its pods are back.
-    Withdrawn,
-    /// The candidate won: it is scaled up for all traffic.
-    Promoting,
-    /// The candidate became stable.
-    Promoted,
-    /// The candidate was harmful and went to 0.
-    RolledBack,
-    /// The candidate was not decided in time and went to 0.
-    Undecided,
-    /// The deadline passed; weights stay, as `onUndecided: Hold` says.
-    Overdue,
-    /// The deadline passed; weights stay and a person is asked, as `onUndecided: Escalate` says.
-    Escalated,
-    /// Stable was harmful after promotion: traffic fell back.
-    FellBack,
-    /// The candidate could not start.
-    Failed,
-    /// The candidate was replaced by a newer one, or is no longer wanted.
-    Superseded,
-    /// `target` moved down: traffic went to that proven variant.
-    TargetMoved,
-    /// The plan changed in mid-rollout: weights stay, evidence starts afresh.
-    PlanChanged,
-    /// The stored state of the tests could not be used: evidence starts afresh.
-    EvidenceReset,
-}
-
-/// A decision, on record before its effect.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Decision {
-    /// When the decision was taken.
-    pub time: Time,
-    /// What was decided.
-    pub action: Word<Action>,
-    /// Name of the variant.
-    pub variant: String,
-    /// Identity digest.
-    pub revision: String,
-    /// Why it was decided.
-    pub why: String,
-    /// What the fidelity guard that it rests on had seen, if there is one: "total variation 0.012 over 3,191 and 8,193
-    /// outputs, worst set of bins 52% against 51%".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drift: Option<String>,
 }
 
 /// What became of mirroring requests to the comparer.

@@ -199,12 +199,15 @@ fn weighted<'a>(
             (service, &key.revision)
         })
         .collect();
+    let of_arm = |(service, weight): &(Box<str>, i32)| Some(((*by_service.get(&**service)?).clone(), *weight));
     let weights = route.split.weights.iter();
+    let others = weights.clone().filter(|(service, _)| !by_service.contains_key(&**service));
+    let written = route.changed_from.as_deref();
     RouteSeen {
         exists: true,
-        weights: weights
-            .filter_map(|(service, weight)| Some(((*by_service.get(&**service)?).clone(), *weight)))
-            .collect(),
+        weights: weights.filter_map(of_arm).collect(),
+        elsewhere: others.fold(0_i32, |sum, (_, weight)| sum.saturating_add(*weight)),
+        changed_from: written.map(|written| written.iter().filter_map(of_arm).collect()),
         refused: route.split.refused.clone(),
         mirror: route.split.mirror.clone(),
         harm: route.harm.as_deref().cloned(),

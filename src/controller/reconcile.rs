@@ -250,7 +250,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     };
     let told = || report(ctx, model, &plan, begun);
     carry_out(ctx, model, &plan, &apply, told).await?;
-    if matches!(plan.scope, Scope::Release | Scope::Orphan) {
+    if plan.record == Record::Later && matches!(plan.scope, Scope::Release | Scope::Orphan) {
         return Ok(Action::await_change());
     }
     drop(turn);
@@ -293,12 +293,29 @@ async fn carry_out(
     apply: &Apply<'_>,
     tell: impl FnOnce(),
 ) -> Result<(), Error> {
+    let is_deleted = matches!(plan.scope, Scope::TearDown | Scope::Release | Scope::Orphan);
+    if is_deleted && plan.record == Record::Now {
+        match record::status(ctx, model, plan).await {
+            // A model must be deleted even if its status is not taken.
+            Err(error) if error.refusal().is_some() => {
+                tracing::warn!(model = %model.name_any(), %error, "the deletion is not on record");
+            }
+            written => {
+                written?;
+                tell();
+                // The next evaluation finds the deletion on record, and carries it out.
+                return Ok(());
+            }
+        }
+    }
     match plan.scope {
         Scope::StatusOnly => record::status(ctx, model, plan).await?,
         Scope::ConditionsOnly if plan.record == Record::Now => {
             record::conditions(ctx, &model.metadata, &plan.status.conditions).await?;
         }
         Scope::ConditionsOnly => {}
+        // What is not on record is not told.
+        Scope::TearDown if plan.record == Record::Now => return apply.tear_down().await,
         Scope::TearDown => apply.tear_down().await?,
         // The model is gone, or as good as, so nothing but events is told of it.
         Scope::Release | Scope::Orphan => {

@@ -104,7 +104,11 @@ fn predicate(written: Written<'_>, sequence: u64, seen: Seen<'static>, model: Mo
     } = written;
     let status = &plan.status;
     let before: Vec<_> = seen.route.weights.clone().into_iter().collect();
-    let after = plan.route.as_ref().map(|route| route.weights.clone());
+    let after = match (plan.scope, &plan.route) {
+        (Scope::TearDown | Scope::Release, _) => Vec::new(),
+        (_, Some(route)) => route.weights.clone(),
+        (_, None) => before.clone(),
+    };
     Predicate {
         record: RecordInfo {
             sequence,
@@ -118,10 +122,7 @@ fn predicate(written: Written<'_>, sequence: u64, seen: Seen<'static>, model: Mo
             },
         },
         decisions: plan.decisions.clone(),
-        weights: Weights {
-            after: after.unwrap_or_else(|| before.clone()),
-            before,
-        },
+        weights: Weights { before, after },
         order: plan.order,
         verdicts: plan.judged.iter().cloned().map(guard_status).collect(),
         evidence: TestState::before(heard).map(|before| Evidence {

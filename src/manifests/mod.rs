@@ -21,5 +21,5 @@ pub use names::{
     model_label, name, revision_label,
 };
 pub use provenance::model_annotations;
-pub use recovery::{marks, route_harm};
+pub use recovery::{marks, route_harm, written_weights};
 pub use workload::{BuildError, Environment};

@@ -52,14 +52,16 @@ pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
     out
 }
 
-/// Annotations about one revision.
+/// Annotations about one revision. What people did to the whole model is no decision about it.
 pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value> {
     let mut out = of_model(owner);
     put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
     lineage(&mut out, owner, &key.revision);
     let mut decisions = owner.status.decisions.iter().rev();
-    if let Some(decision) = decisions.find(|d| d.variant == key.revision.variant && d.revision == key.revision.revision)
-    {
+    let about = |d: &&Decision| {
+        !d.is_of_people() && d.variant == key.revision.variant && d.revision == key.revision.revision
+    };
+    if let Some(decision) = decisions.find(about) {
         decided(&mut out, decision);
     }
     out

@@ -1,7 +1,8 @@
 //! Recovery annotations. What recovery reads back is data, beside the sentence for people.
 //!
 //! A lost status is rebuilt from the recovery annotations of Deployments. Harm that was acted on and is not on record
-//! yet is found on the route, because the route is lowered before the status is written.
+//! yet is found on the route, because the route is lowered before the status is written. So are the weights that were
+//! written last, which whoever sets others by hand leaves as they are.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ const REFERENCE: &str = "guardbit.dev/reference";
 const REJECTED: &str = "guardbit.dev/rejected";
 const REJECTED_BY: &str = "guardbit.dev/rejected-by";
 const HARM: &str = "guardbit.dev/harm";
+const WEIGHTS: &str = "guardbit.dev/weights";
 
 /// The recovery annotations of a Deployment.
 pub(super) fn mark_annotations(marks: &RecoveryMarks) -> BTreeMap<&'static str, String> {
@@ -89,7 +91,7 @@ pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
         revision,
         why: _,
         drift,
-    } = owner.status.decisions.last()?;
+    } = owner.status.decisions.iter().rev().find(|last| !last.is_of_people())?;
     let action = action
         .known()
         .filter(|action| matches!(action, Action::RolledBack | Action::FellBack))?;
@@ -107,6 +109,18 @@ pub(super) fn harm_annotation(owner: &Owner) -> Option<(&'static str, String)> {
     let room = LONGEST.saturating_sub(serde_json::to_string(&record).ok()?.len());
     record.message = cut_escaped(&rejected.reason, room);
     Some((HARM, serde_json::to_string(&record).ok()?))
+}
+
+/// The annotation of the route with the weights that are written with it, by Service.
+pub(super) fn weights_annotation(weights: &BTreeMap<String, i32>) -> Option<(&'static str, String)> {
+    let text = serde_json::to_string(weights).ok()?;
+    // A part of it would say nothing.
+    (text.len() <= LONGEST).then_some((WEIGHTS, text))
+}
+
+/// The weights that were written last, by Service; `None` where the route does not say.
+pub fn written_weights(annotations: &BTreeMap<String, String>) -> Option<BTreeMap<String, i32>> {
+    serde_json::from_str(annotations.get(WEIGHTS)?).ok()
 }
 
 /// The beginning of a text that takes at most `room` bytes in JSON.

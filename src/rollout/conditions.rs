@@ -21,7 +21,7 @@ use super::trial::on_trial;
 const IDLE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Shortest time between two evaluations.
-const SOON: SignedDuration = SignedDuration::from_millis(100);
+pub(super) const SOON: SignedDuration = SignedDuration::from_millis(100);
 
 /// Evidence is missing because requests do not follow the weights.
 const TRAFFIC_SPLIT: WaitReason = WaitReason::NoEvidence(EvidenceReason::TrafficSplit);
@@ -203,7 +203,7 @@ impl Evaluation<'_> {
         let serves = self.status.stable.as_ref().is_some_and(|s| self.capacity().serves(s));
         // After a decision it takes another evaluation to know whether there is something left to do.
         let busy = next.stalled.is_none()
-            && (!self.decisions.is_empty()
+            && (self.has_decided()
                 || self.status.rollout.is_some()
                 || !serves
                 || self.capacity().hands_over()
@@ -419,7 +419,7 @@ impl Evaluation<'_> {
     /// Time until the next evaluation.
     fn again(&self, next: &Next) -> SignedDuration {
         let watching = self.evidence.is_some() || self.status.stable.is_none() || self.capacity().hands_over();
-        let usual = if !self.decisions.is_empty() {
+        let usual = if self.has_decided() {
             SOON
         } else if watching {
             self.model.rollout.interval

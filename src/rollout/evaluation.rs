@@ -19,7 +19,7 @@ use super::next::{Next, Wait};
 use super::observation::Seen;
 use super::plan::{Event, Order, Reason};
 
-/// Number of decisions that status keeps.
+/// Number of decisions about revisions that status keeps.
 const KEPT_DECISIONS: usize = 10;
 
 /// Number of rejections that status keeps.
@@ -95,23 +95,15 @@ impl<'a> Evaluation<'a> {
 
     /// Puts a decision on record, with its event.
     pub(super) fn decide(&mut self, action: Action, revision: &RevisionRef, why: impl Into<String>) {
-        let why = plain(&why.into(), LONGEST_MESSAGE);
-        let decision = Decision {
-            time: self.time(),
-            action: action.into(),
-            variant: revision.variant.clone(),
-            revision: revision.revision.clone(),
-            why: why.clone(),
-            drift: None,
-        };
-        self.status.decisions.push(decision.clone());
-        let surplus = self.status.decisions.len().saturating_sub(KEPT_DECISIONS);
-        self.status.decisions.drain(..surplus);
+        let (decision, event) = decided(self.now, action, revision, &why.into());
+        keep(&mut self.status.decisions, decision.clone());
         self.decisions.push(decision);
-        self.events.push(Event {
-            reason: reason(action),
-            note: format!("{}: {why}", revision.describe()),
-        });
+        self.events.push(event);
+    }
+
+    /// Whether anything was decided about a revision. What people did is on record as well, and moves nothing.
+    pub(super) fn has_decided(&self) -> bool {
+        self.decisions.iter().any(|decision| !decision.is_of_people())
     }
 
     /// Adds the drift figures that the last decision rests on.
@@ -227,6 +219,41 @@ impl<'a> Evaluation<'a> {
     }
 }
 
+/// A decision, with the event that tells of it.
+pub(super) fn decided(now: Timestamp, action: Action, of: &RevisionRef, why: &str) -> (Decision, Event) {
+    let why = plain(why, LONGEST_MESSAGE);
+    let event = Event {
+        reason: reason(action),
+        note: format!("{}: {why}", of.describe()),
+    };
+    let decision = Decision {
+        time: Time(now),
+        action: action.into(),
+        variant: of.variant.clone(),
+        revision: of.revision.clone(),
+        why,
+        drift: None,
+    };
+    (decision, event)
+}
+
+/// Adds a decision to those that status keeps. Of what people did it keeps the last of each kind, from which it is told what
+/// is on record. They push out no decision about a revision, because these are counted: a model may be paused again and
+/// again.
+pub(super) fn keep(decisions: &mut Vec<Decision>, decision: Decision) {
+    if decision.is_of_people() {
+        decisions.retain(|kept| kept.action != decision.action);
+    }
+    decisions.push(decision);
+    let of_revisions = decisions.iter().filter(|kept| !kept.is_of_people());
+    let mut surplus = of_revisions.count().saturating_sub(KEPT_DECISIONS);
+    decisions.retain(|kept| {
+        let goes = surplus > 0 && !kept.is_of_people();
+        surplus -= usize::from(goes);
+        !goes
+    });
+}
+
 fn reason(action: Action) -> Reason {
     match action {
         Action::Bootstrapped => Reason::Bootstrapped,
@@ -245,5 +272,12 @@ fn reason(action: Action) -> Reason {
         Action::TargetMoved => Reason::TargetMoved,
         Action::PlanChanged => Reason::PlanChanged,
         Action::EvidenceReset => Reason::EvidenceReset,
+        Action::Suspended => Reason::Suspended,
+        Action::Unsuspended => Reason::Unsuspended,
+        Action::Paused => Reason::Paused,
+        Action::Unpaused => Reason::Unpaused,
+        Action::HandSet => Reason::HandSet,
+        Action::Deleted => Reason::Deleted,
+        Action::Orphaned => Reason::Orphaned,
     }
 }

@@ -67,6 +67,7 @@ pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
         return steps::suspend(seen);
     }
     let mut evaluation = Evaluation::new(seen, resolved, ladder);
+    evaluation.note_people();
     if evaluation.status.stable.is_none() && !evaluation.recover() {
         let next = evaluation.bootstrap();
         return evaluation.finish(next);

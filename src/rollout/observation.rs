@@ -347,6 +347,12 @@ pub struct RouteSeen {
     pub weights: BTreeMap<RevisionRef, i32>,
     /// The gateway's message, if it refused the route.
     pub refused: Option<String>,
+    /// Weight that it gives to Services of no arm.
+    #[serde(default)]
+    pub elsewhere: i32,
+    /// The weights that guardbit wrote last, where somebody has set others since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_from: Option<Vec<(RevisionRef, i32)>>,
     /// Whether it mirrors requests to the comparer.
     #[serde(default)]
     pub mirror: MirrorSeen,

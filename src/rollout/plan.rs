@@ -202,6 +202,20 @@ pub enum Reason {
     Disrupted,
     /// Users' requests have moved to where stable answers otherwise than the reference.
     InputsMoved,
+    /// `spec.suspend` was set.
+    Suspended,
+    /// `spec.suspend` was taken away.
+    Unsuspended,
+    /// `spec.paused` was set.
+    Paused,
+    /// `spec.paused` was taken away.
+    Unpaused,
+    /// Somebody set weights on the route.
+    HandSet,
+    /// The deletion of the model was asked for.
+    Deleted,
+    /// The deletion of the model was asked for, and what serves stays.
+    Orphaned,
 }
 
 words!(Reason);
@@ -229,6 +243,7 @@ impl Reason {
                 | Self::IdentityMismatch
                 | Self::Disrupted
                 | Self::InputsMoved
+                | Self::HandSet
         )
     }
 }

@@ -1,5 +1,6 @@
 //! Projections of the objects that watches deliver: the few fields that reconciles need, read once on arrival.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -132,6 +133,8 @@ pub struct SliceProjection {
 pub struct RouteProjection {
     pub owned: bool,
     pub split: SplitInForce,
+    /// The weights that guardbit wrote last, by Service, where the split has others; boxed, because few routes do.
+    pub changed_from: Option<Box<[(Box<str>, i32)]>>,
     /// The harm for which it was last written, if it was harm; boxed, because few routes have any.
     pub harm: Option<Box<RouteHarm>>,
     pub hashes: FieldHashes,
@@ -328,17 +331,33 @@ impl RouteProjection {
     pub fn of(kind: &Route, route: &SeenRoute) -> Self {
         let nothing = Value::Null;
         let spec = route.spec.as_ref();
+        let split = (kind.read)(
+            &route.metadata,
+            spec.unwrap_or(&nothing),
+            route.status.as_ref().unwrap_or(&nothing),
+        );
         Self {
             owned: !route.owner_references().is_empty(),
-            split: (kind.read)(
-                &route.metadata,
-                spec.unwrap_or(&nothing),
-                route.status.as_ref().unwrap_or(&nothing),
-            ),
+            changed_from: changed_from(route.annotations(), &split),
+            split,
             harm: manifests::route_harm(route.annotations()).map(Box::new),
             hashes: FieldHashes::of(&route.metadata, spec),
         }
     }
+}
+
+/// The weights that guardbit wrote last, if the split has others. Weights and annotation are of one version of the object, so
+/// a write that the watch does not show yet makes no difference.
+fn changed_from(annotations: &BTreeMap<String, String>, split: &SplitInForce) -> Option<Box<[(Box<str>, i32)]>> {
+    let written = manifests::written_weights(annotations)?;
+    let mut carried: BTreeMap<String, i32> = BTreeMap::new();
+    let weights: &[(Box<str>, i32)] = &split.weights;
+    for (service, weight) in weights {
+        let sum = carried.entry(service.to_string()).or_default();
+        *sum = sum.saturating_add(*weight);
+    }
+    let by_service = written.iter().map(|(service, weight)| (service.as_str().into(), *weight));
+    (carried != written).then(|| by_service.collect())
 }
 
 fn phase(pod: &SeenPod) -> Option<&str> {
@@ -378,4 +397,38 @@ fn disruption(pod: &SeenPod) -> Option<String> {
     }
     let status = pod.status.as_ref()?;
     (status.reason.as_deref() == Some("NodeLost")).then(|| format!("{}: its node is lost", pod.name_any()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifests::traffic::ROUTES;
+
+    #[test]
+    fn a_hand_on_the_weights_is_told_by_what_was_written_with_them() {
+        let changed_from = |annotations: &Value, weights: &[(&str, i32)]| {
+            let backends = weights.iter().map(|(name, weight)| json!({"name": name, "weight": weight}));
+            let rules = json!([{"backendRefs": backends.collect::<Vec<_>>()}]);
+            let object = json!({"metadata": {"name": "m", "annotations": annotations}, "spec": {"rules": rules}});
+            let object: SeenRoute = serde_json::from_value(object).unwrap();
+            RouteProjection::of(&ROUTES[0], &object).changed_from.map(Vec::from)
+        };
+        let written = json!({"guardbit.dev/weights": r#"{"m-fp32":75,"m-int8":25}"#});
+        let before: Option<Vec<(Box<str>, i32)>> = Some(vec![("m-fp32".into(), 75), ("m-int8".into(), 25)]);
+        for (what, weights, expected) in [
+            ("as it was written", &[("m-int8", 25), ("m-fp32", 75)][..], &None),
+            ("other weights", &[("m-fp32", 0), ("m-int8", 100)], &before),
+            ("another Service besides", &[("m-fp32", 75), ("m-int8", 25), ("own", 10)], &before),
+            ("one Service less", &[("m-fp32", 75)], &before),
+            ("a Service twice", &[("m-fp32", 75), ("m-int8", 25), ("m-int8", 25)], &before),
+        ] {
+            assert_eq!(changed_from(&written, weights), *expected, "{what}");
+        }
+        // A release that did not write it, and somebody who wrote something else there.
+        for unknown in [json!({}), json!({"guardbit.dev/weights": "none"})] {
+            assert_eq!(changed_from(&unknown, &[("m-fp32", 1)]), None);
+        }
+    }
 }

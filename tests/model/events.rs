@@ -122,6 +122,8 @@ impl Change {
             Self::Refuse(refused) => std::mem::replace(&mut world.refused, refused) != refused,
             Self::RouteByHand(variant) => {
                 let revision = world.revision(variant);
+                let written = world.route.weights.clone().into_iter().collect();
+                world.route.changed_from.get_or_insert(written);
                 for (of, weight) in &mut world.route.weights {
                     *weight = if *of == revision { 100 } else { 0 };
                 }

@@ -8,7 +8,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{Phase, QuantizedModelStatus, RevisionRef};
+use guardbit::api::{Action, Phase, QuantizedModelStatus, RevisionRef};
 use guardbit::rollout::Workload;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -71,7 +71,7 @@ impl Hash for State<'_> {
             key.hash(h);
             self.workload(workload, h);
         }
-        (world.route.exists, &world.route.weights).hash(h);
+        (world.route.exists, &world.route.weights, &world.route.changed_from).hash(h);
         world.history.hash_at(self.now, h);
     }
 }
@@ -113,7 +113,12 @@ impl State<'_> {
 
     fn status<H: Hasher>(&self, status: &QuantizedModelStatus, h: &mut H) {
         (&status.stable, &status.reference, &status.reference_weights).hash(h);
-        (status.phase == Some(Phase::Suspended.into())).hash(h);
+        (status.phase == Some(Phase::Suspended.into()), &status.hand_set).hash(h);
+        // What is on record of people.
+        let mut recorded = status.decisions.iter().rev().filter_map(|d| d.action.known());
+        (recorded.clone().next() == Some(Action::Deleted)).hash(h);
+        let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused));
+        (last == Some(Action::Paused)).hash(h);
         if let Some(rollout) = &status.rollout {
             std::mem::discriminant(&rollout.kind).hash(h);
             (&rollout.candidate, &rollout.plan_digest, rollout.step, rollout.weight).hash(h);

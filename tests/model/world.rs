@@ -263,6 +263,15 @@ impl World {
         judge: &Judge<'_>,
     ) -> Result<(), Broken> {
         match plan.scope {
+            // A deletion is on record before anything goes.
+            Scope::TearDown | Scope::Release | Scope::Orphan if plan.record == Record::Now => {
+                if evaluation != Evaluation::Conflict {
+                    self.store(plan, history);
+                }
+                if matches!(evaluation, Evaluation::Killed(_)) {
+                    self.restart();
+                }
+            }
             Scope::StatusOnly | Scope::ConditionsOnly if evaluation != Evaluation::Conflict => {
                 self.store(plan, history);
                 if matches!(evaluation, Evaluation::Killed(_)) {
@@ -329,6 +338,7 @@ impl World {
                     self.history.written(&self.status, &self.route, route, write, judge)?;
                     self.route.exists = true;
                     self.route.weights = route.weights.iter().cloned().collect();
+                    self.route.changed_from = None;
                 }
             }
             Write::Status => self.store(plan, history.clone()),

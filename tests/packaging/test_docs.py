@@ -58,7 +58,7 @@ class Operations(unittest.TestCase):
         self.named("event reasons", members("src/rollout/plan.rs", "Reason"))
 
     def test_actions(self):
-        self.named("actions", members("src/api/status.rs", "Action"))
+        self.named("actions", members("src/api/status/decided.rs", "Action"))
 
     def test_phases(self):
         self.named("phases", members("src/api/status.rs", "Phase"))

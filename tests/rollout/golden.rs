@@ -1,7 +1,7 @@
 //! Whole rollouts as readable transcripts: `tests/golden/*.snap`. A change in behaviour shows as a change in a story.
 
 use crate::world::{Behaviour, World, spec};
-use guardbit::api::{Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
+use guardbit::api::{DeletionPolicy, Duration, OnHarm, OnUndecided, QuantizedModelStatus, Serve, Traffic};
 use guardbit::rollout::{EvidenceProblem, EvidenceReason};
 
 pub fn story(name: &str, world: &World) {
@@ -223,6 +223,28 @@ fn suspended_in_mid_rollout() {
     world.evaluate();
     world.run(60);
     story("suspended_in_mid_rollout", &world);
+}
+
+#[test]
+fn suspended_and_weights_set_by_hand_are_on_record() {
+    let mut world = at_25_percent();
+    world.spec.suspend = true;
+    world.evaluate();
+    world.set_by_hand(&[("fp32", 40), ("int8", 60)]);
+    world.run(300);
+    world.spec.suspend = false;
+    world.evaluate();
+    world.run(120);
+    story("suspended_and_weights_set_by_hand_are_on_record", &world);
+}
+
+#[test]
+fn weights_set_by_hand_go_on_record_and_are_put_right() {
+    let mut world = at_25_percent();
+    world.set_by_hand(&[("fp32", 0), ("int8", 100)]);
+    world.evaluate();
+    world.run(60);
+    story("weights_set_by_hand_go_on_record_and_are_put_right", &world);
 }
 
 /// The hold is as long as it would have been without: a person may have given the candidate any weight meanwhile.
@@ -486,4 +508,15 @@ fn deleted_in_mid_canary() {
     world.run(60);
     assert!(world.released && world.workloads.is_empty());
     story("deleted_in_mid_canary", &world);
+}
+
+#[test]
+fn orphaned_in_mid_canary() {
+    let mut world = at_25_percent();
+    world.spec.deletion_policy = DeletionPolicy::Orphan;
+    world.deleted_at = Some(world.now);
+    world.evaluate();
+    world.run(60);
+    assert!(world.released && !world.workloads.is_empty() && world.route.exists);
+    story("orphaned_in_mid_canary", &world);
 }

@@ -50,7 +50,7 @@ fn a_weight_on_record_is_held_from_when_the_route_carries_it() {
 }
 
 /// The route was lowered by this decision, the status was not written, and Prometheus is gone.
-fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
+pub fn lowered(action: Action, variant: &str, seconds_ago: i64) -> World {
     let mut world = at_25_percent();
     let (stable, lowered) = (world.status.stable.clone().expect("stable"), candidate(&world));
     world.route.harm = Some(RouteHarm {

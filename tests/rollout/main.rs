@@ -13,6 +13,7 @@ mod interrupted;
 mod kstatus;
 mod mirror;
 mod natives;
+mod people;
 mod presets;
 mod properties;
 mod refusals;

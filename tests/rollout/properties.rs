@@ -23,6 +23,7 @@ enum Happening {
     Refused(bool),
     Pause(bool),
     Suspend(bool),
+    SetByHand(usize),
     Target(usize),
     Recalibrate(usize, u8),
     Tolerance(bool),
@@ -65,6 +66,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(Happening::Refused),
         1 => any::<bool>().prop_map(Happening::Pause),
         1 => prop::bool::weighted(0.3).prop_map(Happening::Suspend),
+        1 => (0usize..3).prop_map(Happening::SetByHand),
         2 => (0usize..3).prop_map(Happening::Target),
         2 => (0usize..3, 0u8..4).prop_map(|(i, d)| Happening::Recalibrate(i, d)),
         1 => any::<bool>().prop_map(Happening::Tolerance),
@@ -305,7 +307,8 @@ impl Watcher {
         for decision in &plan.decisions {
             assert!(status.decisions.contains(decision));
         }
-        assert!(status.decisions.len() <= 10);
+        let of_people = status.decisions.iter().filter(|d| d.is_of_people()).count();
+        assert!(of_people <= 7 && status.decisions.len() - of_people <= 10);
 
         // 8: no data, no promotion, and no rollback before the deadline.
         if world.prometheus.is_err() {
@@ -359,6 +362,10 @@ fn happen(world: &mut World, happening: &Happening) {
         Happening::Refused(refused) => world.refused = refused.then(|| "Accepted=False".to_owned()),
         Happening::Pause(paused) => world.spec.paused = *paused,
         Happening::Suspend(suspend) => world.spec.suspend = *suspend,
+        Happening::SetByHand(i) => {
+            let weights: Vec<_> = VARIANTS.iter().map(|v| (*v, if *v == VARIANTS[*i] { 100 } else { 0 })).collect();
+            world.set_by_hand(&weights);
+        }
         Happening::Target(i) => world.spec.target = Some(VARIANTS[*i].into()),
         Happening::Recalibrate(i, digit) => {
             let digest = digit.to_string().repeat(64);

@@ -5,6 +5,8 @@
 //! without weight stays in the list while it lives. The mirror to the comparer is a filter of the rule with the split, and
 //! of no other rule.
 
+use std::collections::BTreeMap;
+
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -17,7 +19,7 @@ use super::service::arm_service;
 use crate::manifests::document::{Document, Kind, RouteKind};
 use crate::manifests::names::{COMPARER_PORT, MANAGER_ROUTE, Owner, labels_of_model, name, owner_reference};
 use crate::manifests::provenance::of_route;
-use crate::manifests::recovery::harm_annotation;
+use crate::manifests::recovery::{harm_annotation, weights_annotation};
 
 const HTTP_ROUTE: RouteKind = RouteKind {
     group: "gateway.networking.k8s.io",
@@ -79,15 +81,16 @@ fn route_of(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Document {
             rules.push(rule(gateway, &matches, vec![backend(pinned, 1)], None));
         }
     }
-    let split = plan.weights.iter().map(|(revision, weight)| {
-        backend(
-            &WorkloadKey {
-                revision: revision.clone(),
-                purpose: Purpose::Serving,
-            },
-            *weight,
-        )
+    let arms = plan.weights.iter().map(|(revision, weight)| {
+        let key = WorkloadKey {
+            revision: revision.clone(),
+            purpose: Purpose::Serving,
+        };
+        (key, *weight)
     });
+    let arms: Vec<_> = arms.collect();
+    let split = arms.iter().map(|(key, weight)| backend(key, *weight));
+    let written: BTreeMap<_, _> = arms.iter().map(|(key, weight)| (name(owner, key), *weight)).collect();
     let mirror = plan.mirror.map(|percent| mirror(owner, percent));
     rules.push(rule(gateway, &matches(gateway), split.collect(), mirror));
     let parents: Vec<_> = gateway
@@ -109,7 +112,8 @@ fn route_of(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Document {
         spec["hostnames"] = json!(gateway.hostnames);
     }
     let mut annotations = of_route(owner);
-    annotations.extend(harm_annotation(owner).map(|(key, harm)| (key.to_owned(), json!(harm))));
+    let read_back = [harm_annotation(owner), weights_annotation(&written)].into_iter().flatten();
+    annotations.extend(read_back.map(|(key, text)| (key.to_owned(), json!(text))));
     let metadata = json!({
         "labels": labels_of_model(owner),
         "annotations": annotations,

@@ -68,7 +68,7 @@ impl Evaluation<'_> {
 
     /// Does what the spec asks for next.
     pub(in crate::rollout) fn seek(&mut self) -> Next {
-        if self.capacity().hands_over() || !self.decisions.is_empty() {
+        if self.capacity().hands_over() || self.has_decided() {
             return Next::default();
         }
         if let Some(wait) = self.leaves_for_unknown_reason() {

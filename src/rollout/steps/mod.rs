@@ -7,6 +7,7 @@ mod gate;
 mod guarding;
 mod install;
 mod listen;
+mod people;
 mod promotion;
 mod unrecorded;
 mod untouched;

@@ -49,7 +49,9 @@ impl Evaluation<'_> {
         let carried_out = route.weights.get(revision) == Some(&0);
         // Harm of the current trial is never older than the last decision on record. Status and route keep whole
         // seconds.
-        let last = self.seen.model.status.decisions.last();
+        // A person may have suspended the model since.
+        let recorded = self.seen.model.status.decisions.iter();
+        let last = recorded.rev().find(|decision| !decision.is_of_people());
         let in_time = last.is_none_or(|last| done.time.as_second() >= last.time.0.as_second()) && done.time <= self.now;
         (of_it && carried_out && in_time && done.action == action).then(|| Harm {
             guard: done.guard.clone(),

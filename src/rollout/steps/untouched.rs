@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::SpecProblem;
-use crate::api::{DeletionPolicy, Phase, condition};
+use crate::api::{Action, DeletionPolicy, Phase, condition};
 
 use super::super::capacity::DRAIN;
-use super::super::conditions::{Truth, set};
+use super::super::conditions::{SOON, Truth, set};
 use super::super::observation::Seen;
 use super::super::plan::{Event, Order, Plan, Reason, Record, Scope};
+use super::people::{carries, is_suspended, put_on_record};
 
 /// The spec cannot be used: everything stays as it is, and status names the field to mend.
 pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Plan {
@@ -46,8 +47,12 @@ pub(in crate::rollout) fn stall(seen: &Seen<'_>, problems: &[SpecProblem]) -> Pl
 /// The model is suspended: nothing is written but this status.
 pub(in crate::rollout) fn suspend(seen: &Seen<'_>) -> Plan {
     let mut plan = untouched(seen);
-    plan.status.phase = Some(Phase::Suspended.into());
     let message = "spec.suspend is set: guardbit leaves everything as it is";
+    if !is_suspended(&seen.model) {
+        let why = format!("{message}{}", carries(seen));
+        put_on_record(&mut plan, seen, Action::Suspended, &why);
+    }
+    plan.status.phase = Some(Phase::Suspended.into());
     let conditions = &mut plan.status.conditions;
     for (kind, truth) in [
         (condition::READY, Truth::Unknown),
@@ -59,11 +64,27 @@ pub(in crate::rollout) fn suspend(seen: &Seen<'_>) -> Plan {
     finish_untouched(seen, plan)
 }
 
-/// The route goes first, connections drain, then the pods go with their owner.
+/// The route goes first, connections drain, then the pods go with their owner. The evaluation that first sees the deletion
+/// puts it on record, and nothing goes before that is written.
 pub(in crate::rollout) fn tear_down(seen: &Seen<'_>, deleted_at: Timestamp) -> Plan {
     let mut plan = untouched(seen);
-    plan.record = Record::Later;
-    plan.scope = match seen.model.spec.deletion_policy {
+    let policy = &seen.model.spec.deletion_policy;
+    let (action, why) = match policy {
+        DeletionPolicy::Delete => (
+            Action::Deleted,
+            "its deletion was asked for: the route goes first, connections drain, then the pods go",
+        ),
+        DeletionPolicy::Orphan => (
+            Action::Orphaned,
+            "its deletion was asked for, and deletionPolicy is Orphan: everything serves on, without guardbit",
+        ),
+    };
+    // Nothing else is decided about a model that is being deleted, so its record is the last one.
+    let last = seen.model.status.decisions.last();
+    if last.is_none_or(|last| last.action != action) {
+        put_on_record(&mut plan, seen, action, &format!("{why}{}", carries(seen)));
+    }
+    plan.scope = match policy {
         DeletionPolicy::Orphan => Scope::Orphan,
         DeletionPolicy::Delete if seen.route.exists => Scope::TearDown,
         DeletionPolicy::Delete if seen.now.duration_since(deleted_at) < DRAIN && !seen.workloads.is_empty() => {
@@ -71,7 +92,11 @@ pub(in crate::rollout) fn tear_down(seen: &Seen<'_>, deleted_at: Timestamp) -> P
         }
         DeletionPolicy::Delete => Scope::Release,
     };
-    plan.again = SignedDuration::from_secs(1);
+    (plan.record, plan.again) = if plan.decisions.is_empty() {
+        (Record::Later, SignedDuration::from_secs(1))
+    } else {
+        (Record::Now, SOON)
+    };
     plan
 }
 

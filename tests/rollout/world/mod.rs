@@ -8,7 +8,7 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Refused,
+    ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Record, Refused,
     RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -284,6 +284,8 @@ impl World {
         self.status = plan.status.clone();
         match plan.scope {
             Scope::StatusOnly | Scope::ConditionsOnly => return,
+            // A deletion is on record before anything goes.
+            Scope::TearDown | Scope::Release | Scope::Orphan if plan.record == Record::Now => return,
             Scope::TearDown => {
                 self.route = RouteSeen::default();
                 return;
@@ -325,8 +327,20 @@ impl World {
         if let Some(route) = &plan.route {
             self.route.exists = true;
             self.route.weights = route.weights.iter().cloned().collect();
+            self.route.changed_from = None;
             self.route.mirror = route.mirror.map_or(MirrorSeen::Absent, MirrorSeen::Written);
         }
+    }
+
+    /// Somebody sets weights on the route.
+    pub fn set_by_hand(&mut self, weights: &[(&str, i32)]) {
+        let written = self.route.weights.clone();
+        for (revision, weight) in &mut self.route.weights {
+            let set = weights.iter().find(|(variant, _)| *variant == revision.variant);
+            *weight = set.map_or(*weight, |(_, set)| *set);
+        }
+        let written = written.into_iter().collect();
+        self.route.changed_from.get_or_insert(written);
     }
 
     /// Lets time pass, evaluating whenever something changes or it is time to.
