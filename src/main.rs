@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, run, simulate};
+use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, records, run, simulate};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -13,11 +13,13 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Compare(args) => compare::start(&args),
+        Command::Export(args) => records::export::start(&args),
         Command::Golden(args) => golden::start(&args),
         Command::Lint(args) => lint::start(&args),
         Command::Plan(args) => plan::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
+        Command::Verify(args) => records::verify::start(&args),
         Command::Crds => crds::start(),
     }
 }

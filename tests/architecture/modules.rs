@@ -60,6 +60,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "foresight",
             "guards",
             "judge",
+            "ledger",
             "lint",
             "model",
             "prometheus",

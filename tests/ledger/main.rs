@@ -1,6 +1,8 @@
 //! Records of whole rollouts: they verify, nothing of them can be changed without being found, and programs of others read them.
 
 mod bytes;
+mod command;
+mod files;
 mod forgeries;
 mod outside;
 mod records;

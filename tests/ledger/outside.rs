@@ -1,41 +1,19 @@
 //! Records are read and verified by programs that know nothing of guardbit. `make tools` installs those that may not be there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use guardbit::ledger::{Bundle, LARGEST_STATEMENT, PublicKey, SigningKey, pack, pae, unpack};
 
+use crate::files::Folder;
 use crate::told::told;
 
 const STATEMENT: &[u8] = br#"{"_type":"https://in-toto.io/Statement/v1","subject":[]}"#;
 
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/ledger/key.pem");
 const KEY_PUBLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/ledger/key.pub");
-
-/// Files that are there until the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("guardbit-ledger-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn key() -> SigningKey {
     SigningKey::from_pem(&std::fs::read_to_string(KEY).expect("a file")).expect("a key")

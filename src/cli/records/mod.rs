@@ -1,0 +1,6 @@
+//! Commands on records of decisions, which need no controller.
+
+mod source;
+
+pub mod export;
+pub mod verify;
