@@ -198,12 +198,12 @@ fn nobody_forges_a_line_with_the_name_of_a_model() {
 }
 
 /// An API server that holds records and gives three of them at a time.
-struct ApiServer {
+pub struct ApiServer {
     kubeconfig: PathBuf,
 }
 
 impl ApiServer {
-    fn new(folder: &Folder, records: &[Statement], signs: bool) -> Self {
+    pub fn new(folder: &Folder, records: &[Statement], signs: bool) -> Self {
         let objects = records.iter().map(|statement| object(statement, signs.then(key).as_ref()));
         Self::of(folder, objects.collect())
     }
@@ -230,6 +230,10 @@ impl ApiServer {
         Self {
             kubeconfig: folder.file("kubeconfig", config.to_string().as_bytes()),
         }
+    }
+
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     fn run(&self, args: &[&str]) -> (i32, String, String) {

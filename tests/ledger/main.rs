@@ -5,6 +5,7 @@ mod command;
 mod files;
 mod forgeries;
 mod outside;
+mod page;
 mod records;
 mod splices;
 #[path = "../support/told.rs"]
