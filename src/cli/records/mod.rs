@@ -2,4 +2,6 @@
 
 mod source;
 
+pub mod export;
 pub mod report;
+pub mod verify;

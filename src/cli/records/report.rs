@@ -9,12 +9,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::plain_lines;
 use crate::ledger::verify::{self, Item, Trust, Verified};
-use crate::ledger::{PublicKey, Statement};
+use crate::ledger::Statement;
 use crate::report::{Document, Report, html, inventory, markdown, ticket};
 
 use super::super::backtest::moment;
 use super::super::streams;
-use super::source::{Wanted, of_cluster, of_directory, statement};
+use super::source::{Wanted, item, of_cluster, of_paths, statement};
+use super::verify::keys;
 
 /// Flags of `guardbit report`.
 #[derive(Debug, Args)]
@@ -106,20 +107,14 @@ fn run(args: &ReportArgs) -> Result<Document, String> {
 fn items(args: &ReportArgs) -> Result<Vec<Item>, String> {
     let namespace = args.namespace.as_deref();
     match (&args.from, &args.model) {
-        (Some(directory), _) => of_directory(directory),
-        (None, Some(name)) => of_cluster(&Wanted::Model { namespace, name }),
-        (None, None) => of_cluster(&Wanted::All { namespace }),
+        (Some(directory), _) => of_paths(std::slice::from_ref(directory)),
+        (None, Some(name)) => objects(&Wanted::Model { namespace, name }),
+        (None, None) => objects(&Wanted::All { namespace }),
     }
 }
 
-fn keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, String> {
-    let read = |path: &PathBuf| {
-        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|e| told(&e))?;
-        PublicKey::all(&text).map_err(|e| told(&e))
-    };
-    let keys = paths.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    Ok(keys.into_iter().flatten().collect())
+fn objects(wanted: &Wanted<'_>) -> Result<Vec<Item>, String> {
+    Ok(of_cluster(wanted)?.into_iter().map(item).collect())
 }
 
 /// The records that were asked for, by their models. One that cannot be read is told and left out; the report shows the gap.
