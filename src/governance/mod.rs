@@ -7,12 +7,14 @@
 
 mod applies;
 mod effective;
+mod passage;
 pub mod people;
 mod policy;
 mod rules;
 
 pub use crate::api::PolicyFinding as Finding;
 pub use effective::{Governed, effective};
+pub use passage::{Answer, Condition, Foreseen, Passage, passages};
 pub use policy::Policy;
 pub use rules::{
     Asked, Floor, Freeze, Freshness, Frozen, Limits, Metrics, Records, Rise, Rules, When, bits, frozen_at, lies_below,

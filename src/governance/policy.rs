@@ -70,6 +70,12 @@ impl Policy {
     pub fn selects(&self, namespace: &BTreeMap<String, String>, tier: Option<RiskTier>) -> bool {
         selects(&self.applies, namespace, tier)
     }
+
+    /// Whether the labels of a namespace decide which models it is about.
+    pub fn asks_for_labels(&self) -> bool {
+        let selector = self.applies.namespaces.as_ref();
+        selector.is_some_and(|of| !of.match_labels.is_empty() || !of.match_expressions.is_empty())
+    }
 }
 
 /// The mode and the models of a policy that cannot be read as a whole. What is not known of them could only narrow them, so

@@ -259,7 +259,8 @@ impl Question<'_> {
     }
 }
 
-fn persons(number: i32) -> String {
+/// So many people.
+pub(in crate::governance) fn persons(number: i32) -> String {
     match number {
         1 => "1 person".to_owned(),
         number => format!("{number} people"),
