@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, records, run, simulate};
+use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, policy, records, run, simulate};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Golden(args) => golden::start(&args),
         Command::Lint(args) => lint::start(&args),
         Command::Plan(args) => plan::start(&args),
+        Command::Policy(args) => policy::start(&args),
         Command::Report(args) => records::report::start(&args),
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),

@@ -1,7 +1,7 @@
 //! `guardbit lint`: what is wrong with models before they are applied.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::lint::{self, Located, Model, Schema, Severity, Surroundings};
 
 use super::measure::Measure;
 use super::plan::{Matchers, matchers, on_all_cores, positive, share};
+use super::policy::source::{Governing, Labels, labels};
 use super::server::ServerArgs;
 use super::streams;
 
@@ -24,6 +25,13 @@ pub struct LintArgs {
     /// Files with models, or directories: all *.yaml, *.yml and *.json below them are read; - for standard input.
     #[arg(short, long, required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
+    /// Files with PrecisionPolicies, or directories: what they ask of the models that they are about. Namespaces in them say
+    /// which labels the namespaces of models have. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    policy: Vec<PathBuf>,
+    /// Labels of the namespaces of models of which no Namespace is among the files of policies; "" for none.
+    #[arg(long, value_name = "KEY=VALUE,…", value_parser = labels, requires = "policy")]
+    namespace_labels: Option<Labels>,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -111,16 +119,19 @@ pub fn start(args: &LintArgs) -> ExitCode {
 
 fn run(args: &LintArgs) -> Result<Told, String> {
     let schema = Schema::new();
+    let governing = Governing::of(&args.policy, args.namespace_labels.clone())?;
     let mut findings = Vec::new();
-    let mut models = 0;
-    for path in files(&args.filename)? {
+    let (mut models, mut readable, mut selected) = (0, 0, BTreeSet::new());
+    for path in streams::files(&args.filename)? {
         let bytes = streams::read(&path)?;
-        let file = named(&path);
+        let file = streams::named(&path);
         let read = lint::read(&bytes, &schema);
         models += read.seen;
+        readable += read.models.len();
         let mut found = read.findings;
         for model in &read.models {
-            found.extend(lint::check(model, &surroundings(args, model)?));
+            selected.extend(governing.selecting(model));
+            found.extend(lint::check(model, &surroundings(args, &governing, model)?));
         }
         found.sort_by_key(|f| (f.line, f.column));
         findings.extend(found.into_iter().map(|finding| Located {
@@ -136,6 +147,13 @@ fn run(args: &LintArgs) -> Result<Told, String> {
             where_.join(", ")
         ));
     }
+    let mut all = governing.findings();
+    // What could not be read may be what a policy is about.
+    if readable == models {
+        all.extend(governing.select_nothing(&selected));
+    }
+    all.extend(findings);
+    let findings = all;
     let worst = findings.iter().map(|f| f.finding.severity).max();
     let (text, total) = match args.output {
         Output::Text => (lint::text(&findings), Some(total(&findings, models))),
@@ -160,9 +178,11 @@ fn total(findings: &[Located], models: usize) -> String {
 }
 
 /// What is known beside the file: the time, and as much of metrics and traffic as was asked for.
-fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> {
+fn surroundings(args: &LintArgs, governing: &Governing, model: &Model) -> Result<Surroundings, String> {
     let mut known = Surroundings {
         now: Timestamp::now(),
+        policies: governing.policies().cloned().collect(),
+        namespace: governing.labels(model),
         ..Surroundings::default()
     };
     // A server cannot be asked for a selector that is no PromQL, so nothing is measured.
@@ -201,43 +221,4 @@ fn surroundings(args: &LintArgs, model: &Model) -> Result<Surroundings, String> 
     }
     known.traffic = traffic;
     Ok(known)
-}
-
-/// All files, each once, in the order of their names; those of a directory by their endings.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let mut all = BTreeSet::new();
-    for path in paths {
-        let told = |e: std::io::Error| format!("{}: {e}", path.display());
-        if streams::is_stdin(path) {
-            all.insert(path.clone());
-        } else if path.metadata().map_err(told)?.is_dir() {
-            below(path, &mut all)?;
-        } else {
-            all.insert(path.clone());
-        }
-    }
-    Ok(all.into_iter().collect())
-}
-
-fn below(directory: &Path, out: &mut BTreeSet<PathBuf>) -> Result<(), String> {
-    let told = |e: std::io::Error| format!("{}: {e}", directory.display());
-    for entry in std::fs::read_dir(directory).map_err(told)? {
-        let entry = entry.map_err(told)?;
-        let (path, kind) = (entry.path(), entry.file_type().map_err(told)?);
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        // A link is not followed, for it may lead back here.
-        if kind.is_dir() {
-            below(&path, out)?;
-        } else if kind.is_file() && ["yaml", "yml", "json"].contains(&ending) {
-            out.insert(path);
-        }
-    }
-    Ok(())
-}
-
-/// A path as it is shown: relative to where guardbit was started, if it is below.
-fn named(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let shown = path.strip_prefix(&here).unwrap_or(path);
-    shown.strip_prefix(".").unwrap_or(shown).display().to_string()
 }

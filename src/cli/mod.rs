@@ -9,6 +9,7 @@ mod measure;
 mod model;
 mod placebo;
 pub mod plan;
+pub mod policy;
 pub mod records;
 pub mod run;
 pub mod server;
@@ -41,6 +42,8 @@ pub enum Command {
     Lint(lint::LintArgs),
     /// Look ahead: how long will a rollout take, and what will it find?
     Plan(plan::PlanArgs),
+    /// Test what policies ask of models, before any of them is applied.
+    Policy(policy::PolicyArgs),
     /// Tell what was decided, from the records: a change ticket of a model, or an inventory of all.
     Report(records::report::ReportArgs),
     /// Run the controller.

@@ -16,6 +16,8 @@ use crate::model;
 pub struct Model {
     /// Its name.
     pub name: String,
+    /// Its namespace, if the file names one.
+    pub namespace: Option<String>,
     /// What is wanted, with its defaults.
     pub spec: QuantizedModelSpec,
     /// The same with its strings read.
@@ -37,7 +39,7 @@ pub struct Read {
 impl Model {
     /// A finding at a field.
     pub(super) fn finding(&self, rule: &'static Rule, field: &str, message: String) -> Finding {
-        Finding::new(rule, field, message, fields::position(&self.node, field))
+        finding(&self.node, rule, field, message)
     }
 
     /// Whether a field is written, and not only there by default.
@@ -48,6 +50,16 @@ impl Model {
 
 pub(super) fn read(bytes: &[u8], schema: &Schema) -> Read {
     let mut read = Read::default();
+    for node in objects(bytes, &mut read.findings) {
+        if kind(&node) == Some("QuantizedModel") {
+            read.take(&node, schema);
+        }
+    }
+    read
+}
+
+/// The objects of a file: its documents, and the items of those that are lists.
+pub(super) fn objects(bytes: &[u8], findings: &mut Vec<Finding>) -> Vec<Rc<Node>> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -58,73 +70,97 @@ pub(super) fn read(bytes: &[u8], schema: &Schema) -> Read {
                 column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
             };
             let message = "this is not UTF-8; save the file as UTF-8 text".to_owned();
-            read.findings.push(Finding::new(&YAML, "", message, at));
-            return read;
+            findings.push(Finding::new(&YAML, "", message, at));
+            return Vec::new();
         }
     };
     let documents = yaml::read(text);
     for problem in documents.problems {
-        read.findings.push(Finding::new(&YAML, "", problem.message, problem.at));
+        findings.push(Finding::new(&YAML, "", problem.message, problem.at));
     }
+    let mut objects = Vec::new();
     for root in &documents.roots {
-        read.take(root, schema);
+        flatten(root, &mut objects);
     }
-    read
+    objects
+}
+
+fn flatten(node: &Rc<Node>, out: &mut Vec<Rc<Node>>) {
+    if text(node, "kind").ends_with("List") {
+        for item in node.get("items").into_iter().flat_map(|(_, items)| items.items()) {
+            flatten(item, out);
+        }
+    } else {
+        out.push(Rc::clone(node));
+    }
+}
+
+/// The text of a key; empty where there is none.
+pub(super) fn text<'a>(node: &'a Node, key: &str) -> &'a str {
+    node.get(key).and_then(|(_, value)| value.text()).unwrap_or_default()
+}
+
+/// The kind of an object of guardbit's own group.
+pub(super) fn kind(node: &Node) -> Option<&str> {
+    let version = text(node, "apiVersion").strip_prefix(GROUP)?;
+    version.starts_with('/').then(|| text(node, "kind"))
+}
+
+/// A finding at a field of an object.
+pub(super) fn finding(node: &Node, rule: &'static Rule, field: &str, message: String) -> Finding {
+    Finding::new(rule, field, message, fields::position(node, field))
+}
+
+/// Lines and columns at which something is refused already.
+pub(super) type Places = Vec<(usize, usize)>;
+
+/// An object that the schema takes, and where rules of the API or unknown fields make the API server refuse it.
+pub(super) fn accepted(
+    node: &Node,
+    kind: &str,
+    schema: &Schema,
+    findings: &mut Vec<Finding>,
+) -> Option<(Value, Places)> {
+    let version = text(node, "apiVersion");
+    let of_group = version.strip_prefix(GROUP).and_then(|v| v.strip_prefix('/'));
+    if of_group != Some("v1alpha1") {
+        let message = format!("{version:?} is no version of {kind}; write {GROUP}/v1alpha1");
+        findings.push(finding(node, &SCHEMA, "apiVersion", message));
+        return None;
+    }
+    let Some(object) = node.value() else {
+        let message = "this is larger than any object the API server takes".to_owned();
+        findings.push(finding(node, &YAML, "", message));
+        return None;
+    };
+    let refused = schema.refuses(&object);
+    let broken = refused.iter().any(|r| r.rule == &SCHEMA);
+    let mut places = Places::new();
+    for r in refused {
+        let finding = finding(node, r.rule, &r.field, r.message);
+        places.push((finding.line, finding.column));
+        findings.push(finding);
+    }
+    (!broken).then_some((object, places))
 }
 
 impl Read {
-    /// One document, or one item of a list of them.
     fn take(&mut self, node: &Rc<Node>, schema: &Schema) {
-        let text = |key: &str| node.get(key).and_then(|(_, value)| value.text()).unwrap_or_default();
-        let (version, kind) = (text("apiVersion"), text("kind"));
-        if kind.ends_with("List") {
-            for item in node.get("items").into_iter().flat_map(|(_, items)| items.items()) {
-                self.take(item, schema);
-            }
-            return;
-        }
-        let Some(of_group) = version.strip_prefix(GROUP).and_then(|v| v.strip_prefix('/')) else {
-            return;
-        };
-        if kind != "QuantizedModel" {
-            return;
-        }
         self.seen += 1;
-        let found = |rule: &'static Rule, field: &str, message: String| {
-            Finding::new(rule, field, message, fields::position(node, field))
-        };
-        if of_group != "v1alpha1" {
-            let message = format!("{version:?} is no version of QuantizedModel; write {GROUP}/v1alpha1");
-            self.findings.push(found(&SCHEMA, "apiVersion", message));
-            return;
-        }
-        let Some(object) = node.value() else {
-            let message = "this is larger than any object the API server takes".to_owned();
-            self.findings.push(found(&YAML, "", message));
+        let Some((object, places)) = accepted(node, "QuantizedModel", schema, &mut self.findings) else {
             return;
         };
-        let refused = schema.refuses(&object);
-        let broken = refused.iter().any(|r| r.rule == &SCHEMA);
-        let mut places = Vec::new();
-        for r in refused {
-            let finding = found(r.rule, &r.field, r.message);
-            places.push((finding.line, finding.column));
-            self.findings.push(finding);
-        }
-        if broken {
-            return;
-        }
         let spec: QuantizedModelSpec = match serde_json::from_value(object["spec"].clone()) {
             Ok(spec) => spec,
             Err(error) => {
-                self.findings.push(found(&SCHEMA, "spec", error.to_string()));
+                self.findings.push(finding(node, &SCHEMA, "spec", error.to_string()));
                 return;
             }
         };
         // A field that a rule of the API has reported already gets no second finding.
         let resolved = model::resolve(&spec);
         for problem in resolved.as_ref().err().into_iter().flatten() {
-            let finding = found(&UNUSABLE_VALUE, &problem.field, problem.to_string());
+            let finding = finding(node, &UNUSABLE_VALUE, &problem.field, problem.to_string());
             if !places.contains(&(finding.line, finding.column)) {
                 self.findings.push(finding);
             }
@@ -134,6 +170,7 @@ impl Read {
         {
             self.models.push(Model {
                 name: name(&object, &spec),
+                namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
                 spec,
                 resolved,
                 node: Rc::clone(node),

@@ -7,6 +7,7 @@
 
 mod document;
 mod fields;
+mod policies;
 mod report;
 mod rule;
 mod rules;
@@ -16,6 +17,7 @@ mod surroundings;
 mod yaml;
 
 pub use document::{Model, Read};
+pub use policies::{ReadPolicies, WrittenPolicy};
 pub use report::{Located, json, text};
 pub use rule::{ALL, Finding, Rule, Severity};
 pub use sarif::sarif;
@@ -25,6 +27,11 @@ pub use surroundings::{Matched, MetricKind, Seen, Surroundings};
 /// All findings in one file, and the models in it that the rules can read.
 pub fn read(bytes: &[u8], schema: &Schema) -> Read {
     document::read(bytes, schema)
+}
+
+/// All findings in one file of policies, the policies in it that can be read, and the labels of its Namespaces.
+pub fn read_policies(bytes: &[u8], schema: &Schema) -> ReadPolicies {
+    policies::read(bytes, schema)
 }
 
 /// What the rules find in a model, with what is known of its surroundings.

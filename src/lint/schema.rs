@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResourceExt;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
@@ -12,16 +13,18 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::rule::{API_RULE, Rule, SCHEMA, UNKNOWN_FIELD};
-use crate::api::QuantizedModel;
+use crate::api::{PrecisionPolicy, QuantizedModel};
 
 mod template;
 
-/// The schema of a `QuantizedModel`, ready to be held against many.
+/// The schema of a kind, ready to be held against many objects.
 pub struct Schema {
+    /// What an object of the kind is.
+    what: &'static str,
     /// Of `spec`.
     spec: Value,
-    /// Of the pod templates in it, which the definition takes as they are.
-    template: Value,
+    /// Of the pod templates in it, which the definition takes as they are; `None` for a kind without any.
+    template: Option<Value>,
     compiled: CompiledSchema,
     validator: Validator,
     patterns: BTreeMap<String, Regex>,
@@ -54,9 +57,18 @@ impl Default for Schema {
 }
 
 impl Schema {
-    /// The schema that this version of guardbit generates.
+    /// The schema of a `QuantizedModel` that this version of guardbit generates.
     pub fn new() -> Self {
-        let crd = serde_json::to_value(QuantizedModel::crd()).unwrap_or_default();
+        Self::of("model", &QuantizedModel::crd(), Some(template::schema()))
+    }
+
+    /// The schema of a `PrecisionPolicy`.
+    pub fn of_policies() -> Self {
+        Self::of("policy", &PrecisionPolicy::crd(), None)
+    }
+
+    fn of(what: &'static str, definition: &CustomResourceDefinition, template: Option<Value>) -> Self {
+        let crd = serde_json::to_value(definition).unwrap_or_default();
         let whole = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         let spec = whole["properties"]["spec"].clone();
         let mut patterns = BTreeMap::new();
@@ -64,8 +76,9 @@ impl Schema {
         Self {
             compiled: compile_schema(&serde_json::json!({"type": "object", "properties": {"spec": spec}})),
             validator: Validator::new(),
+            what,
             spec,
-            template: template::schema(),
+            template,
             patterns,
         }
     }
@@ -86,7 +99,8 @@ impl Schema {
         if object["metadata"]["name"].as_str().is_none_or(str::is_empty)
             && object["metadata"]["generateName"].as_str().is_none()
         {
-            refused.push(broken("metadata.name", "is missing: give the model a name"));
+            let message = format!("is missing: give the {} a name", self.what);
+            refused.push(broken("metadata.name", &message));
         }
         match object.get("spec") {
             Some(spec) => {
@@ -118,19 +132,15 @@ impl Schema {
     /// What of the pod templates Kubernetes would not take, or not know. The template of a variant is merged over the shared
     /// one, and says only what differs.
     fn templates(&self, spec: &Value, out: &mut Vec<Refused>) {
+        let Some(schema) = &self.template else { return };
         if let Some(shared) = spec["serving"].get("template") {
-            self.walk(
-                &self.template,
-                &template::without_nulls(shared),
-                "spec.serving.template",
-                out,
-            );
+            self.walk(schema, &template::without_nulls(shared), "spec.serving.template", out);
         }
         for (i, variant) in spec["variants"].as_array().into_iter().flatten().enumerate() {
             if let Some(own) = variant.get("template") {
                 let mut found = Vec::new();
                 let field = format!("spec.variants[{i}].template");
-                self.walk(&self.template, &template::without_nulls(own), &field, &mut found);
+                self.walk(schema, &template::without_nulls(own), &field, &mut found);
                 out.extend(found.into_iter().filter(|refused| !refused.missing));
             }
         }
@@ -153,6 +163,13 @@ impl Schema {
                     return;
                 }
                 let properties = schema["properties"].as_object();
+                if schema["maxProperties"]
+                    .as_u64()
+                    .is_some_and(|most| map.len() as u64 > most)
+                {
+                    let message = format!("has {} keys, and may have {}", map.len(), schema["maxProperties"]);
+                    out.push(broken(field, &message));
+                }
                 let any = schema.get("additionalProperties").filter(|any| any.is_object());
                 for (key, below) in map {
                     match properties.and_then(|p| p.get(key)).or(any) {
@@ -377,13 +394,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_of_the_definition_can_be_held_against_a_model() {
+    fn every_rule_of_the_definitions_can_be_held_against_an_object() {
+        for schema in [Schema::new(), Schema::of_policies()] {
+            assert!(
+                !schema.compiled.has_errors(),
+                "{}: {:?}",
+                schema.what,
+                schema.compiled.compilation_errors()
+            );
+        }
         let schema = Schema::new();
-        assert!(
-            !schema.compiled.has_errors(),
-            "{:?}",
-            schema.compiled.compilation_errors()
-        );
         for (pattern, _) in FORMS {
             assert!(schema.patterns.contains_key(pattern), "{pattern}");
         }

@@ -1,10 +1,11 @@
-//! What is known beside a file: the time, what Prometheus has, the traffic.
+//! What is known beside a file: the time, what Prometheus has, the traffic, the policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::foresight::{Problem, Traffic};
+use crate::governance::Policy;
 
 /// What is known beside the file.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,10 @@ pub struct Surroundings {
     pub traffic: Option<Traffic>,
     /// What will not decide in time with that traffic.
     pub foreseen: Vec<Problem>,
+    /// Policies that may be about the model.
+    pub policies: Vec<Policy>,
+    /// Labels of the model's namespace; `None` where they are not known.
+    pub namespace: Option<BTreeMap<String, String>>,
 }
 
 /// What Prometheus has.

@@ -7,6 +7,7 @@ mod measured;
 mod mirror;
 mod pairs;
 mod paths;
+mod policies;
 mod steps;
 
 use super::document::Model;
@@ -22,6 +23,7 @@ pub(super) fn check(model: &Model, surroundings: &Surroundings) -> Vec<Finding> 
     steps::check(model, surroundings, &mut findings);
     measured::check(model, surroundings, &mut findings);
     mirror::check(model, &mut findings);
+    policies::check(model, surroundings, &mut findings);
     findings.sort_by_key(|f| (f.line, f.column));
     findings
 }
