@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 #[path = "lint/pairs.rs"]
 mod pairs;
+#[path = "lint/policies.rs"]
+mod policies;
 #[path = "support/refusals.rs"]
 mod refusals;
 #[path = "support/told.rs"]

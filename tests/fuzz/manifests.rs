@@ -1,6 +1,6 @@
 //! The reader of manifests: never panics, and every finding has a place in the file. Rules hold for whatever it lets through.
 
-use guardbit::lint::{Schema, Surroundings, check, read};
+use guardbit::lint::{Schema, Surroundings, check, read, read_policies};
 use proptest::prelude::*;
 
 use crate::campaign::campaign;
@@ -13,7 +13,7 @@ fn part() -> impl Strategy<Value = String> {
         6 => prop::sample::select(vec![
             "a: ", "- ", "\n", "  ", "\t", "? ", ": ", "---\n", "...\n", "%YAML 1.1\n", "%TAG ! x:\n", "&a ", "*a", "<<: *a\n", "!!str ", "!x ", "| \n",
             ">-\n", "\"", "'", "\\x", "\"\\u00\"", "{", "}", "[", "]", ",", "#", "\u{feff}", "\0", "\u{85}", "\u{2028}", "yes", "0x", "1e999", "-", ".inf",
-            "9223372036854775808", "apiVersion: guardbit.dev/v1alpha1\n", "kind: QuantizedModel\n", "kind: List\n", "items:\n", "spec:\n", "spec: {}\n",
+            "9223372036854775808", "apiVersion: guardbit.dev/v1alpha1\n", "kind: QuantizedModel\n", "kind: PrecisionPolicy\n", "kind: List\n", "items:\n", "spec:\n", "spec: {}\n",
         ]).prop_map(str::to_owned),
         2 => Just(MODEL.to_owned()),
         1 => any::<String>(),
@@ -73,9 +73,10 @@ fn manifests() {
         4 => damaged().prop_map(String::into_bytes),
         2 => prop::collection::vec(any::<u8>(), 0..400),
     ];
-    let schema = Schema::new();
+    let (schema, of_policies) = (Schema::new(), Schema::of_policies());
     campaign("reader of manifests", bytes, |bytes| {
         let read = read(&bytes, &schema);
+        let policies = read_policies(&bytes, &of_policies);
         let checked = read
             .models
             .iter()
@@ -85,14 +86,14 @@ fn manifests() {
             .filter(|c| matches!(c, '\n' | '\r'))
             .count()
             + 1;
-        for finding in read.findings.iter().cloned().chain(checked) {
+        for finding in read.findings.iter().cloned().chain(checked).chain(policies.findings) {
             prop_assert!(
                 (1..=lines + 1).contains(&finding.line) && finding.column >= 1,
                 "{finding:?}"
             );
             prop_assert!(!finding.message.is_empty());
         }
-        prop_assert!(read.models.len() <= read.seen);
+        prop_assert!(read.models.len() <= read.seen && policies.policies.len() <= policies.seen);
         Ok(())
     });
 }
