@@ -44,7 +44,7 @@ def shown():
     """Commands of guardbit itself with the lines that the page shows of their output."""
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
-            for command, output in re.findall(r"^\$ (guardbit (?:lint|plan) .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            for command, output in re.findall(r"^\$ (guardbit (?:lint|plan|policy) .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
                 yield page, shlex.split(command), [line for line in output.splitlines() if line and line != "⋮"]
 
 
@@ -104,7 +104,7 @@ class Commands(unittest.TestCase):
                     if "quantizedmodel" in rest:
                         self.assertIn(rest[rest.index("quantizedmodel") + 1], SAMPLES, f"docs/{page}.md")
                     continue
-                case ["guardbit", "lint" | "plan", *_]:
+                case ["guardbit", "lint" | "plan" | "policy", *_]:
                     continue  # run below
                 # They need servers, and tests/compare has some: here only the flags are held against the program.
                 case ["guardbit", "compare" | "golden" as of, *rest]:
@@ -150,18 +150,31 @@ class Commands(unittest.TestCase):
                     linted += 1
         self.assertGreaterEqual(linted, 2)
 
+    def test_policies_on_the_pages_are_ones_that_can_be_read(self):
+        read = []
+        for page in PAGES:
+            for block in re.findall(r"^```yaml\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M):
+                if re.search(r"^kind: PrecisionPolicy$", block, re.M):
+                    command = [ROOT / "target/debug/guardbit", "policy", "test", "-"]
+                    done = subprocess.run(command, input=block, cwd=ROOT, capture_output=True, text=True)
+                    self.assertEqual(done.returncode, 0, f"docs/{page}.md: {done.stderr}")
+                    read.append(yaml.safe_load(block))
+        self.assertIn(yaml.safe_load(source("config/samples/policies/high-risk.yaml")), read)
+
     def test_those_of_guardbit_print_what_the_page_shows(self):
         run = 0
         for page, command, lines in shown():
             done = subprocess.run([ROOT / "target/debug/guardbit", *command[1:]], cwd=ROOT, capture_output=True, text=True)
-            self.assertEqual(done.returncode, 0, f"docs/{page}.md: {shlex.join(command)}: {done.stderr}")
+            # A page may show that a policy refuses something.
+            codes = [0, 1] if command[1] == "policy" else [0]
+            self.assertIn(done.returncode, codes, f"docs/{page}.md: {shlex.join(command)}: {done.stderr}")
             printed = done.stdout.splitlines()
             if command[1] == "lint":
                 self.assertEqual(printed, lines, f"docs/{page}.md: {shlex.join(command)}")
             for line in lines:
                 self.assertIn(line, printed, f"docs/{page}.md: {shlex.join(command)}")
             run += 1
-        self.assertGreaterEqual(run, 8)
+        self.assertGreaterEqual(run, 11)
 
     def test_every_block_is_of_a_kind_that_is_tried(self):
         for page in PAGES:
