@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, policy, records, run, simulate};
+use guardbit::cli::{Cli, Command, act, compare, crds, golden, lint, plan, policy, records, run, simulate};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -12,6 +12,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Act(verb) => act::start(&verb),
         Command::Compare(args) => compare::start(&args),
         Command::Crds(args) => crds::start(&args),
         Command::Export(args) => records::export::start(&args),

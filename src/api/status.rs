@@ -12,6 +12,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::governance::action::Awaiting;
 use super::word::{Word, list_known_words, words};
 
 pub use decided::{Action, Decision};
@@ -48,6 +49,9 @@ pub struct QuantizedModelStatus {
     /// The rollout in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// What people are asked to approve, while a policy asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting: Option<Awaiting>,
     /// Revisions that leave: draining, or kept warm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<Retiring>,

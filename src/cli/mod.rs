@@ -1,5 +1,6 @@
 //! The command line: arguments in, library calls out.
 
+pub mod act;
 mod backtest;
 pub mod compare;
 pub mod crds;
@@ -30,6 +31,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// What people want of a model.
+    #[command(flatten)]
+    Act(act::Verb),
     /// Ask two model servers the same: do they answer alike?
     Compare(Box<compare::CompareArgs>),
     /// Print the CustomResourceDefinitions as YAML, or write them to files.

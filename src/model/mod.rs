@@ -5,6 +5,7 @@
 //! owns the identity of revisions and the presets. Must not decide anything.
 
 pub mod comparer;
+pub mod facts;
 mod guards;
 pub mod identity;
 pub mod presets;

@@ -6,9 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Calibration, QualityMetric, RevisionRef, Variant};
 use crate::judge::text::percent;
+use crate::model::facts::listed;
 
 use super::document::Table;
-use super::text::{length, listed, time};
+use super::text::{length, time};
 
 /// What the specs of a chain said of revisions.
 pub(super) type Lineage = BTreeMap<RevisionRef, Variant>;

@@ -1,8 +1,6 @@
-//! Times, lengths and fields as people read them.
+//! Times and lengths as people read them.
 
 use k8s_openapi::jiff::Timestamp;
-use serde::Serialize;
-use serde_json::Value;
 
 use crate::api::visible;
 
@@ -39,42 +37,6 @@ pub(super) fn length(millis: i64) -> String {
     }
 }
 
-/// The fields of a value with their paths, in the words of the API.
-pub(super) fn facts(value: &impl Serialize) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    // Plain data always becomes JSON.
-    flatten("", &serde_json::to_value(value).unwrap_or_default(), &mut out);
-    out
-}
-
-fn flatten(path: &str, value: &Value, out: &mut Vec<(String, String)>) {
-    match value {
-        Value::Null => {}
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let dot = if path.is_empty() { "" } else { "." };
-                flatten(&format!("{path}{dot}{key}"), value, out);
-            }
-        }
-        Value::Array(items) => {
-            for (at, value) in items.iter().enumerate() {
-                flatten(&format!("{path}[{at}]"), value, out);
-            }
-        }
-        Value::String(text) => out.push((path.to_owned(), text.clone())),
-        Value::Bool(_) | Value::Number(_) => out.push((path.to_owned(), value.to_string())),
-    }
-}
-
-/// The fields of a value in one line.
-pub(super) fn listed(value: &impl Serialize) -> String {
-    let facts = facts(value).into_iter();
-    facts
-        .map(|(field, value)| format!("{field} {value}"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 /// At most `most` of all, spread evenly, with the first and the last.
 pub(super) fn thin<T>(all: &[T], most: usize) -> Vec<&T> {
     if all.len() <= most || most < 2 {
@@ -85,8 +47,6 @@ pub(super) fn thin<T>(all: &[T], most: usize) -> Vec<&T> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -100,12 +60,6 @@ mod tests {
         ] {
             assert_eq!(length(millis), text);
         }
-    }
-
-    #[test]
-    fn fields_are_told_with_their_paths() {
-        let value = json!({"a": {"b": [1, "x"]}, "c": null, "d": true});
-        assert_eq!(listed(&value), "a.b[0] 1, a.b[1] x, d true");
     }
 
     #[test]

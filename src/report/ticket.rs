@@ -6,13 +6,14 @@ use crate::api::{ArmCounts, Decision, GuardStatus, OnHarm, OnUndecided, Revision
 use crate::evidence::Counts;
 use crate::guards::written;
 use crate::judge::text::of;
+use crate::model::facts::facts;
 
 use super::chain::{Chain, Report};
 use super::curve::Epoch;
 use super::document::{Block, Document, Table};
 use super::period::{Frozen, Period, Recorded, Trial};
 use super::side::{CALIBRATION_HEAD, calibration_cells, described, validation_rows, what_changed};
-use super::text::{between, facts, time};
+use super::text::{between, time};
 use overview::{about, now};
 
 /// The change ticket of a model.

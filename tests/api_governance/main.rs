@@ -5,6 +5,7 @@
 
 mod acts;
 mod authors;
+mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 mod records;
@@ -12,3 +13,5 @@ mod records;
 #[allow(dead_code)]
 mod refusals;
 mod stage;
+#[path = "../support/told.rs"]
+mod told;

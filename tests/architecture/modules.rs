@@ -66,6 +66,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
         "cli",
         &[
             "api",
+            "apiserver",
             "compare",
             "controller",
             "evidence",
@@ -75,6 +76,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "judge",
             "ledger",
             "lint",
+            "manifests",
             "model",
             "prometheus",
             "report",

@@ -291,8 +291,9 @@ class ChartOnACluster(unittest.TestCase):
         kubectl("delete", "namespace", NAMESPACE, SYSTEM)
 
     def test_92_the_docs_as_a_stranger_would_follow_them(self):
-        """Every command of kubectl and helm on every page, on a cluster that has only the CRD: Helm's way, then kustomize's."""
-        waiting = [(page, command) for page, command in commands() if command[0] in ("kubectl", "helm")]
+        """Every command of kubectl and helm on every page, on a cluster that has only the CRD: Helm's way, then kustomize's.
+        Those by which people act are run in tests/api_governance."""
+        waiting = [(page, command) for page, command in commands() if command[0] in ("kubectl", "helm") and page != "approvals"]
         self.assertGreater(len(waiting), 25)
 
         def follow(page, until_one_has=None):

@@ -99,6 +99,15 @@ class Commands(unittest.TestCase):
                     text = tool("testplane", "kubectl", "kustomize", rest[rest.index("-k") + 1]).stdout
                 case ["kubectl", "apply", "--server-side", "-f", path]:
                     text = source(path)
+                # They act on a cluster, and tests/api_governance has one: here only the flags are held against the program.
+                case ["kubectl", "guardbit", verb, model, *rest]:
+                    verbs = re.findall(r"^ {4}(\w+)\(\w+\),$", source("src/cli/act/arguments.rs"), re.M)
+                    self.assertIn(verb, [re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower() for name in verbs], f"docs/{page}.md")
+                    self.assertIn(model, SAMPLES, f"docs/{page}.md")
+                    flags = set(re.findall(r"^ +(?:pub\(super\) )?(\w+): ", source_of("act"), re.M))
+                    for flag in (word.split("=")[0] for word in rest if word.startswith("--")):
+                        self.assertIn(flag[2:].replace("-", "_"), flags, f"docs/{page}.md: {flag}")
+                    continue
                 # On a cluster: those of the chart are run by `make chart`. A model that is named is that of a sample.
                 case ["helm" | "kubectl", *rest]:
                     if "quantizedmodel" in rest:

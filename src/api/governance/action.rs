@@ -179,6 +179,10 @@ pub struct Awaiting {
     pub before: Word<ApprovalGate>,
     /// Digest of the change that is to be approved.
     pub change_digest: String,
+    /// Name of the variant that is to get traffic.
+    pub variant: String,
+    /// Its identity digest.
+    pub revision: String,
     /// Since when it waits. Approvals of a promotion count when they are no older.
     pub since: Time,
     /// How many people must approve.

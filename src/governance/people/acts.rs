@@ -126,7 +126,7 @@ impl Act {
 }
 
 /// The longest time that an act may last. The schema has the same limits.
-fn longest(kind: ActKind) -> SignedDuration {
+pub fn longest(kind: ActKind) -> SignedDuration {
     SignedDuration::from_hours(match kind {
         ActKind::Approve | ActKind::Reject | ActKind::Pause => 168,
         ActKind::Resume => 1,

@@ -223,6 +223,8 @@ impl Question<'_> {
         let awaiting = Awaiting {
             before: self.before.into(),
             change_digest: (*digest).to_owned(),
+            variant: self.to.variant.clone(),
+            revision: self.to.revision.clone(),
             since,
             need: i32::try_from(need).unwrap_or(i32::MAX),
             have: people.iter().filter_map(approved).collect(),
@@ -236,10 +238,7 @@ impl Question<'_> {
 
     /// Who must approve what, and how.
     fn sentence(&self, awaiting: &Awaiting) -> String {
-        let what = match self.before {
-            ApprovalGate::FirstTraffic => "the first traffic",
-            ApprovalGate::Promotion => "the promotion",
-        };
+        let what = named(self.before);
         let have: Vec<&str> = awaiting.have.iter().map(|approved| approved.by.as_str()).collect();
         let have = match have.as_slice() {
             [] => "nobody has approved".to_owned(),
@@ -259,7 +258,15 @@ impl Question<'_> {
     }
 }
 
-/// So many people.
+/// What waits for an approval, in words.
+pub(super) fn named(before: ApprovalGate) -> &'static str {
+    match before {
+        ApprovalGate::FirstTraffic => "the first traffic",
+        ApprovalGate::Promotion => "the promotion",
+    }
+}
+
+/// So many people, in words.
 pub(in crate::governance) fn persons(number: i32) -> String {
     match number {
         1 => "1 person".to_owned(),

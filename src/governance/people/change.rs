@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const FRAUD: &str = include_str!("../../tests/testdata/fraud-scorer.yaml");
+    const FRAUD: &str = include_str!("../../../tests/testdata/fraud-scorer.yaml");
 
     fn written() -> Value {
         let file: Value = serde_yaml_ng::from_str(FRAUD).unwrap();

@@ -6,3 +6,4 @@
 pub mod acts;
 pub mod approvals;
 pub mod change;
+pub mod meaning;

@@ -2,12 +2,13 @@
 
 use crate::api::RevisionRef;
 use crate::judge::text::number;
+use crate::model::facts::listed;
 
 use super::super::chain::{Chain, Report};
 use super::super::document::Table;
 use super::super::shares::in_words;
 use super::super::side::{UNKNOWN, described};
-use super::super::text::{listed, time};
+use super::super::text::time;
 
 /// The records: how many there are, who wrote them, and whether they hold.
 pub(super) fn about(chain: &Chain, report: &Report) -> Table {

@@ -261,6 +261,8 @@ fn the_status_says_who_may_approve_what_and_how() {
     let expected = Awaiting {
         before: ApprovalGate::FirstTraffic.into(),
         change_digest: DIGEST.to_owned(),
+        variant: "int4".to_owned(),
+        revision: to.revision.clone(),
         since: Time(at(20)),
         need: 3,
         have: vec![approved("bob", 5), approved("cid", 6)],
