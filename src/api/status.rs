@@ -12,6 +12,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::variant::WeightsProof;
 use super::word::{Word, list_known_words, words};
 
 pub use decided::{Action, Decision};
@@ -150,6 +151,9 @@ pub struct ArmStatus {
     /// Image IDs that run.
     #[serde(rename = "imageIDs", default, skip_serializing_if = "Vec::is_empty")]
     pub image_ids: Vec<String>,
+    /// Whether the weights that its pods have are verified, or only declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Word<WeightsProof>>,
 }
 
 /// Why a rollout happens, which decides what it is judged against.
