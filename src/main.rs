@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, records, run, simulate};
+use guardbit::cli::{Cli, Command, compare, crds, golden, lint, plan, records, run, simulate, weights};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -22,5 +22,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
         Command::Verify(args) => records::verify::start(&args),
+        Command::Weights(args) => weights::start(&args),
     }
 }

@@ -138,9 +138,10 @@ pub struct WeightsMount {
 }
 
 /// What is known of the weights of a variant.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WeightsProof {
     /// Their digest, as the model declares it.
+    #[default]
     Declared,
     /// That the pods have weights of that digest: no server starts with others.
     Verified,
