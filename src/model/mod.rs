@@ -13,6 +13,7 @@ mod rollout;
 pub mod template;
 mod traffic;
 mod variant;
+pub mod weights;
 
 use std::time::Duration;
 
