@@ -24,3 +24,4 @@ mod service;
 mod spawn;
 mod stage;
 mod users;
+mod weights;
