@@ -93,8 +93,8 @@ pub fn problems(spec: &QuantizedModelSpec) -> Vec<TemplateProblem> {
     by_variant.collect()
 }
 
-/// Why the pods of a variant could not verify its weights.
-fn unverified(spec: &QuantizedModelSpec, variant: &Variant) -> Option<SpecProblem> {
+/// Why the pods of a variant could not verify its weights, where they are to.
+pub fn unverified(spec: &QuantizedModelSpec, variant: &Variant) -> Option<SpecProblem> {
     variant.weights.mount.as_ref()?;
     // One that cannot be read is told as a whole.
     let pod = merged(spec, variant).ok()?.spec.unwrap_or_default();
