@@ -3,8 +3,8 @@
 # plane, tests/e2e on the full one. `chart` runs the chart on a full one that is still empty, `bench-NAME`
 # that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied (not for `chart`);
 # there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, GUARDBIT_TEST_IMAGE
-# names the image of the model server, and GUARDBIT_TEST_COMPARER_IMAGE that of guardbit. Tests of weights in images need a registry
-# of their own and are not run there.
+# names the image of the model server, and GUARDBIT_TEST_COMPARER_IMAGE that of guardbit. Tests that need a registry in the
+# cluster (tests/e2e/registry.rs) are not run there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
@@ -28,6 +28,7 @@ programs=$(compile)
 binaries=$(sed -nE 's/^(test|bench) //p' <<< "$programs")
 if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
   [ "$tier" = control-plane ] || install kubectl
+  TEST_ARGS+=(--skip registry::)
   run env; exit
 fi
 case $tier in control-plane) tests/cluster/tools.sh control-plane ;; full) tests/cluster/tools.sh all ;; esac > /dev/null

@@ -18,6 +18,7 @@ mod pairs;
 mod placebo;
 mod prometheus;
 mod promql;
+mod registry;
 mod samples;
 mod service;
 #[path = "../support/process.rs"]

@@ -1,16 +1,11 @@
-//! Weights that are verified before a server starts, on a volume and in an image: others never answer a user.
-
-use std::path::PathBuf;
+//! Weights on a volume that are verified before a server starts: others never answer a user.
 
 use guardbit::api::{Action, QuantizedModelStatus, WeightsProof};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::acts::condition;
-use crate::stage::{MODEL, Setting, Stage, http, setting};
-
-/// What comes before the digest in the place of weights that are in an image.
-const IN_IMAGE: &str = "oci://";
+use crate::stage::{MODEL, Setting, Stage, setting};
 
 /// A rollout of int8 whose weights its pods make, as others fetch them, and verify.
 pub fn on_a_volume(test: &str) -> Setting {
@@ -35,19 +30,8 @@ pub fn on_a_volume(test: &str) -> Setting {
         .with("/variants/1/weights/mount", json!({"path": "/models/int8.bin"}))
 }
 
-/// A rollout of int8 whose weights are in an image: `NAME@DIGEST`.
-fn in_an_image(test: &str, image: &str) -> Setting {
-    let mut setting = verified(test);
-    let server = setting.spec()["serving"]["template"]["spec"]["containers"][0].clone();
-    let (_, digest) = image.split_once('@').expect("an image by its digest");
-    let template = json!({"spec": {"containers": [{"name": "server", "args": args(&server, "/models/int8.bin")}]}});
-    let weights = json!({"uri": format!("{IN_IMAGE}{image}"), "digest": digest, "mount": {"path": "/models"}});
-    setting
-        .with("/variants/1/template", template)
-        .with("/variants/1/weights", weights)
-}
-
-fn verified(test: &str) -> Setting {
+/// A rollout of int8 by a guardbit that knows its own image.
+pub fn verified(test: &str) -> Setting {
     let image = std::env::var("GUARDBIT_TEST_COMPARER_IMAGE").unwrap_or_else(|_| "localhost/guardbit:e2e".to_owned());
     setting(test)
         .variants(&["fp32", "int8"])
@@ -56,14 +40,14 @@ fn verified(test: &str) -> Setting {
 }
 
 /// The arguments of the server, with weights at a path.
-fn args(server: &Value, path: &str) -> Value {
+pub fn args(server: &Value, path: &str) -> Value {
     let mut args = server["args"].clone();
     args.as_array_mut().expect("args").push(json!(format!("--weights={path}")));
     args
 }
 
 /// What is known of the weights of a variant.
-fn proof(status: &QuantizedModelStatus, variant: &str) -> Option<WeightsProof> {
+pub fn proof(status: &QuantizedModelStatus, variant: &str) -> Option<WeightsProof> {
     let arm = status.arms.iter().find(|arm| arm.variant == variant)?;
     arm.weights.as_ref()?.known()
 }
@@ -77,7 +61,7 @@ async fn never_served(stage: &Stage) {
 }
 
 /// What a rollout of int8 whose pods never start says.
-async fn failed(stage: &Stage) -> String {
+pub async fn failed(stage: &Stage) -> String {
     let why = stage.decided(Action::Failed, "int8").await.why;
     let status = stage
         .until("backs off", |s| condition(s, "Progressing").1 == "BackingOff")
@@ -116,61 +100,4 @@ async fn weights_that_were_changed_on_their_way_never_serve_and_those_that_were_
         Some("Verified")
     );
     stage.finish(2).await;
-}
-
-fn image_of(what: &str) -> String {
-    let name = format!("GUARDBIT_TEST_IMAGE_OF_{what}");
-    std::env::var(&name).unwrap_or_else(|_| panic!("{name} is not set: run tests/cluster/run-tests.sh full"))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn weights_in_an_image_are_mounted_and_climb() {
-    let stage = in_an_image("weights-image", &image_of("WEIGHTS")).start().await;
-    stage.climbed(&[0, 5, 25, 50, 90]).await;
-    assert_eq!(proof(&stage.status(), "int8"), Some(WeightsProof::Verified));
-    stage.finish(2).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_of_another_digest_never_starts() {
-    let image = image_of("WEIGHTS");
-    let (name, _) = image.split_once('@').expect("an image by its digest");
-    let other = format!("{name}@sha256:{}", "0".repeat(64));
-    let stage = in_an_image("weights-other", &other).start().await;
-    let why = failed(&stage).await;
-    assert!(why.contains("ImagePullBackOff") || why.contains("ErrImagePull"), "{why}");
-    stage.finish(1).await;
-}
-
-/// The registry hands out other bytes under the right digest.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_whose_bytes_were_changed_in_the_registry_never_starts() {
-    let image = image_of("DAMAGED");
-    damage(&image).await;
-    let stage = in_an_image("weights-damaged", &image).start().await;
-    let why = failed(&stage).await;
-    assert!(why.contains("ImagePullBackOff") || why.contains("ErrImagePull"), "{why}");
-    stage.finish(1).await;
-}
-
-/// Changes a byte of the layer of an image, where the registry keeps it.
-async fn damage(image: &str) {
-    let (name, digest) = image.split_once('@').expect("an image by its digest");
-    let (registry, name) = name.split_once('/').expect("a registry");
-    let manifest = http()
-        .get(format!("http://{registry}/v2/{name}/manifests/{digest}"))
-        .header("accept", "application/vnd.oci.image.manifest.v1+json")
-        .send()
-        .await
-        .expect("the registry answers");
-    let manifest: Value = serde_json::from_slice(&manifest.bytes().await.expect("a manifest")).expect("JSON");
-    let layer = manifest["layers"][0]["digest"].as_str().and_then(|d| d.strip_prefix("sha256:"));
-    let layer = layer.expect("a layer");
-    let folder = PathBuf::from(std::env::var("GUARDBIT_CLUSTER_DIR").expect("the cluster says where it is"));
-    let blobs = folder.join("registry/docker/registry/v2/blobs/sha256");
-    let blob = blobs.join(&layer[..2]).join(layer).join("data");
-    let mut bytes = std::fs::read(&blob).expect("the blob is there");
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    std::fs::write(&blob, bytes).expect("written");
 }
