@@ -1,6 +1,6 @@
 # guardbit: `make test` runs everything that CI runs. Needs a Debian machine with Rust and Go, and root for real clusters.
 SHELL := /bin/bash
-.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement real-llm demo demo-clean crds generated sbom tools outside bench-decisions bench-rollback bench-mirror bench-scale bench-replay fuzz
+.PHONY: help quick test lint build unit model deny packaging chart reproducible api faults e2e failures samples real real-agreement real-llm demo demo-clean crds generated sbom tools outside bench-decisions bench-rollback bench-mirror bench-scale bench-replay bench-weights fuzz
 
 help:
 	@echo 'make quick       format, lints of the library, architecture and some golden rollouts: what to run between two edits'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-mirror   what a mirror costs users and the comparer needs, on a real cluster'
 	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
+	@echo 'make bench-weights  how fast weights are hashed, and in how much memory'
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
 	@echo 'make samples     each sample climbs on a real cluster'
 	@echo 'make real        the same weights again, and int8, on a model server from PyPI: hours; tests/real/aa.sh for less'
@@ -65,7 +66,7 @@ build:
 
 unit:
 	$(plain) test --workspace --lib
-	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks --test compare --test ledger --test governance
+	cargo test --test architecture --test crds --test objects --test judge_evalues --test judge_vectors --test judge_power --test rollout --test model --test prometheus_client --test readme --test simulate --test presets --test plan --test lint --test fuzz --test attacks --test compare --test ledger --test governance --test weights
 
 # One world prints one line: states, transitions, and how often each invariant was put to the test.
 model:
@@ -143,6 +144,10 @@ generated:
 sbom:
 	@mkdir -p target
 	python3 deploy/sbom.py > target/sbom.cdx.json
+
+bench-weights:
+	cargo build --locked --release --bin guardbit
+	python3 tests/bench/weights/run.py target/release/guardbit
 
 # The development profile optimises the core as well, and spares a build.
 bench-decisions:

@@ -28,3 +28,4 @@ pub mod rollout;
 pub mod simulate;
 pub mod telemetry;
 mod watch;
+pub mod weights;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use guardbit::cli::{Cli, Command, act, compare, crds, golden, lint, plan, policy, records, run, simulate};
+use guardbit::cli::{Cli, Command, act, compare, crds, golden, lint, plan, policy, records, run, simulate, weights};
 use tikv_jemallocator::Jemalloc;
 
 /// Gives memory back to the system when a burst of evaluations is over.
@@ -24,5 +24,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::start(*args),
         Command::Simulate(args) => simulate::start(&args),
         Command::Verify(args) => records::verify::start(&args),
+        Command::Weights(args) => weights::start(&args),
     }
 }

@@ -279,6 +279,10 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
             "13:33 warning same-weights",
         ),
         (
+            with("s3://m/int8, digest", "s3://m/int8, mount: {path: /models}, digest"),
+            "13:33 error weights-not-mounted",
+        ),
+        (
             with_comparer("protocol: OpenAI, mirror: {percent: 5}, shareOfArm: \"5%\"")
                 .replace(
                     "[{name: inference}]}",

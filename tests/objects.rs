@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use guardbit::api::{
-    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, visible,
+    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, WeightsProof, visible,
 };
 use guardbit::cli::Cli;
 use guardbit::manifests::traffic::{self, Effect};
-use guardbit::manifests::{self, Document, Environment, Kind, Owner, comparer, workload};
+use guardbit::manifests::{self, Additions, Document, Environment, Kind, Owner, comparer, workload};
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
     ComparedArms, Joined, MirrorSeen, Order, Plan, Record, RecoveryMarks, Rejection, RouteHarm, RoutePlan, Scope,
@@ -17,6 +17,9 @@ use guardbit::rollout::{
 use k8s_openapi::jiff::SignedDuration;
 use kube::core::ObjectMeta;
 use serde_json::{Value, json};
+
+/// The image of guardbit.
+const IMAGE: &str = "registry.example/guardbit:1";
 
 fn sample() -> QuantizedModel {
     serde_yaml_ng::from_str(include_str!("../config/samples/fraud-scorer.yaml")).expect("the sample is a model")
@@ -111,7 +114,7 @@ fn annotations(document: &Document) -> BTreeMap<String, String> {
 
 fn deployment(owner: &Owner, key: &WorkloadKey) -> Value {
     workload::provider()
-        .template(owner, key, None)
+        .template(owner, key, None, Some(IMAGE))
         .expect("a Deployment")
         .body
 }
@@ -142,7 +145,7 @@ fn objects_of_the_sample() {
         let (workload, traffic) = (workload::provider(), traffic::provider(&owner.spec.traffic));
         let arm = |key| traffic.and_then(|t| t.arm_service(owner, key)).expect("a Service");
         [
-            workload.template(owner, &int8, None).expect("a Deployment"),
+            workload.template(owner, &int8, None, None).expect("a Deployment"),
             workload.scale(owner, &int8, 1),
             workload.facts(owner, &int8, &candidate),
             arm(&int8),
@@ -219,12 +222,202 @@ fn what_a_container_knows_of_its_revision_comes_before_what_refers_to_it_and_in_
     assert_eq!(new["metadata"]["annotations"]["guardbit.dev/environment"], "first");
     // A Deployment that an earlier version made keeps its template, or its pods would restart.
     let live = with_owner(&model, |owner| {
-        let template = workload::provider().template(owner, &int8, Some(Environment::Last));
+        let live = Additions {
+            environment: Environment::Last,
+            verifier: None,
+            weights: WeightsProof::Declared,
+        };
+        let template = workload::provider().template(owner, &int8, Some(&live), None);
         template.expect("a Deployment").body
     });
     let pod = &live["spec"]["template"]["spec"];
     assert_eq!(pod["initContainers"][0]["env"], Value::Null);
     assert_eq!(variables(&pod["containers"][0]), [&["MODEL_NAME"], &OURS[..]].concat());
+}
+
+/// The sample with int8 on a volume, and its weights there; `uri` is theirs.
+fn mounted(uri: &str, mount: Value) -> QuantizedModel {
+    let mut model = sample();
+    let own = json!({"spec": {
+        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}],
+        "initContainers": [{"name": "fetch", "image": "fetch:1"}],
+        "containers": [{"name": "server", "volumeMounts": [{"name": "models", "mountPath": "/models", "subPath": "int8"}]}],
+    }});
+    let Value::Object(own) = own else { unreachable!() };
+    let int8 = &mut model.spec.variants[1];
+    int8.template = Some(guardbit::api::PodTemplate(own));
+    int8.weights.uri = uri.to_owned();
+    int8.weights.mount = Some(serde_json::from_value(mount).expect("a mount"));
+    model
+}
+
+/// Container and mounts are by name.
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let mut items = list.as_array().expect("a list").iter();
+    items.find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name} in {list}"))
+}
+
+#[test]
+fn weights_on_a_volume_are_hashed_where_the_server_reads_them_before_it_starts() {
+    let model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
+    let digest = &model.spec.variants[1].weights.digest;
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+    let pod = &deployment["spec"]["template"]["spec"];
+    let inits: Vec<_> = pod["initContainers"].as_array().expect("init containers").iter().collect();
+    assert_eq!(inits.len(), 2);
+    assert_eq!(inits[0]["name"], "fetch", "what fetches the weights comes first");
+    let verifier = inits[1];
+    assert_eq!(
+        verifier["args"],
+        json!(["weights", "verify", "--path=/models/m", "--root=/models", format!("--digest={digest}")])
+    );
+    assert_eq!((&verifier["name"], &verifier["image"]), (&json!("guardbit-weights"), &json!(IMAGE)));
+    let mount = json!({"name": "models", "mountPath": "/models", "subPath": "int8", "readOnly": true});
+    assert_eq!(verifier["volumeMounts"], json!([mount]));
+    assert_eq!(
+        verifier["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    );
+    assert_eq!(
+        verifier["resources"],
+        json!({"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}})
+    );
+    assert_eq!(verifier["terminationMessagePolicy"], "FallbackToLogsOnError");
+    for container in [verifier, inits[0], &pod["containers"][0]] {
+        assert_eq!(&variables(container)[..1], ["GUARDBIT_VARIANT"], "{container}");
+    }
+    // The server is not changed, and nobody else is told of it.
+    let server = named(&pod["containers"], "server");
+    assert_eq!(server["volumeMounts"].as_array().map(Vec::len), Some(1));
+    let annotations = &deployment["metadata"]["annotations"];
+    assert_eq!(annotations["guardbit.dev/weights-proof"], "Verified");
+    assert_eq!(annotations["guardbit.dev/weights-verifier"], IMAGE);
+    assert_eq!(
+        deployment["spec"]["template"]["metadata"]["annotations"]["guardbit.dev/weights-proof"],
+        "Verified"
+    );
+}
+
+/// The command that pods run is one that guardbit takes.
+#[test]
+fn the_arguments_of_the_verifier_are_those_of_the_command() {
+    let model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+    let verifier = named(&deployment["spec"]["template"]["spec"]["initContainers"], "guardbit-weights");
+    let args = verifier["args"].as_array().expect("args").iter();
+    let args = args.map(|arg| arg.as_str().expect("a text"));
+    Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+}
+
+#[test]
+fn a_volume_that_is_named_is_mounted_for_the_server_and_never_writable() {
+    let mut model = mounted("s3://models/fraud", json!({"path": "/weights", "volume": "models"}));
+    let context = json!({"spec": {"securityContext": {"runAsUser": 0}, "containers": [
+        {"name": "server", "securityContext": {"runAsUser": 1000}},
+    ]}});
+    let user = |model: &QuantizedModel| {
+        let int8 = key(model, "int8", Purpose::Serving);
+        let deployment = with_owner(model, |owner| deployment(owner, &int8));
+        let pod = deployment["spec"]["template"]["spec"].clone();
+        let verifier = named(&pod["initContainers"], "guardbit-weights").clone();
+        (pod, verifier)
+    };
+    let (pod, verifier) = user(&model);
+    let server = named(&pod["containers"], "server");
+    let mount = json!({"name": "models", "mountPath": "/weights", "readOnly": true});
+    assert!(server["volumeMounts"].as_array().expect("mounts").contains(&mount), "{server}");
+    assert_eq!(verifier["volumeMounts"], json!([mount]));
+    // It reads as the server does, which may be the only one that can; but not as root.
+    let Value::Object(context) = context else { unreachable!() };
+    model.spec.serving.template = merged(&model, context);
+    assert_eq!(user(&model).1["securityContext"]["runAsUser"], 1000);
+    let own = model.spec.variants[1].template.as_mut().expect("a template");
+    own.0["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 0});
+    assert_eq!(user(&model).1["securityContext"]["runAsUser"], 65532);
+}
+
+/// The shared template with more in it.
+fn merged(model: &QuantizedModel, more: serde_json::Map<String, Value>) -> guardbit::api::PodTemplate {
+    let guardbit::api::PodTemplate(mut shared) = model.spec.serving.template.clone();
+    let (into, more) = (&mut shared["spec"], &more["spec"]);
+    into["securityContext"] = more["securityContext"].clone();
+    into["containers"][0]["securityContext"] = more["containers"][0]["securityContext"].clone();
+    guardbit::api::PodTemplate(shared)
+}
+
+#[test]
+fn weights_in_an_image_are_mounted_by_its_digest_and_read_only() {
+    let mut model = mounted("s3://models/fraud", json!({"path": "/weights"}));
+    let weights = &mut model.spec.variants[1].weights;
+    weights.uri = format!("oci://registry.example/fraud@{}", weights.digest);
+    let reference = weights.uri.trim_start_matches("oci://").to_owned();
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(
+        named(&pod["volumes"], "guardbit-weights")["image"],
+        json!({"reference": reference, "pullPolicy": "IfNotPresent"})
+    );
+    let server = named(&pod["containers"], "server");
+    assert_eq!(
+        *named(&server["volumeMounts"], "guardbit-weights"),
+        json!({"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true})
+    );
+    assert_eq!(pod["initContainers"].as_array().map(Vec::len), Some(1), "nothing is hashed");
+    let annotations = &deployment["metadata"]["annotations"];
+    assert_eq!(annotations["guardbit.dev/weights-proof"], "Verified");
+    assert_eq!(annotations["guardbit.dev/weights-verifier"], Value::Null);
+}
+
+/// Another release has another image. A Deployment keeps what it was made with, or its pods would restart.
+#[test]
+fn an_upgrade_changes_the_verifier_of_no_deployment_that_exists() {
+    let model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let template = |live: Option<&Additions>, image: Option<&str>| {
+        with_owner(&model, |owner| workload::provider().template(owner, &int8, live, image))
+    };
+    let made = template(None, Some(IMAGE)).expect("a Deployment");
+    let live = Additions::read(&annotations(&made));
+    for image in [Some(IMAGE), Some("registry.example/guardbit:2"), None] {
+        let again = template(Some(&live), image).expect("a Deployment");
+        assert_eq!(again.body, made.body, "{image:?}");
+    }
+    let new = template(None, Some("registry.example/guardbit:2")).expect("a Deployment");
+    assert_ne!(new.body["spec"]["template"], made.body["spec"]["template"]);
+    // One of weights that are only declared gets none, whatever the image.
+    let plain = sample();
+    let int8 = key(&plain, "int8", Purpose::Serving);
+    let of = |live: Option<&Additions>, image| {
+        let template = with_owner(&plain, |owner| workload::provider().template(owner, &int8, live, image));
+        template.expect("a Deployment")
+    };
+    let before = of(None, None);
+    assert!(!before.body.to_string().contains("weights-"), "{}", before.body);
+    let live = Additions::read(&annotations(&before));
+    assert_eq!(of(Some(&live), Some(IMAGE)).body, before.body);
+}
+
+#[test]
+fn weights_that_cannot_be_verified_make_no_deployment() {
+    let refused = |model: &QuantizedModel, image: Option<&str>| {
+        let int8 = key(model, "int8", Purpose::Serving);
+        let template = with_owner(model, |owner| workload::provider().template(owner, &int8, None, image));
+        template.expect_err("nothing verifies them").to_string()
+    };
+    let unknown = refused(&mounted("s3://m", json!({"path": "/models/m"})), None);
+    assert!(unknown.contains("without --comparer-image") && unknown.contains("int8"), "{unknown}");
+    let nowhere = refused(&mounted("s3://m", json!({"path": "/nowhere"})), Some(IMAGE));
+    assert!(nowhere.starts_with("spec.variants[int8].template: "), "{nowhere}");
 }
 
 #[test]
@@ -235,7 +428,7 @@ fn a_template_that_is_none_is_named() {
     };
     model.spec.variants[1].template = Some(guardbit::api::PodTemplate(wrong));
     let int8 = key(&model, "int8", Purpose::Serving);
-    let template = with_owner(&model, |owner| workload::provider().template(owner, &int8, None));
+    let template = with_owner(&model, |owner| workload::provider().template(owner, &int8, None, None));
     let error = template.expect_err("containers is a list");
     assert!(
         error

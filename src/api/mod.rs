@@ -45,7 +45,8 @@ pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Shadow, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, SplitBy, Traffic};
 pub use variant::{
-    Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights,
+    Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights, WeightsMount,
+    WeightsProof,
 };
 pub use word::Word;
 use word::words;

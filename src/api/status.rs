@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::governance::action::Awaiting;
+use super::variant::WeightsProof;
 use super::word::{Word, list_known_words, words};
 
 pub use decided::{Action, Decision};
@@ -154,6 +155,9 @@ pub struct ArmStatus {
     /// Image IDs that run.
     #[serde(rename = "imageIDs", default, skip_serializing_if = "Vec::is_empty")]
     pub image_ids: Vec<String>,
+    /// Whether the weights that its pods have are verified, or only declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Word<WeightsProof>>,
 }
 
 /// Why a rollout happens, which decides what it is judged against.

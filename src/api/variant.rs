@@ -15,6 +15,9 @@ use super::message::says;
 use super::quantity::{Decimal, Duration, Fraction};
 use super::word::words;
 
+/// What the URI of weights in an image begins with.
+const IMAGE: &str = "oci://";
+
 /// A named precision configuration of the model: one entry of the ladder.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -75,20 +78,73 @@ impl Precision {
     }
 }
 
-words!(Precision, NumberType, QuantizationMethod);
+words!(Precision, NumberType, QuantizationMethod, WeightsProof);
 
-/// Where the weights are.
+/// Where the weights are, and what they are.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!self.uri.contains('@sha256:') || self.uri.endsWith('@' + self.digest)")
     .message(says("'the digest in weights.uri and weights.digest ' + self.digest + ' must be the same: correct one of them'")))]
+#[x_kube(validation = Rule::new("!has(self.mount) || !self.uri.startsWith('oci://') || (self.uri.endsWith('@' + self.digest) && !has(self.mount.volume))")
+    .message(says("'weights.mount mounts the image of weights.uri by its digest: end weights.uri with @' + self.digest + ', and leave mount.volume out'")))]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Weights {
     /// Where the weights are; handed to the pods as `GUARDBIT_WEIGHTS_URI`.
     #[schemars(length(min = 1, max = 512))]
     pub uri: String,
-    /// Digest of the weights.
+    /// Digest of the weights: of an image its digest; of a file its SHA-256; of a directory what `guardbit weights digest`
+    /// prints.
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
+    /// Where the pods have the weights. With it they are verified: an image is mounted there by its digest, and anything else
+    /// is hashed before the server starts. Without it the digest is declared, and nobody checks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<WeightsMount>,
+    /// Signature of whoever made the weights: a bundle of OpenSSF Model Signing, as JSON. It is verified with the keys of
+    /// policies, and no part of the identity of a revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 65_536))]
+    pub signature: Option<String>,
+}
+
+impl Weights {
+    /// What is known of the weights that the pods of a variant have.
+    pub fn proof(&self) -> WeightsProof {
+        match self.mount {
+            Some(_) => WeightsProof::Verified,
+            None => WeightsProof::Declared,
+        }
+    }
+
+    /// The image that has the weights, if they are mounted from one.
+    pub fn image(&self) -> Option<&str> {
+        self.mount.as_ref()?;
+        self.uri.strip_prefix(IMAGE)
+    }
+}
+
+/// Where the pods have the weights.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WeightsMount {
+    /// Path of the file or directory in the container that serves the model. An image is mounted at it; of anything else the
+    /// pod template mounts a volume at it or above it.
+    #[schemars(length(min = 2, max = 256), regex(pattern = r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"))]
+    pub path: String,
+    /// Name of the volume of the pod template that has the weights; the one that is mounted at the path, or nearest above it,
+    /// when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub volume: Option<String>,
+}
+
+/// What is known of the weights of a variant.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WeightsProof {
+    /// Their digest, as the model declares it.
+    #[default]
+    Declared,
+    /// That the pods have weights of that digest: no server starts with others.
+    Verified,
 }
 
 /// A data set.

@@ -16,6 +16,7 @@ pub mod run;
 pub mod server;
 pub mod simulate;
 mod streams;
+pub mod weights;
 
 use clap::{Parser, Subcommand};
 
@@ -56,4 +57,6 @@ pub enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     /// Verify records of decisions: are they whole, and do the decisions follow from the counts?
     Verify(records::verify::VerifyArgs),
+    /// Print the digest of weights, or say whether weights have a digest.
+    Weights(weights::WeightsArgs),
 }

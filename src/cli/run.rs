@@ -48,8 +48,14 @@ pub struct RunArgs {
     /// Models that are worked on at once.
     #[arg(long, env = "GUARDBIT_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Image of the comparers of models that have spec.comparer: that of guardbit itself.
-    #[arg(long, env = "GUARDBIT_COMPARER_IMAGE", value_name = "IMAGE")]
+    /// Image of guardbit itself: of the comparers of models that have spec.comparer, and of the containers that verify weights
+    /// with weights.mount.
+    #[arg(
+        long,
+        visible_alias = "image",
+        env = "GUARDBIT_COMPARER_IMAGE",
+        value_name = "IMAGE"
+    )]
     comparer_image: Option<String>,
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "GUARDBIT_LISTEN", default_value = "0.0.0.0:8080")]
@@ -151,7 +157,7 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         namespaces: args.namespaces.clone(),
         concurrency: args.concurrency,
         // A variable that is set to nothing names no image.
-        comparer_image: args.comparer_image.clone().filter(|image| !image.is_empty()),
+        image: args.comparer_image.clone().filter(|image| !image.is_empty()),
         election: (!args.no_leader_election).then(|| Election {
             namespace: args.lease_namespace.clone(),
             name: args.lease_name.clone(),

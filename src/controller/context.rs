@@ -27,8 +27,8 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Number of models that are reconciled at once.
     pub concurrency: u16,
-    /// Image of the comparers of models; without it none can be run.
-    pub comparer_image: Option<String>,
+    /// Image of guardbit itself, for comparers and for what verifies weights; without it neither can be run.
+    pub image: Option<String>,
     /// Leader election; `None` for a single process.
     pub election: Option<Election>,
 }

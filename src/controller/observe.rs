@@ -6,8 +6,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
-use crate::manifests::{self, Kind, revision_label, traffic, workload};
+use crate::manifests::{self, Kind, revision_label, traffic};
 use crate::model::identity::{Digests, Purpose, comparer_name, object_name};
+use crate::model::template::model_container;
 use crate::rollout::{ComparerSeen, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
 use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
@@ -61,7 +62,7 @@ pub(super) fn cluster(stores: &Stores, model: &QuantizedModel, now: Timestamp) -
         .iter()
         .flat_map(|(_, slice)| slice.ready.iter().map(AsRef::as_ref))
         .collect();
-    let container = workload::model_container(&model.spec);
+    let container = model_container(&model.spec);
     let (mut workloads, mut settling) = (BTreeMap::new(), false);
     for (_, deployment) in stores.deployments.of_model(&namespace, &label) {
         let Some(key) = deployment.key.clone() else {
@@ -123,6 +124,7 @@ fn seen(deployment: &DeploymentProjection, pods: &[&PodProjection], ready: usize
         never_ready: deployment.never_ready.clone(),
         disruption: disruption(pods, count(ready) < desired),
         image_ids: image_ids.into_iter().map(str::to_owned).collect(),
+        weights: deployment.additions.weights,
         marks: deployment.marks.clone(),
     }
 }
@@ -225,6 +227,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::WeightsProof;
     use crate::watch::Projection;
 
     fn deployment(replicas: i32) -> DeploymentProjection {
@@ -288,6 +291,53 @@ mod tests {
         assert!(fails(waiting("CrashLoopBackOff"), 1).is_some());
     }
 
+    /// A pod whose weights are verified by a container that ended like this, and then is in that state.
+    fn verifying(ended: Value, state: Value) -> PodProjection {
+        let mut verifier = image("guardbit-weights", "guardbit");
+        verifier["lastState"] = json!({"terminated": ended});
+        verifier["state"] = state;
+        let server = image("server", "");
+        pod(
+            "b",
+            json!({"phase": "Pending", "initContainerStatuses": [verifier], "containerStatuses": [server]}),
+        )
+    }
+
+    #[test]
+    fn refused_weights_are_a_failure_in_the_words_of_what_refused_them_even_where_others_serve() {
+        let why = "guardbit: the weights at /models are not sha256:00: \"a\" is missing\n";
+        let refused = json!({"exitCode": 1, "message": why});
+        let told = "the weights were refused before the server started: the weights at /models are not sha256:00: \"a\" is missing";
+        let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
+        let fails = |pod: PodProjection, ready: usize| seen(&deployment(2), &[&running("a"), &pod], ready, None).failure;
+        for state in [json!({"terminated": refused}), json!({"running": {}}), back_off.clone()] {
+            for ready in [0, 1] {
+                assert_eq!(fails(verifying(refused.clone(), state.clone()), ready).as_deref(), Some(told), "{state}");
+            }
+        }
+        // They are those that are wanted since.
+        let well = json!({"terminated": {"exitCode": 0}});
+        assert_eq!(fails(verifying(refused, well), 0), None);
+        // What could not be read says nothing about the weights before it has been tried again and again.
+        let unread = json!({"exitCode": 2, "message": "guardbit: /models: Permission denied"});
+        assert_eq!(fails(verifying(unread.clone(), json!({"running": {}})), 0), None);
+        let told = "container guardbit-weights is in CrashLoopBackOff: /models: Permission denied";
+        assert_eq!(fails(verifying(unread, back_off), 0).as_deref(), Some(told));
+    }
+
+    #[test]
+    fn weights_are_verified_where_the_deployment_says_so() {
+        let of = |annotations: Value| {
+            let object = json!({"metadata": {"name": "d", "annotations": annotations}, "spec": {"replicas": 1}});
+            let object: <DeploymentProjection as Projection>::Of = serde_json::from_value(object).unwrap();
+            seen(&DeploymentProjection::of(&object), &[], 0, None).weights
+        };
+        assert_eq!(of(json!({"guardbit.dev/weights-proof": "Verified"})), WeightsProof::Verified);
+        for declared in [json!({}), json!({"guardbit.dev/weights-proof": "Signed"})] {
+            assert_eq!(of(declared), WeightsProof::Declared);
+        }
+    }
+
     #[test]
     fn the_image_of_a_pod_is_that_of_the_container_that_serves_the_model() {
         let statuses = json!([image("agent", "agent:1"), image("server", "server:1")]);
@@ -309,8 +359,8 @@ mod tests {
         };
         let port = json!([{"containerPort": 8080}]);
         let by_port = spec(json!([{"name": "agent"}, {"name": "server", "ports": port}]));
-        assert_eq!(workload::model_container(&by_port), Some("server"));
+        assert_eq!(model_container(&by_port), Some("server"));
         let by_order = spec(json!([{"name": "server"}, {"name": "agent"}]));
-        assert_eq!(workload::model_container(&by_order), Some("server"));
+        assert_eq!(model_container(&by_order), Some("server"));
     }
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use url::Url;
 
 use crate::api::governance::policy::{
-    CalibrationRule, FloorRule, Freeze as WrittenFreeze, OnBreach, OnStale, RolloutRule, WeightsProof,
+    CalibrationRule, FloorRule, Freeze as WrittenFreeze, OnBreach, OnStale, RolloutRule,
 };
-use crate::api::{AppliesTo, Duration, Fraction, PolicyMode, PrecisionPolicySpec, RiskTier, SpecProblem};
+use crate::api::{AppliesTo, Duration, Fraction, PolicyMode, PrecisionPolicySpec, RiskTier, SpecProblem, WeightsProof};
 use crate::guards::{Billionths, Required};
 use crate::model::Reader;
 
@@ -153,14 +153,14 @@ impl Reading<'_> {
             (metric.name.clone(), Asked::new(Reverse(most), policy))
         });
         let validation = Metrics(metrics.collect());
-        let signed = weights
-            .iter()
+        let verified = weights
+            .as_ref()
             .filter(|weights| weights.require == WeightsProof::Verified);
-        let weights = signed.map(|weights| {
+        let keys = verified.map(|weights| {
             let keys = weights.public_keys.iter().map(|key| key.trim().to_owned());
-            Asked::new(keys.collect::<BTreeSet<String>>(), policy)
+            keys.collect::<BTreeSet<String>>()
         });
-        let weights = weights.collect();
+        let keys = keys.filter(|keys| !keys.is_empty());
         let freezes: Vec<Freeze> = freezes.iter().filter_map(|freeze| self.freeze(freeze)).collect();
         let urls = prometheus.as_ref().map(|prometheus| self.urls(&prometheus.urls));
         let records = records.as_ref().map(|records| Records {
@@ -186,7 +186,8 @@ impl Reading<'_> {
             },
             calibration: freshness,
             validation,
-            weights,
+            proof: verified.map(|weights| Asked::new(weights.require, policy)),
+            weights: keys.into_iter().map(|keys| Asked::new(keys, policy)).collect(),
             approvals: approvals.iter().map(|rule| Asked::new(rule.clone(), policy)).collect(),
             freezes: freezes.into_iter().map(|freeze| Asked::new(freeze, policy)).collect(),
             slots: max_in_progress.iter().map(|most| Asked::new(*most, policy)).collect(),

@@ -199,6 +199,12 @@ impl PublicKey {
             && self.inner.verify(message, &signature).is_ok()
     }
 
+    /// Whether a signature of any other program, in DER, is over a message: either `s` will do.
+    pub(super) fn accepts_message(&self, message: &[u8], der: &[u8]) -> bool {
+        let signature = ecdsa::Signature::from_der(der);
+        signature.is_ok_and(|signature| self.inner.verify(message, &signature).is_ok())
+    }
+
     fn of(key: p256::PublicKey) -> Result<Self, p256::pkcs8::spki::Error> {
         let der = key.to_public_key_der()?;
         Ok(Self {

@@ -11,6 +11,7 @@ mod envelope;
 mod journal;
 mod key;
 mod link;
+mod model_signature;
 mod packed;
 mod statement;
 pub mod verify;
@@ -21,6 +22,7 @@ pub use envelope::{PAYLOAD_TYPE, Signature, pae};
 pub use journal::Journal;
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use link::{Head, object_name};
+pub use model_signature::{ModelSignature, ModelSignatureError, signed_by};
 pub use packed::{LARGEST_STATEMENT, PackError, pack, unpack};
 pub use statement::{
     After, Core, Documents, Evidence, Look, ModelName, Predicate, RecordInfo, Signing, Statement, StatementError,

@@ -22,4 +22,4 @@ pub use names::{
 };
 pub use provenance::model_annotations;
 pub use recovery::{marks, route_harm, written_weights};
-pub use workload::{BuildError, Environment};
+pub use workload::{Additions, BuildError, Environment};

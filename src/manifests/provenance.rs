@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::api::{Decision, GROUP, RevisionRef, Variant, visible};
+use crate::api::{Decision, GROUP, RevisionRef, Variant, WeightsProof, visible};
 use crate::model::identity;
 use crate::rollout::WorkloadKey;
 
@@ -17,6 +17,9 @@ pub(super) const LONGEST: usize = 1024;
 
 /// Annotation with the last decision, as a sentence for people.
 pub(super) const DECISION: &str = "guardbit.dev/decision";
+
+/// Annotation with what is known of the weights. It is left out where they are only declared.
+pub(super) const PROOF: &str = "guardbit.dev/weights-proof";
 
 /// Cuts a sentence at a character boundary, and removes characters that are obeyed instead of shown.
 pub(super) fn cut(text: &str) -> String {
@@ -37,6 +40,11 @@ pub(super) fn cut(text: &str) -> String {
 /// Annotations that belong to the identity of a variant. They may stand on pods, because they change only with them.
 pub(super) fn of_identity(variant: &Variant) -> BTreeMap<String, String> {
     let mut out = BTreeMap::from([(format!("{GROUP}/model-digest"), variant.weights.digest.clone())]);
+    // Pods of earlier releases have no such annotation, and must not restart for it.
+    let proof = variant.weights.proof();
+    if proof == WeightsProof::Verified {
+        out.insert(PROOF.to_owned(), proof.to_string());
+    }
     if let Some(quantization) = &variant.quantization {
         out.insert(
             format!("{GROUP}/quant-config-digest"),

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 pub use crate::api::status::short;
 
-use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, Weights};
+use crate::api::{PodTemplate, Precision, Quantization, QuantizedModelSpec, RevisionRef, Variant, WeightsMount};
 
 use super::template::{self, TemplateProblem};
 
@@ -59,12 +59,21 @@ struct Written<'a> {
     scheme: &'static str,
     variant: &'a str,
     precision: &'a Precision,
-    weights: &'a Weights,
+    weights: WrittenWeights<'a>,
     quantization: &'a Option<Quantization>,
     calibration: Option<&'a str>,
     port: i32,
     template: &'a PodTemplate,
     variant_template: &'a Option<PodTemplate>,
+}
+
+/// What of the weights is part of an identity: all but the signature over them, which changes nothing of what serves.
+#[derive(Serialize)]
+struct WrittenWeights<'a> {
+    uri: &'a str,
+    digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount: Option<&'a WeightsMount>,
 }
 
 /// Identity digest of a variant: weights, quantization, calibration data and both pod templates, as the user wrote
@@ -74,7 +83,11 @@ pub fn revision(spec: &QuantizedModelSpec, variant: &Variant) -> String {
         scheme: SCHEME,
         variant: &variant.name,
         precision: &variant.precision,
-        weights: &variant.weights,
+        weights: WrittenWeights {
+            uri: &variant.weights.uri,
+            digest: &variant.weights.digest,
+            mount: variant.weights.mount.as_ref(),
+        },
         quantization: &variant.quantization,
         calibration: variant.calibration.as_ref().map(|c| c.dataset.digest.as_str()),
         port: spec.serving.port,

@@ -14,6 +14,7 @@ mod rollout;
 pub mod template;
 mod traffic;
 mod variant;
+pub mod weights;
 
 use std::time::Duration;
 

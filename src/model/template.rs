@@ -1,13 +1,17 @@
 //! Pod templates as the user wrote them, read with the types of Kubernetes.
 //!
 //! The API server keeps a template as it is, whatever is in it. So what is misspelt in it would be missing in the pods,
-//! without a word. Owns what of a template the pods would lack. Must not know what is live.
+//! without a word. Owns what of a template the pods would lack, and how the two templates of a variant become one. Must not know
+//! what is live.
 
+use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{PodTemplate, QuantizedModelSpec, SpecProblem};
+use crate::api::{PodTemplate, QuantizedModelSpec, SpecProblem, Variant};
+
+use super::weights;
 
 /// Path of the template that all variants share.
 pub const SHARED: &str = "spec.serving.template";
@@ -52,19 +56,50 @@ pub fn read(field: &str, template: &PodTemplate) -> Result<PodTemplateSpec, Spec
     })
 }
 
+/// The pod template of a variant: its own merged over the one that all variants share.
+pub fn merged(spec: &QuantizedModelSpec, variant: &Variant) -> Result<PodTemplateSpec, SpecProblem> {
+    let mut template = read(SHARED, &spec.serving.template)?;
+    if let Some(own) = &variant.template {
+        template.merge_from(read(&self::own(&variant.name), own)?);
+    }
+    Ok(template)
+}
+
+/// Name of the container that serves the model, by the template that all variants share: the one with the model's port, or
+/// else the first one.
+pub fn model_container(spec: &QuantizedModelSpec) -> Option<&str> {
+    let PodTemplate(template) = &spec.serving.template;
+    let containers = template.get("spec")?.get("containers")?.as_array()?;
+    let serves = |container: &&Value| {
+        let ports = container["ports"].as_array();
+        ports.is_some_and(|ports| ports.iter().any(|port| port["containerPort"] == spec.serving.port))
+    };
+    let serving = containers.iter().find(serves).or(containers.first())?;
+    serving["name"].as_str()
+}
+
 /// What of the templates of a spec the pods would lack, by variant.
 pub fn problems(spec: &QuantizedModelSpec) -> Vec<TemplateProblem> {
     let shared = of(SHARED, &spec.serving.template);
     let by_variant = spec.variants.iter().flat_map(|variant| {
         let own = variant.template.as_ref();
         let own = own.map_or_else(Vec::new, |template| of(&self::own(&variant.name), template));
-        let all = shared.iter().cloned().chain(own);
+        let all = shared.iter().cloned().chain(own).chain(unverified(spec, variant));
         all.map(|problem| TemplateProblem {
             variant: variant.name.clone(),
             problem: problem.to_string(),
         })
     });
     by_variant.collect()
+}
+
+/// Why the pods of a variant could not verify its weights, where they are to.
+pub fn unverified(spec: &QuantizedModelSpec, variant: &Variant) -> Option<SpecProblem> {
+    variant.weights.mount.as_ref()?;
+    // One that cannot be read is told as a whole.
+    let pod = merged(spec, variant).ok()?.spec.unwrap_or_default();
+    let why = weights::place(&pod, model_container(spec), &variant.weights).err()?;
+    Some(SpecProblem::new(self::own(&variant.name), why))
 }
 
 fn of(field: &str, template: &PodTemplate) -> Vec<SpecProblem> {
@@ -112,6 +147,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn weights_that_the_pods_could_not_verify_are_told_with_the_template() {
+        let spec = |mount: Value| -> QuantizedModelSpec {
+            let text = include_str!("../../tests/testdata/fraud-scorer.yaml");
+            let mut model: Value = serde_yaml_ng::from_str(text).unwrap();
+            model["spec"]["variants"][1]["weights"]["mount"] = mount;
+            serde_json::from_value(model["spec"].take()).unwrap()
+        };
+        assert_eq!(problems(&spec(Value::Null)), []);
+        let found = problems(&spec(json!({"path": "/nowhere"})));
+        assert!(
+            found.len() == 1 && found[0].variant == "int8" && is_about(&found[0].problem),
+            "{found:?}"
+        );
+        assert!(found[0].problem.contains("no volume at /nowhere"), "{found:?}");
+    }
 
     fn found(template: Value) -> Vec<String> {
         let Value::Object(map) = template else { unreachable!() };

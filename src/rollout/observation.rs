@@ -11,7 +11,7 @@ use std::str::FromStr;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::{Action, PodTemplate, QuantizedModelSpec, QuantizedModelStatus, RevisionRef};
+use crate::api::{Action, PodTemplate, QuantizedModelSpec, QuantizedModelStatus, RevisionRef, WeightsProof};
 use crate::evidence::GuardSamples;
 use crate::model::identity::Purpose;
 use crate::model::template::{self, TemplateProblem};
@@ -129,6 +129,8 @@ impl ModelSeen {
         spec.serving.template = PodTemplate::default();
         for variant in &mut spec.variants {
             variant.template = None;
+            // Policies verify it, and decisions do not read it; it may be larger than all the rest.
+            variant.weights.signature = None;
             if let Some(samples) = variant.calibration.as_mut().and_then(|done| done.samples.as_mut()) {
                 *samples = LARGEST_INTEGER.min(*samples);
             }
@@ -311,8 +313,16 @@ pub struct Workload {
     pub disruption: Option<String>,
     /// Image IDs that run.
     pub image_ids: Vec<String>,
+    /// What is known of the weights that its pods have.
+    #[serde(default, skip_serializing_if = "is_declared")]
+    pub weights: WeightsProof,
     /// Recovery annotations, from which a lost status is rebuilt; see [`RecoveryMarks`].
     pub marks: RecoveryMarks,
+}
+
+/// Whether no more is known of weights than what the model declares. This is left out where workloads are written down.
+fn is_declared(proof: &WeightsProof) -> bool {
+    *proof == WeightsProof::Declared
 }
 
 /// Recovery annotations: what a Deployment says about its revision, so that a lost status can be rebuilt.

@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus, Service};
+use k8s_openapi::api::core::v1::{
+    ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,7 +19,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::manifests::traffic::{Route, SplitInForce};
-use crate::manifests::{self, Environment, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL, comparer};
+use crate::manifests::{self, Additions, JOINED_LABEL, Kind, MODEL_LABEL, PURPOSE_LABEL, REVISION_LABEL, comparer};
+use crate::model::weights::ADDED;
 use crate::rollout::{ComparerSeen, RecoveryMarks, RouteHarm, WorkloadKey};
 
 use super::field_hashes::FieldHashes;
@@ -30,6 +33,12 @@ type SeenRoute = Seen<DynamicObject, Value, Value>;
 
 /// The waiting reason of a container that starts and ends again and again.
 const CRASH_LOOP: &str = "CrashLoopBackOff";
+
+/// The exit code with which `guardbit weights verify` refuses weights.
+const REFUSED: i32 = 1;
+
+/// What `guardbit` begins its messages with.
+const SPEAKER: &str = "guardbit: ";
 
 /// Waiting reasons after which a container will not start by itself.
 const CANNOT_RUN: [&str; 8] = [
@@ -72,8 +81,8 @@ pub struct DeploymentProjection {
     /// What it asks, if it is a comparer; boxed, because few Deployments are.
     pub compares: Option<Box<ComparerSeen>>,
     pub marks: RecoveryMarks,
-    /// Where the variables of its revision are.
-    pub environment: Environment,
+    /// What guardbit has added to its pods.
+    pub additions: Additions,
     pub replicas: Option<i32>,
     /// Why pods cannot be created, or why they do not get ready.
     pub refused: Option<String>,
@@ -205,7 +214,7 @@ impl DeploymentProjection {
             key: manifests::key_of(object.labels(), object.annotations()),
             compares: comparer::compared_arms(object.annotations()).map(asking),
             marks: manifests::marks(object.annotations()),
-            environment: Environment::read(object.annotations()),
+            additions: Additions::read(object.annotations()),
             replicas: object
                 .spec
                 .as_ref()
@@ -249,7 +258,7 @@ impl PodProjection {
                 .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
                 .and_then(|c| Some(c.message.as_deref()?.into())),
             failure: cannot_run(pod).map(|(_, message)| message.into()),
-            crashes: cannot_run(pod).is_some_and(|(reason, _)| reason == CRASH_LOOP),
+            crashes: cannot_run(pod).is_some_and(|(reason, _)| reason == CRASH_LOOP || reason == ADDED),
             disruption: disruption(pod).map(Into::into),
         }
     }
@@ -373,21 +382,43 @@ fn condition<'a>(pod: &'a SeenPod, kind: &str) -> Option<&'a PodCondition> {
     conditions.iter().find(|c| c.type_ == kind)
 }
 
-/// Why a container will not start: the kubelet's reason, and a message.
+/// Why a container will not start: the kubelet's reason, or the name of the container that refuses the weights, and a message.
 fn cannot_run(pod: &SeenPod) -> Option<(&str, String)> {
-    let init = pod
-        .status
-        .iter()
-        .flat_map(|s| s.init_container_statuses.iter().flatten());
-    init.chain(statuses(pod)).find_map(|container| {
+    let inits = || {
+        let status = pod.status.iter();
+        status.flat_map(|s| s.init_container_statuses.iter().flatten())
+    };
+    let verifier = inits().find(|container| container.name == ADDED);
+    let ended = verifier.and_then(ended);
+    // It is started again and again, and each time it refuses them.
+    if let Some(ended) = ended.filter(|ended| ended.exit_code == REFUSED) {
+        return Some((ADDED, format!("the weights were refused before the server started: {}", words(ended))));
+    }
+    inits().chain(statuses(pod)).find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().filter(|reason| CANNOT_RUN.contains(reason))?;
-        let message = waiting.message.as_deref().unwrap_or("no message");
+        let message = match ended.filter(|_| container.name == ADDED) {
+            Some(ended) => words(ended),
+            None => waiting.message.as_deref().unwrap_or("no message"),
+        };
         Some((
             reason,
             format!("container {} is in {reason}: {message}", container.name),
         ))
     })
+}
+
+/// How a container ended last, unless it ended well since.
+fn ended(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let states = [&container.state, &container.last_state];
+    let mut ended = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    ended.next()
+}
+
+/// The last words of a container.
+fn words(ended: &ContainerStateTerminated) -> &str {
+    let words = ended.message.as_deref().unwrap_or("no message").trim();
+    words.strip_prefix(SPEAKER).unwrap_or(words)
 }
 
 fn disruption(pod: &SeenPod) -> Option<String> {

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules, and which others each may name.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     ("api", &[]),
     ("apiserver", &[]),
     ("model", &["api", "compare", "guards"]),
     ("evidence", &[]),
+    ("weights", &["api"]),
     ("judge", &["api", "evidence"]),
     ("guards", &["api", "evidence", "judge"]),
     ("compare", &["api", "evidence", "judge"]),
     ("governance", &["api", "model", "guards"]),
     ("rollout", &["api", "model", "evidence", "judge", "guards"]),
-    ("ledger", &["api", "model", "evidence", "judge", "guards", "rollout"]),
+    (
+        "ledger",
+        &["api", "model", "evidence", "judge", "guards", "rollout", "weights"],
+    ),
     ("manifests", &["api", "model", "rollout"]),
     ("simulate", &["api", "model", "evidence", "guards", "rollout"]),
     ("foresight", &["api", "model", "evidence", "guards", "rollout"]),
@@ -83,12 +87,13 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "rollout",
             "simulate",
             "telemetry",
+            "weights",
         ],
     ),
 ];
 
 /// Modules that may not know what time it is, wait for anything, or reach anything.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "api",
     "model",
     "evidence",
@@ -102,6 +107,7 @@ const PURE: [&str; 13] = [
     "manifests",
     "report",
     "simulate",
+    "weights",
 ];
 
 /// What a pure module would need to be impure.

@@ -1,17 +1,19 @@
 #!/bin/bash
-# cluster.sh up DIR [control-plane|full] | down DIR | exec DIR COMMAND… | kubectl DIR … | images DIR TAR… | stop|start DIR PROCESS
+# cluster.sh up DIR [control-plane|full] | down DIR | exec DIR COMMAND… | kubectl DIR … | images DIR TAR… | push DIR NAME FILE=PATH…
+#            | stop|start DIR PROCESS
 # One real Kubernetes in private network, PID and mount namespaces. The only PID that matters outside is the namespaces'
 # init: killing it ends every process and every mount at once. There is no default route, so nothing can leave.
 #   control-plane  etcd, kube-apiserver and kube-controller-manager; about 4 s
-#   full           also scheduler, kubelet with containerd, kube-proxy, CoreDNS, Envoy Gateway with Envoy, Prometheus
+#   full           also scheduler, kubelet with containerd, a registry, kube-proxy, CoreDNS, Envoy Gateway with Envoy, Prometheus
 # $GUARDBIT_TOOLS is where tools.sh put the programs.
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 TOOLS=${GUARDBIT_TOOLS:-${GUARDBIT_CACHE:-$HOME/.cache/guardbit}/bin}
 BIN=$TOOLS/testplane                          # kube-*, kubectl and etcd in one binary
 NODE_IP=172.31.0.1 POD_CIDR=10.244.0.0/24 SVC_CIDR=10.96.0.0/16
+REGISTRY=$NODE_IP:5000
 die(){ echo "cluster.sh: $*" >&2; exit 1; }
-cmd=${1:-}; D=${2:-}; [ -n "$cmd" ] && [ -n "$D" ] || die "usage: cluster.sh up|down|exec|kubectl|images|stop|start DIR …"
+cmd=${1:-}; D=${2:-}; [ -n "$cmd" ] && [ -n "$D" ] || die "usage: cluster.sh up|down|exec|kubectl|images|push|stop|start DIR …"
 D=$(realpath -m "$D"); shift 2
 CG=gb-$(printf %s "$D" | md5sum | cut -c1-8)  # our cgroup's name in every hierarchy
 
@@ -60,18 +62,30 @@ configs(){
  {"type":"portmap","capabilities":{"portMappings":true}}]}
 K
   cat > "$D/ctd/config.toml" <<K
-version = 2
+version = 3
 root = "$D/ctd/root"
 state = "/run/ctd"
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri"]
 [grpc]
   address = "/run/ctd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "localhost/pause:1"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "$D/certs.d"
+[plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/usr/lib/cni"]
     conf_dir = "$D/cni"
+K
+  # The registry has no certificate. What it holds is found by digest, and checked against it.
+  mkdir -p "$D/certs.d/$REGISTRY" "$D/registry"
+  echo "server = \"http://$REGISTRY\"" > "$D/certs.d/$REGISTRY/hosts.toml"
+  cat > "$D/registry.yaml" <<K
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: $D/registry}}
+http: {addr: "$REGISTRY"}
 K
   cat > "$D/kubelet.yaml" <<K
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -145,14 +159,18 @@ init(){ # runs as PID 1 of the new namespaces
   ulimit -n 20000
   spawn etcd "$BIN" etcd --data-dir "$D/etcd" --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
     --listen-peer-urls http://127.0.0.1:2380 --unsafe-no-fsync --log-level warn
-  [ "$tier" = control-plane ] || spawn containerd containerd -c "$D/ctd/config.toml"
+  if [ "$tier" = full ]; then
+    # It looks for its shim on the path, where Debian may have another one.
+    PATH=$TOOLS:$PATH spawn containerd "$TOOLS/containerd" -c "$D/ctd/config.toml"
+    spawn registry "$TOOLS/registry" serve "$D/registry.yaml"
+  fi
   spawn kube-apiserver "$BIN" kube-apiserver --etcd-servers http://127.0.0.1:2379 --bind-address 0.0.0.0 --advertise-address $NODE_IP --secure-port 6443 \
     --tls-cert-file "$D/pki/apiserver.crt" --tls-private-key-file "$D/pki/apiserver.key" --client-ca-file "$D/pki/ca.crt" \
     --kubelet-client-certificate "$D/pki/admin.crt" --kubelet-client-key "$D/pki/admin.key" --kubelet-preferred-address-types InternalIP \
     --service-account-key-file "$D/pki/sa.pub" --service-account-signing-key-file "$D/pki/sa.key" --service-account-issuer https://kubernetes.default.svc \
     --service-cluster-ip-range $SVC_CIDR --authorization-mode Node,RBAC --allow-privileged=true
   if [ "$tier" = full ]; then
-    for f in "$IMAGES"/*.tar; do await "image $f" ctr -a /run/ctd.sock -n k8s.io images import "$f"; done
+    for f in "$IMAGES"/*.tar; do await "image $f" "$TOOLS/ctr" -a /run/ctd.sock -n k8s.io images import "$f"; done
   fi
   await apiserver kc get --raw /readyz
   spawn kube-controller-manager "$BIN" kube-controller-manager --kubeconfig "$D/kcm.kubeconfig" --service-account-private-key-file "$D/pki/sa.key" \
@@ -210,7 +228,8 @@ down)
 stop)
   inside bash -euc 'p=$(cat "$1/pid/$2"); kill -TERM $p; while kill -0 $p 2>/dev/null; do sleep .05; done' _ "$D" "$1" ;;
 start) [ "$1" = prometheus ] || die "only prometheus can be started again"; prometheus ;;
-images) for f in "$@"; do inside ctr -a /run/ctd.sock -n k8s.io images import "$(realpath "$f")" > /dev/null; done ;;
+images) for f in "$@"; do inside "$TOOLS/ctr" -a /run/ctd.sock -n k8s.io images import "$(realpath "$f")" > /dev/null; done ;;
+push) exec_inside python3 "$HERE/push.py" "$REGISTRY" "$@" ;;
 exec) exec_inside "$@" ;;
 kubectl) exec_inside "$BIN" kubectl --kubeconfig "$D/admin.kubeconfig" "$@" ;;
 *) die "unknown command $cmd" ;;

@@ -3,7 +3,8 @@
 # plane, tests/e2e on the full one. `chart` runs the chart on a full one that is still empty, `bench-NAME`
 # that benchmark. With GUARDBIT_TEST_CLUSTER=existing, on the cluster of KUBECONFIG, to which config/ is applied (not for `chart`);
 # there GUARDBIT_GATEWAY_URL and GUARDBIT_PROMETHEUS_URL say where gateway and Prometheus are, GUARDBIT_TEST_IMAGE
-# names the image of the model server, and GUARDBIT_TEST_COMPARER_IMAGE that of guardbit.
+# names the image of the model server, and GUARDBIT_TEST_COMPARER_IMAGE that of guardbit. Tests that need a registry in the
+# cluster (tests/e2e/registry.rs) are not run there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tier=$1; shift
@@ -27,6 +28,7 @@ programs=$(compile)
 binaries=$(sed -nE 's/^(test|bench) //p' <<< "$programs")
 if [ "${GUARDBIT_TEST_CLUSTER:-}" = existing ]; then
   [ "$tier" = control-plane ] || install kubectl
+  TEST_ARGS+=(--skip registry::)
   run env; exit
 fi
 case $tier in control-plane) tests/cluster/tools.sh control-plane ;; full) tests/cluster/tools.sh all ;; esac > /dev/null
@@ -42,5 +44,11 @@ if [ "$tier" = full ]; then
   # The chart is all that is run then, and installs everything itself.
   if [ -n "${chart:-}" ]; then tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") python3 tests/packaging/on_cluster.py; exit; fi
   install tests/cluster/cluster.sh kubectl "$dir" > /dev/null
+  # The same weights twice: a test damages the second ones in the registry, from which no node has pulled them.
+  weights=target/images/weights/int8.bin
+  for name in weights damaged; do
+    image=$(tests/cluster/cluster.sh push "$dir" "$name" "$weights=/int8.bin" "$weights=/$name")
+    echo "GUARDBIT_TEST_IMAGE_OF_${name^^}=$image" >> "$dir/env"
+  done
 fi
 run tests/cluster/cluster.sh exec "$dir" env $(cat "$dir/env") "CARGO_MANIFEST_DIR=$PWD" "INSTA_WORKSPACE_ROOT=$PWD"

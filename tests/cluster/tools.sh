@@ -73,7 +73,12 @@ case ${1:-all} in
 control-plane) ;;
 scale) build kwok sigs.k8s.io/kwok/cmd/kwok ;;
 all)
-  packages containerd runc containernetworking-plugins nftables iptables gcc libc6-dev
+  packages runc containernetworking-plugins nftables iptables gcc libc6-dev
+  # That of Debian 12 has no image volumes.
+  for program in containerd containerd-shim-runc-v2 ctr; do
+    build $program github.com/containerd/containerd/v2/cmd/$program "" containerd
+  done
+  build registry github.com/distribution/distribution/v3/cmd/registry
   build coredns github.com/coredns/coredns
   build helm helm.sh/helm/v4/cmd/helm
   build envoy-gateway github.com/envoyproxy/gateway/cmd/envoy-gateway

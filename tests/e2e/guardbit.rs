@@ -125,6 +125,14 @@ impl Guardbit {
         self.start_again();
     }
 
+    /// The same version with another value of a flag in its place: `--name=value`.
+    pub fn replace_with(&mut self, flag: &str) {
+        let name = flag.split_inclusive('=').next().unwrap_or(flag);
+        self.args.retain(|arg| !arg.starts_with(name));
+        self.args.push(flag.to_owned());
+        self.replace_by(None);
+    }
+
     /// Its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -18,9 +18,11 @@ mod pairs;
 mod placebo;
 mod prometheus;
 mod promql;
+mod registry;
 mod samples;
 mod service;
 #[path = "../support/process.rs"]
 mod spawn;
 mod stage;
 mod users;
+mod weights;

@@ -98,6 +98,7 @@ fn evidence() -> impl Strategy<Value = [(&'static str, Option<Value>); 3]> {
             json!({"require": "Declared"}),
             json!({"require": "Verified", "publicKeys": ["a", "b"]}),
             json!({"require": "Verified", "publicKeys": ["b"]}),
+            json!({"require": "Verified"}),
         ]),
     )
         .prop_map(|(age, samples, stale, metrics, weights)| {

@@ -215,6 +215,34 @@ fn a_metric_must_have_been_measured_and_may_drop_so_far() {
     );
 }
 
+/// A rise of a variant whose pods check its weights.
+fn mounted(variant: &'static str) -> Scene {
+    Scene::of(variant).with(|scene| {
+        for variant in &mut scene.spec.variants {
+            let mount = serde_json::from_value(serde_json::json!({"path": "/models"}));
+            variant.weights.mount = Some(mount.expect("a mount"));
+        }
+    })
+}
+
+#[test]
+fn weights_are_checked_by_the_pods_where_a_policy_wants_them_verified() {
+    let verified = "weights: {require: Verified}";
+    mounted("int8").satisfies(verified);
+    Scene::of("int8").falls_short(
+        verified,
+        "weights.require",
+        &["are Declared and must be Verified", "set weights.mount"],
+    );
+    for variant in ["int8", "fp32"] {
+        Scene::of(variant).satisfies("weights: {require: Declared}");
+    }
+    // Of two policies the stricter holds.
+    let both = [policy("a", "weights: {require: Declared}"), policy("b", verified)];
+    let found = Scene::of("int8").check(&both);
+    assert!(found.len() == 1 && found[0].policy == "b", "{found:?}");
+}
+
 #[test]
 fn weights_are_signed_by_a_key_of_each_policy() {
     let key = |letter: &str| {
@@ -228,7 +256,6 @@ fn weights_are_signed_by_a_key_of_each_policy() {
         let spec = serde_json::json!({"weights": {"require": "Verified", "publicKeys": keys}});
         Policy::read(name, 1, &spec)
     };
-    Scene::of("int8").satisfies("weights: {require: Declared}");
     let (one, other) = (of("one", &["a", "b"]), of("other", &["b", "c"]));
     for (signed_by, lack) in [
         (&["a"][..], 1),
@@ -238,7 +265,7 @@ fn weights_are_signed_by_a_key_of_each_policy() {
         (&["d"], 2),
         (&[], 2),
     ] {
-        let scene = Scene::of("int8").with(|scene| {
+        let scene = mounted("int8").with(|scene| {
             scene.signed_by = signed_by.iter().map(|letter| key(letter)).collect::<BTreeSet<_>>();
         });
         let found = scene.check([&one, &other]);

@@ -189,6 +189,7 @@ impl State<'_> {
             never_ready,
             disruption,
             image_ids,
+            weights,
             marks,
         } = workload;
         (
@@ -201,6 +202,7 @@ impl State<'_> {
             never_ready,
             disruption,
             image_ids,
+            weights,
         )
             .hash(h);
         for at in pod_starts.values().chain(ready_since.values()) {

@@ -116,7 +116,7 @@ class Commands(unittest.TestCase):
                 case ["guardbit", "lint" | "plan" | "policy", *_]:
                     continue  # run below
                 # They need servers, and tests/compare has some: here only the flags are held against the program.
-                case ["guardbit", "compare" | "golden" as of, *rest]:
+                case ["guardbit", "compare" | "golden" | "weights" as of, *rest]:
                     flags = set(re.findall(r"^ +(?:pub\(super\) )?(\w+): ", source_of(of), re.M))
                     for flag in (word for word in rest if word.startswith("--")):
                         self.assertIn(flag[2:].replace("-", "_"), flags, f"docs/{page}.md: {flag}")

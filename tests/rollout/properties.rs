@@ -617,3 +617,28 @@ fn an_identity_and_the_names_of_its_objects_never_change() {
         insta::assert_snapshot!("identity", golden.join("\n"));
     });
 }
+
+#[test]
+fn weights_that_are_checked_are_another_revision_and_a_signature_over_them_is_not() {
+    let spec = spec();
+    let plain = spec.variants[1].clone();
+    let of = |change: fn(&mut guardbit::api::Weights)| {
+        let mut variant = plain.clone();
+        change(&mut variant.weights);
+        identity::revision(&spec, &variant)
+    };
+    let unchanged = of(|_| {});
+    let mount = |path: &str, volume: Option<&str>| guardbit::api::WeightsMount {
+        path: path.to_owned(),
+        volume: volume.map(str::to_owned),
+    };
+    assert_eq!(of(|weights| weights.signature = Some("{}".to_owned())), unchanged);
+    let mut mounted = plain.clone();
+    let mut known = vec![unchanged];
+    for (path, volume) in [("/models", None), ("/models/int8", None), ("/models", Some("cache"))] {
+        mounted.weights.mount = Some(mount(path, volume));
+        let revision = identity::revision(&spec, &mounted);
+        assert!(!known.contains(&revision), "{path} {volume:?}");
+        known.push(revision);
+    }
+}

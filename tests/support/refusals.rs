@@ -62,6 +62,18 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/variants/0/weights/uri",
             json!("oci://r/x@sha256:1111111111111111111111111111111111111111111111111111111111111111"),
         ),
+        (
+            "mount-image-without-digest",
+            "/spec/variants/0/weights",
+            json!({"uri": "oci://r/x:1", "digest": format!("sha256:{}", "0".repeat(64)), "mount": {"path": "/models"}}),
+        ),
+        (
+            "mount-image-and-volume",
+            "/spec/variants/0/weights/mount",
+            json!({"path": "/models", "volume": "models"}),
+        ),
+        ("mount-relative", "/spec/variants/1/weights/mount", json!({"path": "models"})),
+        ("mount-leads-up", "/spec/variants/1/weights/mount", json!({"path": "/models/../etc"})),
         ("digest-short", "/spec/variants/0/weights/digest", json!("sha256:abc")),
         (
             "group-size-missing",

@@ -27,7 +27,7 @@ impl Apply<'_> {
                 false => self.delete_comparer().await,
             };
         };
-        let Some(image) = &self.ctx.settings.comparer_image else {
+        let Some(image) = &self.ctx.settings.image else {
             refused.push(Refused {
                 object: format!("{} {}", Kind::Deployment, comparer_name(self.owner.name)),
                 is_carrier: false,

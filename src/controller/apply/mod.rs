@@ -145,8 +145,9 @@ impl Apply<'_> {
     /// started only to be killed.
     fn template(&self, key: &WorkloadKey, workload: &WorkloadPlan) -> Result<Document, Error> {
         let live = self.live_deployment(key);
-        let environment = live.as_ref().map(|live| live.environment);
-        let mut document = workload::provider().template(&self.owner, key, environment)?;
+        let additions = live.as_ref().map(|live| &live.additions);
+        let image = self.ctx.settings.image.as_deref();
+        let mut document = workload::provider().template(&self.owner, key, additions, image)?;
         if let (Some(replicas), None) = (workload.replicas, live) {
             document.body["spec"]["replicas"] = json!(replicas);
         }

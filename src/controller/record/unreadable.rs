@@ -112,7 +112,7 @@ mod tests {
             scope: QueryScope::default(),
             namespaces: Vec::new(),
             concurrency: 1,
-            comparer_image: None,
+            image: None,
             election: None,
         };
         let metrics = Arc::new(Metrics::default());

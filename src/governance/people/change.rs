@@ -152,7 +152,11 @@ impl Change {
                 shadow: rollout.shadow.clone(),
             },
             prometheus: spec.prometheus.clone(),
-            weights: variant.map(|variant| variant.weights.clone()),
+            // A signature changes nothing of what serves, and may be renewed.
+            weights: variant.map(|variant| Weights {
+                signature: None,
+                ..variant.weights.clone()
+            }),
             calibration: calibration.map(|written| CalibrationClaim {
                 digest: written.dataset.digest.clone(),
                 samples: written.samples,
@@ -257,6 +261,7 @@ mod tests {
             ("/model/riskTier", json!("Minimal")),
             ("/model/riskTier", Value::Null),
             ("/variants/1/weights/digest", json!(sha)),
+            ("/variants/1/weights/mount", json!({"path": "/models"})),
             ("/variants/1/calibration/dataset/digest", json!(sha)),
             ("/variants/1/calibration/samples", json!(1)),
             ("/variants/1/calibration/maxAge", json!("9000h")),
@@ -305,6 +310,7 @@ mod tests {
             ("/model/version", json!("2027.1.0")),
             ("/variants/1/replicas", json!(3)),
             ("/variants/2/weights/uri", json!("s3://elsewhere")),
+            ("/variants/1/weights/signature", json!("{}")),
             ("/variants/1/calibration/window", Value::Null),
             // The time at which the revision was first seen stands for it.
             ("/variants/1/calibration/completedAt", json!("2027-01-01T00:00:00Z")),

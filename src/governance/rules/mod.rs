@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{ApprovalRule, PolicyFinding, QuantizedModelSpec, SignedRecords, Variant};
+use crate::api::{ApprovalRule, PolicyFinding, QuantizedModelSpec, SignedRecords, Variant, WeightsProof};
 use crate::guards::Required;
 use crate::model::{Model, identity};
 
@@ -56,6 +56,9 @@ pub struct Rules {
     /// Offline quality that a variant must have shown.
     #[serde(skip_serializing_if = "nothing")]
     pub validation: Metrics,
+    /// What must be known of the weights; `None` if no more than what a model declares.
+    #[serde(skip_serializing_if = "nothing")]
+    pub proof: Option<Asked<WeightsProof>>,
     /// Public keys in PEM, one of each set must have signed the weights.
     #[serde(skip_serializing_if = "nothing")]
     pub weights: BTreeSet<Asked<BTreeSet<String>>>,
@@ -120,6 +123,7 @@ impl Rules {
             calibration: self.calibration.meet(other.calibration),
             falls_back_when_stale: self.falls_back_when_stale.meet(other.falls_back_when_stale),
             validation: self.validation.meet(other.validation),
+            proof: strictest(self.proof, other.proof),
             weights: all(self.weights, other.weights),
             approvals: all(self.approvals, other.approvals),
             freezes: all(self.freezes, other.freezes),
@@ -173,13 +177,22 @@ impl Rules {
     }
 
     fn check_weights(&self, rise: &Rise<'_>, findings: &mut Findings) {
+        let Variant { name, weights, .. } = rise.variant;
+        if let Some(Asked { what, by }) = &self.proof
+            && *what > weights.proof()
+        {
+            findings.add(
+                by,
+                "weights.require",
+                format!("the weights of {name} ({}) are {} and must be {what}: set weights.mount, so that its pods check them before they serve", weights.digest, weights.proof()),
+            );
+        }
         for Asked { what: keys, by } in &self.weights {
             if keys.is_disjoint(rise.signed_by) {
-                let Variant { name, weights, .. } = rise.variant;
                 findings.add(
                     by,
                     "weights.publicKeys",
-                    format!("the weights of {name} ({}) must be signed by one of {} keys of the policy, and no such signature was found: have them signed", weights.digest, keys.len()),
+                    format!("the weights of {name} ({}) must be signed by one of {} keys of the policy, and no such signature was found: have them signed, and set weights.signature", weights.digest, keys.len()),
                 );
             }
         }

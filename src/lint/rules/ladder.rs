@@ -6,13 +6,13 @@ use crate::api::Precision;
 use crate::api::Variant;
 use crate::api::variant::{NumberType, QuantizationMethod};
 use crate::guards::written;
-use crate::model::{self, identity};
+use crate::model::{self, identity, template};
 use crate::rollout::{calibration_gate, validation_gate};
 
 use super::super::document::Model;
 use super::super::rule::{
     CALIBRATION_DATES, CALIBRATION_MISSING, CALIBRATION_STALE, Finding, NO_FIDELITY_GUARD, PRECISION_MISMATCH,
-    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE,
+    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE, WEIGHTS_NOT_MOUNTED,
 };
 
 /// Algorithms that need calibration data although they quantize nothing but weights.
@@ -42,6 +42,16 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
                 format!(
                     "{} has the weights of {}: a step between them changes nothing of the model; give each its own digest, or remove one of them",
                     variant.name, other.name
+                ),
+            ));
+        }
+        if let Some(wrong) = template::unverified(spec, variant) {
+            out.push(model.finding(
+                &WEIGHTS_NOT_MOUNTED,
+                &format!("{field}.weights.mount"),
+                format!(
+                    "the weights of {} cannot be verified with its pod template: {}",
+                    variant.name, wrong.problem
                 ),
             ));
         }

@@ -6,8 +6,9 @@ use crate::manifests::document::{Document, Kind};
 use crate::manifests::names::{MANAGER_WORKLOAD, Owner, REVISION_ANNOTATION, labels, name, owner_reference, selector};
 use crate::rollout::WorkloadKey;
 
-use super::environment::Environment;
-use super::pods::{BuildError, pod_template};
+use super::additions::Additions;
+use super::error::BuildError;
+use super::pods::pod_template;
 use super::provider::WorkloadProvider;
 
 /// Runs the pods of a revision as a Deployment.
@@ -18,10 +19,16 @@ impl WorkloadProvider for Deployment {
         Kind::Deployment
     }
 
-    fn template(&self, owner: &Owner, key: &WorkloadKey, live: Option<Environment>) -> Result<Document, BuildError> {
-        let (template, environment) = pod_template(owner, key, live)?;
+    fn template(
+        &self,
+        owner: &Owner,
+        key: &WorkloadKey,
+        live: Option<&Additions>,
+        image: Option<&str>,
+    ) -> Result<Document, BuildError> {
+        let (template, additions) = pod_template(owner, key, live, image)?;
         let mut annotations = json!({REVISION_ANNOTATION: key.revision.revision});
-        if let Some((annotation, value)) = environment.annotation() {
+        for (annotation, value) in additions.annotations() {
             annotations[annotation] = json!(value);
         }
         let metadata = json!({

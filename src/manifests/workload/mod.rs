@@ -4,13 +4,17 @@
 //! variant. A new provider is a file here and its line below, its part of a variant in the API, and the projection of
 //! its objects in `watch`.
 
+mod additions;
 mod deployment;
 mod environment;
+mod error;
 mod pods;
 mod provider;
+mod weights;
 
+pub use additions::Additions;
 pub use environment::Environment;
-pub use pods::{BuildError, model_container};
+pub use error::BuildError;
 pub use provider::WorkloadProvider;
 
 use deployment::Deployment;

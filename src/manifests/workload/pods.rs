@@ -1,9 +1,8 @@
 //! The pod template of a revision, whatever runs it.
 
-use k8s_openapi::DeepMerge;
 use serde_json::Value;
 
-use crate::api::{PodTemplate, QuantizedModelSpec, SpecProblem};
+use crate::api::SpecProblem;
 use crate::manifests::names::{Owner, labels};
 use crate::manifests::provenance::of_identity;
 use crate::manifests::traffic;
@@ -11,37 +10,28 @@ use crate::model::identity::Purpose;
 use crate::model::template;
 use crate::rollout::WorkloadKey;
 
+use super::additions::Additions;
 use super::environment::Environment;
-
-/// Why an object cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// A pod template cannot be read.
-    #[error("{0}")]
-    Template(SpecProblem),
-    /// The spec no longer describes the variant.
-    #[error("variant {0} is not in spec.variants")]
-    NoVariant(String),
-}
+use super::error::BuildError;
+use super::weights;
 
 /// The pod template: the part that all variants share, the variant's own merged over it, and what guardbit adds.
-/// Nothing in it may change while the identity stays: `environment` is what a Deployment that exists has. Returns what
-/// it has from now on, too.
+/// Nothing in it may change while the identity stays: `live` is what a Deployment that exists has. `image` is that of guardbit
+/// itself. Returns what was added, too.
 pub(super) fn pod_template(
     owner: &Owner,
     key: &WorkloadKey,
-    environment: Option<Environment>,
-) -> Result<(Value, Environment), BuildError> {
+    live: Option<&Additions>,
+    image: Option<&str>,
+) -> Result<(Value, Additions), BuildError> {
     let variant = owner
         .variant(&key.revision.variant)
         .ok_or_else(|| BuildError::NoVariant(key.revision.variant.clone()))?;
-    let read = |field: &str, written| template::read(field, written).map_err(BuildError::Template);
-    let mut template = read(template::SHARED, &owner.spec.serving.template)?;
-    if let Some(own) = &variant.template {
-        template.merge_from(read(&template::own(&variant.name), own)?);
-    }
+    let mut template = template::merged(owner.spec, variant).map_err(BuildError::Template)?;
     let spec = template.spec.get_or_insert_default();
-    let environment = environment.unwrap_or_else(|| Environment::of(spec));
+    let image = live.and_then(|live| live.verifier.as_deref()).or(image);
+    let verifier = weights::add(spec, template::model_container(owner.spec), variant, image)?;
+    let environment = live.map_or_else(|| Environment::of(spec), |live| live.environment);
     environment.add(spec, variant, &key.revision.revision);
     let metadata = template.metadata.get_or_insert_default();
     let own_labels = labels(owner, key);
@@ -63,18 +53,10 @@ pub(super) fn pod_template(
     }
     let template = serde_json::to_value(template)
         .map_err(|e| BuildError::Template(SpecProblem::new(template::SHARED, e.to_string())))?;
-    Ok((template, environment))
-}
-
-/// Name of the container that serves the model, by the template that all variants share: the one with the model's port, or
-/// else the first one.
-pub fn model_container(spec: &QuantizedModelSpec) -> Option<&str> {
-    let PodTemplate(template) = &spec.serving.template;
-    let containers = template.get("spec")?.get("containers")?.as_array()?;
-    let serves = |container: &&Value| {
-        let ports = container["ports"].as_array();
-        ports.is_some_and(|ports| ports.iter().any(|port| port["containerPort"] == spec.serving.port))
+    let additions = Additions {
+        environment,
+        verifier,
+        weights: variant.weights.proof(),
     };
-    let serving = containers.iter().find(serves).or(containers.first())?;
-    serving["name"].as_str()
+    Ok((template, additions))
 }

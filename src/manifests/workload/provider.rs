@@ -8,8 +8,8 @@ use crate::manifests::provenance::of_revision;
 use crate::manifests::recovery::mark_annotations;
 use crate::rollout::{WorkloadKey, WorkloadPlan};
 
-use super::environment::Environment;
-use super::pods::BuildError;
+use super::additions::Additions;
+use super::error::BuildError;
 
 /// Runs the pods of a revision. Template, scale and facts have a field manager each, so that an autoscaler may own the
 /// scale.
@@ -17,9 +17,15 @@ pub trait WorkloadProvider {
     /// Kind of its objects.
     fn kind(&self) -> Kind;
 
-    /// The object of a revision that the spec describes, without its replicas. `live` is where the variables of one that
-    /// exists are.
-    fn template(&self, owner: &Owner, key: &WorkloadKey, live: Option<Environment>) -> Result<Document, BuildError>;
+    /// The object of a revision that the spec describes, without its replicas. `live` is what one that exists has of guardbit,
+    /// and `image` that of guardbit itself.
+    fn template(
+        &self,
+        owner: &Owner,
+        key: &WorkloadKey,
+        live: Option<&Additions>,
+        image: Option<&str>,
+    ) -> Result<Document, BuildError>;
 
     /// The scale of an object, and no other field of it.
     fn scale(&self, owner: &Owner, key: &WorkloadKey, replicas: i32) -> Document {

@@ -287,6 +287,7 @@ impl Capacity<'_> {
                     weight,
                     ready_replicas: ready,
                     image_ids: workload.map(|w| w.image_ids.clone()).unwrap_or_default(),
+                    weights: workload.map(|w| w.weights.into()),
                 }
             })
             .collect();

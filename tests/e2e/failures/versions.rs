@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::acts::until;
 use crate::stage::{Stage, setting};
+use crate::weights::on_a_volume;
 
 /// What guardbit puts into the environment of containers.
 const OURS: [&str; 3] = ["GUARDBIT_VARIANT", "GUARDBIT_REVISION", "GUARDBIT_WEIGHTS_URI"];
@@ -196,4 +197,23 @@ async fn an_upgrade_keeps_the_pods_that_it_would_write_differently_and_a_new_rev
     assert_one_replica_set_each(&stage).await;
     assert_nothing_unexpected(&stage);
     stage.finish(1).await;
+}
+
+/// Another release has another image. What verifies the weights in pods that run is left as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "make failures"]
+async fn an_upgrade_leaves_the_verifier_of_live_pods_as_it_is() {
+    let mut stage = on_a_volume("verifier").start().await;
+    stage.weights(&[("fp32", 75), ("int8", 25)]).await;
+    let made = templates(&stage).await;
+    let verified = made.values().filter(|t| t.to_string().contains("guardbit-weights"));
+    assert_eq!(verified.count(), 1, "int8 alone has a mount: {made:?}");
+    let before = pods(&stage).await;
+    stage.guardbit.replace_with("--comparer-image=localhost/guardbit:another");
+    stage.climbed(&[0, 5, 25, 50, 90]).await;
+    assert_eq!(templates(&stage).await, made);
+    let after = pods(&stage).await;
+    assert!(after.is_superset(&before), "{before:?} {after:?}\n{}", stage.story());
+    assert_one_replica_set_each(&stage).await;
+    stage.finish(2).await;
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::super::RiskTier;
 use super::super::quantity::{Duration, Fraction};
 use super::super::status::RolloutKind;
-use super::super::variant::QuantizationMethod;
+use super::super::variant::{QuantizationMethod, WeightsProof};
 use super::action::ApprovalGate;
 
 pub use finding::{PolicyFinding, PolicyStatus};
@@ -65,7 +65,7 @@ pub struct PrecisionPolicySpec {
     /// Offline quality that a variant must have shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationRule>,
-    /// Whether weights must be signed.
+    /// What must be known of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightsRule>,
     /// What people must approve, each rule on its own.
@@ -234,27 +234,20 @@ pub struct RequiredMetric {
     pub max_drop: Fraction,
 }
 
-/// Whether weights must be signed.
+/// What must be known of the weights of a variant.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("(self.require == 'Verified') == (has(self.publicKeys) && self.publicKeys.size() > 0)")
-    .message("publicKeys goes with require: Verified: set both, or write require: Declared alone"))]
+#[x_kube(validation = Rule::new("self.require == 'Verified' || !has(self.publicKeys) || self.publicKeys.size() == 0")
+    .message("publicKeys goes with require: Verified: write require: Verified, or leave the keys out"))]
 pub struct WeightsRule {
-    /// What must be known of the weights of a variant.
+    /// What must be known: with `Verified` the variant has `weights.mount`, so that no server starts with other weights than
+    /// those of its digest.
     pub require: WeightsProof,
-    /// Public keys in PEM, any of which may have signed the weights, with `require: Verified`.
+    /// Public keys in PEM (ECDSA on P-256), with `require: Verified`: one of them must have signed the weights of that digest
+    /// (`weights.signature`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 64, max = 2048)))]
     pub public_keys: Vec<String>,
-}
-
-/// What must be known of the weights of a variant.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WeightsProof {
-    /// Their digest, as the model declares it.
-    Declared,
-    /// A signature over that digest by one of `publicKeys`.
-    Verified,
 }
 
 /// What people must approve.

@@ -1,0 +1,118 @@
+//! What verifies the weights of a revision before its server starts.
+//!
+//! An image is mounted by its digest, which the kubelet checks. Anything else a container of guardbit's own image hashes, on the
+//! volume that the server reads, as the last of the init containers: one before it may fetch the weights.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ImageVolumeSource, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
+    VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::api::{SpecProblem, Variant};
+use crate::model::template;
+use crate::model::weights::{ADDED, Place, place};
+
+use super::error::BuildError;
+
+/// The user of guardbit's image.
+const USER: i64 = 65532;
+
+/// Adds to pods what verifies the weights of their variant. `server` is the name of the container that serves the model, and
+/// `image` that of the container that verifies. Returns that image where it is used.
+pub(super) fn add(
+    pod: &mut PodSpec,
+    server: Option<&str>,
+    variant: &Variant,
+    image: Option<&str>,
+) -> Result<Option<Box<str>>, BuildError> {
+    let wrong = |why: String| BuildError::Template(SpecProblem::new(template::own(&variant.name), why));
+    let Some(place) = place(pod, server, &variant.weights).map_err(wrong)? else {
+        return Ok(None);
+    };
+    if place.is_added {
+        let mounts = pod.containers[place.server].volume_mounts.get_or_insert_default();
+        mounts.push(place.mount.clone());
+    }
+    if let Some(reference) = variant.weights.image() {
+        let source = ImageVolumeSource {
+            reference: Some(reference.to_owned()),
+            pull_policy: Some("IfNotPresent".to_owned()),
+        };
+        pod.volumes.get_or_insert_default().push(Volume {
+            name: ADDED.to_owned(),
+            image: Some(source),
+            ..Volume::default()
+        });
+        return Ok(None);
+    }
+    let image = image.ok_or_else(|| BuildError::NoImage(variant.name.clone()))?;
+    let verifier = verifier(pod, &place, variant, image);
+    pod.init_containers.get_or_insert_default().push(verifier);
+    Ok(Some(image.into()))
+}
+
+/// The container that hashes the weights, as `restricted` pod security wants it. Its arguments and all the rest of it must stay
+/// what they are: they are part of live templates.
+fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Container {
+    let weights = &variant.weights;
+    let path = weights.mount.as_ref().map_or("", |mount| mount.path.as_str());
+    // Kubernetes replaces `$(NAME)` in arguments, and takes two dollar signs for one.
+    let flag = |name: &str, value: &dyn Display| format!("--{name}={value}").replace('$', "$$");
+    let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+        let quantities = of.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned())));
+        quantities.collect()
+    };
+    Container {
+        name: ADDED.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(vec![
+            "weights".to_owned(),
+            "verify".to_owned(),
+            flag("path", &path),
+            flag("root", &place.mount.mount_path),
+            flag("digest", &weights.digest),
+        ]),
+        resources: Some(ResourceRequirements {
+            requests: Some(quantities(&[("cpu", "100m"), ("memory", "32Mi")])),
+            limits: Some(quantities(&[("memory", "128Mi")])),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            run_as_user: Some(reader(pod, place)),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        // It says in one line why it refuses weights, and the kubelet puts that into the status of the pod.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![VolumeMount {
+            read_only: Some(true),
+            mount_propagation: None,
+            recursive_read_only: None,
+            ..place.mount.clone()
+        }]),
+        ..Container::default()
+    }
+}
+
+/// The user that reads the weights: that of the server, because others may not be able to; but never root.
+fn reader(pod: &PodSpec, place: &Place) -> i64 {
+    let server = pod.containers[place.server].security_context.as_ref();
+    let of_server = server.and_then(|context| context.run_as_user);
+    let of_pod = pod.security_context.as_ref().and_then(|context| context.run_as_user);
+    of_server.or(of_pod).filter(|user| *user > 0).unwrap_or(USER)
+}
