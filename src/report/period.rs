@@ -38,7 +38,7 @@ pub(super) struct Period {
     /// What the guards found last.
     pub(super) verdicts: Vec<GuardStatus>,
     /// The guards that are asked now.
-    guards: Vec<Guard>,
+    pub(super) guards: Vec<Guard>,
 }
 
 /// A beginning or an end.
