@@ -24,7 +24,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ),
     ("report", &["api", "evidence", "guards", "judge", "ledger", "model"]),
     ("telemetry", &["api", "guards"]),
-    ("watch", &["api", "manifests", "model", "rollout"]),
+    ("watch", &["api", "governance", "manifests", "model", "rollout"]),
     (
         "prometheus",
         &[
@@ -47,6 +47,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "evidence",
             "rollout",
             "foresight",
+            "ledger",
             "manifests",
             "prometheus",
             "telemetry",
