@@ -202,6 +202,12 @@ pub enum Reason {
     Disrupted,
     /// Users' requests have moved to where stable answers otherwise than the reference.
     InputsMoved,
+    /// A record was written of what was decided.
+    Recorded,
+    /// What was decided is not on record, so that nothing rises.
+    NotRecorded,
+    /// Records are not signed.
+    Unsigned,
 }
 
 words!(Reason);
@@ -229,6 +235,8 @@ impl Reason {
                 | Self::IdentityMismatch
                 | Self::Disrupted
                 | Self::InputsMoved
+                | Self::NotRecorded
+                | Self::Unsigned
         )
     }
 }

@@ -183,6 +183,7 @@ impl State<'_> {
             refused,
             never_ready,
             disruption,
+            joined,
             image_ids,
             marks,
         } = workload;
@@ -195,6 +196,7 @@ impl State<'_> {
             refused,
             never_ready,
             disruption,
+            joined,
             image_ids,
         )
             .hash(h);

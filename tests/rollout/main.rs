@@ -15,6 +15,7 @@ mod mirror;
 mod natives;
 mod presets;
 mod properties;
+mod records;
 mod refusals;
 mod samples;
 mod shadow;

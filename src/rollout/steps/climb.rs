@@ -288,7 +288,7 @@ impl Evaluation<'_> {
         // The gates were open when the rollout started, which may have been long ago.
         let grant = match self.may(Transition::Raise(step), &rollout.candidate) {
             Ok(grant) => grant,
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         };
         // While a person is asked the weight stays.
         if rollout.escalated_at.is_some() {
