@@ -188,10 +188,7 @@ impl Starting {
     {
         let (wake, index) = (self.wake.clone(), index.clone());
         let config = watcher::Config::default().labels(MODEL_LABEL);
-        let first = First {
-            answer: self.awaited(),
-            in_turn: Arc::clone(&self.in_turn),
-        };
+        let first = self.first();
         self.tasks.spawn(run(api, config, Some(first), move |event| {
             for model in index.take(event, &read) {
                 let _ = wake.send(model);
@@ -219,10 +216,7 @@ impl Starting {
                 }
             }
         };
-        let first = First {
-            answer: self.awaited(),
-            in_turn: Arc::clone(&self.in_turn),
-        };
+        let first = self.first();
         let (known, wakes, asks) = (policies.clone(), woken.clone(), client.clone());
         self.tasks.spawn(async move {
             let first = match required {
@@ -239,20 +233,20 @@ impl Starting {
             Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
             None => watcher::Config::default(),
         };
-        let first = First {
-            answer: self.awaited(),
-            in_turn: Arc::clone(&self.in_turn),
-        };
+        let first = self.first();
         let (api, known): (Api<SeenNamespace>, _) = (Api::all(client.clone()), policies.clone());
         let take = move |event| woken(known.take_namespace(event));
         self.tasks.spawn(run(api, config, Some(first), take));
     }
 
-    /// An answer for which [`Watches::answered`] waits.
-    fn awaited(&mut self) -> oneshot::Sender<()> {
+    /// A first list for which [`Watches::answered`] waits.
+    fn first(&mut self) -> First {
         let (answer, answered) = oneshot::channel();
         self.answers.push(answered);
-        answer
+        First {
+            answer,
+            in_turn: Arc::clone(&self.in_turn),
+        }
     }
 
     /// Keeps the models themselves.
