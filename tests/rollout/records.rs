@@ -120,6 +120,22 @@ fn harm_is_lowered_at_once_whatever_is_not_on_record() {
     }
 }
 
+/// A raise that is not on record may be so for hours.
+#[test]
+fn harm_is_found_at_the_weight_that_there_is_while_a_raise_is_not_on_record() {
+    let mut world = at_25_percent();
+    world.status.rollout.as_mut().expect("a rollout").weight = 50;
+    is_behind(&mut world);
+    world.run(120);
+    assert_eq!(carried(&world, "int8"), 25);
+    assert_eq!(reason(&world.status, "Progressing"), said("True", "RecordPending"));
+    assert_eq!(reason(&world.status, "EvidenceAvailable"), said("True", "Fresh"));
+    world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
+    world.run(60);
+    assert!(has(&world, Action::RolledBack), "{}", world.transcript);
+    assert_eq!(carried(&world, "int8"), 0);
+}
+
 #[test]
 fn a_promotion_moves_no_traffic_until_it_is_on_record() {
     let mut world = refused(World::new(spec()), Action::Promoted);
