@@ -154,4 +154,4 @@ fn stored(ledger: &LedgerStatus) -> Option<Journal> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

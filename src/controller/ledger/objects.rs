@@ -264,3 +264,6 @@ fn statement(record: &PendingRecord) -> Result<Vec<u8>, Trouble> {
         Trouble::told(LedgerReason::NotWritten, message)
     })
 }
+
+#[cfg(test)]
+mod tests;

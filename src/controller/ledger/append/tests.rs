@@ -97,6 +97,40 @@ fn object(plan: &Plan) -> PrecisionDecision {
     object
 }
 
+/// Records of one chain, each a second after the one before; another chain for another second.
+pub(in crate::controller::ledger) fn chain(length: usize, second: i64) -> Vec<PendingRecord> {
+    let mut world = governed();
+    world.now += SignedDuration::from_secs(second);
+    let mut records = Vec::new();
+    let mut found = Found::Nothing;
+    while records.len() < length {
+        let (plan, _) = evaluate(&world, before(Some(found)));
+        let ledger = plan.status.ledger.unwrap();
+        records.extend(ledger.pending);
+        found = Found::Newest(Head {
+            sequence: u64::try_from(ledger.sequence).unwrap(),
+            digest: ledger.head,
+        });
+        world.now += SignedDuration::from_secs(1);
+        // Without pods nothing is decided, and what was found goes on record all the same.
+        world.workloads.clear();
+    }
+    records
+}
+
+/// A record that follows this one, so many seconds after the time at which chains begin.
+pub(in crate::controller::ledger) fn after(record: &PendingRecord, seconds: i64) -> PendingRecord {
+    let mut world = governed();
+    world.workloads.clear();
+    world.now += SignedDuration::from_secs(seconds);
+    let head = Head {
+        sequence: u64::try_from(record.sequence).unwrap(),
+        digest: record.payload_digest.trim_start_matches("sha256:").to_owned(),
+    };
+    let (plan, _) = evaluate(&world, before(Some(Found::Newest(head))));
+    plan.status.ledger.unwrap().pending.remove(0)
+}
+
 fn adopted(object: PrecisionDecision) -> Result<crate::ledger::verify::Adopted, String> {
     let key = SigningKey::from_pem(KEY).unwrap();
     adopt(object, ("risk", "fraud-scorer"), &[key.public().clone()])
