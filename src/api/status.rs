@@ -6,6 +6,8 @@
 //! every upgrade.
 
 mod decided;
+mod guard;
+mod ledger;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -17,6 +19,8 @@ use super::variant::WeightsProof;
 use super::word::{Word, list_known_words, words};
 
 pub use decided::{Action, Decision};
+pub use guard::{ArmCounts, GuardStatus, Verdict};
+pub use ledger::{LedgerStatus, PendingRecord};
 
 /// What guardbit did and found.
 // Only guardbit writes it, so the API server need not track a manager for each of its fields, which would be a sixth of
@@ -83,6 +87,9 @@ pub struct QuantizedModelStatus {
     /// Running state of the tests: opaque, versioned. People read `guards`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// The chain of the records of what was decided, where a policy asks for records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerStatus>,
 }
 
 /// Summary of what is happening.
@@ -110,7 +117,7 @@ pub enum Phase {
     Suspended,
 }
 
-words!(Phase, Role, RolloutKind, RetiringReason, Verdict, ProvenBy);
+words!(Phase, Role, RolloutKind, RetiringReason, ProvenBy);
 
 /// One revision: a variant with its identity.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -280,64 +287,6 @@ pub enum RetiringReason {
     KeepWarm,
 }
 
-/// Verdict of a guard.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// The candidate was shown to be within tolerance.
-    Healthy,
-    /// The candidate was shown to be beyond tolerance.
-    Harmful,
-    /// There is data, but not enough yet.
-    Undecided,
-    /// There is no data.
-    NoData,
-}
-
-/// Events of one arm.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArmCounts {
-    /// All events.
-    pub total: i64,
-    /// The bad ones.
-    pub bad: i64,
-}
-
-/// What a guard has found.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GuardStatus {
-    /// Name of the guard.
-    pub name: String,
-    /// Its verdict.
-    pub verdict: Word<Verdict>,
-    /// Evidence of harm; harmful at `threshold`.
-    pub evidence: String,
-    /// Value of `evidence` from which on the candidate is harmful.
-    pub threshold: String,
-    /// Evidence of health; healthy at `healthThreshold`.
-    pub health: String,
-    /// Value of `health` from which on the candidate is healthy.
-    pub health_threshold: String,
-    /// Events of the candidate.
-    pub candidate: ArmCounts,
-    /// Events of the baseline.
-    pub baseline: ArmCounts,
-    /// The shares side by side.
-    pub estimate: String,
-    /// Time of the newest sample that was counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_through: Option<Time>,
-    /// The finding as a sentence with counts.
-    pub message: String,
-    /// Lines of the golden set that the candidate answers otherwise than the reference, three at the most.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 3))]
-    pub examples: Vec<i32>,
-    /// How much better the candidate is, where `rollout.benefit` asks this guard.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub benefit: Option<String>,
-}
-
 /// A revision that earned its traffic.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -440,9 +389,11 @@ pub mod condition {
     pub const INPUTS_MOVED: &str = "InputsMoved";
     /// Requests are mirrored to the comparer. A model that asks for no mirror has no such condition.
     pub const MIRRORING: &str = "Mirroring";
+    /// Every decision is on record. A model of which nothing goes on record has no such condition.
+    pub const RECORDED: &str = "Recorded";
 
     /// All types of conditions.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -454,5 +405,6 @@ pub mod condition {
         INPUTS_MOVED,
         APPLIED,
         MIRRORING,
+        RECORDED,
     ];
 }

@@ -1,15 +1,16 @@
 //! `guardbit run`: the controller.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::controller::{Election, Settings, run};
+use crate::controller::{Election, PolicyWatch, Settings, run};
 use crate::prometheus::{AllowedUrls, Limits, Servers};
 use crate::rollout::QueryScope;
 use crate::telemetry::{Health, LogFormat, Metrics, log, serve};
@@ -57,6 +58,12 @@ pub struct RunArgs {
         value_name = "IMAGE"
     )]
     comparer_image: Option<String>,
+    /// Whether rises wait for policies where the API server serves none.
+    #[arg(long, env = "GUARDBIT_GOVERNANCE", value_enum, default_value_t = Governance::Auto)]
+    governance: Governance,
+    /// File with the private key that signs records: ECDSA on P-256, in PEM. Without it they are not signed.
+    #[arg(long, env = "GUARDBIT_SIGNING_KEY_FILE", value_name = "FILE")]
+    signing_key_file: Option<PathBuf>,
     /// Address of /metrics, /healthz and /readyz.
     #[arg(long, env = "GUARDBIT_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -75,6 +82,24 @@ pub struct RunArgs {
     /// Name of this instance in the Lease; set it to the name of the pod, so that it outlives the container.
     #[arg(long, env = "GUARDBIT_IDENTITY", default_value = "guardbit")]
     identity: String,
+}
+
+/// Whether there must be policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Governance {
+    /// Where the API server serves no policies, nothing is governed.
+    Auto,
+    /// Where the API server serves no policies, nothing rises.
+    Required,
+}
+
+impl From<Governance> for PolicyWatch {
+    fn from(governance: Governance) -> Self {
+        match governance {
+            Governance::Auto => Self::WhereServed,
+            Governance::Required => Self::Always,
+        }
+    }
 }
 
 /// Runs the controller until a signal comes or the lease is lost.
@@ -158,6 +183,8 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         concurrency: args.concurrency,
         // A variable that is set to nothing names no image.
         image: args.comparer_image.clone().filter(|image| !image.is_empty()),
+        policies: args.governance.into(),
+        signing_key: args.signing_key_file.clone(),
         election: (!args.no_leader_election).then(|| Election {
             namespace: args.lease_namespace.clone(),
             name: args.lease_name.clone(),

@@ -1,5 +1,6 @@
 //! What every reconcile needs: settings, clients, stores, and what is remembered of a model between two reconciles.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::{Client, ResourceExt};
@@ -8,12 +9,13 @@ use tokio::sync::Semaphore;
 use crate::prometheus::{Asker, Servers};
 use crate::rollout::QueryScope;
 use crate::telemetry::Metrics;
-use crate::watch::{CachedModel, FirstReconciles, Followed, Reconciled, Stores};
+use crate::watch::{CachedModel, FirstReconciles, Followed, PolicyWatch, Reconciled, Stores};
 
 use super::apply::{Applied, Disturbances, Refusals};
 use super::events::Events;
 use super::forecast::Forecasts;
 use super::leader::Election;
+use super::ledger::{KeyFile, Ledger};
 use super::record::Memory;
 
 /// Settings of the controller.
@@ -29,6 +31,10 @@ pub struct Settings {
     pub concurrency: u16,
     /// Image of guardbit itself, for comparers and for what verifies weights; without it neither can be run.
     pub image: Option<String>,
+    /// Whether there must be policies.
+    pub policies: PolicyWatch,
+    /// File with the key that signs records; without it they are not signed.
+    pub signing_key: Option<PathBuf>,
     /// Leader election; `None` for a single process.
     pub election: Option<Election>,
 }
@@ -44,6 +50,7 @@ pub(super) struct Context {
     pub(super) reconciled: Reconciled,
     pub(super) first_reconciles: FirstReconciles,
     pub(super) memory: Memory,
+    pub(super) ledger: Ledger,
     pub(super) applied: Applied,
     pub(super) disturbances: Disturbances,
     pub(super) refusals: Refusals,
@@ -59,6 +66,8 @@ pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
     pub(super) forecasts: Arc<Forecasts>,
     pub(super) events: Events,
+    /// The key that signs records.
+    pub(super) key: Arc<KeyFile>,
 }
 
 impl Settings {
@@ -83,6 +92,7 @@ impl Context {
             reconciled: Reconciled::default(),
             first_reconciles: FirstReconciles::new(),
             memory: Memory::default(),
+            ledger: Ledger::new(shared.key),
             applied: Applied::default(),
             disturbances: Disturbances::default(),
             refusals: Refusals::default(),
@@ -105,6 +115,7 @@ impl Followed for Context {
         let ((namespace, name), uid) = (model.name(), model.uid().unwrap_or_default());
         self.reconciled.forget(model);
         self.memory.forget(&uid);
+        self.ledger.forget(&uid);
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);
         self.disturbances.end(&uid);

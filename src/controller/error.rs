@@ -27,6 +27,9 @@ pub enum Error {
     /// The gateway is taking in that a variant lost its endpoints; nothing more was applied.
     #[error("a variant with weight has lost its endpoints: the gateway has another {0:?} to take that in")]
     Disturbed(Duration),
+    /// A record of what was decided does not exist.
+    #[error("{0}")]
+    NotRecorded(String),
     /// A watch has not delivered its first list yet.
     #[error("the watch of {0} has not delivered yet")]
     NotYet(&'static str),

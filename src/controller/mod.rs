@@ -6,15 +6,18 @@
 
 mod apply;
 mod backoff;
+mod carry_out;
 mod context;
 mod error;
 mod events;
 mod forecast;
 mod leader;
+mod ledger;
 mod observe;
 mod reconcile;
 mod record;
 
+pub use crate::watch::PolicyWatch;
 pub use context::Settings;
 pub use error::Error;
 pub use leader::Election;

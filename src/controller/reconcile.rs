@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};
+use k8s_openapi::jiff::SignedDuration;
 use kube::api::{Api, ListParams};
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
@@ -15,19 +16,20 @@ use tokio::task::JoinSet;
 
 use crate::api::QuantizedModel;
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
-use crate::manifests::Owner;
 use crate::model::identity::Digests;
-use crate::model::{calibration_expires, interval};
-use crate::rollout::{self, Observation, Order, Plan, Record, Refused, Scope};
+use crate::model::interval;
+use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{self, CachedModel, Content, scoped};
 
 use super::apply::{Apply, FINALIZER, is_disturbed};
 use super::backoff::Failures;
+use super::carry_out::{Recording, carry_out, lower};
 use super::context::{Context, Settings, Shared};
 use super::error::Error;
+use super::ledger::KeyFile;
 use super::record::stand_still;
-use super::{events, leader, observe, record};
+use super::{events, leader, ledger, observe, record};
 
 /// Reconciles that may wait at once, for their turn or for Prometheus.
 const WAITING: u16 = 64;
@@ -84,6 +86,7 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
         turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
         forecasts: Arc::default(),
         events,
+        key: Arc::new(KeyFile::new(settings.signing_key.clone())),
     };
     let scopes = settings.scopes().into_iter().map(|namespace| {
         let ctx = Context::new(client.clone(), settings.clone(), Arc::clone(metrics), shared.clone());
@@ -96,7 +99,8 @@ async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop
 
 /// The loop over the models of one watch.
 async fn reconcile_models(ctx: Arc<Context>, namespace: Option<&str>, mut stop: signal::Receiver<bool>) {
-    let mut watches = watch::watch(&ctx.client, &ctx.stores, namespace, Arc::clone(&ctx));
+    let policies = ctx.settings.policies;
+    let mut watches = watch::watch(&ctx.client, &ctx.stores, namespace, policies, Arc::clone(&ctx));
     // Nothing can be decided before: a reconcile would only find out that it came too early. Models are reconciled as
     // they come, because their list takes as long as all others together.
     tokio::select! {
@@ -198,7 +202,6 @@ async fn timed(kept: &CachedModel, ctx: &Context, failures: &Failures) -> Result
 }
 
 async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> Result<Action, Error> {
-    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     if model.metadata.deletion_timestamp.is_some() && !model.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
@@ -213,7 +216,9 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         ctx.disturbances.end(&uid);
     }
     let refused = ctx.refusals.last(&uid);
-    let seen = observe::model_seen(model, digests, ctx.memory.newest(model), refused);
+    let mut seen = observe::model_seen(model, digests, ctx.memory.newest(model), refused);
+    let asked = observe::asked(&ctx.stores, model);
+    let ledger = ctx.ledger.seen(&uid, &asked.governance, &mut seen.status);
     let queries = rollout::watch(&seen, now, &ctx.settings.scope);
     let evidence = if queries.is_empty() {
         BTreeMap::new()
@@ -224,32 +229,18 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         turn = ctx.turns.acquire().await;
         evidence
     };
-    let observation = Observation {
+    let mut observation = Observation {
         now,
         model: seen,
         workloads: cluster.workloads,
         route: cluster.route,
         comparer: cluster.comparer,
         evidence,
+        governance: asked.governance,
+        ledger,
     };
-    let mut plan = rollout::decide(&observation);
-    ctx.forecasts.tell(&uid, &observation, &mut plan.status);
-    let owner = Owner {
-        namespace: &namespace,
-        name: &name,
-        uid: &uid,
-        spec: &model.spec,
-        digests,
-        status: &plan.status,
-    };
-    let apply = Apply {
-        ctx,
-        model,
-        owner,
-        plan: &plan,
-    };
-    let told = || report(ctx, model, &plan, begun);
-    carry_out(ctx, model, &plan, &apply, told).await?;
+    let (plan, recording) = evaluate(ctx, model, digests, &mut observation, asked.keep).await?;
+    carry_out(ctx, model, &Apply::of(ctx, model, digests, &plan), recording, begun).await?;
     if plan.record == Record::Later && matches!(plan.scope, Scope::Release | Scope::Orphan) {
         return Ok(Action::await_change());
     }
@@ -269,6 +260,52 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     }))
 }
 
+/// Decides what is to be done, lowers whoever is lowered, and puts what goes on record into the plan. Where nothing does, the plan
+/// is as it was decided.
+async fn evaluate(
+    ctx: &Context,
+    model: &QuantizedModel,
+    digests: &Digests,
+    observation: &mut Observation,
+    keep: SignedDuration,
+) -> Result<(Plan, Recording), Error> {
+    let uid = model.uid().unwrap_or_default();
+    let heard = ledger::concerns(observation).then(|| rollout::hear(observation));
+    let mut plan = match &heard {
+        Some(heard) => rollout::resolve(&observation.seen(), heard.clone()),
+        None => rollout::decide(observation),
+    };
+    let mut recording = Recording::default();
+    // What lowers somebody waits neither for records of before nor for where the chain goes on.
+    if let Some(heard) = &heard
+        && matches!(plan.scope, Scope::Apply | Scope::StatusOnly)
+        && plan.order == Order::RecordFirst
+        && ctx.ledger.is_open(&uid, observation)
+    {
+        recording.unsettled = ledger::settle(ctx, model, observation).await.err();
+        plan = rollout::resolve(&observation.seen(), heard.clone());
+    }
+    lower(ctx, model, &Apply::of(ctx, model, digests, &plan)).await?;
+    ctx.forecasts.tell(&uid, observation, &mut plan.status);
+    recording.is_due = record::is_due(ctx, model, &plan);
+    let Some(heard) = &heard else {
+        return Ok((plan, recording));
+    };
+    if plan.order == Order::LowerFirst
+        && ctx.ledger.lacks_head(&uid, observation)
+        && let Err(error) = ledger::settle(ctx, model, observation).await
+        && error.is_absence()
+    {
+        // Nothing is in status yet, so all of it is decided again.
+        return Err(error);
+    }
+    let due = (recording.is_due, keep);
+    let appended = ledger::append(ctx, model, (&*observation, heard), &mut plan, due).await;
+    recording.is_due |= appended.recorded;
+    recording.appended = Some(appended);
+    Ok((plan, recording))
+}
+
 /// Beats of an interval. Reconciles fall on them, so that models of one interval ask together.
 const BEATS: u32 = 20;
 
@@ -283,108 +320,6 @@ fn to_the_beat(at: Duration, interval: Duration) -> Duration {
     } else {
         interval.saturating_sub(late)
     }
-}
-
-/// Carries out a plan. What it decided is told as soon as it is on record, whatever becomes of the rest.
-async fn carry_out(
-    ctx: &Context,
-    model: &QuantizedModel,
-    plan: &Plan,
-    apply: &Apply<'_>,
-    tell: impl FnOnce(),
-) -> Result<(), Error> {
-    let is_deleted = matches!(plan.scope, Scope::TearDown | Scope::Release | Scope::Orphan);
-    if is_deleted && plan.record == Record::Now {
-        match record::status(ctx, model, plan).await {
-            // A model must be deleted even if its status is not taken.
-            Err(error) if error.refusal().is_some() => {
-                tracing::warn!(model = %model.name_any(), %error, "the deletion is not on record");
-            }
-            written => {
-                written?;
-                tell();
-                // The next evaluation finds the deletion on record, and carries it out.
-                return Ok(());
-            }
-        }
-    }
-    match plan.scope {
-        Scope::StatusOnly => record::status(ctx, model, plan).await?,
-        Scope::ConditionsOnly if plan.record == Record::Now => {
-            record::conditions(ctx, &model.metadata, &plan.status.conditions).await?;
-        }
-        Scope::ConditionsOnly => {}
-        // What is not on record is not told.
-        Scope::TearDown if plan.record == Record::Now => return apply.tear_down().await,
-        Scope::TearDown => apply.tear_down().await?,
-        // The model is gone, or as good as, so nothing but events is told of it.
-        Scope::Release | Scope::Orphan => {
-            if plan.scope == Scope::Orphan {
-                apply.orphan().await?;
-            }
-            apply.finalizer(false).await?;
-            ctx.events.tell(model, &plan.events);
-            return Ok(());
-        }
-        Scope::Apply => {
-            if !model.finalizers().iter().any(|f| f == FINALIZER) {
-                // The write wakes this model again, with the finalizer in place.
-                return apply.finalizer(true).await;
-            }
-            if plan.order == Order::LowerFirst {
-                // Nothing is on record before the candidate has lost its weight, but for why it cannot.
-                let not_lowered = apply.lower().await?;
-                if !not_lowered.is_empty() {
-                    let mut conditions = model.status.clone().unwrap_or_default().conditions;
-                    let at = (observe::now(), model.metadata.generation.unwrap_or_default());
-                    if let Some(event) = rollout::applied(&mut conditions, at, &not_lowered) {
-                        record::conditions(ctx, &model.metadata, &conditions).await?;
-                        ctx.events.tell(model, &[event]);
-                    }
-                }
-                refused(ctx, apply, not_lowered)?;
-            }
-            record::status(ctx, model, plan).await?;
-            tell();
-            return refused(ctx, apply, apply.all().await?);
-        }
-    }
-    tell();
-    Ok(())
-}
-
-/// Keeps what could not be written for the next evaluation, which says so in a condition.
-fn refused(ctx: &Context, apply: &Apply<'_>, refused: Vec<Refused>) -> Result<(), Error> {
-    let result = match refused.as_slice() {
-        [] => Ok(()),
-        some => Err(Error::Refused(Refused::all(some))),
-    };
-    ctx.refusals.note(apply.owner.uid, refused);
-    result
-}
-
-/// Tells of what a plan decided: events, metrics, and a line of the log.
-fn report(ctx: &Context, model: &QuantizedModel, plan: &Plan, begun: Instant) {
-    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
-    ctx.events.tell(model, &plan.events);
-    ctx.metrics
-        .calibration_expires(&namespace, &name, calibration_expires(&model.spec));
-    for decision in &plan.decisions {
-        if let Some(action) = decision.action.known() {
-            ctx.metrics.decided(&namespace, &name, action, begun.elapsed());
-        }
-        tracing::info!(
-            namespace,
-            name,
-            action = decision.action.to_string(),
-            variant = decision.variant,
-            revision = decision.revision,
-            why = decision.why,
-            after_ms = begun.elapsed().as_millis() as u64,
-            "decided"
-        );
-    }
-    ctx.metrics.status(&namespace, &name, &plan.status, &plan.judged);
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub struct Governed {
     pub dry_run: Rules,
     /// The policies that select the model, each with its generation: `high-risk@3`. Without any it is not governed.
     pub from: BTreeSet<String>,
+    /// Whether what is decided goes on record: a policy whose rules hold selects the model.
+    pub recorded: bool,
     /// Why some of them cannot be read. Those that hold back rises are enforced.
     pub unreadable: Vec<PolicyFinding>,
 }
@@ -39,6 +41,7 @@ pub fn effective<'a>(
             ..
         } = policy;
         governed.from.insert(format!("{name}@{generation}"));
+        governed.recorded |= *mode == PolicyMode::Enforce;
         let rules = match rules {
             Ok(rules) => rules.clone(),
             Err(problems) => {

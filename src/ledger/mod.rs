@@ -26,7 +26,7 @@ pub use model_signature::{ModelSignature, ModelSignatureError, signed_by};
 pub use packed::{LARGEST_STATEMENT, PackError, pack, unpack};
 pub use statement::{
     After, Core, Documents, Evidence, Look, ModelName, Predicate, RecordInfo, Signing, Statement, StatementError,
-    Subject, SubjectDigest, Weights,
+    Subject, SubjectDigest, Weights, linked_to,
 };
 
 /// Version of what `judge` and `rollout` answer: it rises with every change after which the same counts may lead to

@@ -84,6 +84,16 @@ impl Statement {
     }
 }
 
+/// SHA-256 of the record that a statement says comes before it, in hexadecimal digits. `None` where it says none.
+pub fn linked_to(statement: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Linked {
+        subject: Vec<Subject>,
+    }
+    let linked: Linked = serde_json::from_slice(statement).ok()?;
+    Some(linked.subject.into_iter().next()?.digest.sha256)
+}
+
 /// Something that a record is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,7 +16,9 @@ use crate::ledger::{
     After, Core, Documents, Evidence, Head, Journal, Look, ModelName, Predicate, RULES, RecordInfo, Signing, Statement,
     Weights,
 };
-use crate::rollout::{GuardHeard, Heard, ModelSeen, Observation, Order, RouteSeen, Seen, TestState, hear};
+use crate::rollout::{
+    Governance, GuardHeard, Heard, LedgerSeen, ModelSeen, Observation, Order, RouteSeen, Seen, TestState, hear,
+};
 
 const SAMPLE: &str = include_str!("../../config/samples/fraud-scorer.yaml");
 
@@ -142,6 +144,8 @@ fn record(
         workloads: Cow::Owned(BTreeMap::new()),
         route: Cow::Owned(RouteSeen::default()),
         comparer: None,
+        governance: Cow::Owned(Governance::Ungoverned),
+        ledger: Cow::Owned(LedgerSeen::default()),
     };
     let model = ModelName {
         namespace: "risk".to_owned(),
@@ -325,6 +329,8 @@ fn polls_of_the_journal_come_before_those_of_the_look_and_count_once() {
         route: RouteSeen::default(),
         comparer: None,
         evidence: BTreeMap::new(),
+        governance: Governance::Ungoverned,
+        ledger: LedgerSeen::default(),
     };
     let state = TestState::before(&hear(&observation)).expect("a trial");
     let mut journal = Journal::begin(state.clone(), seen);

@@ -1,6 +1,7 @@
 //! Phase and conditions, and the plan as a whole. The README has the truth table.
 
 mod pairs;
+mod recorded;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -300,6 +301,7 @@ impl Evaluation<'_> {
         self.inputs_condition(&mut conditions);
         self.held_conditions(next, &mut conditions);
         self.mirroring_condition(mirroring, &mut conditions);
+        self.recorded_condition(&mut conditions);
         self.status.conditions = conditions;
     }
 

@@ -51,6 +51,14 @@ impl Next {
         }
     }
 
+    /// A gate is closed. Some gates open by themselves; for others a person must act.
+    pub(super) fn closed(why: Wait) -> Self {
+        match why.reason {
+            WaitReason::GovernanceUnknown | WaitReason::RecordPending => Self::wait(why),
+            _ => Self::stalled(why),
+        }
+    }
+
     /// Adds times at which to evaluate again.
     pub(super) fn at(mut self, alarms: impl IntoIterator<Item = Timestamp>) -> Self {
         self.alarms.extend(alarms);

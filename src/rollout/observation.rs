@@ -3,6 +3,8 @@
 //! [`Seen`] is all of it except the samples, and can be printed and read back. From it, and from what was heard of the
 //! samples, a decision can be repeated.
 
+mod governance;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +20,8 @@ use crate::model::template::{self, TemplateProblem};
 
 use super::reason::EvidenceReason;
 use super::wire;
+
+pub use governance::{Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen};
 
 /// What records say in place of a sentence that may quote a pod template.
 const WITHHELD: &str = "a part of the pod template cannot be used; records do not quote it";
@@ -40,6 +44,10 @@ pub struct Observation {
     pub comparer: Option<ComparerSeen>,
     /// What Prometheus answered, by guard name; a guard that was not asked is absent.
     pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
+    /// What policies ask of it.
+    pub governance: Governance,
+    /// How its records stand.
+    pub ledger: LedgerSeen,
 }
 
 impl Observation {
@@ -51,6 +59,8 @@ impl Observation {
             workloads: Cow::Borrowed(&self.workloads),
             route: Cow::Borrowed(&self.route),
             comparer: self.comparer.as_ref().map(Cow::Borrowed),
+            governance: Cow::Borrowed(&self.governance),
+            ledger: Cow::Borrowed(&self.ledger),
         }
     }
 }
@@ -70,6 +80,17 @@ pub struct Seen<'a> {
     pub route: Cow<'a, RouteSeen>,
     /// Its comparer, if there is one.
     pub comparer: Option<Cow<'a, ComparerSeen>>,
+    /// What policies ask of it. An evaluation without governance prints nothing of it, as releases did that knew none.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub governance: Cow<'a, Governance>,
+    /// How its records stand.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub ledger: Cow<'a, LedgerSeen>,
+}
+
+/// Whether there is nothing to say. This is left out where evaluations are written down.
+fn is_nothing<T: Clone + Default + PartialEq>(seen: &Cow<'_, T>) -> bool {
+    **seen == T::default()
 }
 
 impl Seen<'_> {
@@ -88,6 +109,8 @@ impl Seen<'_> {
             workloads: Cow::Owned(workloads),
             route: Cow::Owned(self.route.clone().into_owned()),
             comparer: self.comparer.clone().map(|comparer| Cow::Owned(comparer.into_owned())),
+            governance: Cow::Owned(self.governance.clone().into_owned()),
+            ledger: Cow::Owned(self.ledger.clone().into_owned()),
         }
     }
 }
@@ -139,6 +162,8 @@ impl ModelSeen {
             of.problem = WITHHELD.to_owned();
         }
         status.evidence = None;
+        // The records before are linked to, and are not repeated.
+        status.ledger = None;
         for condition in &mut status.conditions {
             if template::is_about(&condition.message) {
                 condition.message = WITHHELD.to_owned();
@@ -219,6 +244,11 @@ pub struct ComparedArms {
     /// How many times the rate of the spec is halved, so that no arm is asked for more than its share.
     #[serde(default, skip_serializing_if = "is_whole")]
     pub halved: u8,
+}
+
+/// Whether there are none. This is left out where workloads are written down.
+fn is_none(pods: &i32) -> bool {
+    *pods == 0
 }
 
 /// Whether pods serve. This is left out where arms are written down.
@@ -311,6 +341,9 @@ pub struct Workload {
     pub never_ready: Option<String>,
     /// A pod that is evicted, drained, or on a lost node.
     pub disruption: Option<String>,
+    /// Behind one plain Service: pods that belong to it and get requests.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub joined: i32,
     /// Image IDs that run.
     pub image_ids: Vec<String>,
     /// What is known of the weights that its pods have.

@@ -216,6 +216,12 @@ pub enum Reason {
     Deleted,
     /// The deletion of the model was asked for, and what serves stays.
     Orphaned,
+    /// A record was written of what was decided.
+    Recorded,
+    /// What was decided is not on record, so that nothing rises.
+    NotRecorded,
+    /// Records are not signed.
+    Unsigned,
 }
 
 words!(Reason);
@@ -244,6 +250,8 @@ impl Reason {
                 | Self::Disrupted
                 | Self::InputsMoved
                 | Self::HandSet
+                | Self::NotRecorded
+                | Self::Unsigned
         )
     }
 }

@@ -92,6 +92,14 @@ pub enum WaitReason {
     CandidateFailed,
     /// The next candidate is tried again later.
     BackingOff,
+    /// It is not known what policies ask of the model.
+    GovernanceUnknown,
+    /// A policy that selects the model cannot be read.
+    PolicyUnreadable,
+    /// The record of something that was decided does not exist yet.
+    RecordPending,
+    /// A policy asks for signed records, and there is no key.
+    KeyMissing,
     /// There is no evidence.
     #[serde(untagged)]
     NoEvidence(EvidenceReason),

@@ -13,8 +13,8 @@ use crate::guards::{Selector, asks, counts_pairs};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::rollout::{
-    AskedArm, EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Plan, QueryScope, RouteSeen,
-    Workload, WorkloadKey, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, Plan,
+    QueryScope, RouteSeen, Workload, WorkloadKey, decide, watch,
 };
 
 use super::arms::{Arms, SimulateError};
@@ -221,6 +221,9 @@ impl<'a> World<'a> {
             route: RouteSeen::default(),
             comparer: None,
             evidence,
+            // Nobody governs a replay.
+            governance: Governance::Ungoverned,
+            ledger: LedgerSeen::default(),
         });
         self.model.status = plan.status.clone();
         let workloads: BTreeMap<WorkloadKey, Workload> = plan

@@ -84,6 +84,16 @@ impl Metrics {
         self.to_action.observe(took.as_secs_f64());
     }
 
+    /// Counts a record of a decision that was written.
+    pub fn recorded(&self, namespace: &str, name: &str) {
+        self.models.recorded(namespace, name);
+    }
+
+    /// Notes how many records of a model do not exist yet.
+    pub fn records_pending(&self, namespace: &str, name: &str, pending: usize) {
+        self.models.records_pending(namespace, name, pending);
+    }
+
     /// Notes that this instance leads from now on.
     pub fn leads(&self) {
         self.leader.set(1);
@@ -230,9 +240,30 @@ mod tests {
             &[report()],
         );
         metrics.decided("risk", "fraud", Action::RolledBack, Duration::ZERO);
+        metrics.recorded("risk", "fraud");
+        metrics.records_pending("risk", "fraud", 2);
         assert!(series(&metrics).len() > 15);
         metrics.forget("risk", "fraud");
         assert_eq!(series(&metrics), Vec::<String>::new());
+    }
+
+    #[test]
+    fn records_are_told_of_models_that_have_some() {
+        let metrics = Metrics::default();
+        metrics.decided("risk", "fraud", Action::Promoted, Duration::ZERO);
+        assert!(!series(&metrics).iter().any(|line| line.contains("records")));
+        metrics.recorded("risk", "fraud");
+        metrics.records_pending("risk", "fraud", 2);
+        let told: Vec<_> = series(&metrics)
+            .into_iter()
+            .filter(|line| line.contains("records"))
+            .collect();
+        let labels = r#"{namespace="risk",name="fraud"}"#;
+        let expected = [
+            format!("guardbit_records_total{labels} 1"),
+            format!("guardbit_records_pending{labels} 2"),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

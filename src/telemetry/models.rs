@@ -61,6 +61,16 @@ struct Told {
     calibration_expires: Option<i64>,
     guards: Box<[ToldGuard]>,
     decisions: Vec<(Action, u64)>,
+    /// Boxed, because few models have records.
+    records: Option<Box<Records>>,
+}
+
+/// What is reported of the records of a model.
+#[derive(Debug, Default)]
+struct Records {
+    /// Records that this process has written.
+    written: u64,
+    pending: i64,
 }
 
 #[derive(Debug)]
@@ -80,6 +90,21 @@ impl Models {
                 Some((_, count)) => *count += 1,
                 None => told.decisions.push((action, 1)),
             }
+        });
+    }
+
+    /// Counts a record that was written.
+    pub(super) fn recorded(&self, namespace: &str, name: &str) {
+        self.change(namespace, name, |told| {
+            told.records.get_or_insert_default().written += 1
+        });
+    }
+
+    /// Notes how many records of a model are pending.
+    pub(super) fn records_pending(&self, namespace: &str, name: &str, pending: usize) {
+        let pending = i64::try_from(pending).unwrap_or(i64::MAX);
+        self.change(namespace, name, |told| {
+            told.records.get_or_insert_default().pending = pending
         });
     }
 
@@ -192,6 +217,16 @@ impl Collector for Models {
         family(to, models, decisions, |mut to, n| {
             to.encode_counter::<NoLabelSet, _, f64>(&n, None)
         })?;
+        let to = encoder.encode_descriptor("records", "Records that were written.", None, MetricType::Counter)?;
+        let written = |told: &Told| {
+            told.records
+                .iter()
+                .map(|records| (Vec::new(), records.written))
+                .collect()
+        };
+        family(to, models, written, |mut to, n| {
+            to.encode_counter::<NoLabelSet, _, f64>(&n, None)
+        })?;
         let mut gauge = |name, help, series: &dyn Fn(&Told) -> Vec<Series<i64>>| {
             let to = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             family(to, models, series, |mut to, value| to.encode_gauge(&value))
@@ -227,6 +262,16 @@ impl Collector for Models {
                 let known =
                     known.filter_map(|(kind, truth)| Some((vec![("type", (*kind).to_owned())], i64::from(truth?))));
                 known.collect()
+            },
+        )?;
+        gauge(
+            "records_pending",
+            "Records of what was decided that do not exist yet.",
+            &|told| {
+                told.records
+                    .iter()
+                    .map(|records| (Vec::new(), records.pending))
+                    .collect()
             },
         )?;
         gauge(

@@ -6,6 +6,7 @@ mod index;
 mod models;
 mod packed;
 mod partial;
+mod policies;
 mod projections;
 mod stores;
 mod unreadable;
@@ -20,28 +21,34 @@ use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::api::PrecisionPolicy;
 use crate::manifests::traffic::ROUTES;
 use crate::manifests::{Kind, MODEL_LABEL};
 
 use index::Index;
 use models::{Change, Models};
+use policies::{Concerned, SeenNamespace, SeenPolicy};
 use projections::{NetworkPolicyProjection, ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
 pub use index::ModelName;
 pub use models::{CachedModel, Content, FirstReconciles, Reconciled};
 pub use packed::{Packed, json};
+pub use policies::{Policies, Selection};
 pub use projections::{DeploymentProjection, PodProjection, Projection, RouteProjection, hashes_of, hashes_of_model};
 pub use stores::Stores;
 pub use unreadable::{SeenModel, Unreadable};
 
 /// A burst of events of one model causes one reconcile, this long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
+
+/// Time after which it is asked again whether the API server serves policies.
+const NOT_SERVED: Duration = Duration::from_secs(30);
 
 /// The watches of one namespace, or of all. They end when this is dropped.
 pub struct Watches {
@@ -75,18 +82,34 @@ pub trait Followed: Send + Sync + 'static {
     fn gone(&self, model: &CachedModel);
 }
 
+/// Whether there must be policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyWatch {
+    /// An API server that does not serve them has none.
+    WhereServed,
+    /// Without them nothing is known.
+    Always,
+}
+
 /// Starts the watches that keep `stores`, in one namespace or in all.
-pub fn watch(client: &Client, stores: &Stores, namespace: Option<&str>, follower: Arc<impl Followed>) -> Watches {
+pub fn watch(
+    client: &Client,
+    stores: &Stores,
+    namespace: Option<&str>,
+    policies: PolicyWatch,
+    follower: Arc<impl Followed>,
+) -> Watches {
     let client = &beginning::newest(client);
     let (wake, woken) = mpsc::unbounded_channel();
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
+    starting.follow_policies(client, namespace, policies, &stores.policies, &models);
     starting.follow(scoped(client, namespace), &stores.deployments, DeploymentProjection::of);
     starting.follow(scoped(client, namespace), &stores.pods, PodProjection::of);
     starting.follow(scoped(client, namespace), &stores.services, ServiceProjection::of);
     starting.follow(scoped(client, namespace), &stores.slices, SliceProjection::of);
-    let policies = scoped(client, namespace);
-    starting.follow(policies, &stores.network_policies, NetworkPolicyProjection::of);
+    let network = scoped(client, namespace);
+    starting.follow(network, &stores.network_policies, NetworkPolicyProjection::of);
     for route in ROUTES {
         let resource = Kind::Route(route.kind).resource();
         let api = match namespace {
@@ -165,14 +188,65 @@ impl Starting {
     {
         let (wake, index) = (self.wake.clone(), index.clone());
         let config = watcher::Config::default().labels(MODEL_LABEL);
-        let (answer, answered) = oneshot::channel();
-        self.answers.push(answered);
-        let first = Some((answer, Arc::clone(&self.in_turn)));
-        self.run(api, config, first, move |event| {
+        let first = self.first();
+        self.tasks.spawn(run(api, config, Some(first), move |event| {
             for model in index.take(event, &read) {
                 let _ = wake.send(model);
             }
+        }));
+    }
+
+    /// Keeps the policies, and the labels of the namespaces of models. Their changes wake the models that they concern.
+    fn follow_policies(
+        &mut self,
+        client: &Client,
+        namespace: Option<&str>,
+        required: PolicyWatch,
+        policies: &Policies,
+        models: &Store<CachedModel>,
+    ) {
+        let (wake, held) = (self.wake.clone(), models.clone());
+        let woken = move |concerned: Concerned| {
+            if concerned.is_nobody() {
+                return;
+            }
+            for model in held.state() {
+                if concerned.has(&model.namespace().unwrap_or_default()) {
+                    let _ = wake.send(model.name());
+                }
+            }
+        };
+        let first = self.first();
+        let (known, wakes, asks) = (policies.clone(), woken.clone(), client.clone());
+        self.tasks.spawn(async move {
+            let first = match required {
+                PolicyWatch::WhereServed => served(&asks, &known, first).await,
+                PolicyWatch::Always => Some(first),
+            };
+            let api: Api<SeenPolicy> = Api::all(asks);
+            run(api, watcher::Config::default(), first, move |event| {
+                wakes(known.take_policy(event))
+            })
+            .await;
         });
+        let config = match namespace {
+            Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+            None => watcher::Config::default(),
+        };
+        let first = self.first();
+        let (api, known): (Api<SeenNamespace>, _) = (Api::all(client.clone()), policies.clone());
+        let take = move |event| woken(known.take_namespace(event));
+        self.tasks.spawn(run(api, config, Some(first), take));
+    }
+
+    /// A first list for which [`Watches::answered`] waits.
+    fn first(&mut self) -> First {
+        let (answer, answered) = oneshot::channel();
+        self.answers.push(answered);
+        First {
+            answer,
+            in_turn: Arc::clone(&self.in_turn),
+        }
     }
 
     /// Keeps the models themselves.
@@ -181,60 +255,93 @@ impl Starting {
         let mut models = Models::new();
         let store = models.store();
         let held = store.clone();
-        self.run(api, watcher::Config::default(), None, move |event| {
-            let whole = matches!(event, Event::InitDone);
-            for change in models.take(event) {
-                match change {
-                    Change::Came(model) if follower.needs_reconcile(&model) => {
-                        let _ = wake.send(model.name());
+        self.tasks
+            .spawn(run(api, watcher::Config::default(), None, move |event| {
+                let whole = matches!(event, Event::InitDone);
+                for change in models.take(event) {
+                    match change {
+                        Change::Came(model) if follower.needs_reconcile(&model) => {
+                            let _ = wake.send(model.name());
+                        }
+                        Change::Came(_) => {}
+                        Change::Gone(model) => follower.gone(&model),
                     }
-                    Change::Came(_) => {}
-                    Change::Gone(model) => follower.gone(&model),
                 }
-            }
-            if whole {
-                follower.all_come(held.len());
-            }
-        });
+                if whole {
+                    follower.all_come(held.len());
+                }
+            }));
         store
     }
+}
 
-    /// Hands all events of a watch to `take`, for as long as the tasks live. Where its first list waits for its turn,
-    /// an answer is sent when that has come or failed.
-    fn run<K>(
-        &mut self,
-        api: Api<K>,
-        config: watcher::Config,
-        first: Option<(oneshot::Sender<()>, Arc<Semaphore>)>,
-        mut take: impl FnMut(Event<K>) + Send + 'static,
-    ) where
-        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
-    {
-        self.tasks.spawn(async move {
-            let mut first = match first {
-                // The semaphore is never closed.
-                Some((answer, in_turn)) => Some((answer, in_turn.acquire_owned().await.ok())),
-                None => None,
-            };
-            let mut events = pin!(beginning::events(api, config));
-            while let Some(event) = events.next().await {
-                let whole = matches!(event, Ok(Event::InitDone) | Err(_));
-                // A kind that is not installed (the Gateway API) is asked for again; that is no error of any model.
-                if let Ok(event) = event {
-                    take(event);
-                }
-                if let Some((answer, _turn)) = first.take_if(|_| whole) {
-                    let _ = answer.send(());
-                }
-            }
-        });
+/// The first list of a watch.
+struct First {
+    /// Is sent when it has come, or failed.
+    answer: oneshot::Sender<()>,
+    /// First lists take turns.
+    in_turn: Arc<Semaphore>,
+}
+
+/// Hands all events of a watch to `take`.
+async fn run<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    first: Option<First>,
+    mut take: impl FnMut(Event<K>) + Send + 'static,
+) where
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let mut first = match first {
+        // The semaphore is never closed.
+        Some(First { answer, in_turn }) => Some((answer, in_turn.acquire_owned().await.ok())),
+        None => None,
+    };
+    let mut events = pin!(beginning::events(api, config));
+    while let Some(event) = events.next().await {
+        let whole = matches!(event, Ok(Event::InitDone) | Err(_));
+        // A kind that is not installed (the Gateway API) is asked for again; that is no error of any model.
+        if let Ok(event) = event {
+            take(event);
+        }
+        if let Some((answer, _turn)) = first.take_if(|_| whole) {
+            let _ = answer.send(());
+        }
+    }
+}
+
+/// Waits until the API server serves policies. Nobody else waits for them once it is known that it does not.
+async fn served(client: &Client, policies: &Policies, first: First) -> Option<First> {
+    let mut first = Some(first);
+    while is_served(client).await == Some(false) {
+        policies.are_absent();
+        if let Some(First { answer, .. }) = first.take() {
+            let _ = answer.send(());
+        }
+        tokio::time::sleep(NOT_SERVED).await;
+    }
+    first
+}
+
+/// Whether the API server serves policies; `None` where it does not say. It is not asked for policies, because it would refuse
+/// them before it says that there are none, where nobody has granted guardbit the right to read them.
+async fn is_served(client: &Client) -> Option<bool> {
+    let resources = client
+        .list_api_group_resources(&PrecisionPolicy::api_version(&()))
+        .await;
+    match resources {
+        Ok(list) => {
+            let plural = PrecisionPolicy::plural(&());
+            Some(list.resources.iter().any(|resource| resource.name == plural))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(false),
+        Err(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
-    use kube::ResourceExt;
     use kube::client::Body;
     use serde_json::json;
 

@@ -8,6 +8,7 @@ use crate::manifests::{Kind, RouteKind};
 
 use super::field_hashes::FieldHashes;
 use super::index::Index;
+use super::policies::Policies;
 use super::projections::{
     DeploymentProjection, NetworkPolicyProjection, PodProjection, RouteProjection, ServiceProjection, SliceProjection,
     WrittenProjection,
@@ -23,6 +24,7 @@ pub struct Stores {
     /// Nothing is decided by them, so nothing waits for their list: after an upgrade, guardbit's rights may not cover them.
     pub network_policies: Index<NetworkPolicyProjection>,
     pub routes: Routes,
+    pub policies: Policies,
 }
 
 /// Routes, by kind.

@@ -31,6 +31,16 @@ pub struct Corner {
     pub log: PathBuf,
 }
 
+/// Another guardbit in the namespace of a corner.
+pub struct Another(Child);
+
+impl Drop for Another {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Corner {
     fn drop(&mut self) {
         let _ = self.guardbit.kill();
@@ -57,23 +67,17 @@ impl Corner {
             .expect("a ServiceAccount in time")
             .expect("the watch works");
         let log = std::env::temp_dir().join(format!("guardbit-refusals-{}-{test}", std::process::id()));
-        let kubeconfig = PathBuf::from(std::env::var("KUBECONFIG").expect("KUBECONFIG"));
-        let args = [
-            "run",
-            "--namespaces",
-            &namespace,
-            "--prometheus-url",
-            "http://127.0.0.1:9",
-            "--listen=127.0.0.1:0",
-            "--no-leader-election",
-        ];
-        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         Self {
-            guardbit: spawn::spawn(Path::new(env!("CARGO_BIN_EXE_guardbit")), &args, &kubeconfig, &log),
+            guardbit: guardbit(&namespace, &log),
             client: client.clone(),
             namespace,
             log,
         }
+    }
+
+    /// Another guardbit here, which does not know of the first one.
+    pub fn another(&self) -> Another {
+        Another(guardbit(&self.namespace, &self.log))
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -131,6 +135,22 @@ impl Corner {
             }
         }
     }
+}
+
+/// A guardbit of this namespace.
+fn guardbit(namespace: &str, log: &Path) -> Child {
+    let kubeconfig = PathBuf::from(std::env::var("KUBECONFIG").expect("KUBECONFIG"));
+    let args = [
+        "run",
+        "--namespaces",
+        namespace,
+        "--prometheus-url",
+        "http://127.0.0.1:9",
+        "--listen=127.0.0.1:0",
+        "--no-leader-election",
+    ];
+    let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    spawn::spawn(Path::new(env!("CARGO_BIN_EXE_guardbit")), &args, &kubeconfig, log)
 }
 
 impl Corner {

@@ -99,6 +99,12 @@ fn detail(resource: &str, sub: &str, body: &Value) -> String {
         ("deployments", _) => body["metadata"]["labels"]["guardbit.dev/role"]
             .as_str()
             .map_or(String::new(), |role| format!(": {role}")),
+        // What was decided, by action and variant.
+        ("precisiondecisions", _) => {
+            let summary = body["spec"]["summary"].as_str().unwrap_or_default();
+            let words: Vec<_> = summary.split([' ', ':']).take(2).collect();
+            format!(": {}", words.join(" "))
+        }
         ("events", _) => body["reason"]
             .as_str()
             .map_or(String::new(), |reason| format!(": {reason}")),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use guardbit::api::QuantizedModelStatus;
+use guardbit::api::{PrecisionDecision, QuantizedModelStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::GroupVersionKind;
@@ -41,6 +41,8 @@ pub enum Seen {
     Deployment(String, Option<Deployment>),
     /// Ready endpoints of a Service, by its name.
     Endpoints(String, usize),
+    /// A record of the model.
+    Record(Box<PrecisionDecision>),
 }
 
 /// Weights by backend, and the backends of pinned requests.
@@ -139,7 +141,7 @@ impl State {
             Seen::Route(route) => self.route = route.clone(),
             Seen::Deployment(name, Some(deployment)) => drop(self.deployments.insert(name.clone(), deployment.clone())),
             Seen::Deployment(name, None) => drop(self.deployments.remove(name)),
-            Seen::Endpoints(..) => {}
+            Seen::Endpoints(..) | Seen::Record(_) => {}
         }
     }
 
@@ -218,8 +220,9 @@ impl Observer {
     /// Starts the watches.
     pub async fn start(client: &Client) -> Self {
         let observer = Self::default();
-        let kinds: [(&str, &str, &str); 4] = [
+        let kinds: [(&str, &str, &str); 5] = [
             ("guardbit.dev", "v1alpha1", "QuantizedModel"),
+            ("guardbit.dev", "v1alpha1", "PrecisionDecision"),
             ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
             ("apps", "v1", "Deployment"),
             ("discovery.k8s.io", "v1", "EndpointSlice"),
@@ -302,6 +305,12 @@ fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
                 .cloned()
                 .unwrap_or_else(|| serde_json::json!({}));
             Seen::Model(serde_json::from_value(status).expect("a status"))
+        }
+        // What goes, goes with its namespace.
+        "PrecisionDecision" if !there => return None,
+        "PrecisionDecision" => {
+            let record = serde_json::to_value(object).expect("JSON");
+            Seen::Record(serde_json::from_value(record).expect("a record"))
         }
         "HTTPRoute" if there => Seen::Route(route(&object.data)),
         "HTTPRoute" => Seen::Route(Route::default()),

@@ -31,7 +31,7 @@ pub fn violations(namespace: &str, entries: &[Entry], replicas: &BTreeMap<&str, 
             Seen::Route(route) => check.route(route),
             Seen::Model(status) => check.status(entry.at, status),
             Seen::Endpoints(service, ready) => drop(check.endpoints.insert(service.clone(), *ready)),
-            Seen::Deployment(..) => {}
+            Seen::Deployment(..) | Seen::Record(_) => {}
         }
         check.state.apply(entry);
         check.fallback();

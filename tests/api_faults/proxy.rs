@@ -64,7 +64,7 @@ impl Fault {
 
     /// Whether it can happen at such a call: there must be a watch to be stale.
     pub fn can_strike(self, call: &Call) -> bool {
-        let watched = !matches!(call.resource.as_str(), "events" | "leases");
+        let watched = !matches!(call.resource.as_str(), "events" | "leases" | "precisiondecisions");
         self != Self::StaleWatch || (call.kind != Kind::Read && watched)
     }
 }

@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use guardbit::api::{Action, QuantizedModel};
 
 use crate::calls::{Call, Kind};
+use crate::control_plane;
 use crate::history::{History, Observer, State};
 use crate::invariants::{MODEL, lowered_after, violations};
 use crate::metrics::{Badness, Metrics};
 use crate::node::NODE;
 use crate::process::Process;
 use crate::proxy::{Proxy, Strike};
+use crate::records;
 
 /// Longest time that a rollout may take to where it must come; without a fault it is there in ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,6 +39,8 @@ pub struct Scenario {
     pub election: Election,
     /// What the candidate's pods do.
     pub pods: Pods,
+    /// Whether a policy asks for records.
+    pub records: bool,
     /// How long the first step is held.
     pub hold: &'static str,
     /// When it is through, for now.
@@ -128,7 +132,7 @@ pub async fn run(
     strike: Option<Strike>,
     end: End<'_>,
 ) -> Outcome {
-    create_namespace(client, namespace).await;
+    create_namespace(client, namespace, scenario.records).await;
     let history = observer.history(namespace);
     let (metrics, prometheus, measuring) = Metrics::serve(Arc::clone(&history), scenario.badness).await;
     let process = Arc::new(Process::new(
@@ -201,6 +205,9 @@ pub async fn run(
         &history.entries(),
         &BTreeMap::from([("fp32", 2), ("int8", 2)]),
     ));
+    if scenario.records {
+        complaints.extend(records::violations(namespace, &history.entries()));
+    }
     let outcome = Outcome {
         rested,
         end: history.state().tell(),
@@ -275,9 +282,27 @@ async fn make_ready(client: &Client, namespace: &str, status: &str) {
     }
 }
 
-async fn create_namespace(client: &Client, name: &str) {
+/// Label of the namespaces whose models go on record.
+const RECORDED: &str = "guardbit-faults";
+
+/// The policy that asks for records.
+pub async fn govern(client: &Client) {
+    let labels = json!({RECORDED: "recorded"});
+    let policy = json!({
+        "apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": "faults"},
+        "spec": {"appliesTo": {"namespaces": {"matchLabels": labels}}, "records": {}},
+    });
+    control_plane::apply(client, &policy).await;
+}
+
+async fn create_namespace(client: &Client, name: &str, records: bool) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
+    let labels = if records {
+        json!({RECORDED: "recorded"})
+    } else {
+        json!({})
+    };
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
     namespaces
         .create(&PostParams::default(), &namespace)
         .await

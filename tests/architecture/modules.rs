@@ -37,7 +37,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ),
     ("report", &["api", "evidence", "guards", "judge", "ledger", "model"]),
     ("telemetry", &["api", "guards"]),
-    ("watch", &["api", "manifests", "model", "rollout"]),
+    ("watch", &["api", "governance", "manifests", "model", "rollout"]),
     (
         "prometheus",
         &[
@@ -60,6 +60,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "evidence",
             "rollout",
             "foresight",
+            "ledger",
             "manifests",
             "prometheus",
             "telemetry",

@@ -188,6 +188,7 @@ impl State<'_> {
             refused,
             never_ready,
             disruption,
+            joined,
             image_ids,
             weights,
             marks,
@@ -201,6 +202,7 @@ impl State<'_> {
             refused,
             never_ready,
             disruption,
+            joined,
             image_ids,
             weights,
         )

@@ -127,7 +127,12 @@ class Chart(unittest.TestCase):
         spec = pod["spec"]
         for field in ("imagePullSecrets", "priorityClassName", "nodeSelector", "tolerations", "affinity"):
             self.assertEqual(spec[field], values[field])
-        self.assertEqual(spec["containers"][0]["env"][2:], values["extraEnv"])
+        (container,) = spec["containers"]
+        self.assertEqual(container["env"][2:], values["extraEnv"])
+        self.assertIn("--governance=required", container["args"])
+        (mount,), (volume,) = container["volumeMounts"], spec["volumes"]
+        self.assertEqual((volume["name"], volume["secret"]["secretName"]), (mount["name"], "guardbit-signing-key"))
+        self.assertIn(f"--signing-key-file={mount['mountPath']}/key.pem", container["args"])
 
     def test_values_that_cannot_work_are_refused(self):
         for value, field in [("replicas=0", "replicas"), ("replica=1", "replica"), ('prometheusUrl="prometheus:9090"', "prometheusUrl"),

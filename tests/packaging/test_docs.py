@@ -77,8 +77,8 @@ class Operations(unittest.TestCase):
 
     def test_metrics(self):
         names = metrics()
-        counters = {"reconciles", "decisions"}
-        self.assertEqual(len(names), 13)
+        counters = {"reconciles", "decisions", "records"}
+        self.assertEqual(len(names), 15)
         self.named("metrics", [f"guardbit_{name}{'_total' if name in counters else ''}" for name in names])
 
 

@@ -16,6 +16,7 @@ mod natives;
 mod people;
 mod presets;
 mod properties;
+mod records;
 mod refusals;
 mod samples;
 mod shadow;

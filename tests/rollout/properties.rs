@@ -11,7 +11,9 @@ use guardbit::api::{
 };
 use guardbit::ledger::{Documents, Entry, Head, Predicate, Signing, Statement, Written};
 use guardbit::model::identity::{self, Purpose};
-use guardbit::rollout::{EvidenceProblem, EvidenceReason, Order, Plan, Scope, WorkloadKey, decide, hear, resolve};
+use guardbit::rollout::{
+    EvidenceProblem, EvidenceReason, Governance, Order, Plan, Scope, WorkloadKey, decide, hear, resolve,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -108,6 +110,42 @@ fn undecided_happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// Whoever is lowered is lowered, whatever nobody knows of policies and whatever is not on record; and who is on trial does not rise
+/// then.
+fn lowering_waits_for_no_record(world: &World, plan: &Plan) {
+    let mut observation = world.observe();
+    observation.governance = Governance::Unknown("not delivered".to_owned());
+    observation.ledger.unwritten_since = Some(world.now);
+    let held = decide(&observation);
+    let lowers = |plan: &Plan| -> Vec<_> {
+        let lowers = |action: Action| {
+            use Action::{Failed, FellBack, RolledBack, Superseded, TargetMoved, Undecided, Withdrawn};
+            matches!(
+                action,
+                Failed | FellBack | RolledBack | Superseded | TargetMoved | Undecided | Withdrawn
+            )
+        };
+        let decisions = plan.decisions.iter();
+        decisions
+            .filter(|decision| decision.action.known().is_some_and(lowers))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(lowers(&held), lowers(plan));
+    if plan.order == Order::LowerFirst {
+        assert_eq!(held.order, Order::LowerFirst);
+    }
+    if let (Some(rollout), Some(route)) = (&held.status.rollout, &held.route) {
+        let carried = world.route.weights.get(&rollout.candidate).copied().unwrap_or(0);
+        let given = route.weights.iter().find(|(of, _)| *of == rollout.candidate);
+        assert!(
+            given.is_none_or(|(_, weight)| *weight <= carried),
+            "{given:?} of {carried}"
+        );
+        assert_eq!(route.weights.iter().map(|(_, weight)| weight).sum::<i32>(), 100);
+    }
+}
+
 /// What must be remembered from evaluation to evaluation to know whether an invariant was broken.
 #[derive(Default)]
 struct Watcher {
@@ -126,6 +164,9 @@ impl Watcher {
                 "a plan that only writes status touches objects"
             );
             return;
+        }
+        if !plan.decisions.is_empty() {
+            lowering_waits_for_no_record(world, plan);
         }
         let status = &plan.status;
         let candidate = status.rollout.as_ref().map(|r| r.candidate.clone());

@@ -19,6 +19,7 @@ use crate::apiserver::{call, call_opt};
 use crate::manifests::traffic::{self, Effect, TrafficProvider};
 use crate::manifests::workload;
 use crate::manifests::{self, Document, JOINED_LABEL, Kind, Owner};
+use crate::model::identity::Digests;
 use crate::rollout::{Event, Joined, Plan, Reason, Refused, Template, WorkloadKey, WorkloadPlan};
 use crate::watch::{self, DeploymentProjection, FieldHashes, hash, hashes_of, hashes_of_model};
 
@@ -77,6 +78,27 @@ pub(super) struct Apply<'a> {
     pub(super) model: &'a QuantizedModel,
     pub(super) owner: Owner<'a>,
     pub(super) plan: &'a Plan,
+}
+
+impl<'a> Apply<'a> {
+    /// A plan of a model, whose spec has these digests.
+    pub(super) fn of(ctx: &'a Context, model: &'a QuantizedModel, digests: &'a Digests, plan: &'a Plan) -> Self {
+        let text = |of: &'a Option<String>| of.as_deref().unwrap_or_default();
+        let metadata = &model.metadata;
+        Self {
+            ctx,
+            model,
+            owner: Owner {
+                namespace: text(&metadata.namespace),
+                name: text(&metadata.name),
+                uid: text(&metadata.uid),
+                spec: &model.spec,
+                digests,
+                status: &plan.status,
+            },
+            plan,
+        }
+    }
 }
 
 impl Apply<'_> {

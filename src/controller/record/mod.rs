@@ -20,11 +20,16 @@ use super::error::Error;
 pub(super) use memory::Memory;
 pub(super) use unreadable::stand_still;
 
-/// Writes the status if it must be written now. On a conflict nothing was written, and the reconcile must end.
-pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> Result<(), Error> {
+/// Whether the status must be written now.
+pub(super) fn is_due(ctx: &Context, model: &QuantizedModel, plan: &Plan) -> bool {
+    plan.record == Record::Now || ctx.memory.due(&model.uid().unwrap_or_default(), interval(&model.spec))
+}
+
+/// Writes the status if it is due, and keeps it otherwise. On a conflict nothing was written, and the reconcile must end.
+pub(super) async fn status(ctx: &Context, model: &QuantizedModel, plan: &Plan, is_due: bool) -> Result<(), Error> {
     let uid = model.uid().unwrap_or_default();
     let held = model.status.as_ref().and_then(|s| s.evidence.clone());
-    if plan.record == Record::Later && !ctx.memory.due(&uid, interval(&model.spec)) {
+    if !is_due {
         ctx.memory.keep(&uid, &held, &plan.status);
         return Ok(());
     }

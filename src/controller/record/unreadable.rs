@@ -50,10 +50,11 @@ mod tests {
     use super::*;
     use crate::controller::context::{Settings, Shared};
     use crate::controller::events;
+    use crate::controller::ledger::KeyFile;
     use crate::prometheus::{AllowedUrls, Limits, Servers};
     use crate::rollout::QueryScope;
     use crate::telemetry::Metrics;
-    use crate::watch::{Content, SeenModel};
+    use crate::watch::{Content, PolicyWatch, SeenModel};
 
     type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
@@ -102,6 +103,7 @@ mod tests {
             turns: Arc::new(Semaphore::new(1)),
             forecasts: Arc::default(),
             events,
+            key: Arc::new(KeyFile::new(None)),
         };
         let settings = Settings {
             servers: Servers {
@@ -113,6 +115,8 @@ mod tests {
             namespaces: Vec::new(),
             concurrency: 1,
             image: None,
+            policies: PolicyWatch::WhereServed,
+            signing_key: None,
             election: None,
         };
         let metrics = Arc::new(Metrics::default());

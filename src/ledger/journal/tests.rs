@@ -6,7 +6,7 @@ use super::*;
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus};
 use crate::evidence::{Counts, Observed, Poll};
 use crate::model::identity;
-use crate::rollout::{ModelSeen, Observation, RouteSeen, hear, resolve};
+use crate::rollout::{Governance, LedgerSeen, ModelSeen, Observation, RouteSeen, hear, resolve};
 
 /// int8 was promoted, and one guard counts its errors beside those of fp32.
 pub(in crate::ledger) struct World {
@@ -75,6 +75,8 @@ impl World {
             route,
             comparer: None,
             evidence: BTreeMap::new(),
+            governance: Governance::Ungoverned,
+            ledger: LedgerSeen::default(),
         }
     }
 

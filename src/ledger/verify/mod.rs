@@ -5,6 +5,7 @@
 //! and its signature checked (`open`), then the chain is walked (`chain`), then every decision is made once more (`decision`).
 //! Nothing of a record is believed before its signature. Approvals and rules of governance are not counted again yet.
 
+mod adopt;
 mod chain;
 mod decision;
 mod finding;
@@ -13,6 +14,7 @@ mod open;
 
 use std::collections::BTreeMap;
 
+pub use adopt::{Adopted, adopt};
 pub use finding::{Check, Finding, NotReplayed, Outcome, Report, Severity, Verified};
 pub use input::{Anchor, Item, Source, Trust};
 

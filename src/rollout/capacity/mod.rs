@@ -3,6 +3,7 @@
 
 mod comparer;
 mod routing;
+mod unwritten;
 mod view;
 mod workloads;
 

@@ -6,17 +6,24 @@ use super::super::plan::RoutePlan;
 use super::view::Capacity;
 
 impl Capacity<'_> {
-    /// The route to write, without a mirror; `None` while nothing can serve.
+    /// The route to write, without a mirror; `None` while nothing can serve, or may serve yet.
     pub(in crate::rollout) fn route(&self) -> Option<RoutePlan> {
         let stable = self.status.stable.clone()?;
+        let is_unwritten = self.stable_is_unwritten() && !self.by_replicas();
+        if is_unwritten && self.seen.route.weights.values().all(|weight| *weight == 0) {
+            return None;
+        }
         let mut weights: Vec<(RevisionRef, i32)> = vec![(stable.clone(), 0)];
         if let Some(rollout) = &self.status.rollout {
-            weights.push((rollout.candidate.clone(), rollout.weight));
+            let candidate = rollout.candidate.clone();
+            let weight = self.on_record(&candidate, rollout.weight);
+            weights.push((candidate, weight));
         }
         let granted = weights.last().map_or(0, |(_, w)| *w);
         if let Some(control) = self.control().cloned() {
             let wanted = self.holdout(granted).min(100 - granted);
-            weights.push((control.clone(), wanted.min(self.carries(&control))));
+            let wanted = self.on_record(&control, wanted.min(self.carries(&control)));
+            weights.push((control, wanted));
         }
         for r in &self.status.retiring {
             let revision = r.revision_ref();
@@ -37,7 +44,18 @@ impl Capacity<'_> {
             give(&leaving.revision_ref(), kept);
             rest -= kept;
         }
-        give(&self.stand_in(&stable).unwrap_or(stable), rest);
+        let stand_in = self.stand_in(&stable);
+        if is_unwritten && stand_in.is_none() {
+            // Whoever served before goes on.
+            let mut more = (rest - self.carried(&stable)).max(0);
+            for leaving in &self.status.retiring {
+                let kept = more.min(self.kept_for_record(leaving));
+                give(&leaving.revision_ref(), kept);
+                rest -= kept;
+                more -= kept;
+            }
+        }
+        give(&stand_in.unwrap_or(stable), rest);
         Some(RoutePlan {
             weights,
             pinned: self.pinned(),

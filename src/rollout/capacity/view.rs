@@ -184,13 +184,20 @@ impl<'a> Capacity<'a> {
         if self.ready(&of) == 0 {
             return 0;
         }
-        let rejected = self.status.rejected.iter().any(|r| is(&of, &r.variant, &r.revision));
-        if !rejected && leaving.keeps.is_none() {
+        if !self.was_given_up(leaving) {
             return 100;
         }
         let mut arms = self.status.arms.iter();
         let had = arms.find(|arm| is(&of, &arm.variant, &arm.revision));
-        had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100))
+        let had = had.map_or(0, |arm| arm.weight).min(leaving.keeps.unwrap_or(100));
+        // What status says of its weight may be what it was to get once that was on record.
+        self.on_record(&of, had)
+    }
+
+    /// Whether a leaving revision was judged harmful or given up.
+    pub(super) fn was_given_up(&self, leaving: &Retiring) -> bool {
+        let of = leaving.revision_ref();
+        leaving.keeps.is_some() || self.status.rejected.iter().any(|r| is(&of, &r.variant, &r.revision))
     }
 
     /// Revisions that hand their traffic over to stable.

@@ -98,6 +98,16 @@ impl Capacity<'_> {
             Role::Reference => Joined::UpTo(self.needed(revision, self.holdout(next))),
             _ => Joined::Nobody,
         };
+        let joined = match leaving {
+            // It served before stable, and goes on until that is on record.
+            Some(leaving) if self.stable_is_unwritten() && !self.was_given_up(leaving) => {
+                self.joined_on_record(revision, true, Joined::All)
+            }
+            _ => {
+                let rises = role != Role::Stable || self.stable_is_unwritten();
+                self.joined_on_record(revision, rises, joined)
+            }
+        };
         let (pods, least) = match (full, role) {
             (Some(_), _) => (pods, pods),
             // What stable needs is known while traffic moves to it: what the revision has that it comes from. Else its scale

@@ -139,6 +139,11 @@ impl Evaluation<'_> {
         if self.capacity().by_replicas() || !route.exists || carried >= rollout.weight {
             return None;
         }
+        if self.seen.ledger.unwritten_since.is_some() && carried > 0 {
+            // It has the requests that it had before, and is judged by them for as long as it takes.
+            let why = format!("its {}% is not on record yet", rollout.weight);
+            return Some(Wait::new(WaitReason::RecordPending, why));
+        }
         let now = self.time();
         if let Some(rollout) = &mut self.status.rollout {
             rollout.weight_since = Some(now);
@@ -288,7 +293,7 @@ impl Evaluation<'_> {
         // The gates were open when the rollout started, which may have been long ago.
         let grant = match self.may(Transition::Raise(step), &rollout.candidate) {
             Ok(grant) => grant,
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         };
         // While a person is asked the weight stays.
         if rollout.escalated_at.is_some() {

@@ -11,6 +11,7 @@ use crate::model::{self, Dropped};
 
 use super::super::evaluation::Evaluation;
 use super::super::next::Wait;
+use super::super::observation::{Governance, Governed};
 use super::super::reason::WaitReason;
 
 /// A change by which a revision gets weight, or comes nearer to it.
@@ -36,6 +37,7 @@ impl Evaluation<'_> {
     /// Whether a revision may make a transition now, or what it waits for. The gates of calibration and validation are
     /// asked before its first weight.
     pub(super) fn may(&self, transition: Transition, revision: &RevisionRef) -> Result<Grant, Wait> {
+        self.governed()?;
         match transition {
             Transition::Bootstrap | Transition::Start => {
                 self.template_gate(revision)?;
@@ -45,6 +47,30 @@ impl Evaluation<'_> {
             Transition::Raise(_) | Transition::DecidePromotion | Transition::Promote => {}
         }
         Ok(Grant(()))
+    }
+
+    /// What governance holds back, whatever the revision: every rise while nobody knows what policies ask, and while something
+    /// that was decided is not on record. Lowering asks for none of it.
+    fn governed(&self) -> Result<(), Wait> {
+        let (governance, ledger) = (&*self.seen.governance, &*self.seen.ledger);
+        match governance {
+            Governance::Unknown(why) => return Err(Wait::new(WaitReason::GovernanceUnknown, why)),
+            Governance::Governed(Governed { unreadable, signed, .. }) => {
+                if let Some(why) = unreadable {
+                    return Err(Wait::new(WaitReason::PolicyUnreadable, why));
+                }
+                if let Some(why) = ledger.unsigned.as_ref().filter(|_| *signed) {
+                    let why = format!("a policy asks for signed records, and they are not: {why}");
+                    return Err(Wait::new(WaitReason::KeyMissing, why));
+                }
+            }
+            Governance::Ungoverned => {}
+        }
+        if ledger.is_behind() {
+            let why = "what was decided before is not on record yet; the condition Recorded says why";
+            return Err(Wait::new(WaitReason::RecordPending, why));
+        }
+        Ok(())
     }
 
     /// A revision whose pods would lack a part of its template is not begun. One that has pods already is judged on.

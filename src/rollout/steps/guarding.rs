@@ -113,7 +113,7 @@ impl Evaluation<'_> {
         let candidate = self.ladder.variants[variant].revision.clone();
         match self.may(Transition::Start, &candidate) {
             Ok(grant) => self.put_on_trial(grant, kind, &candidate),
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         }
         let (what, against) = match kind {
             RolloutKind::Climb => ("the next variant", &self.status.stable),

@@ -20,7 +20,7 @@ impl Evaluation<'_> {
         let first = self.ladder.first().clone();
         let grant = match self.may(Transition::Bootstrap, &first) {
             Ok(grant) => grant,
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         };
         if self.capacity().ready(&first) == 0 {
             let cannot =

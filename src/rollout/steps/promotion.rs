@@ -32,7 +32,7 @@ impl Evaluation<'_> {
         shown.extend(benefit.map(|(_, message)| format!("better in {message}")));
         let grant = match self.may(Transition::DecidePromotion, &rollout.candidate) {
             Ok(grant) => grant,
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         };
         self.begin_promotion(grant);
         let why = format!("every guard is healthy: {}", shown.join("; "));
@@ -59,7 +59,7 @@ impl Evaluation<'_> {
         }
         match self.may(Transition::Promote, candidate) {
             Ok(grant) => self.hand_over_to(grant, rollout, takes_over),
-            Err(closed) => return Next::stalled(closed),
+            Err(closed) => return Next::closed(closed),
         }
         let mut decisions = self.status.decisions.iter().rev();
         let (why, drift) = match decisions.find(|d| d.action == Action::Promoting) {

@@ -8,8 +8,8 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    ComparedArms, ComparerSeen, EvidenceProblem, MirrorSeen, ModelSeen, Observation, Plan, QueryScope, Record, Refused,
-    RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
+    ComparedArms, ComparerSeen, EvidenceProblem, Governance, LedgerSeen, MirrorSeen, ModelSeen, Observation, Plan,
+    QueryScope, Record, Refused, RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -164,6 +164,10 @@ pub struct World {
     pub chain: Chain,
     /// What of the last plan the API server did not take.
     pub not_taken: Option<Vec<Refused>>,
+    /// What policies ask.
+    pub governance: Governance,
+    /// How the records stand.
+    pub ledger: LedgerSeen,
     /// Whether templates are not looked into, as by earlier versions.
     pub blind_to_templates: bool,
     /// How the servers' histograms are stored.
@@ -202,6 +206,8 @@ impl World {
             decides_twice: false,
             chain: Chain::default(),
             not_taken: Some(Vec::new()),
+            governance: Governance::Ungoverned,
+            ledger: LedgerSeen::default(),
             blind_to_templates: false,
             buckets: BucketForm::Classic,
             arms: BTreeMap::new(),
@@ -253,6 +259,8 @@ impl World {
             route,
             comparer: self.comparer.clone().map(|arms| ComparerSeen { arms, ready: true }),
             evidence,
+            governance: self.governance.clone(),
+            ledger: self.ledger.clone(),
         }
     }
 
