@@ -206,7 +206,8 @@ impl Objects {
     /// Deletes records.
     pub(super) async fn delete(&self, prune: &Prune) -> Result<(), Error> {
         for name in &prune.names {
-            let delete = self.api.delete(name, &DeleteParams::default());
+            let at_once = DeleteParams::default();
+            let delete = self.api.delete(name, &at_once);
             call_opt(format!("delete record {name}"), delete).await?;
         }
         tracing::info!(
