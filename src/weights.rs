@@ -93,7 +93,9 @@ pub enum ManifestError {
     #[error("{0:?} stands twice in the list")]
     Twice(String),
     /// A line that is no digest with a path. Lines count from 1.
-    #[error("line {0} is not a SHA-256 in lower case, two spaces and a path, as `guardbit weights digest -o manifest` prints it")]
+    #[error(
+        "line {0} is not a SHA-256 in lower case, two spaces and a path, as `guardbit weights digest -o manifest` prints it"
+    )]
     Line(usize),
     /// A list that says the same in other bytes: its digest would be another one.
     #[error("its lines are not in the order of the bytes of their paths, or the last one has no end")]
@@ -123,7 +125,9 @@ impl fmt::Display for Difference {
         match self {
             Self::Missing(path) => write!(f, "{path:?} is missing"),
             Self::Extra(path) => write!(f, "{path:?} is there and is none of these weights"),
-            Self::Changed { path, is, listed } => write!(f, "{path:?} is {is}, and {listed} in the weights that are wanted"),
+            Self::Changed { path, is, listed } => {
+                write!(f, "{path:?} is {is}, and {listed} in the weights that are wanted")
+            }
         }
     }
 }
@@ -243,7 +247,13 @@ mod tests {
         assert_eq!(Sha::parse(&sha.to_string()), Some(sha));
         let digits = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
         assert_eq!(Sha::from_hex(digits), Some(sha));
-        for other in [digits, &format!("sha256:{}", digits.to_uppercase()), "sha256:00", "sha512:00", ""] {
+        for other in [
+            digits,
+            &format!("sha256:{}", digits.to_uppercase()),
+            "sha256:00",
+            "sha512:00",
+            "",
+        ] {
             assert_eq!(Sha::parse(other), None, "{other}");
         }
     }
@@ -251,16 +261,40 @@ mod tests {
     #[test]
     fn a_path_that_has_two_forms_or_leads_elsewhere_is_refused() {
         let long = "a".repeat(1025);
-        for path in ["", "/a", "a/", "a//b", ".", "./a", "../a", "a/../b", "a\\b", "a\nb", "a\u{7f}", "a\u{202e}b", long.as_str()] {
+        for path in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "./a",
+            "../a",
+            "a/../b",
+            "a\\b",
+            "a\nb",
+            "a\u{7f}",
+            "a\u{202e}b",
+            long.as_str(),
+        ] {
             let mut manifest = Manifest::default();
             let refused = manifest.add(path, Sha::of(b""));
             assert_eq!(refused, Err(ManifestError::Path(path.to_owned())));
         }
         let mut manifest = Manifest::default();
-        for path in ["a", ".hidden", "..a", "a b", "é/ü.bin", "model-00001-of-00002.safetensors"] {
+        for path in [
+            "a",
+            ".hidden",
+            "..a",
+            "a b",
+            "é/ü.bin",
+            "model-00001-of-00002.safetensors",
+        ] {
             manifest.add(path, Sha::of(b"")).expect(path);
         }
-        assert_eq!(manifest.add("a", Sha::of(b"x")), Err(ManifestError::Twice("a".to_owned())));
+        assert_eq!(
+            manifest.add("a", Sha::of(b"x")),
+            Err(ManifestError::Twice("a".to_owned()))
+        );
     }
 
     #[test]

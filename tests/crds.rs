@@ -49,6 +49,9 @@ fn every_kind_belongs_to_the_group_and_the_version_of_the_others() {
         let versions: Vec<_> = crd.spec.versions.iter().map(|version| version.name.as_str()).collect();
         assert_eq!(versions, ["v1alpha1"], "{name}");
         let categories = crd.spec.names.categories.unwrap_or_default();
-        assert!(categories.contains(&"guardbit".to_owned()), "{name}: kubectl get guardbit");
+        assert!(
+            categories.contains(&"guardbit".to_owned()),
+            "{name}: kubectl get guardbit"
+        );
     }
 }

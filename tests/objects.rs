@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use guardbit::api::{
-    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, WeightsProof, visible,
+    Action, ComparerSpec, QuantizedModel, QuantizedModelStatus, RevisionRef, Role, ServiceTraffic, WeightsProof,
+    visible,
 };
 use guardbit::cli::Cli;
 use guardbit::manifests::traffic::{self, Effect};
@@ -254,7 +255,9 @@ fn mounted(uri: &str, mount: Value) -> QuantizedModel {
 /// Container and mounts are by name.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let mut items = list.as_array().expect("a list").iter();
-    items.find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name} in {list}"))
+    items
+        .find(|item| item["name"] == name)
+        .unwrap_or_else(|| panic!("{name} in {list}"))
 }
 
 #[test]
@@ -264,15 +267,28 @@ fn weights_on_a_volume_are_hashed_where_the_server_reads_them_before_it_starts()
     let int8 = key(&model, "int8", Purpose::Serving);
     let deployment = with_owner(&model, |owner| deployment(owner, &int8));
     let pod = &deployment["spec"]["template"]["spec"];
-    let inits: Vec<_> = pod["initContainers"].as_array().expect("init containers").iter().collect();
+    let inits: Vec<_> = pod["initContainers"]
+        .as_array()
+        .expect("init containers")
+        .iter()
+        .collect();
     assert_eq!(inits.len(), 2);
     assert_eq!(inits[0]["name"], "fetch", "what fetches the weights comes first");
     let verifier = inits[1];
     assert_eq!(
         verifier["args"],
-        json!(["weights", "verify", "--path=/models/m", "--root=/models", format!("--digest={digest}")])
+        json!([
+            "weights",
+            "verify",
+            "--path=/models/m",
+            "--root=/models",
+            format!("--digest={digest}")
+        ])
     );
-    assert_eq!((&verifier["name"], &verifier["image"]), (&json!("guardbit-weights"), &json!(IMAGE)));
+    assert_eq!(
+        (&verifier["name"], &verifier["image"]),
+        (&json!("guardbit-weights"), &json!(IMAGE))
+    );
     let mount = json!({"name": "models", "mountPath": "/models", "subPath": "int8", "readOnly": true});
     assert_eq!(verifier["volumeMounts"], json!([mount]));
     assert_eq!(
@@ -312,7 +328,10 @@ fn the_arguments_of_the_verifier_are_those_of_the_command() {
     let model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
     let int8 = key(&model, "int8", Purpose::Serving);
     let deployment = with_owner(&model, |owner| deployment(owner, &int8));
-    let verifier = named(&deployment["spec"]["template"]["spec"]["initContainers"], "guardbit-weights");
+    let verifier = named(
+        &deployment["spec"]["template"]["spec"]["initContainers"],
+        "guardbit-weights",
+    );
     let args = verifier["args"].as_array().expect("args").iter();
     let args = args.map(|arg| arg.as_str().expect("a text"));
     Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
@@ -334,10 +353,15 @@ fn a_volume_that_is_named_is_mounted_for_the_server_and_never_writable() {
     let (pod, verifier) = user(&model);
     let server = named(&pod["containers"], "server");
     let mount = json!({"name": "models", "mountPath": "/weights", "readOnly": true});
-    assert!(server["volumeMounts"].as_array().expect("mounts").contains(&mount), "{server}");
+    assert!(
+        server["volumeMounts"].as_array().expect("mounts").contains(&mount),
+        "{server}"
+    );
     assert_eq!(verifier["volumeMounts"], json!([mount]));
     // It reads as the server does, which may be the only one that can; but not as root.
-    let Value::Object(context) = context else { unreachable!() };
+    let Value::Object(context) = context else {
+        unreachable!()
+    };
     model.spec.serving.template = merged(&model, context);
     assert_eq!(user(&model).1["securityContext"]["runAsUser"], 1000);
     let own = model.spec.variants[1].template.as_mut().expect("a template");
@@ -372,7 +396,11 @@ fn weights_in_an_image_are_mounted_by_its_digest_and_read_only() {
         *named(&server["volumeMounts"], "guardbit-weights"),
         json!({"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true})
     );
-    assert_eq!(pod["initContainers"].as_array().map(Vec::len), Some(1), "nothing is hashed");
+    assert_eq!(
+        pod["initContainers"].as_array().map(Vec::len),
+        Some(1),
+        "nothing is hashed"
+    );
     let annotations = &deployment["metadata"]["annotations"];
     assert_eq!(annotations["guardbit.dev/weights-proof"], "Verified");
     assert_eq!(annotations["guardbit.dev/weights-verifier"], Value::Null);
@@ -415,7 +443,10 @@ fn weights_that_cannot_be_verified_make_no_deployment() {
         template.expect_err("nothing verifies them").to_string()
     };
     let unknown = refused(&mounted("s3://m", json!({"path": "/models/m"})), None);
-    assert!(unknown.contains("without --comparer-image") && unknown.contains("int8"), "{unknown}");
+    assert!(
+        unknown.contains("without --comparer-image") && unknown.contains("int8"),
+        "{unknown}"
+    );
     let nowhere = refused(&mounted("s3://m", json!({"path": "/nowhere"})), Some(IMAGE));
     assert!(nowhere.starts_with("spec.variants[int8].template: "), "{nowhere}");
 }
@@ -519,7 +550,10 @@ fn the_weights_of_a_route_are_written_beside_it_and_can_be_read_back() {
     let arms = ["fp32", "int8"].map(|variant| key(&model, variant, Purpose::Serving));
     let weights = arms.iter().zip([75, 25]);
     let split = RoutePlan {
-        weights: weights.clone().map(|(key, weight)| (key.revision.clone(), weight)).collect(),
+        weights: weights
+            .clone()
+            .map(|(key, weight)| (key.revision.clone(), weight))
+            .collect(),
         ..RoutePlan::default()
     };
     let (route, expected) = with_owner(&model, |owner| {

@@ -21,12 +21,17 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use governance::action::{
     ActEffect, ActKind, ActState, Actor, ApprovalGate, Approved, Awaiting, ModelRef, PrecisionAction,
     PrecisionActionSpec, PrecisionActionStatus, Waive,
 };
-pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use governance::decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
+pub use governance::policy::{
+    AppliesTo, ApprovalRule, BootstrapRule, PolicyFinding, PolicyMode, PolicyStatus, PrecisionPolicy,
+    PrecisionPolicySpec, RequiredAgreement, RequiredFidelity, RequiredGuard, RequiredLatency, RequiredProportion,
+    SignedRecords, Weekday,
+};
 pub use guard::{
     Agreement, ArmLabel, ArmMatchers, Budget, Fidelity, Guard, Latency, LatencyTolerance, LatencyUnit, Preset,
     Proportion, Query, Ratio, ToleranceSpec,
@@ -34,19 +39,14 @@ pub use guard::{
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use message::says;
 pub use plain::{LONGEST_MESSAGE, plain, plain_lines, visible};
-pub use governance::policy::{
-    AppliesTo, ApprovalRule, BootstrapRule, PolicyFinding, PolicyMode, PolicyStatus, PrecisionPolicy,
-    PrecisionPolicySpec, RequiredAgreement, RequiredFidelity, RequiredGuard, RequiredLatency, RequiredProportion,
-    SignedRecords, Weekday,
-};
 pub use problem::SpecProblem;
 pub use quantity::{Decimal, Duration, Fraction};
 pub use rollout::{Benefit, OnHarm, OnUndecided, RolloutSpec, Shadow, Step};
 pub use status::*;
 pub use traffic::{Gateway, HeaderMatch, PrecisionRoute, RouteMatch, Serve, ServiceTraffic, SplitBy, Traffic};
 pub use variant::{
-    Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights, WeightsMount,
-    WeightsProof,
+    Calibration, Dataset, PodTemplate, Precision, QualityMetric, Quantization, Validation, Variant, Weights,
+    WeightsMount, WeightsProof,
 };
 pub use word::Word;
 use word::words;

@@ -51,12 +51,7 @@ pub struct RunArgs {
     concurrency: u16,
     /// Image of guardbit itself: of the comparers of models that have spec.comparer, and of the containers that verify weights
     /// with weights.mount.
-    #[arg(
-        long,
-        visible_alias = "image",
-        env = "GUARDBIT_COMPARER_IMAGE",
-        value_name = "IMAGE"
-    )]
+    #[arg(long, visible_alias = "image", env = "GUARDBIT_COMPARER_IMAGE", value_name = "IMAGE")]
     comparer_image: Option<String>,
     /// Whether rises wait for policies where the API server serves none.
     #[arg(long, env = "GUARDBIT_GOVERNANCE", value_enum, default_value_t = Governance::Auto)]

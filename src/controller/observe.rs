@@ -254,7 +254,9 @@ fn weighted<'a>(
         .collect();
     let of_arm = |(service, weight): &(Box<str>, i32)| Some(((*by_service.get(&**service)?).clone(), *weight));
     let weights = route.split.weights.iter();
-    let others = weights.clone().filter(|(service, _)| !by_service.contains_key(&**service));
+    let others = weights
+        .clone()
+        .filter(|(service, _)| !by_service.contains_key(&**service));
     let written = route.changed_from.as_deref();
     RouteSeen {
         exists: true,
@@ -360,10 +362,15 @@ mod tests {
         let refused = json!({"exitCode": 1, "message": why});
         let told = "the weights were refused before the server started: the weights at /models are not sha256:00: \"a\" is missing";
         let back_off = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
-        let fails = |pod: PodProjection, ready: usize| seen(&deployment(2), &[&running("a"), &pod], ready, None).failure;
+        let fails =
+            |pod: PodProjection, ready: usize| seen(&deployment(2), &[&running("a"), &pod], ready, None).failure;
         for state in [json!({"terminated": refused}), json!({"running": {}}), back_off.clone()] {
             for ready in [0, 1] {
-                assert_eq!(fails(verifying(refused.clone(), state.clone()), ready).as_deref(), Some(told), "{state}");
+                assert_eq!(
+                    fails(verifying(refused.clone(), state.clone()), ready).as_deref(),
+                    Some(told),
+                    "{state}"
+                );
             }
         }
         // They are those that are wanted since.
@@ -383,7 +390,10 @@ mod tests {
             let object: <DeploymentProjection as Projection>::Of = serde_json::from_value(object).unwrap();
             seen(&DeploymentProjection::of(&object), &[], 0, None).weights
         };
-        assert_eq!(of(json!({"guardbit.dev/weights-proof": "Verified"})), WeightsProof::Verified);
+        assert_eq!(
+            of(json!({"guardbit.dev/weights-proof": "Verified"})),
+            WeightsProof::Verified
+        );
         for declared in [json!({}), json!({"guardbit.dev/weights-proof": "Signed"})] {
             assert_eq!(of(declared), WeightsProof::Declared);
         }

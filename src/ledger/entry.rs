@@ -60,7 +60,11 @@ impl Entry {
         let sequence = written.head.sequence + 1;
         let seen = written.seen.redacted();
         let model = model_name(&seen.model, written.uid);
-        let subject = subjects(Subject::record(written.head, &model), &seen.model, &written.plan.decisions);
+        let subject = subjects(
+            Subject::record(written.head, &model),
+            &seen.model,
+            &written.plan.decisions,
+        );
         let mut statement = Statement::new(subject, predicate(written, sequence, seen, model));
         let mut bytes = statement.print();
         if bytes.len() > LARGEST

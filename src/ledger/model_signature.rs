@@ -52,7 +52,9 @@ pub enum ModelSignatureError {
     #[error("a part of it is not Base64: {0}")]
     Base64(#[from] base64::DecodeError),
     /// It is about something else.
-    #[error("it has a {found:?} where a signature over weights has {wanted:?}; sign the weights with `model_signing sign key`")]
+    #[error(
+        "it has a {found:?} where a signature over weights has {wanted:?}; sign the weights with `model_signing sign key`"
+    )]
     OtherType {
         /// What it has.
         found: String,
@@ -298,7 +300,10 @@ OqjMH5evDSxCLvLrtb9VRj7KK7ANt9PGkZqV9Xa8/TxGLfglzalGzPhNRw==
                 let mut bundle = bundle.clone();
                 *bundle.pointer_mut(field).unwrap() = json!(BASE64_STANDARD.encode(changed));
                 let signature = ModelSignature::parse(&bundle.to_string());
-                assert!(!signature.is_ok_and(|signature| signature.is_by(&key())), "byte {at} of {field}");
+                assert!(
+                    !signature.is_ok_and(|signature| signature.is_by(&key())),
+                    "byte {at} of {field}"
+                );
             }
         }
     }
@@ -317,7 +322,10 @@ OqjMH5evDSxCLvLrtb9VRj7KK7ANt9PGkZqV9Xa8/TxGLfglzalGzPhNRw==
             let subject = json!({"name": "card", "digest": {"sha512": "00"}});
             statement["subject"].as_array_mut().unwrap().insert(0, subject);
         });
-        assert_eq!(ModelSignature::parse(&more).expect("a signature").digest().to_string(), DIGEST);
+        assert_eq!(
+            ModelSignature::parse(&more).expect("a signature").digest().to_string(),
+            DIGEST
+        );
     }
 
     #[test]
@@ -325,7 +333,8 @@ OqjMH5evDSxCLvLrtb9VRj7KK7ANt9PGkZqV9Xa8/TxGLfglzalGzPhNRw==
         let sha = Sha::of(b"one");
         let one = |name: &str| {
             changed(|statement| {
-                statement["predicate"]["resources"] = json!([{"name": name, "algorithm": "sha256", "digest": sha.hex()}]);
+                statement["predicate"]["resources"] =
+                    json!([{"name": name, "algorithm": "sha256", "digest": sha.hex()}]);
                 statement["subject"][0]["digest"]["sha256"] = json!(Sha::of(&sha.bytes()).hex());
             })
         };
@@ -342,12 +351,20 @@ OqjMH5evDSxCLvLrtb9VRj7KK7ANt9PGkZqV9Xa8/TxGLfglzalGzPhNRw==
             ModelSignature::parse(&changed).expect_err(pointer).to_string()
         };
         for (pointer, value, part) in [
-            ("/predicateType", json!("https://slsa.dev/provenance/v1"), "model_signing/signature"),
+            (
+                "/predicateType",
+                json!("https://slsa.dev/provenance/v1"),
+                "model_signing/signature",
+            ),
             ("/_type", json!("x"), "Statement/v1"),
             ("/predicate/serialization/method", json!("shards"), "\"files\""),
             ("/predicate/resources/0/algorithm", json!("blake2b"), "\"sha256\""),
             ("/predicate/resources/0/digest", json!("00"), "no SHA-256"),
-            ("/predicate/resources/0/digest", json!("0".repeat(64)), "does not have the digest"),
+            (
+                "/predicate/resources/0/digest",
+                json!("0".repeat(64)),
+                "does not have the digest",
+            ),
             ("/predicate/resources/0/name", json!("../a"), "cannot be the path"),
             ("/predicate/resources/1/name", json!("a"), "stands twice"),
             ("/subject", json!([]), "does not have the digest"),

@@ -66,9 +66,8 @@ pub(super) fn of_revision(owner: &Owner, key: &WorkloadKey) -> Map<String, Value
     put(&mut out, REVISION_ANNOTATION, &key.revision.revision);
     lineage(&mut out, owner, &key.revision);
     let mut decisions = owner.status.decisions.iter().rev();
-    let about = |d: &&Decision| {
-        !d.is_of_people() && d.variant == key.revision.variant && d.revision == key.revision.revision
-    };
+    let about =
+        |d: &&Decision| !d.is_of_people() && d.variant == key.revision.variant && d.revision == key.revision.revision;
     if let Some(decision) = decisions.find(about) {
         decided(&mut out, decision);
     }

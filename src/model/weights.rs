@@ -36,7 +36,11 @@ pub fn place(pod: &PodSpec, server: Option<&str>, weights: &Weights) -> Result<O
     let name = &container.name;
     let volumes = || pod.volumes.iter().flatten().map(|volume| volume.name.as_str());
     let inits = pod.init_containers.iter().flatten();
-    let mut names = pod.containers.iter().chain(inits).map(|container| container.name.as_str());
+    let mut names = pod
+        .containers
+        .iter()
+        .chain(inits)
+        .map(|container| container.name.as_str());
     if names.any(|name| name == ADDED) || volumes().any(|volume| volume == ADDED) {
         return Err(format!(
             "a container or a volume of it is called {ADDED}, as what guardbit adds to verify weights: give it another name"
@@ -76,7 +80,8 @@ pub fn place(pod: &PodSpec, server: Option<&str>, weights: &Weights) -> Result<O
         ));
     }
     let mut others = mounts().filter(|other| is_added || **other != mount);
-    let hides = |other: &&VolumeMount| lies_within(&other.mount_path, &mount.mount_path) || has_parent(&other.mount_path);
+    let hides =
+        |other: &&VolumeMount| lies_within(&other.mount_path, &mount.mount_path) || has_parent(&other.mount_path);
     if let Some(other) = others.find(hides) {
         return Err(format!(
             "container {name} mounts the volume {:?} at {}, so that it would read other files there than those that are verified at \
@@ -114,7 +119,10 @@ mod tests {
     }
 
     fn pod(mounts: &[(&str, &str)]) -> PodSpec {
-        let mounts: Vec<_> = mounts.iter().map(|(name, path)| json!({"name": name, "mountPath": path})).collect();
+        let mounts: Vec<_> = mounts
+            .iter()
+            .map(|(name, path)| json!({"name": name, "mountPath": path}))
+            .collect();
         let server = json!({"name": "server", "volumeMounts": mounts});
         let volumes = ["models", "cache"].map(|name| json!({"name": name, "emptyDir": {}}));
         serde_json::from_value(json!({"containers": [{"name": "agent"}, server], "volumes": volumes})).unwrap()
@@ -129,10 +137,34 @@ mod tests {
     #[test]
     fn the_volume_is_that_which_the_server_reads() {
         for (mounts, mount, name, path, is_added) in [
-            (&[("models", "/models")][..], json!({"path": "/models"}), "models", "/models", false),
-            (&[("models", "/models/")], json!({"path": "/models/int8"}), "models", "/models/", false),
-            (&[("cache", "/"), ("models", "/models")], json!({"path": "/models/a"}), "models", "/models", false),
-            (&[("cache", "/mod")], json!({"path": "/models", "volume": "models"}), "models", "/models", true),
+            (
+                &[("models", "/models")][..],
+                json!({"path": "/models"}),
+                "models",
+                "/models",
+                false,
+            ),
+            (
+                &[("models", "/models/")],
+                json!({"path": "/models/int8"}),
+                "models",
+                "/models/",
+                false,
+            ),
+            (
+                &[("cache", "/"), ("models", "/models")],
+                json!({"path": "/models/a"}),
+                "models",
+                "/models",
+                false,
+            ),
+            (
+                &[("cache", "/mod")],
+                json!({"path": "/models", "volume": "models"}),
+                "models",
+                "/models",
+                true,
+            ),
         ] {
             let expected = (name.to_owned(), path.to_owned(), is_added);
             assert_eq!(found(mounts, mount.clone()), Ok(expected), "{mount}");
@@ -143,13 +175,37 @@ mod tests {
     fn what_would_let_the_server_read_other_files_is_refused() {
         let path = || json!({"path": "/models/int8"});
         for (mounts, mount, part) in [
-            (&[("models", "/mod")][..], path(), "mounts no volume at /models/int8 or above it"),
-            (&[("models", "/models"), ("cache", "/models/int8/x")], path(), "\"cache\" at /models/int8/x"),
-            (&[("models", "/models"), ("cache", "/models/fp32")], path(), "outside of /models"),
-            (&[("models", "/models"), ("cache", "/x/../models/int8")], path(), "other files"),
+            (
+                &[("models", "/mod")][..],
+                path(),
+                "mounts no volume at /models/int8 or above it",
+            ),
+            (
+                &[("models", "/models"), ("cache", "/models/int8/x")],
+                path(),
+                "\"cache\" at /models/int8/x",
+            ),
+            (
+                &[("models", "/models"), ("cache", "/models/fp32")],
+                path(),
+                "outside of /models",
+            ),
+            (
+                &[("models", "/models"), ("cache", "/x/../models/int8")],
+                path(),
+                "other files",
+            ),
             (&[], json!({"path": "/models", "volume": "none"}), "no volume \"none\""),
-            (&[("cache", "/models")], json!({"path": "/models", "volume": "models"}), "\"cache\" at /models"),
-            (&[("models", "/models")], json!({"path": "/models", "volume": "models"}), "\"models\" at /models"),
+            (
+                &[("cache", "/models")],
+                json!({"path": "/models", "volume": "models"}),
+                "\"cache\" at /models",
+            ),
+            (
+                &[("models", "/models")],
+                json!({"path": "/models", "volume": "models"}),
+                "\"models\" at /models",
+            ),
         ] {
             let error = found(mounts, mount).expect_err(part);
             assert!(error.contains(part), "{part}: {error}");
@@ -158,10 +214,16 @@ mod tests {
 
     #[test]
     fn an_image_is_mounted_at_the_path_itself() {
-        let image = weights(&format!("oci://registry.example/m@{DIGEST}"), json!({"path": "/models"}));
+        let image = weights(
+            &format!("oci://registry.example/m@{DIGEST}"),
+            json!({"path": "/models"}),
+        );
         let placed = place(&pod(&[("cache", "/cache")]), Some("server"), &image);
         let placed = placed.expect("a place").expect("a mount");
-        assert_eq!((placed.mount.name.as_str(), placed.mount.read_only), (ADDED, Some(true)));
+        assert_eq!(
+            (placed.mount.name.as_str(), placed.mount.read_only),
+            (ADDED, Some(true))
+        );
         let taken = place(&pod(&[("cache", "/models")]), Some("server"), &image).expect_err("taken");
         assert!(taken.contains("\"cache\" at /models"), "{taken}");
         let mut named = pod(&[]);

@@ -6,9 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{
-    ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus, Service,
-};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -365,7 +363,9 @@ fn changed_from(annotations: &BTreeMap<String, String>, split: &SplitInForce) ->
         let sum = carried.entry(service.to_string()).or_default();
         *sum = sum.saturating_add(*weight);
     }
-    let by_service = written.iter().map(|(service, weight)| (service.as_str().into(), *weight));
+    let by_service = written
+        .iter()
+        .map(|(service, weight)| (service.as_str().into(), *weight));
     (carried != written).then(|| by_service.collect())
 }
 
@@ -392,7 +392,10 @@ fn cannot_run(pod: &SeenPod) -> Option<(&str, String)> {
     let ended = verifier.and_then(ended);
     // It is started again and again, and each time it refuses them.
     if let Some(ended) = ended.filter(|ended| ended.exit_code == REFUSED) {
-        return Some((ADDED, format!("the weights were refused before the server started: {}", words(ended))));
+        return Some((
+            ADDED,
+            format!("the weights were refused before the server started: {}", words(ended)),
+        ));
     }
     inits().chain(statuses(pod)).find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -411,7 +414,10 @@ fn cannot_run(pod: &SeenPod) -> Option<(&str, String)> {
 /// How a container ended last, unless it ended well since.
 fn ended(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     let states = [&container.state, &container.last_state];
-    let mut ended = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    let mut ended = states
+        .into_iter()
+        .flatten()
+        .filter_map(|state| state.terminated.as_ref());
     ended.next()
 }
 
@@ -440,7 +446,9 @@ mod tests {
     #[test]
     fn a_hand_on_the_weights_is_told_by_what_was_written_with_them() {
         let changed_from = |annotations: &Value, weights: &[(&str, i32)]| {
-            let backends = weights.iter().map(|(name, weight)| json!({"name": name, "weight": weight}));
+            let backends = weights
+                .iter()
+                .map(|(name, weight)| json!({"name": name, "weight": weight}));
             let rules = json!([{"backendRefs": backends.collect::<Vec<_>>()}]);
             let object = json!({"metadata": {"name": "m", "annotations": annotations}, "spec": {"rules": rules}});
             let object: SeenRoute = serde_json::from_value(object).unwrap();
@@ -451,9 +459,17 @@ mod tests {
         for (what, weights, expected) in [
             ("as it was written", &[("m-int8", 25), ("m-fp32", 75)][..], &None),
             ("other weights", &[("m-fp32", 0), ("m-int8", 100)], &before),
-            ("another Service besides", &[("m-fp32", 75), ("m-int8", 25), ("own", 10)], &before),
+            (
+                "another Service besides",
+                &[("m-fp32", 75), ("m-int8", 25), ("own", 10)],
+                &before,
+            ),
             ("one Service less", &[("m-fp32", 75)], &before),
-            ("a Service twice", &[("m-fp32", 75), ("m-int8", 25), ("m-int8", 25)], &before),
+            (
+                "a Service twice",
+                &[("m-fp32", 75), ("m-int8", 25), ("m-int8", 25)],
+                &before,
+            ),
         ] {
             assert_eq!(changed_from(&written, weights), *expected, "{what}");
         }

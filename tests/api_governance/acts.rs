@@ -56,7 +56,11 @@ async fn nobody_claims_a_group_that_he_is_not_in() {
 #[tokio::test]
 async fn service_accounts_nodes_and_pods_approve_nothing() {
     let stage = Stage::start("machines").await;
-    let of_pods = ["system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"];
+    let of_pods = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:ci",
+        "system:authenticated",
+    ];
     let machines: [(&str, &[&str]); 4] = [
         (PIPELINE, &of_pods),
         (PIPELINE, &["system:authenticated"]),
@@ -177,7 +181,10 @@ async fn an_action_is_never_edited_not_even_by_guardbit() {
     assert!(message.contains("cannot patch resource"), "{message}");
     let root = stage.actions(&stage.user(ROOT, &[]).await);
     let message = refused(root.patch("once", &params, &longer).await);
-    assert!(message.contains("an action is never changed: create another"), "{message}");
+    assert!(
+        message.contains("an action is never changed: create another"),
+        "{message}"
+    );
     let message = refused(root.patch("once", &params, &labelled).await);
     assert!(message.contains("written by guardbit alone"), "{message}");
     let state = Patch::Merge(json!({"status": {"state": "Lapsed", "message": "over"}}));
@@ -187,7 +194,10 @@ async fn an_action_is_never_edited_not_even_by_guardbit() {
     let guardbit = stage.actions(&stage.user(GUARDBIT, &[]).await);
     let mut stored = guardbit.get("once").await.expect("there");
     stored.data["status"] = json!({"state": "Used", "message": "counted for FirstTraffic of int8"});
-    let written = guardbit.replace_status("once", &CREATE, &stored).await.expect("its state");
+    let written = guardbit
+        .replace_status("once", &CREATE, &stored)
+        .await
+        .expect("its state");
     assert_eq!(written.data["status"]["state"], "Used");
     let mut longer = written;
     longer.data["spec"]["validFor"] = json!("100h");
@@ -226,7 +236,10 @@ async fn an_action_is_lifted_by_no_deletion() {
     carol.get("down").await.expect("it is still there");
     // guardbit deletes what lapsed.
     let guardbit = stage.actions(&stage.user(GUARDBIT, &[]).await);
-    guardbit.delete("down", &DeleteParams::default()).await.expect("deleted");
+    guardbit
+        .delete("down", &DeleteParams::default())
+        .await
+        .expect("deleted");
 }
 
 #[tokio::test]

@@ -20,7 +20,11 @@ async fn who_approves_her_own_change_is_on_the_list_of_its_authors() {
     let stage = Stage::start("own").await;
     let alice = stage.user(ALICE, &[]).await;
     let create = PostParams::default();
-    let made = stage.models(&alice).create(&create, &model(MODEL)).await.expect("a model");
+    let made = stage
+        .models(&alice)
+        .create(&create, &model(MODEL))
+        .await
+        .expect("a model");
     assert_eq!(authors(&made), Some(ALICE));
     let approval = act("own", "Approve", ALICE);
     let approval = stage.actions(&alice).create(&create, &approval).await.expect("taken");
@@ -36,13 +40,20 @@ async fn the_list_of_authors_cannot_be_forged_dropped_or_replaced() {
     let mut forged = model(MODEL);
     forged.metadata.annotations = Some([(AUTHORS.to_owned(), BOB.to_owned())].into());
     let made = alice.create(&create, &forged).await.expect("made");
-    assert_eq!(authors(&made), Some(ALICE), "a forged list is overwritten when the model is made");
+    assert_eq!(
+        authors(&made),
+        Some(ALICE),
+        "a forged list is overwritten when the model is made"
+    );
 
     for (how, patch) in [
         ("replaced", merge(listed(json!(BOB)))),
         ("emptied", merge(listed(json!("")))),
         ("dropped", merge(listed(Value::Null))),
-        ("dropped with all others", merge(json!({"metadata": {"annotations": null}}))),
+        (
+            "dropped with all others",
+            merge(json!({"metadata": {"annotations": null}})),
+        ),
     ] {
         let answer = alice.patch(MODEL, &params, &patch).await.expect(how);
         assert_eq!(authors(&answer), Some(ALICE), "{how}");
@@ -60,10 +71,16 @@ async fn the_list_of_authors_cannot_be_forged_dropped_or_replaced() {
     let mut applied = model(MODEL);
     applied.metadata.annotations = Some([(AUTHORS.to_owned(), BOB.to_owned())].into());
     let git = PatchParams::apply("git").force();
-    let answer = alice.patch(MODEL, &git, &Patch::Apply(&applied)).await.expect("applied");
+    let answer = alice
+        .patch(MODEL, &git, &Patch::Apply(&applied))
+        .await
+        .expect("applied");
     assert_eq!(authors(&answer), Some(ALICE), "applied");
     // What git owned and no longer speaks of would go.
-    let answer = alice.patch(MODEL, &git, &Patch::Apply(&model(MODEL))).await.expect("applied");
+    let answer = alice
+        .patch(MODEL, &git, &Patch::Apply(&model(MODEL)))
+        .await
+        .expect("applied");
     assert_eq!(authors(&answer), Some(ALICE), "applied without");
     let mut replaced = alice.get(MODEL).await.expect("there");
     replaced.metadata.annotations = None;
@@ -87,7 +104,10 @@ async fn the_list_of_authors_cannot_be_forged_dropped_or_replaced() {
                 .patch("bare", &params, &merge(listed(json!(BOB))))
                 .await,
         );
-        assert!(message.contains("guardbit.dev/authors is kept by the API server"), "{message}");
+        assert!(
+            message.contains("guardbit.dev/authors is kept by the API server"),
+            "{message}"
+        );
     }
 }
 

@@ -58,7 +58,12 @@ async fn nobody_writes_the_next_record_ahead_of_guardbit() {
     for message in [
         refused(stage.records(&root).create(&create, &record(2)).await),
         refused(stage.records(&stage.admin).create(&create, &record(2)).await),
-        refused(stage.records(&root).patch(&name, &apply, &Patch::Apply(record(2))).await),
+        refused(
+            stage
+                .records(&root)
+                .patch(&name, &apply, &Patch::Apply(record(2)))
+                .await,
+        ),
     ] {
         assert!(message.contains(ALONE), "{message}");
     }
@@ -87,7 +92,10 @@ async fn nobody_but_guardbit_writes_a_status() {
         assert!(message.contains(ALONE), "{message}");
     }
     // Beside the spec, a status is not read.
-    let beside = root.patch(MODEL, &params, &forged).await.expect("the spec is as before");
+    let beside = root
+        .patch(MODEL, &params, &forged)
+        .await
+        .expect("the spec is as before");
     assert!(beside.data["status"].is_null(), "{}", beside.data["status"]);
     let guardbit = stage.models(&stage.user(GUARDBIT, &[]).await);
     guardbit.patch_status(MODEL, &params, &forged).await.expect("written");
@@ -99,7 +107,11 @@ async fn a_write_that_changes_nothing_is_let_through() {
     let stage = Stage::start("rewrites").await;
     let create = PostParams::default();
     let guardbit = stage.user(GUARDBIT, &[]).await;
-    stage.records(&guardbit).create(&create, &record(1)).await.expect("a record");
+    stage
+        .records(&guardbit)
+        .create(&create, &record(1))
+        .await
+        .expect("a record");
     let bob = stage.user(BOB, &[]).await;
     stage
         .actions(&bob)
@@ -168,7 +180,10 @@ async fn a_namespace_goes_with_its_actions_and_records() {
 #[tokio::test]
 async fn without_the_binding_a_forged_approval_is_taken_and_the_probe_finds_out() {
     let stage = Stage::under("unbound", "unbound").await;
-    assert!(!stage.forgery_is_taken().await, "the probe is refused while admission is there");
+    assert!(
+        !stage.forgery_is_taken().await,
+        "the probe is refused while admission is there"
+    );
     let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding");
     let bindings: Api<DynamicObject> = Api::all_with(stage.admin.clone(), &ApiResource::from_gvk(&kind));
     let binding = stage.of_set("guardbit-actions");
@@ -178,9 +193,16 @@ async fn without_the_binding_a_forged_approval_is_taken_and_the_probe_finds_out(
         .expect("nothing keeps the binding");
     until("the probe is taken", async || stage.forgery_is_taken().await).await;
     let bob = stage.actions(&stage.user(BOB, &[]).await);
-    let forged = bob.create(&PostParams::default(), &act("forged", "Approve", ALICE)).await;
+    let forged = bob
+        .create(&PostParams::default(), &act("forged", "Approve", ALICE))
+        .await;
     forged.expect("taken, and therefore guardbit asks");
     // What lifts nothing stays closed: the other policies are there.
-    let message = refused(stage.records(&stage.admin).create(&PostParams::default(), &record(1)).await);
+    let message = refused(
+        stage
+            .records(&stage.admin)
+            .create(&PostParams::default(), &record(1))
+            .await,
+    );
     assert!(message.contains(ALONE), "{message}");
 }

@@ -138,7 +138,10 @@ impl Stage {
             (ROOT, "delete", "guardbit.dev/precisionactions"),
             (GUARDBIT, "create", "guardbit.dev/precisiondecisions"),
         ] {
-            until(&format!("{user} may {verb} {what}"), async || self.may(user, verb, what).await).await;
+            until(&format!("{user} may {verb} {what}"), async || {
+                self.may(user, verb, what).await
+            })
+            .await;
         }
     }
 
@@ -163,7 +166,10 @@ impl Stage {
             ..PostParams::default()
         };
         let records = self.records(&self.admin);
-        until("records are guarded", async || records.create(&dry, &record(1)).await.is_err()).await;
+        until("records are guarded", async || {
+            records.create(&dry, &record(1)).await.is_err()
+        })
+        .await;
         let models = self.models(&self.admin);
         let forged = Patch::Merge(json!({"metadata": {"annotations": {AUTHORS: "nobody"}}}));
         let params = PatchParams::default().dry_run();
@@ -190,7 +196,11 @@ impl Stage {
             ..PostParams::default()
         };
         let forged = act("probe", "Pause", "somebody@bank.example");
-        match self.actions(&self.user(GUARDBIT, &[]).await).create(&dry, &forged).await {
+        match self
+            .actions(&self.user(GUARDBIT, &[]).await)
+            .create(&dry, &forged)
+            .await
+        {
             Ok(_) => true,
             Err(kube::Error::Api(status)) => {
                 assert!(status.is_forbidden(), "{status:?}");
@@ -231,9 +241,10 @@ impl Stage {
     /// Whether RBAC lets a user do this in the namespace.
     async fn may(&self, user: &str, verb: &str, what: &str) -> bool {
         let (group, resource) = what.split_once('/').expect("a group and a resource");
-        let review: SubjectAccessReview = serde_json::from_value(json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": {
+        let review: SubjectAccessReview =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": {
             "verb": verb, "group": group, "resource": resource, "namespace": self.namespace, "name": MODEL}}}))
-        .expect("a review");
+            .expect("a review");
         let reviews: Api<SubjectAccessReview> = Api::all(self.admin.clone());
         let answer = reviews.create(&PostParams::default(), &review).await.expect("reviewed");
         answer.status.expect("a status").allowed
@@ -295,7 +306,9 @@ pub fn act(name: &str, action: &str, by: &str) -> DynamicObject {
         }
         _ => (),
     }
-    parsed(json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionAction", "metadata": {"name": name}, "spec": spec}))
+    parsed(
+        json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionAction", "metadata": {"name": name}, "spec": spec}),
+    )
 }
 
 /// A record that the schema takes.

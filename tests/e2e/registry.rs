@@ -40,7 +40,10 @@ async fn an_image_of_another_digest_never_starts() {
     let other = format!("{name}@sha256:{}", "0".repeat(64));
     let stage = in_an_image("weights-other", &other).start().await;
     let why = failed(&stage).await;
-    assert!(why.contains("ImagePullBackOff") || why.contains("ErrImagePull"), "{why}");
+    assert!(
+        why.contains("ImagePullBackOff") || why.contains("ErrImagePull"),
+        "{why}"
+    );
     stage.finish(1).await;
 }
 
@@ -51,7 +54,10 @@ async fn an_image_whose_bytes_were_changed_in_the_registry_never_starts() {
     damage(&image).await;
     let stage = in_an_image("weights-damaged", &image).start().await;
     let why = failed(&stage).await;
-    assert!(why.contains("ImagePullBackOff") || why.contains("ErrImagePull"), "{why}");
+    assert!(
+        why.contains("ImagePullBackOff") || why.contains("ErrImagePull"),
+        "{why}"
+    );
     stage.finish(1).await;
 }
 
@@ -66,7 +72,9 @@ async fn damage(image: &str) {
         .await
         .expect("the registry answers");
     let manifest: Value = serde_json::from_slice(&manifest.bytes().await.expect("a manifest")).expect("JSON");
-    let layer = manifest["layers"][0]["digest"].as_str().and_then(|d| d.strip_prefix("sha256:"));
+    let layer = manifest["layers"][0]["digest"]
+        .as_str()
+        .and_then(|d| d.strip_prefix("sha256:"));
     let layer = layer.expect("a layer");
     let folder = PathBuf::from(std::env::var("GUARDBIT_CLUSTER_DIR").expect("the cluster says where it is"));
     let blobs = folder.join("registry/docker/registry/v2/blobs/sha256");

@@ -42,7 +42,9 @@ pub fn verified(test: &str) -> Setting {
 /// The arguments of the server, with weights at a path.
 pub fn args(server: &Value, path: &str) -> Value {
     let mut args = server["args"].clone();
-    args.as_array_mut().expect("args").push(json!(format!("--weights={path}")));
+    args.as_array_mut()
+        .expect("args")
+        .push(json!(format!("--weights={path}")));
     args
 }
 
@@ -84,7 +86,12 @@ async fn weights_that_were_changed_on_their_way_never_serve_and_those_that_were_
         .await;
     let why = failed(&stage).await;
     let declared = declared.as_str().expect("a digest");
-    for part in ["the weights were refused before the server started", "/models/int8.bin", &other, declared] {
+    for part in [
+        "the weights were refused before the server started",
+        "/models/int8.bin",
+        &other,
+        declared,
+    ] {
         assert!(why.contains(part), "{part:?} in {why}");
     }
     let mut variants = stage.spec().await["variants"].take();
@@ -96,7 +103,10 @@ async fn weights_that_were_changed_on_their_way_never_serve_and_those_that_were_
     assert_eq!(proof(&status, "fp32"), Some(WeightsProof::Declared));
     let route = stage.routes().get(MODEL).await.expect("the route is there");
     assert_eq!(
-        route.annotations().get("guardbit.dev/weights-proof").map(String::as_str),
+        route
+            .annotations()
+            .get("guardbit.dev/weights-proof")
+            .map(String::as_str),
         Some("Verified")
     );
     stage.finish(2).await;

@@ -175,7 +175,13 @@ fn a_freeze_makes_everything_wait_and_one_without_an_end_refuses_it() {
 fn what_a_file_does_not_show_is_told_or_waited_for() {
     use Answer::{May, Waits};
     let first = |yaml: &str| of("int8", yaml).remove(0);
-    let signed = "weights: {require: Verified, publicKeys: [key]}";
+    let verified = first("weights: {require: Verified}");
+    assert_eq!(
+        (verified.1, verified.2),
+        (Answer::Refused, vec!["weights.require".to_owned()]),
+        "it has no mount"
+    );
+    let signed = "weights: {require: Declared, publicKeys: [key]}";
     assert_eq!(
         first(signed),
         (Passage::FirstTraffic, Waits, vec!["weights.publicKeys".to_owned()])

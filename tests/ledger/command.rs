@@ -64,8 +64,14 @@ fn without_a_key_it_is_said_that_signatures_were_not_checked() {
     let export = folder.export("export", &exported(&rollout(), &key()));
     let (code, out, err) = verify(&[text(&export)]);
     assert_eq!((code, err.as_str()), (3, ""), "{out}");
-    assert!(out.contains("8 records, no signature checked, 1…8 complete, 8 replayed"), "{out}");
-    assert!(out.contains("with a reservation: risk/fraud: V2 (signature): no key was given"), "{out}");
+    assert!(
+        out.contains("8 records, no signature checked, 1…8 complete, 8 replayed"),
+        "{out}"
+    );
+    assert!(
+        out.contains("with a reservation: risk/fraud: V2 (signature): no key was given"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -76,7 +82,10 @@ fn a_file_that_was_tampered_with_is_named_first() {
     let export = folder.export("export", &items);
     let (code, out, err) = verify(&[text(&export), "--key", KEY]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
-    let named = format!("{}/000004.sigstore.json does not hold: V2 (signature): the key ", text(&export));
+    let named = format!(
+        "{}/000004.sigstore.json does not hold: V2 (signature): the key ",
+        text(&export)
+    );
     assert!(first(&out).starts_with(&named), "{out}");
     assert!(out.contains("it follows record 3: record 4 is missing"), "{out}");
 }
@@ -96,7 +105,10 @@ fn what_cannot_be_verified_is_no_verdict() {
         (vec!["/nowhere"], "/nowhere: No such file"),
         (vec![export, "--key", "/nowhere"], "/nowhere: No such file"),
         (vec![export, "--key", private], "\"PUBLIC KEY\" is wanted"),
-        (vec![export, "--anchors", anchors], "anchors:2: \"sha256:00\" is no SHA-256"),
+        (
+            vec![export, "--anchors", anchors],
+            "anchors:2: \"sha256:00\" is no SHA-256",
+        ),
         (vec![export, "--expect", "1"], "write the number of the newest record"),
         (vec!["-n", "risk", "fraud", "churn"], "the name of one model is wanted"),
     ] {
@@ -116,7 +128,10 @@ fn programs_read_what_was_found_as_json() {
     };
     let mut items = exported(&records, &key());
     let (code, found) = read(&items);
-    assert_eq!((code, &found["outcome"], &found["apart"]), (0, &json!("Holds"), &json!([])));
+    assert_eq!(
+        (code, &found["outcome"], &found["apart"]),
+        (0, &json!("Holds"), &json!([]))
+    );
     let digest = anchor(&records[7]).digest;
     let expected = json!({
         "namespace": "risk", "name": "fraud", "records": 8, "findings": [], "replayed": 8, "fromState": 0, "notReplayed": [],
@@ -127,11 +142,17 @@ fn programs_read_what_was_found_as_json() {
     let (code, found) = read(&items);
     assert_eq!((code, &found["outcome"]), (1, &json!("Broken")));
     let first = &found["apart"][0];
-    assert_eq!((&first["check"], &first["severity"]), (&json!("Signature"), &json!("Broken")));
+    assert_eq!(
+        (&first["check"], &first["severity"]),
+        (&json!("Signature"), &json!("Broken"))
+    );
     let record = first["record"].as_str().expect("a name");
     assert!(record.ends_with("/000004.sigstore.json"), "{record}");
     let chain = &found["chains"][0];
-    assert_eq!((&chain["completeFrom"], &chain["findings"][0]["check"]), (&Value::Null, &json!("Sequence")));
+    assert_eq!(
+        (&chain["completeFrom"], &chain["findings"][0]["check"]),
+        (&Value::Null, &json!("Sequence"))
+    );
 }
 
 #[test]
@@ -149,7 +170,10 @@ fn standard_input_has_a_record_a_line() {
     others[1] = exported(&records, &other_key()).remove(1);
     let (code, out, _) = piped(&lines(&others));
     assert_eq!(code, 1, "{out}");
-    assert!(first(&out).starts_with("line 2 of standard input does not hold: V2"), "{out}");
+    assert!(
+        first(&out).starts_with("line 2 of standard input does not hold: V2"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -164,7 +188,10 @@ fn an_anchor_shows_that_the_end_is_missing() {
         let anchors = folder.file("anchors", line.as_bytes());
         let (code, out, _) = verify(&[text(&export), "--key", KEY, "--anchors", text(&anchors)]);
         assert_eq!(code, 1, "{line}: {out}");
-        assert!(out.contains("000006.sigstore.json does not hold: V14 (anchor)"), "{out}");
+        assert!(
+            out.contains("000006.sigstore.json does not hold: V14 (anchor)"),
+            "{out}"
+        );
         assert!(out.contains("record 8 is attested: the end is missing"), "{out}");
     }
 }
@@ -175,7 +202,10 @@ fn records_without_a_signature_need_to_be_allowed() {
     for statement in &mut records {
         statement.predicate.record.signing = Signing::Unsigned;
     }
-    let (api, out) = (ApiServer::new(&folder, &linked(records), false), folder.0.join("export"));
+    let (api, out) = (
+        ApiServer::new(&folder, &linked(records), false),
+        folder.0.join("export"),
+    );
     let (code, _, err) = api.export(&["fraud", text(&out)]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.join("risk/fraud/000001.unsigned.json").exists());
@@ -204,7 +234,9 @@ pub struct ApiServer {
 
 impl ApiServer {
     pub fn new(folder: &Folder, records: &[Statement], signs: bool) -> Self {
-        let objects = records.iter().map(|statement| object(statement, signs.then(key).as_ref()));
+        let objects = records
+            .iter()
+            .map(|statement| object(statement, signs.then(key).as_ref()));
         Self::of(folder, objects.collect())
     }
 
@@ -248,7 +280,11 @@ impl ApiServer {
 /// Three of the objects that are asked for.
 fn page(uri: &Uri, objects: &[PrecisionDecision]) -> Value {
     let query = uri.query().unwrap_or_default();
-    let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let value = |key: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+    };
     let model = value("labelSelector").map(|label| label.rsplit("%3D").next().expect("a value"));
     let asked = objects.iter().filter(|object| {
         let name = object.metadata.name.as_deref().expect("a name");
@@ -257,7 +293,11 @@ fn page(uri: &Uri, objects: &[PrecisionDecision]) -> Value {
     let asked: Vec<_> = asked.collect();
     let from = value("continue").map_or(0_usize, |token| token.parse().expect("a token of this server"));
     let through = asked.len().min(from + 3);
-    let token = if through < asked.len() { through.to_string() } else { String::new() };
+    let token = if through < asked.len() {
+        through.to_string()
+    } else {
+        String::new()
+    };
     json!({
         "apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionDecisionList", "metadata": {"continue": token},
         "items": asked[from..through],
@@ -284,10 +324,19 @@ fn records_are_verified_where_they_lie() {
     let api = ApiServer::new(&folder, &records, true);
     let (code, out, err) = api.run(&["verify", "-n", "risk", "fraud", "--key", KEY]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.starts_with("risk/fraud: 8 records, signed, 1…8 complete, 8 replayed"), "{out}");
+    assert!(
+        out.starts_with("risk/fraud: 8 records, signed, 1…8 complete, 8 replayed"),
+        "{out}"
+    );
     let (code, _, err) = api.run(&["verify", "-n", "risk", "churn"]);
-    assert!(code == 2 && err.contains("the cluster has no record of risk/churn"), "{err}");
-    let mut objects: Vec<_> = records.iter().map(|statement| object(statement, Some(&key()))).collect();
+    assert!(
+        code == 2 && err.contains("the cluster has no record of risk/churn"),
+        "{err}"
+    );
+    let mut objects: Vec<_> = records
+        .iter()
+        .map(|statement| object(statement, Some(&key())))
+        .collect();
     objects[3].spec.summary = "Promoted int8".to_owned();
     let api = ApiServer::of(&folder, objects);
     let (code, out, _) = api.run(&["verify", "-n", "risk", "fraud", "--key", KEY]);
@@ -330,19 +379,31 @@ fn an_export_keeps_what_was_exported_before() {
     let api = ApiServer::new(&folder, &linked(anew), true);
     let (code, told, err) = api.export(&["fraud", text(&out)]);
     assert_eq!((code, told.as_str()), (1, ""), "{err}");
-    assert!(first(&err).contains("risk/fraud/000004.sigstore.json: it was exported before"), "{err}");
+    assert!(
+        first(&err).contains("risk/fraud/000004.sigstore.json: it was exported before"),
+        "{err}"
+    );
     assert_eq!(err.lines().count(), 5, "{err}");
     assert_eq!(files(&out.join("risk/fraud")), before);
     // Or cut its end off.
     let api = ApiServer::new(&folder, &records[..6], true);
     let (code, _, err) = api.export(&["fraud", text(&out)]);
-    assert!(code == 1 && err.contains("record 8 was exported before, and record 6 is the newest"), "{err}");
+    assert!(
+        code == 1 && err.contains("record 8 was exported before, and record 6 is the newest"),
+        "{err}"
+    );
     assert_eq!(files(&out.join("risk/fraud")), before);
     // Or took a signature off.
-    let mut objects: Vec<_> = records.iter().map(|statement| object(statement, Some(&key()))).collect();
+    let mut objects: Vec<_> = records
+        .iter()
+        .map(|statement| object(statement, Some(&key())))
+        .collect();
     objects[7].spec.signature = None;
     let (code, _, err) = ApiServer::of(&folder, objects).export(&["fraud", text(&out)]);
-    assert!(code == 1 && err.contains("000008.sigstore.json: it was exported before"), "{err}");
+    assert!(
+        code == 1 && err.contains("000008.sigstore.json: it was exported before"),
+        "{err}"
+    );
     assert_eq!(files(&out.join("risk/fraud")), before);
 }
 
@@ -364,7 +425,10 @@ fn all_models_are_exported_at_once() {
 fn no_record_is_written_outside_of_the_directory() {
     let folder = Folder::new("outside");
     let elsewhere = renamed(&rollout(), |model| model.name = "../../elsewhere".to_owned());
-    let mut objects: Vec<_> = elsewhere.iter().map(|statement| object(statement, Some(&key()))).collect();
+    let mut objects: Vec<_> = elsewhere
+        .iter()
+        .map(|statement| object(statement, Some(&key())))
+        .collect();
     for (object, number) in objects.iter_mut().zip(1..) {
         object.metadata.name = Some(format!("fraud-{number:06}"));
     }
@@ -372,7 +436,10 @@ fn no_record_is_written_outside_of_the_directory() {
     for args in [vec!["--all", text(&out)], vec!["fraud", text(&out)]] {
         let (code, heads, err) = api.export(&args);
         assert_eq!((code, heads.as_str()), (1, ""), "{err}");
-        assert!(first(&err).contains("risk/fraud-000001 is not exported: its statement is about"), "{err}");
+        assert!(
+            first(&err).contains("risk/fraud-000001 is not exported: its statement is about"),
+            "{err}"
+        );
         assert!(!folder.0.join("a/elsewhere").exists() && !folder.0.join("a/b/elsewhere").exists());
     }
 }

@@ -148,7 +148,9 @@ fn a_judge_in_another_language_comes_to_the_same_verdicts() {
     forged[4] = with_one_more(&forged[4]);
     let (code, out, _) = redecided(&folder.export("forged", &exported(&linked(forged), &key())));
     assert_eq!(code, 1, "{out}");
-    let (named, _) = out.split_once("\n  and the record says").expect("a verdict that differs");
+    let (named, _) = out
+        .split_once("\n  and the record says")
+        .expect("a verdict that differs");
     let named = named.lines().last().unwrap_or_default();
     assert!(named.starts_with("risk/fraud 000005: errors: "), "{out}");
 }
@@ -167,17 +169,28 @@ fn a_judge_in_another_language_finds_harm_in_the_same_poll() {
     recorder.run(&mut world, 120);
     let records = recorder.statements;
     let actions: Vec<_> = records.iter().flat_map(|record| &record.predicate.decisions).collect();
-    assert!(actions.iter().any(|decision| decision.action.to_string() == "RolledBack"), "{actions:?}");
+    assert!(
+        actions
+            .iter()
+            .any(|decision| decision.action.to_string() == "RolledBack"),
+        "{actions:?}"
+    );
     let (code, out, err) = redecided(&folder.export("harm", &exported(&records, &key())));
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("errors: Harmful") && out.contains("0 others, 0 records left out"), "{out}");
+    assert!(
+        out.contains("errors: Harmful") && out.contains("0 others, 0 records left out"),
+        "{out}"
+    );
 }
 
 #[test]
 fn a_judge_in_another_language_does_not_judge_what_it_cannot_know() {
     let (folder, records) = (Folder::new("part"), rollout());
     let (code, out, _) = redecided(&folder.export("end", &exported(&records[4..5], &key())));
-    assert!(code == 2 && out.contains("000005: left out: what its tests knew before is not among the records"), "{out}");
+    assert!(
+        code == 2 && out.contains("000005: left out: what its tests knew before is not among the records"),
+        "{out}"
+    );
     let (code, out, err) = redecided(&folder.0.join("nothing"));
     assert_eq!((code, out.as_str(), err.as_str()), (2, "", ""));
 }
@@ -217,7 +230,13 @@ fn securesystemslib_verifies_records() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside/dsse.py");
     verifies(|files| {
         let mut python = Command::new("python3");
-        told(python.env("PYTHONPATH", built("outside")).arg(script).arg(KEY_PUBLIC).args(files))
+        told(
+            python
+                .env("PYTHONPATH", built("outside"))
+                .arg(script)
+                .arg(KEY_PUBLIC)
+                .args(files),
+        )
     });
 }
 

@@ -70,7 +70,10 @@ fn run(test: &str, path: &Path, is_wanted: impl Fn(&str) -> bool) -> usize {
         let (code, out, err) = told(shell.env("PATH", &paths).env("KUBECONFIG", api.kubeconfig()));
         assert_eq!(code, 0, "{command}\n{out}{err}");
         for line in shown {
-            assert!(out.lines().any(|printed| is_shown(line, printed)), "{command}\nshows {line}\nand not {out}");
+            assert!(
+                out.lines().any(|printed| is_shown(line, printed)),
+                "{command}\nshows {line}\nand not {out}"
+            );
         }
         done += 1;
     }
@@ -88,7 +91,11 @@ fn the_commands_of_the_page_work_and_print_what_it_shows() {
 #[ignore = "make outside builds cosign"]
 fn those_of_cosign_work_as_well() {
     let programs = std::env::var("GUARDBIT_OUTSIDE").expect("make outside says where cosign is");
-    assert!(run("cosign", Path::new(&programs), |command| !command.starts_with("kubectl ")) >= 13);
+    assert!(
+        run("cosign", Path::new(&programs), |command| !command
+            .starts_with("kubectl "))
+            >= 13
+    );
 }
 
 #[test]

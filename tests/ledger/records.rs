@@ -3,7 +3,8 @@
 use guardbit::api::{Action, Decision, DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};
 use guardbit::ledger::verify::{Anchor, Check, Finding, Item, Report, Source, Trust, Verified, verify};
 use guardbit::ledger::{
-    Bundle, Documents, Entry, Head, Journal, ModelName, Signing, SigningKey, Statement, Subject, Written, object_name, pack,
+    Bundle, Documents, Entry, Head, Journal, ModelName, Signing, SigningKey, Statement, Subject, Written, object_name,
+    pack,
 };
 use guardbit::rollout::{Plan, hear};
 

@@ -86,7 +86,10 @@ fn weights_that_are_set_by_hand_go_on_record_once_for_each_change() {
     assert_eq!(actions(&plan), [Action::HandSet]);
     let why = &plan.decisions[0].why;
     let (found, written) = why.split_once(", and guardbit had written ").expect("both weights");
-    assert!(found.contains("fp32 (") && found.contains(" 10%") && found.contains(" 90%"), "{why}");
+    assert!(
+        found.contains("fp32 (") && found.contains(" 10%") && found.contains(" 90%"),
+        "{why}"
+    );
     assert!(written.contains(" 75%") && written.contains(" 25%"), "{why}");
     // The API server does not take what puts it right.
     for _ in 0..3 {

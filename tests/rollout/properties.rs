@@ -404,7 +404,10 @@ fn happen(world: &mut World, happening: &Happening) {
         Happening::Pause(paused) => world.spec.paused = *paused,
         Happening::Suspend(suspend) => world.spec.suspend = *suspend,
         Happening::SetByHand(i) => {
-            let weights: Vec<_> = VARIANTS.iter().map(|v| (*v, if *v == VARIANTS[*i] { 100 } else { 0 })).collect();
+            let weights: Vec<_> = VARIANTS
+                .iter()
+                .map(|v| (*v, if *v == VARIANTS[*i] { 100 } else { 0 }))
+                .collect();
             world.set_by_hand(&weights);
         }
         Happening::Target(i) => world.spec.target = Some(VARIANTS[*i].into()),

@@ -72,8 +72,16 @@ pub fn malformed() -> Vec<(&'static str, &'static str, Value)> {
             "/spec/variants/0/weights/mount",
             json!({"path": "/models", "volume": "models"}),
         ),
-        ("mount-relative", "/spec/variants/1/weights/mount", json!({"path": "models"})),
-        ("mount-leads-up", "/spec/variants/1/weights/mount", json!({"path": "/models/../etc"})),
+        (
+            "mount-relative",
+            "/spec/variants/1/weights/mount",
+            json!({"path": "models"}),
+        ),
+        (
+            "mount-leads-up",
+            "/spec/variants/1/weights/mount",
+            json!({"path": "/models/../etc"}),
+        ),
         ("digest-short", "/spec/variants/0/weights/digest", json!("sha256:abc")),
         (
             "group-size-missing",

@@ -52,21 +52,34 @@ fn the_digest_of_a_file_is_its_sha256() {
     let folder = signed("file");
     let sha = Sha::of(b"one").to_string();
     let file = folder.path("m/a");
-    assert_eq!(weights(&["digest", text(&file)]), (0, format!("{sha}\n"), String::new()));
+    assert_eq!(
+        weights(&["digest", text(&file)]),
+        (0, format!("{sha}\n"), String::new())
+    );
     let verified = weights(&["verify", "--path", text(&file), "--digest", &sha]);
     assert_eq!((verified.0, verified.2.as_str()), (0, ""));
     let other = Sha::of(b"two").to_string();
-    refused(&["verify", "--path", text(&file), "--digest", &other], 1, &["m/a are not", &other, &sha]);
+    refused(
+        &["verify", "--path", text(&file), "--digest", &other],
+        1,
+        &["m/a are not", &other, &sha],
+    );
 }
 
 #[test]
 fn the_digest_of_a_directory_is_what_coreutils_make_of_it() {
     let folder = signed("directory");
     let directory = folder.path("m");
-    assert_eq!(weights(&["digest", text(&directory)]), (0, format!("{DIGEST}\n"), String::new()));
+    assert_eq!(
+        weights(&["digest", text(&directory)]),
+        (0, format!("{DIGEST}\n"), String::new())
+    );
     let shell = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum";
     let (_, list, _) = told(Command::new("sh").args(["-c", shell]).current_dir(&directory));
-    assert_eq!(weights(&["digest", text(&directory), "-o", "manifest"]), (0, list, String::new()));
+    assert_eq!(
+        weights(&["digest", text(&directory), "-o", "manifest"]),
+        (0, list, String::new())
+    );
     let (code, json, _) = weights(&["digest", text(&directory), "-o", "json"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((code, &json["digest"], &json["bytes"]), (0, &DIGEST.into(), &11.into()));
@@ -128,7 +141,11 @@ fn what_is_none_of_the_weights_changes_nothing() {
     let path = folder.path("m");
     assert_eq!(weights(&["digest", text(&path)]).1, format!("{DIGEST}\n"));
     folder.write("m/b/.gitattributes", "x");
-    assert_ne!(weights(&["digest", text(&path)]).1, format!("{DIGEST}\n"), "only at the top");
+    assert_ne!(
+        weights(&["digest", text(&path)]).1,
+        format!("{DIGEST}\n"),
+        "only at the top"
+    );
 }
 
 /// As the cache of Hugging Face has them: a snapshot of links to blobs beside it.
@@ -147,7 +164,11 @@ fn links_are_followed_below_the_root_and_no_further() {
     let (snapshot, root) = (folder.path("snapshots/r"), folder.path(""));
     let digest = |root: &Path| weights(&["digest", text(&snapshot), "--root", text(root)]);
     assert_eq!(digest(&root), (0, format!("{DIGEST}\n"), String::new()));
-    refused(&["digest", text(&snapshot)], 2, &["is a link that leads out of", "--root"]);
+    refused(
+        &["digest", text(&snapshot)],
+        2,
+        &["is a link that leads out of", "--root"],
+    );
     refused(
         &["digest", text(&snapshot), "--root", text(&folder.path("blobs"))],
         2,
@@ -156,7 +177,10 @@ fn links_are_followed_below_the_root_and_no_further() {
     // The snapshot may be named by a link as well.
     link("r", "snapshots/current");
     let current = folder.path("snapshots/current");
-    assert_eq!(digest(&root).1, weights(&["digest", text(&current), "--root", text(&root)]).1);
+    assert_eq!(
+        digest(&root).1,
+        weights(&["digest", text(&current), "--root", text(&root)]).1
+    );
     for (to, says) in [
         ("/etc/passwd", "leads out of"),
         ("../../nothing", "No such file"),
@@ -202,10 +226,27 @@ fn a_list_or_a_signature_of_something_else_proves_nothing() {
         refused(&args, code, says);
     };
     by(&other, SIGNATURE, KEY, 1, &["is a signature over", DIGEST, &other]);
-    folder.write("forged", &std::fs::read_to_string(SIGNATURE).expect("read").replace("\"sig\":\"M", "\"sig\":\"N"));
-    by(DIGEST, text(&folder.path("forged")), KEY, 1, &["is by none of the keys"]);
+    folder.write(
+        "forged",
+        &std::fs::read_to_string(SIGNATURE)
+            .expect("read")
+            .replace("\"sig\":\"M", "\"sig\":\"N"),
+    );
+    by(
+        DIGEST,
+        text(&folder.path("forged")),
+        KEY,
+        1,
+        &["is by none of the keys"],
+    );
     folder.write("none", "{}");
-    by(DIGEST, text(&folder.path("none")), KEY, 2, &["no bundle of OpenSSF Model Signing"]);
+    by(
+        DIGEST,
+        text(&folder.path("none")),
+        KEY,
+        2,
+        &["no bundle of OpenSSF Model Signing"],
+    );
     by(DIGEST, SIGNATURE, SIGNATURE, 2, &["BEGIN PUBLIC KEY"]);
     folder.write("list", "");
     let list = folder.path("list");
@@ -236,7 +277,15 @@ fn shards_are_hashed_by_two_threads_and_listed_in_order() {
         folder.write(shard, "damaged");
     }
     let list = folder.path("list");
-    let args = ["verify", "--path", text(&path), "--digest", &digest, "--manifest", text(&list)];
+    let args = [
+        "verify",
+        "--path",
+        text(&path),
+        "--digest",
+        &digest,
+        "--manifest",
+        text(&list),
+    ];
     for _ in 0..5 {
         refused(&args, 1, &["\"model-00020.safetensors\" is sha256:"]);
     }

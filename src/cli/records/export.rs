@@ -201,7 +201,10 @@ impl Record {
                 )
             }));
         }
-        let (path, unfinished) = (folder.join(&name), folder.join(format!(".{name}.{}", std::process::id())));
+        let (path, unfinished) = (
+            folder.join(&name),
+            folder.join(format!(".{name}.{}", std::process::id())),
+        );
         let written = write_whole(&path, &unfinished, &bytes);
         written.map(|()| None).map_err(|error| {
             // There may be none.

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::plain_lines;
-use crate::ledger::verify::{self, Item, Trust, Verified};
 use crate::ledger::Statement;
+use crate::ledger::verify::{self, Item, Trust, Verified};
 use crate::report::{Document, Report, html, inventory, markdown, ticket};
 
 use super::super::backtest::moment;

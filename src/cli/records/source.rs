@@ -202,7 +202,11 @@ mod tests {
             });
             seen.lock().expect("no panic").push(uri);
             let next = number + 1;
-            let token = if next < pages.len() { next.to_string() } else { String::new() };
+            let token = if next < pages.len() {
+                next.to_string()
+            } else {
+                String::new()
+            };
             let list = json!({
                 "apiVersion": "guardbit.dev/v1alpha1",
                 "kind": "PrecisionDecisionList",

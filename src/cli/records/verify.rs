@@ -28,7 +28,9 @@ const DIGITS: usize = 64;
 
 /// Flags of `guardbit verify`.
 #[derive(Debug, Args)]
-#[command(override_usage = "guardbit verify [OPTIONS] PATH...\n       guardbit verify [OPTIONS] --namespace NAMESPACE MODEL")]
+#[command(
+    override_usage = "guardbit verify [OPTIONS] PATH...\n       guardbit verify [OPTIONS] --namespace NAMESPACE MODEL"
+)]
 pub struct VerifyArgs {
     /// Files with a record each, or directories: all *.sigstore.json and *.unsigned.json below them are read; - for standard
     /// input, with a record a line. With --namespace the name of a model, whose records are read from the cluster.
@@ -187,7 +189,9 @@ fn newest(text: &str) -> Result<(u64, String), String> {
     let (sequence, digest) = text
         .split_once(':')
         .ok_or("write the number of the newest record, a colon and its digest, such as 31:sha256:4be1…")?;
-    let number = sequence.parse().map_err(|_| format!("{sequence:?} is no number of a record"))?;
+    let number = sequence
+        .parse()
+        .map_err(|_| format!("{sequence:?} is no number of a record"))?;
     check_digest(digest)?;
     Ok((number, digest.to_owned()))
 }
@@ -198,7 +202,9 @@ fn check_digest(digest: &str) -> Result<(), String> {
     if digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Ok(());
     }
-    Err(format!("{digest:?} is no SHA-256: write all of its {DIGITS} hexadecimal digits"))
+    Err(format!(
+        "{digest:?} is no SHA-256: write all of its {DIGITS} hexadecimal digits"
+    ))
 }
 
 /// Makes safe to show what whoever wrote the records may have put into them.
@@ -230,7 +236,10 @@ mod tests {
         let log = format!(r#"{{"level":"INFO","namespace":"risk","name":"fraud","sequence":31,"digest":"{DIGEST}"}}"#);
         assert_eq!(anchor(&log), Ok(attested(31, DIGEST)));
         let prefixed = format!("sha256:{DIGEST}");
-        assert_eq!(anchor(&format!("risk/fraud 31 {prefixed}")), Ok(attested(31, &prefixed)));
+        assert_eq!(
+            anchor(&format!("risk/fraud 31 {prefixed}")),
+            Ok(attested(31, &prefixed))
+        );
     }
 
     #[test]
@@ -240,7 +249,10 @@ mod tests {
             ("fraud 31 sha256:00", "neither a JSON object nor"),
             ("risk/fraud x sha256:00", "neither a JSON object nor"),
             ("risk/fraud 31 sha256:00", "64 hexadecimal digits"),
-            (r#"{"namespace":"risk","name":"fraud","sequence":31}"#, "missing field `digest`"),
+            (
+                r#"{"namespace":"risk","name":"fraud","sequence":31}"#,
+                "missing field `digest`",
+            ),
         ] {
             let error = anchor(line).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");

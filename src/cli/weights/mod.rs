@@ -217,7 +217,8 @@ fn print(args: &DigestArgs) -> Result<String, String> {
 fn verify(args: &VerifyArgs) -> Result<String, Failure> {
     let VerifyArgs { path, digest, .. } = args;
     let listed = listed(args)?;
-    let refused = |what: &dyn Display| Failure::Refused(format!("the weights at {} are not {digest}: {what}", path.display()));
+    let refused =
+        |what: &dyn Display| Failure::Refused(format!("the weights at {} are not {digest}: {what}", path.display()));
     let tree = walk(path, args.root.as_deref())?;
     let listed = listed.filter(|_| matches!(tree, Tree::Directory(_)));
     if let (Some(listed), Tree::Directory(files)) = (&listed, &tree)
@@ -241,7 +242,10 @@ fn listed(args: &VerifyArgs) -> Result<Option<Manifest>, Failure> {
         let manifest = Manifest::parse(&manifest).map_err(|e| format!("{}: {e}", file.display()))?;
         if manifest.digest() != *digest {
             let of = manifest.digest();
-            return Err(Failure::Unknown(format!("{} is the list of {of}, and not of {digest}", file.display())));
+            return Err(Failure::Unknown(format!(
+                "{} is the list of {of}, and not of {digest}",
+                file.display()
+            )));
         }
         return Ok(Some(manifest));
     }
@@ -261,7 +265,10 @@ fn listed(args: &VerifyArgs) -> Result<Option<Manifest>, Failure> {
             return Ok(Some(signature.into_manifest()));
         }
     }
-    Err(Failure::Refused(format!("{} is by none of the keys of --key", file.display())))
+    Err(Failure::Refused(format!(
+        "{} is by none of the keys of --key",
+        file.display()
+    )))
 }
 
 /// The text in a file that has at most so many bytes.
@@ -275,5 +282,6 @@ fn text(file: &Path, most: usize) -> Result<String, String> {
 
 /// Reads a digest.
 fn digest(text: &str) -> Result<Sha, String> {
-    Sha::parse(text).ok_or_else(|| "write sha256: and 64 hexadecimal digits in lower case, as weights.digest has it".to_owned())
+    Sha::parse(text)
+        .ok_or_else(|| "write sha256: and 64 hexadecimal digits in lower case, as weights.digest has it".to_owned())
 }

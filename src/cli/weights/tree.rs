@@ -40,12 +40,20 @@ pub(super) fn walk(path: &Path, root: Option<&Path>) -> Result<Tree, String> {
     let real = real(path)?;
     let root = root.map_or_else(|| Ok(real.clone()), self::real)?;
     if !real.starts_with(&root) {
-        return Err(format!("{} lies outside of {}, which --root names", path.display(), root.display()));
+        return Err(format!(
+            "{} lies outside of {}, which --root names",
+            path.display(),
+            root.display()
+        ));
     }
     let kind = std::fs::metadata(&real).map_err(|e| told(&real, &e))?;
     if kind.is_file() {
         let (name, bytes) = (String::new(), kind.len());
-        return Ok(Tree::File(Found { name, path: real, bytes }));
+        return Ok(Tree::File(Found {
+            name,
+            path: real,
+            bytes,
+        }));
     }
     if !kind.is_dir() {
         return Err(neither(path));
@@ -75,7 +83,10 @@ impl Walk {
     fn all(&mut self) -> Result<(), String> {
         while let Some((directory, name, depth)) = self.open.pop() {
             if depth > DEEPEST {
-                return Err(format!("{} is more than {DEEPEST} directories deep", directory.display()));
+                return Err(format!(
+                    "{} is more than {DEEPEST} directories deep",
+                    directory.display()
+                ));
             }
             for entry in std::fs::read_dir(&directory).map_err(|e| told(&directory, &e))? {
                 let entry = entry.map_err(|e| told(&directory, &e))?;
@@ -97,7 +108,12 @@ impl Walk {
                         path.display()
                     ));
                 }
-                self.take(path.clone(), name, entry.file_type().map_err(|e| told(&path, &e))?, depth)?;
+                self.take(
+                    path.clone(),
+                    name,
+                    entry.file_type().map_err(|e| told(&path, &e))?,
+                    depth,
+                )?;
             }
         }
         Ok(())
@@ -112,7 +128,9 @@ impl Walk {
         let path = if kind.is_symlink() { self.target(&path)? } else { path };
         let file = std::fs::metadata(&path).map_err(|e| told(&path, &e))?;
         if file.is_dir() {
-            return Err(format!("{name:?} is a link to a directory: put the directory in its place"));
+            return Err(format!(
+                "{name:?} is a link to a directory: put the directory in its place"
+            ));
         }
         if !file.is_file() {
             return Err(neither(&path));

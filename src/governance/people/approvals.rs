@@ -145,7 +145,11 @@ pub fn count<'a>(question: &Question<'_>, acts: &InForce<'a>) -> Counted<'a> {
         }
     }
     // A rejection is first: somebody who must not be overruled by haste has said no.
-    let oldest = acts.rejected.iter().copied().min_by_key(|act| (act.created.0, act.name.as_str()));
+    let oldest = acts
+        .rejected
+        .iter()
+        .copied()
+        .min_by_key(|act| (act.created.0, act.name.as_str()));
     let people: Vec<Vec<&Act>> = people.into_values().collect();
     let unmet = question.unmet(&people);
     let answer = match (oldest, acts.waives(Waive::Approvals)) {
@@ -186,13 +190,19 @@ impl Question<'_> {
     fn unmet(&self, people: &[Vec<&Act>]) -> Vec<Unmet<'_>> {
         let doubtful = self.doubtful();
         let members = |group: &str| {
-            let named = |acts: &[&Act]| acts.iter().any(|act| act.spec.actor.groups.iter().any(|of| of == group));
+            let named = |acts: &[&Act]| {
+                acts.iter()
+                    .any(|act| act.spec.actor.groups.iter().any(|of| of == group))
+            };
             people.iter().filter(|acts| named(acts)).count()
         };
         let mut found = Vec::new();
         for rule in self.rules.iter().filter(|rule| self.is_asked(rule)) {
             let need = usize::try_from(rule.count).unwrap_or(0).saturating_add(doubtful);
-            let groups = rule.from_groups.iter().filter(|group| members(group.as_str()) < 1 + doubtful);
+            let groups = rule
+                .from_groups
+                .iter()
+                .filter(|group| members(group.as_str()) < 1 + doubtful);
             let groups: Vec<&str> = groups.map(String::as_str).collect();
             if people.len() < need || !groups.is_empty() {
                 found.push(Unmet { need, groups });
@@ -206,8 +216,18 @@ impl Question<'_> {
     }
 
     fn wait<'a>(&self, since: Time, people: &[Vec<&Act>], unmet: &[Unmet<'_>]) -> Answer<'a> {
-        let Self { namespace, model, digest, .. } = self;
-        let excluded: BTreeSet<String> = self.authors.names.iter().map(|name| plain(name, LONGEST_NAME)).collect();
+        let Self {
+            namespace,
+            model,
+            digest,
+            ..
+        } = self;
+        let excluded: BTreeSet<String> = self
+            .authors
+            .names
+            .iter()
+            .map(|name| plain(name, LONGEST_NAME))
+            .collect();
         // The newest act of each.
         let approved = |acts: &Vec<&Act>| {
             let act = acts.iter().max_by_key(|act| (act.created.0, act.name.as_str()))?;
@@ -219,7 +239,9 @@ impl Question<'_> {
         };
         let need = unmet.iter().map(|of| of.need).max().unwrap_or(0);
         let groups: BTreeSet<&str> = unmet.iter().flat_map(|of| of.groups.iter().copied()).collect();
-        let groups = groups.into_iter().map(|group| format!(", group {}", plain(group, LONGEST_NAME)));
+        let groups = groups
+            .into_iter()
+            .map(|group| format!(", group {}", plain(group, LONGEST_NAME)));
         let awaiting = Awaiting {
             before: self.before.into(),
             change_digest: (*digest).to_owned(),

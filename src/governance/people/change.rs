@@ -269,7 +269,10 @@ mod tests {
             ("/variants/1/validation/metrics/0/maxDrop", json!("50%")),
             ("/variants/1/validation", Value::Null),
         ] {
-            assert!(digests.insert(digest_with(pointer, value.clone())), "{pointer}: {value}");
+            assert!(
+                digests.insert(digest_with(pointer, value.clone())),
+                "{pointer}: {value}"
+            );
         }
     }
 
@@ -330,7 +333,10 @@ mod tests {
         assert_eq!(read.digest(), approved.digest());
         let digest = approved.digest();
         let digits = digest.strip_prefix("sha256:").expect("the algorithm");
-        assert!(digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()), "{digest}");
+        assert!(
+            digits.len() == 64 && digits.chars().all(|c| c.is_ascii_hexdigit()),
+            "{digest}"
+        );
     }
 
     #[test]
@@ -338,6 +344,9 @@ mod tests {
         let mut spec = written();
         spec["variants"].as_array_mut().unwrap().remove(1);
         let change = change(spec, |_| {});
-        assert_eq!((change.weights, change.calibration, change.validation), (None, None, None));
+        assert_eq!(
+            (change.weights, change.calibration, change.validation),
+            (None, None, None)
+        );
     }
 }

@@ -112,7 +112,9 @@ fn route_of(owner: &Owner, gateway: &Gateway, plan: &RoutePlan) -> Document {
         spec["hostnames"] = json!(gateway.hostnames);
     }
     let mut annotations = of_route(owner);
-    let read_back = [harm_annotation(owner), weights_annotation(&written)].into_iter().flatten();
+    let read_back = [harm_annotation(owner), weights_annotation(&written)]
+        .into_iter()
+        .flatten();
     annotations.extend(read_back.map(|(key, text)| (key.to_owned(), json!(text))));
     let metadata = json!({
         "labels": labels_of_model(owner),

@@ -63,7 +63,9 @@ fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Con
     // Kubernetes replaces `$(NAME)` in arguments, and takes two dollar signs for one.
     let flag = |name: &str, value: &dyn Display| format!("--{name}={value}").replace('$', "$$");
     let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-        let quantities = of.iter().map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned())));
+        let quantities = of
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned())));
         quantities.collect()
     };
     Container {

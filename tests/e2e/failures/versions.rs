@@ -209,7 +209,9 @@ async fn an_upgrade_leaves_the_verifier_of_live_pods_as_it_is() {
     let verified = made.values().filter(|t| t.to_string().contains("guardbit-weights"));
     assert_eq!(verified.count(), 1, "int8 alone has a mount: {made:?}");
     let before = pods(&stage).await;
-    stage.guardbit.replace_with("--comparer-image=localhost/guardbit:another");
+    stage
+        .guardbit
+        .replace_with("--comparer-image=localhost/guardbit:another");
     stage.climbed(&[0, 5, 25, 50, 90]).await;
     assert_eq!(templates(&stage).await, made);
     let after = pods(&stage).await;

@@ -111,7 +111,12 @@ fn rank(kind: ActKind) -> u8 {
 
 /// Place of an act among all: by the time of the server, and the safer first.
 fn order(act: &Act) -> (Timestamp, u8, &str, &str) {
-    (act.created.0, rank(act.spec.action), act.name.as_str(), act.uid.as_str())
+    (
+        act.created.0,
+        rank(act.spec.action),
+        act.name.as_str(),
+        act.uid.as_str(),
+    )
 }
 
 /// An act that has not lapsed, read.
@@ -231,7 +236,12 @@ pub fn in_force<'a>(acts: &'a [Act], facts: &Facts<'_>) -> InForce<'a> {
     for act in current {
         let kept = effects.get(act.act.uid.as_str()).and_then(|of| of.lifted_by.as_deref());
         let other_change = is_of_other_change(&act.deed, facts.change);
-        let lifter = kept.or_else(|| lifters.lifter(&act).filter(|_| !other_change).map(|by| by.name.as_str()));
+        let lifter = kept.or_else(|| {
+            lifters
+                .lifter(&act)
+                .filter(|_| !other_change)
+                .map(|by| by.name.as_str())
+        });
         match lifter {
             Some(by) => lifted.push((act, by.to_owned())),
             None if other_change => result.stand(
@@ -286,7 +296,10 @@ impl<'a> InForce<'a> {
 
     /// The act that opens a gate.
     pub fn waives(&self, gate: Waive) -> Option<&'a Act> {
-        self.breakglass.iter().find(|act| act.spec.waives.contains(&gate)).copied()
+        self.breakglass
+            .iter()
+            .find(|act| act.spec.waives.contains(&gate))
+            .copied()
     }
 
     fn stand(&mut self, act: &'a Act, state: ActState, message: impl Into<String>) {
@@ -322,13 +335,7 @@ impl<'a> InForce<'a> {
     }
 
     /// Takes an act into account, and says what it brings about.
-    fn take(
-        &mut self,
-        current: Current<'a>,
-        rung: Option<usize>,
-        lifted: &[(Current<'a>, String)],
-        facts: &Facts<'_>,
-    ) {
+    fn take(&mut self, current: Current<'a>, rung: Option<usize>, lifted: &[(Current<'a>, String)], facts: &Facts<'_>) {
         let Current { act, deed, ends } = current;
         let mut state = ActState::InForce;
         let message = match deed {

@@ -170,7 +170,10 @@ fn a_roll_back_caps_at_a_proven_variant() {
     let acts = [roll_back("int4", 0)];
     let result = in_force(&acts, &facts(1));
     let said = message(&result, &acts[0]);
-    assert!(said.starts_with("int4 is not proven, so nothing riskier than int8 gets traffic until "), "{said}");
+    assert!(
+        said.starts_with("int4 is not proven, so nothing riskier than int8 gets traffic until "),
+        "{said}"
+    );
 }
 
 #[test]
@@ -263,10 +266,22 @@ fn an_act_is_in_force_for_its_time_and_its_model_only() {
         (with(|_| {}), 1_800, ActState::Lapsed),
         // The clock of guardbit may be behind that of the API server.
         (with(|_| {}), -5, ActState::InForce),
-        (with(|act| act.spec.valid_for = "9000h".into()), 168 * 3_600 - 1, ActState::InForce),
-        (with(|act| act.spec.valid_for = "9000h".into()), 168 * 3_600, ActState::Lapsed),
+        (
+            with(|act| act.spec.valid_for = "9000h".into()),
+            168 * 3_600 - 1,
+            ActState::InForce,
+        ),
+        (
+            with(|act| act.spec.valid_for = "9000h".into()),
+            168 * 3_600,
+            ActState::Lapsed,
+        ),
         (with(|act| act.spec.valid_for = "soon".into()), 1, ActState::Inert),
-        (with(|act| act.spec.model_ref.uid = "7a1d".to_owned()), 1, ActState::Inert),
+        (
+            with(|act| act.spec.model_ref.uid = "7a1d".to_owned()),
+            1,
+            ActState::Inert,
+        ),
         (with(|act| act.spec.action = ActKind::Approve), 1, ActState::Inert),
         (with(|act| act.spec.action = ActKind::Reject), 1, ActState::Inert),
         (with(|act| act.spec.action = ActKind::Retry), 1, ActState::Inert),
@@ -357,7 +372,10 @@ fn an_approval_is_taken_back_for_good_by_the_rejection_of_the_same_person() {
     };
     let result = in_force(&acts, &lapsed);
     assert_eq!(state(&result, &acts[1]), ActState::Lapsed);
-    assert_eq!((result.approvals.len(), state(&result, &acts[0])), (0, ActState::Lifted));
+    assert_eq!(
+        (result.approvals.len(), state(&result, &acts[0])),
+        (0, ActState::Lifted)
+    );
 }
 
 #[test]
@@ -368,7 +386,10 @@ fn of_too_many_acts_those_that_lower_most_are_kept() {
     short.spec.valid_for = "5m".into();
     acts.push(short);
     let result = in_force(&acts, &facts(200));
-    assert_eq!((rung(&result), result.excess, result.approvals.len()), (Some(0), 150, 0));
+    assert_eq!(
+        (rung(&result), result.excess, result.approvals.len()),
+        (Some(0), 150, 0)
+    );
     assert_eq!(result.standings.len(), acts.len());
     let inert = result.standings.iter().filter(|of| of.state == ActState::Inert).count();
     assert_eq!(inert, 150);
@@ -384,7 +405,10 @@ fn an_open_gate_is_named() {
     assert_eq!(result.waives(Waive::Approvals), Some(&acts[0]));
     assert_eq!(result.waives(Waive::Freezes), None);
     let said = message(&result, &acts[0]);
-    assert!(said.starts_with("the gates Approvals are open for INC-7 until "), "{said}");
+    assert!(
+        said.starts_with("the gates Approvals are open for INC-7 until "),
+        "{said}"
+    );
 }
 
 #[test]

@@ -96,11 +96,19 @@ fn four_eyes_see_a_change_whoever_its_authors_are() {
         (&[], pinned, &["bob", "cid"], true),
         (&[], pinned, &[], false),
         (&["ann"], pinned, &[PIPELINE], false),
-        (&["ann"], pinned, &["system:node:worker-1", "system:anonymous", "system:admin", ""], false),
+        (
+            &["ann"],
+            pinned,
+            &["system:node:worker-1", "system:anonymous", "system:admin", ""],
+            false,
+        ),
     ] {
         let acts: Vec<Act> = approvers.iter().map(|by| approval(by, &[], 5)).collect();
         let found = is_granted(&[rule(1, &[])], &names(authors), assurance, &acts);
-        assert_eq!(found, granted, "{approvers:?} approve what {authors:?} ({assurance:?}) wrote");
+        assert_eq!(
+            found, granted,
+            "{approvers:?} approve what {authors:?} ({assurance:?}) wrote"
+        );
     }
 }
 
@@ -114,17 +122,52 @@ fn each_group_of_a_rule_has_a_member_among_those_who_approve() {
         (vec![rule(2, &[])], pinned, vec![("bob", "")], false),
         (vec![rule(2, &[])], pinned, vec![("bob", ""), ("cid", "")], true),
         (vec![both.clone()], pinned, vec![("bob", "model-risk")], false),
-        (vec![both.clone()], pinned, vec![("bob", "model-risk"), ("cid", "dev")], false),
-        (vec![both], pinned, vec![("bob", "model-risk"), ("cid", "second-line")], true),
+        (
+            vec![both.clone()],
+            pinned,
+            vec![("bob", "model-risk"), ("cid", "dev")],
+            false,
+        ),
+        (
+            vec![both],
+            pinned,
+            vec![("bob", "model-risk"), ("cid", "second-line")],
+            true,
+        ),
         (vec![two.clone()], pinned, vec![("bob", "model-risk")], false),
         (vec![two.clone()], pinned, vec![("bob", "dev"), ("cid", "dev")], false),
-        (vec![two.clone()], pinned, vec![("bob", "model-risk"), ("cid", "dev")], true),
+        (
+            vec![two.clone()],
+            pinned,
+            vec![("bob", "model-risk"), ("cid", "dev")],
+            true,
+        ),
         // Any of them may be the author: then nobody of the group is left.
-        (vec![rule(1, &["model-risk"])], claimed, vec![("bob", "model-risk"), ("cid", "dev")], false),
-        (vec![rule(1, &["model-risk"])], claimed, vec![("bob", "model-risk"), ("cid", "model-risk")], true),
+        (
+            vec![rule(1, &["model-risk"])],
+            claimed,
+            vec![("bob", "model-risk"), ("cid", "dev")],
+            false,
+        ),
+        (
+            vec![rule(1, &["model-risk"])],
+            claimed,
+            vec![("bob", "model-risk"), ("cid", "model-risk")],
+            true,
+        ),
         // One person may meet several rules, and all must be met.
-        (vec![rule(1, &["model-risk"]), rule(1, &[])], pinned, vec![("bob", "model-risk")], true),
-        (vec![rule(1, &["model-risk"]), two], pinned, vec![("bob", "model-risk")], false),
+        (
+            vec![rule(1, &["model-risk"]), rule(1, &[])],
+            pinned,
+            vec![("bob", "model-risk")],
+            true,
+        ),
+        (
+            vec![rule(1, &["model-risk"]), two],
+            pinned,
+            vec![("bob", "model-risk")],
+            false,
+        ),
         (vec![rule(i32::MAX, &[])], pinned, vec![("bob", "")], false),
     ] {
         let acts: Vec<Act> = approvers.iter().map(|(by, group)| approval(by, &[*group], 5)).collect();
@@ -152,7 +195,12 @@ fn who_approves_twice_is_one_person() {
     let acts = [approval("bob", &["dev"], 1), approval("bob", &["model-risk"], 2)];
     assert!(!is_granted(&[rule(2, &[])], &names(&["ann"]), Assurance::Pinned, &acts));
     // Both of the acts say in which groups the person is.
-    assert!(is_granted(&[rule(1, &["model-risk"])], &names(&["ann"]), Assurance::Pinned, &acts));
+    assert!(is_granted(
+        &[rule(1, &["model-risk"])],
+        &names(&["ann"]),
+        Assurance::Pinned,
+        &acts
+    ));
 }
 
 #[test]
@@ -222,10 +270,19 @@ fn a_rejection_outweighs_approvals_and_break_glass() {
     assert_eq!(answer(&[act(BreakGlass, "cid", 1), approved.clone()]), "granted bob");
     // Of an author too.
     assert_eq!(answer(&[approved.clone(), act(Reject, "ann", 1)]), "rejected ann");
-    assert_eq!(answer(&[act(BreakGlass, "cid", 5), act(Reject, "ann", 1)]), "rejected ann");
-    assert_eq!(answer(&[act(Reject, "cid", 3), act(Reject, "ann", 1), approved.clone()]), "rejected ann");
+    assert_eq!(
+        answer(&[act(BreakGlass, "cid", 5), act(Reject, "ann", 1)]),
+        "rejected ann"
+    );
+    assert_eq!(
+        answer(&[act(Reject, "cid", 3), act(Reject, "ann", 1), approved.clone()]),
+        "rejected ann"
+    );
     assert_eq!(answer(&[act(Reject, "bob", 1), act(Approve, "bob", 2)]), "granted bob");
-    assert_eq!(answer(&[act(Reject, "bob", 1), act(ActKind::Retry, "cid", 2), approved]), "waiting");
+    assert_eq!(
+        answer(&[act(Reject, "bob", 1), act(ActKind::Retry, "cid", 2), approved]),
+        "waiting"
+    );
 }
 
 #[test]
@@ -293,7 +350,11 @@ fn the_sentence_of_a_promotion_without_approvals() {
 #[test]
 fn an_approval_that_does_not_count_says_why() {
     let (rules, authors, to) = ([rule(2, &[])], names(&["ann"]), int4());
-    let acts = [approval("ann", &[], 1), approval("system:admin", &[], 2), approval("bob", &[], 3)];
+    let acts = [
+        approval("ann", &[], 1),
+        approval("system:admin", &[], 2),
+        approval("bob", &[], 3),
+    ];
     let acts = in_force(&acts, &facts(20));
     let counted = count(&question(&rules, &authors, &to, 20), &acts);
     let mut why: Vec<(&str, Uncounted)> = counted.uncounted.iter().map(|(act, why)| (act.by(), *why)).collect();

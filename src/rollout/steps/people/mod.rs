@@ -46,7 +46,8 @@ impl Evaluation<'_> {
         if self.status.hand_set.as_ref() != Some(&now) && !told {
             let written: Weights = written.iter().cloned().collect();
             let (found, written) = (shares(&route.weights, route.elsewhere), shares(&written, 0));
-            let why = format!("somebody set weights on the route: it gives {found}, and guardbit had written {written}");
+            let why =
+                format!("somebody set weights on the route: it gives {found}, and guardbit had written {written}");
             self.note(Action::HandSet, &why);
         }
         self.status.hand_set = Some(now);
@@ -55,7 +56,12 @@ impl Evaluation<'_> {
     /// Puts on record that `spec.paused` was set or taken away.
     fn note_pause(&mut self) {
         let paused = self.spec.paused;
-        let mut recorded = self.status.decisions.iter().rev().filter_map(|decision| decision.action.known());
+        let mut recorded = self
+            .status
+            .decisions
+            .iter()
+            .rev()
+            .filter_map(|decision| decision.action.known());
         let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused));
         if paused == (last == Some(Action::Paused)) {
             return;
@@ -101,7 +107,11 @@ pub(super) fn put_on_record(plan: &mut Plan, seen: &Seen<'_>, action: Action, wh
 
 /// Whether it is on record that the model is suspended.
 pub(super) fn is_suspended(model: &ModelSeen) -> bool {
-    model.status.phase.as_ref().is_some_and(|phase| *phase == Phase::Suspended)
+    model
+        .status
+        .phase
+        .as_ref()
+        .is_some_and(|phase| *phase == Phase::Suspended)
 }
 
 /// The revision that a decision about the whole model names: the one on trial, else stable, else the reference. `None` for a
@@ -148,7 +158,9 @@ fn digest(route: &RouteSeen) -> String {
 
 /// Weights in words; `elsewhere` is what goes to Services of no arm. Weights that somebody set need not sum to 100.
 fn shares(weights: &Weights, elsewhere: i32) -> String {
-    let all = weights.values().fold(elsewhere, |all, weight| all.saturating_add(*weight));
+    let all = weights
+        .values()
+        .fold(elsewhere, |all, weight| all.saturating_add(*weight));
     let share = |weight: i32| {
         if all == 100 {
             format!("{weight}%")
