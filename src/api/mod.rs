@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use comparer::{AnswerSpec, ComparerSpec, GoldenSet, MirrorSpec, PairBudget, Protocol};
 pub use governance::action::{
-    ActEffect, ActKind, ActState, Actor, ApprovalGate, Approved, Awaiting, ModelRef, PrecisionAction,
+    ActEffect, ActKind, ActState, Actor, ApprovalGate, Approved, ApprovedChanges, Awaiting, ModelRef, PrecisionAction,
     PrecisionActionSpec, PrecisionActionStatus, Waive,
 };
 pub use governance::decision::{DecisionSignature, PrecisionDecision, PrecisionDecisionSpec};

@@ -14,7 +14,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::governance::action::Awaiting;
+use super::governance::action::{ActEffect, ApprovedChanges, Awaiting};
+use super::governance::policy::PolicyStatus;
 use super::variant::WeightsProof;
 use super::word::{Word, list_known_words, words};
 
@@ -57,6 +58,18 @@ pub struct QuantizedModelStatus {
     /// What people are asked to approve, while a policy asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaiting: Option<Awaiting>,
+    /// What the policies that select the model ask of it, and where it falls short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyStatus>,
+    /// What actions of people brought about, as far as it outlasts its cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub held: Vec<ActEffect>,
+    /// When calibrations were completed, as the first spec with them said, where a policy selects the model: a calibration
+    /// gets no fresher by another date.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub calibrations: Vec<Calibrated>,
     /// Revisions that leave: draining, or kept warm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<Retiring>,
@@ -218,6 +231,16 @@ pub struct RolloutStatus {
     /// Since when a person is asked: the deadline passed with `onUndecided: Escalate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalated_at: Option<Time>,
+    /// Digest of the rules of policies that it began under; absent where no policy selected the model then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub policy: Option<String>,
+    /// Those rules themselves, opaque: they hold to its end, also when the policies are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// What people have approved of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<ApprovedChanges>,
     /// How long it is expected to take, estimated once from the baseline's traffic when it began: "at 120 rps: health
     /// in about 12 min, 2% errors found in 3 min; deadline 4h". Absent where the traffic is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -345,6 +368,18 @@ pub struct Failed {
     pub reason: String,
     /// When it failed last.
     pub at: Time,
+}
+
+/// A calibration, and when it was completed as its first spec said.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Calibrated {
+    /// Digest of the weights.
+    pub weights: String,
+    /// Digest of the data that they were calibrated on.
+    pub dataset: String,
+    /// When it was completed; where the first spec did not say it, when guardbit first saw that spec.
+    pub completed_at: Time,
 }
 
 /// What became of mirroring requests to the comparer.

@@ -53,7 +53,10 @@ pub(super) fn asked(stores: &Stores, model: &QuantizedModel) -> Asked {
             let records = &of.enforced.records;
             let governed = Governed {
                 from: of.from.iter().cloned().collect(),
-                rules: of.enforced.digest(),
+                digest: of.enforced.digest(),
+                rules: Box::new(of.enforced.clone()),
+                dry_run: Box::new(of.dry_run.clone()),
+                unread: of.unreadable.clone(),
                 records: of.recorded,
                 signed: records
                     .signed
@@ -64,6 +67,7 @@ pub(super) fn asked(stores: &Stores, model: &QuantizedModel) -> Asked {
                     .iter()
                     .find(|found| found.enforced)
                     .map(|found| found.message.clone()),
+                ..Governed::default()
             };
             (
                 Governance::Governed(governed),

@@ -18,7 +18,7 @@ use crate::api::QuantizedModel;
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::model::identity::Digests;
 use crate::model::interval;
-use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
+use crate::rollout::{self, Observation, Order, People, Plan, Record, Scope};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{self, CachedModel, Content, scoped};
 
@@ -237,6 +237,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         comparer: cluster.comparer,
         evidence,
         governance: asked.governance,
+        people: People::default(),
         ledger,
     };
     let (plan, recording) = evaluate(ctx, model, digests, &mut observation, asked.keep).await?;

@@ -17,7 +17,7 @@ use crate::ledger::{
     Weights,
 };
 use crate::rollout::{
-    Governance, GuardHeard, Heard, LedgerSeen, ModelSeen, Observation, Order, RouteSeen, Seen, TestState, hear,
+    Governance, GuardHeard, Heard, LedgerSeen, ModelSeen, Observation, Order, People, RouteSeen, Seen, TestState, hear,
 };
 
 const SAMPLE: &str = include_str!("../../config/samples/fraud-scorer.yaml");
@@ -59,6 +59,9 @@ fn rollout(weight: i32) -> RolloutStatus {
         promoting: false,
         overdue: false,
         escalated_at: None,
+        policy: None,
+        rules: None,
+        approved: None,
         forecast: None,
     }
 }
@@ -145,6 +148,7 @@ fn record(
         route: Cow::Owned(RouteSeen::default()),
         comparer: None,
         governance: Cow::Owned(Governance::Ungoverned),
+        people: Cow::Owned(People::default()),
         ledger: Cow::Owned(LedgerSeen::default()),
     };
     let model = ModelName {
@@ -330,6 +334,7 @@ fn polls_of_the_journal_come_before_those_of_the_look_and_count_once() {
         comparer: None,
         evidence: BTreeMap::new(),
         governance: Governance::Ungoverned,
+        people: People::default(),
         ledger: LedgerSeen::default(),
     };
     let state = TestState::before(&hear(&observation)).expect("a trial");

@@ -21,7 +21,7 @@ use crate::model::template::{self, TemplateProblem};
 use super::reason::EvidenceReason;
 use super::wire;
 
-pub use governance::{Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen};
+pub use governance::{Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen, People, Slot};
 
 /// What records say in place of a sentence that may quote a pod template.
 const WITHHELD: &str = "a part of the pod template cannot be used; records do not quote it";
@@ -46,6 +46,8 @@ pub struct Observation {
     pub evidence: BTreeMap<String, Result<GuardSamples, EvidenceProblem>>,
     /// What policies ask of it.
     pub governance: Governance,
+    /// What people want of it.
+    pub people: People,
     /// How its records stand.
     pub ledger: LedgerSeen,
 }
@@ -60,6 +62,7 @@ impl Observation {
             route: Cow::Borrowed(&self.route),
             comparer: self.comparer.as_ref().map(Cow::Borrowed),
             governance: Cow::Borrowed(&self.governance),
+            people: Cow::Borrowed(&self.people),
             ledger: Cow::Borrowed(&self.ledger),
         }
     }
@@ -83,6 +86,9 @@ pub struct Seen<'a> {
     /// What policies ask of it. An evaluation without governance prints nothing of it, as releases did that knew none.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub governance: Cow<'a, Governance>,
+    /// What people want of it.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub people: Cow<'a, People>,
     /// How its records stand.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub ledger: Cow<'a, LedgerSeen>,
@@ -110,6 +116,7 @@ impl Seen<'_> {
             route: Cow::Owned(self.route.clone().into_owned()),
             comparer: self.comparer.clone().map(|comparer| Cow::Owned(comparer.into_owned())),
             governance: Cow::Owned(self.governance.clone().into_owned()),
+            people: Cow::Owned(self.people.clone().into_owned()),
             ledger: Cow::Owned(self.ledger.clone().into_owned()),
         }
     }

@@ -13,8 +13,8 @@ use crate::guards::{Selector, asks, counts_pairs};
 use crate::model::presets::guards;
 use crate::model::{identity, interval_ms};
 use crate::rollout::{
-    AskedArm, EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, Plan,
-    QueryScope, RouteSeen, Workload, WorkloadKey, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, People,
+    Plan, QueryScope, RouteSeen, Workload, WorkloadKey, decide, watch,
 };
 
 use super::arms::{Arms, SimulateError};
@@ -223,6 +223,7 @@ impl<'a> World<'a> {
             evidence,
             // Nobody governs a replay.
             governance: Governance::Ungoverned,
+            people: People::default(),
             ledger: LedgerSeen::default(),
         });
         self.model.status = plan.status.clone();

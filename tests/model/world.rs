@@ -10,7 +10,7 @@ use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Revis
 use guardbit::evidence::GuardSamples;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, Order, Plan,
+    EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, Order, People, Plan,
     QueryScope, Record, RouteSeen, Scope, Workload, WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -187,6 +187,7 @@ impl World {
             comparer: None,
             evidence,
             governance: Governance::Ungoverned,
+            people: People::default(),
             ledger: LedgerSeen::default(),
         };
         (observation, queries)

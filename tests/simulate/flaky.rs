@@ -6,8 +6,8 @@ use guardbit::api::{Action, Decision, QuantizedModelSpec, QuantizedModelStatus};
 use guardbit::evidence::promql::parse_matchers;
 use guardbit::evidence::{ArmSamples, GuardSamples, Matrix, Selection};
 use guardbit::rollout::{
-    AskedArm, EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, QueryScope,
-    RouteSeen, Workload, decide, watch,
+    AskedArm, EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, People,
+    QueryScope, RouteSeen, Workload, decide, watch,
 };
 use guardbit::simulate::recording::Recording;
 use k8s_openapi::jiff::Timestamp;
@@ -165,6 +165,7 @@ pub fn run(spec: &QuantizedModelSpec, recording: &Recording, faults: &[Fault], s
                 comparer: None,
                 evidence: answers.collect(),
                 governance: Governance::Ungoverned,
+                people: People::default(),
                 ledger: LedgerSeen::default(),
             });
             model.status = plan.status.clone();

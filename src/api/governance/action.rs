@@ -219,6 +219,20 @@ pub struct Approved {
     pub action: String,
 }
 
+/// The changes that people have approved of a rollout, by their digests. Another change is another question.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovedChanges {
+    /// The change whose first traffic was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub first_traffic: Option<String>,
+    /// The change whose promotion was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub promotion: Option<String>,
+}
+
 /// What an action brought about that holds until the action would lapse, even where its cause is gone by then.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -66,11 +66,12 @@ pub enum Deed<'a> {
 }
 
 /// How it is known that the actors of acts are who they say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assurance {
     /// Admission refuses an act in the name of another.
     Pinned,
     /// Anybody may claim to be anybody, so only acts that lower count.
+    #[default]
     Claimed,
 }
 

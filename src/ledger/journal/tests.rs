@@ -6,7 +6,7 @@ use super::*;
 use crate::api::{QuantizedModelSpec, QuantizedModelStatus};
 use crate::evidence::{Counts, Observed, Poll};
 use crate::model::identity;
-use crate::rollout::{Governance, LedgerSeen, ModelSeen, Observation, RouteSeen, hear, resolve};
+use crate::rollout::{Governance, LedgerSeen, ModelSeen, Observation, People, RouteSeen, hear, resolve};
 
 /// int8 was promoted, and one guard counts its errors beside those of fp32.
 pub(in crate::ledger) struct World {
@@ -76,6 +76,7 @@ impl World {
             comparer: None,
             evidence: BTreeMap::new(),
             governance: Governance::Ungoverned,
+            people: People::default(),
             ledger: LedgerSeen::default(),
         }
     }

@@ -52,6 +52,9 @@ pub(super) fn rollout(
         promoting: false,
         overdue: false,
         escalated_at: None,
+        policy: None,
+        rules: None,
+        approved: None,
         forecast: None,
     }
 }

@@ -8,8 +8,8 @@ use guardbit::evidence::BucketForm;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::model::template;
 use guardbit::rollout::{
-    ComparedArms, ComparerSeen, EvidenceProblem, Governance, LedgerSeen, MirrorSeen, ModelSeen, Observation, Plan,
-    QueryScope, Record, Refused, RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
+    ComparedArms, ComparerSeen, EvidenceProblem, Governance, LedgerSeen, MirrorSeen, ModelSeen, Observation, People,
+    Plan, QueryScope, Record, Refused, RouteSeen, Scope, Workload, WorkloadKey, decide, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -166,6 +166,8 @@ pub struct World {
     pub not_taken: Option<Vec<Refused>>,
     /// What policies ask.
     pub governance: Governance,
+    /// What people want.
+    pub people: People,
     /// How the records stand.
     pub ledger: LedgerSeen,
     /// Whether templates are not looked into, as by earlier versions.
@@ -207,6 +209,7 @@ impl World {
             chain: Chain::default(),
             not_taken: Some(Vec::new()),
             governance: Governance::Ungoverned,
+            people: People::default(),
             ledger: LedgerSeen::default(),
             blind_to_templates: false,
             buckets: BucketForm::Classic,
@@ -260,6 +263,7 @@ impl World {
             comparer: self.comparer.clone().map(|arms| ComparerSeen { arms, ready: true }),
             evidence,
             governance: self.governance.clone(),
+            people: self.people.clone(),
             ledger: self.ledger.clone(),
         }
     }

@@ -9,7 +9,9 @@ use crate::api::{Action, PrecisionDecision, PrecisionDecisionSpec, QuantizedMode
 use crate::ledger::verify::adopt;
 use crate::ledger::{SigningKey, object_name};
 use crate::model::identity::{Purpose, revisions};
-use crate::rollout::{Governance, Governed, LedgerSeen, ModelSeen, RouteSeen, Workload, WorkloadKey, hear, resolve};
+use crate::rollout::{
+    Governance, Governed, LedgerSeen, ModelSeen, People, RouteSeen, Workload, WorkloadKey, hear, resolve,
+};
 
 const KEY: &str = include_str!("../../../../tests/testdata/ledger/key.pem");
 
@@ -47,6 +49,7 @@ fn observation(governance: Governance) -> Observation {
         comparer: None,
         evidence: BTreeMap::new(),
         governance,
+        people: People::default(),
         ledger: LedgerSeen::default(),
     }
 }
