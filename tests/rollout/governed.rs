@@ -65,7 +65,7 @@ pub fn act(world: &World, kind: ActKind, by: &str) -> Act {
     };
     Act {
         name: format!("fraud-{}-{number}", kind.to_string().to_lowercase()),
-        uid: format!("uid-{number}"),
+        uid: format!("uid-{kind}-{number}"),
         created: Time(world.now),
         spec: PrecisionActionSpec {
             model_ref: ModelRef {

@@ -34,7 +34,7 @@ impl Evaluation<'_> {
         let begun = match &rollout.rules {
             None => Rules::default(),
             Some(written) => serde_json::from_str(written).map_err(|error| {
-                let why = format!("the rules that the rollout began under (status.rollout.rules) cannot be read: {error}");
+                let why = format!("status.rollout.rules, under which the rollout began, cannot be read: {error}");
                 Wait::new(WaitReason::PolicyUnreadable, why)
             })?,
         };
@@ -169,6 +169,8 @@ impl Evaluation<'_> {
         }
         let stale = rules.falls_back_when_stale.stale_at(variant, self.calibrated(variant))?;
         let is_stale = self.now > stale && self.acts.waives(Waive::Freshness).is_none();
-        is_stale.then(|| format!("a policy says so because its calibration is too old since {stale}: calibrate it again, with new data"))
+        is_stale.then(|| {
+            format!("its calibration is too old since {stale}, and a policy says FallBack: calibrate it again, with new data")
+        })
     }
 }
