@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{ActKind, PrecisionAction, PrecisionActionSpec, Waive};
 
-pub use standing::{AskedChange, Cap, Facts, InForce, Rung, Standing, in_force};
+pub use standing::{AskedChange, Cap, Facts, InForce, Rung, Standing, in_force, rank};
 
 /// An act, as the API server holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
