@@ -30,13 +30,13 @@ use crate::api::{PrecisionAction, PrecisionPolicy};
 use crate::manifests::traffic::ROUTES;
 use crate::manifests::{Kind, MODEL_LABEL};
 
-use governance::{Acted, Concerned, SeenAct, SeenNamespace, SeenPolicy};
+use governance::{Acted, Concerned, SeenNamespace, SeenPolicy};
 use index::Index;
 use models::{Change, Models};
 use projections::{NetworkPolicyProjection, ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
-pub use governance::{Acts, HeldAct, Policies, Selection};
+pub use governance::{Acts, HeldAct, Policies, SeenAct, Selection};
 pub use index::ModelName;
 pub use models::{Busy, CachedModel, Content, FirstReconciles, KnownModels, Reconciled};
 pub use packed::{Packed, json};

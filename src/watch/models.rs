@@ -247,6 +247,18 @@ impl KnownModels {
         self.store.state()
     }
 
+    /// These models, and no others.
+    #[cfg(test)]
+    pub fn listed(all: impl IntoIterator<Item = CachedModel>) -> Self {
+        let mut writer = Writer::default();
+        for model in all {
+            writer.apply_watcher_event(&Event::Apply(model));
+        }
+        let known = Self::of(writer.as_reader());
+        known.all_come();
+        known
+    }
+
     /// Uid of the model of this name, if it is there.
     pub(super) fn uid(&self, (namespace, name): &ModelName) -> Option<String> {
         self.store.get(&ObjectRef::new(name).within(namespace))?.uid()

@@ -138,7 +138,7 @@ pub fn longest(kind: ActKind) -> SignedDuration {
 }
 
 /// Whether an act may let something rise.
-fn opens(kind: ActKind) -> bool {
+pub fn opens(kind: ActKind) -> bool {
     match kind {
         ActKind::Approve | ActKind::Resume | ActKind::Retry | ActKind::BreakGlass => true,
         ActKind::Reject | ActKind::Pause | ActKind::RollBack => false,
