@@ -114,9 +114,9 @@ pub enum Phase {
     Bootstrapping,
     /// A candidate is on trial.
     Progressing,
-    /// The deadline passed without a verdict, and a person is asked (`onUndecided: Escalate`).
+    /// People are asked: a policy wants their approval, or the deadline passed without a verdict (`onUndecided: Escalate`).
     AwaitingApproval,
-    /// The weights are frozen by `spec.paused`.
+    /// The weights are frozen by `spec.paused`, or by the action of a person.
     Paused,
     /// The candidate won and is being scaled up.
     Promoting,
@@ -426,9 +426,15 @@ pub mod condition {
     pub const MIRRORING: &str = "Mirroring";
     /// Every decision is on record. A model of which nothing goes on record has no such condition.
     pub const RECORDED: &str = "Recorded";
+    /// It is certain what policies ask and who acts. A model that no policy selects has no such condition.
+    pub const GOVERNED: &str = "Governed";
+    /// What serves is below the floor of a policy. A model of which no floor is asked has no such condition.
+    pub const POLICY_BREACHED: &str = "PolicyBreached";
+    /// The calibrations of what serves are not too old. A model whose calibrations may have any age has no such condition.
+    pub const CALIBRATION_FRESH: &str = "CalibrationFresh";
 
     /// All types of conditions.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 15] = [
         READY,
         AVAILABLE,
         PROGRESSING,
@@ -441,5 +447,8 @@ pub mod condition {
         APPLIED,
         MIRRORING,
         RECORDED,
+        GOVERNED,
+        POLICY_BREACHED,
+        CALIBRATION_FRESH,
     ];
 }

@@ -20,6 +20,9 @@ use crate::model::Reader;
 use super::applies::selects;
 use super::rules::{Asked, Floor, Freeze, Freshness, Limits, Metrics, Records, Rules, When, zone};
 
+/// Largest integer that every reader of JSON keeps exactly: rules go on record.
+const LARGEST_INTEGER: i64 = 1 << 53;
+
 /// Longest time that a weekly freeze lasts, in milliseconds.
 const WEEK: i64 = 168 * 3_600_000;
 
@@ -250,7 +253,9 @@ impl Reading<'_> {
             .map(|age| self.millis("spec.calibration.maxAge", age));
         Freshness {
             max_age: max_age.map(|age| Asked::new(Reverse(age), self.policy)),
-            min_samples: written.min_samples.map(|least| Asked::new(least, self.policy)),
+            min_samples: written
+                .min_samples
+                .map(|least| Asked::new(least.min(LARGEST_INTEGER), self.policy)),
         }
     }
 
@@ -339,6 +344,7 @@ impl Reading<'_> {
     }
 
     fn millis(&mut self, field: &str, written: &Duration) -> i64 {
-        i64::try_from(self.reader.duration(field, written).as_millis()).unwrap_or(i64::MAX)
+        let millis = i64::try_from(self.reader.duration(field, written).as_millis());
+        millis.unwrap_or(LARGEST_INTEGER).min(LARGEST_INTEGER)
     }
 }

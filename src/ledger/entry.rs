@@ -143,9 +143,10 @@ fn predicate(written: Written<'_>, sequence: u64, seen: Seen<'static>, model: Mo
             phase: status.phase.clone(),
             stable: status.stable.clone(),
             reference: status.reference.clone(),
-            // The forecast is made aside, from what the servers of Prometheus keep.
+            // The forecast is made aside, from what the servers of Prometheus keep. The rules are in what was seen.
             rollout: status.rollout.clone().map(|rollout| RolloutStatus {
                 forecast: None,
+                rules: None,
                 ..rollout
             }),
             proven: status.proven.clone(),

@@ -1,5 +1,6 @@
 //! Phase and conditions, and the plan as a whole. The README has the truth table.
 
+mod governed;
 mod pairs;
 mod recorded;
 
@@ -178,15 +179,18 @@ impl Evaluation<'_> {
                 Phase::Bootstrapping
             };
         };
+        let waits_for = |reason: WaitReason| next.wait.as_ref().is_some_and(|wait| wait.reason == reason);
         match &self.status.rollout {
             _ if !self.capacity().serves(stable) => Phase::Degraded,
             _ if self.capacity().hands_over() => Phase::RollingBack,
-            Some(_) if self.spec.paused => Phase::Paused,
-            Some(rollout) if rollout.escalated_at.is_some() => Phase::AwaitingApproval,
+            Some(_) if self.paused().is_some() => Phase::Paused,
+            Some(rollout) if rollout.escalated_at.is_some() || waits_for(WaitReason::AwaitingApproval) => {
+                Phase::AwaitingApproval
+            }
             Some(rollout) if rollout.promoting => Phase::Promoting,
             Some(rollout) if rollout.weight == 0 => Phase::Pending,
             Some(_) => Phase::Progressing,
-            None if next.wait.as_ref().is_some_and(|w| w.reason == WaitReason::Paused) => Phase::Paused,
+            None if waits_for(WaitReason::Paused) => Phase::Paused,
             None if next.wait.is_some() => Phase::Pending,
             None => Phase::Guarding,
         }
@@ -217,7 +221,7 @@ impl Evaluation<'_> {
                 put(condition::READY, Truth::False, &reason, &stalled.message);
                 let new = put(condition::STALLED, Truth::True, &reason, &stalled.message);
                 let event = match stalled.reason {
-                    WaitReason::Gated => Some(Reason::Gated),
+                    WaitReason::Gated | WaitReason::PolicyNotMet => Some(Reason::Gated),
                     WaitReason::CannotStart => Some(Reason::CannotStart),
                     _ => None,
                 };
@@ -302,6 +306,8 @@ impl Evaluation<'_> {
         self.held_conditions(next, &mut conditions);
         self.mirroring_condition(mirroring, &mut conditions);
         self.recorded_condition(&mut conditions);
+        self.governed_conditions(&mut conditions);
+        self.calibration_condition(&mut conditions);
         self.status.conditions = conditions;
     }
 
@@ -377,11 +383,12 @@ impl Evaluation<'_> {
             reason,
             message,
         );
-        let told = next.wait.as_ref().and_then(|Wait { reason, message }| {
+        let told = next.wait.as_ref().and_then(|Wait { reason, message, .. }| {
             let event = match reason {
                 WaitReason::IdentityMismatch => Reason::IdentityMismatch,
                 WaitReason::Disrupted => Reason::Disrupted,
                 WaitReason::RouteRefused => Reason::RouteRefused,
+                WaitReason::AwaitingApproval => Reason::AwaitingApproval,
                 _ => return None,
             };
             (!had_reason(self.seen, condition::PROGRESSING, *reason)).then_some((event, message))

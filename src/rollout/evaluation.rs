@@ -9,6 +9,7 @@ use crate::api::{
     Action, Decision, Failed, LONGEST_MESSAGE, Proven, ProvenBy, QuantizedModelSpec, QuantizedModelStatus, Rejected,
     Retiring, RetiringReason, RevisionRef, plain,
 };
+use crate::governance::people::acts::InForce;
 use crate::guards::GuardReport;
 use crate::model::Model;
 
@@ -45,6 +46,10 @@ pub(super) struct Evaluation<'a> {
     pub(super) decisions: Vec<Decision>,
     pub(super) events: Vec<Event>,
     pub(super) order: Order,
+    /// The acts of people that are in force.
+    pub(super) acts: InForce<'a>,
+    /// Gates that would have been shut, and are open by an act of a person: each in a sentence.
+    pub(super) waived: Vec<String>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -63,6 +68,8 @@ impl<'a> Evaluation<'a> {
             decisions: Vec::new(),
             events: Vec::new(),
             order: Order::RecordFirst,
+            acts: InForce::default(),
+            waived: Vec::new(),
         }
     }
 
@@ -279,5 +286,13 @@ fn reason(action: Action) -> Reason {
         Action::HandSet => Reason::HandSet,
         Action::Deleted => Reason::Deleted,
         Action::Orphaned => Reason::Orphaned,
+        Action::TakenBack => Reason::TakenBack,
+        Action::Declined => Reason::Declined,
+        Action::Approved => Reason::Approved,
+        Action::Retried => Reason::Retried,
+        Action::Resumed => Reason::Resumed,
+        Action::Demoted => Reason::Demoted,
+        Action::Governed => Reason::Governed,
+        Action::Ungoverned => Reason::Ungoverned,
     }
 }

@@ -68,12 +68,14 @@ pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
         return steps::suspend(seen);
     }
     let mut evaluation = Evaluation::new(seen, resolved, ladder);
+    evaluation.heed();
     evaluation.note_people();
     if evaluation.status.stable.is_none() && !evaluation.recover() {
         let next = evaluation.bootstrap();
         return evaluation.finish(next);
     }
     let pruned = evaluation.prune();
+    evaluation.retry();
     evaluation.listen(heard);
     let next = match (evaluation.status.rollout.clone(), evaluation.status.stable.clone()) {
         (Some(rollout), _) => evaluation.climb(&rollout),

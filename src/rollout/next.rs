@@ -10,6 +10,8 @@ use super::reason::WaitReason;
 pub(super) struct Wait {
     pub(super) reason: WaitReason,
     pub(super) message: String,
+    /// When it is over by itself, if that is known.
+    pub(super) until: Option<Timestamp>,
 }
 
 /// What comes next. It is empty where a decision was taken, or all is settled.
@@ -30,7 +32,13 @@ impl Wait {
         Self {
             reason,
             message: message.into(),
+            until: None,
         }
+    }
+
+    /// The same, with when it is over by itself.
+    pub(super) fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
     }
 }
 
@@ -38,6 +46,7 @@ impl Next {
     /// The evaluation waits for this.
     pub(super) fn wait(wait: Wait) -> Self {
         Self {
+            alarms: wait.until.into_iter().collect(),
             wait: Some(wait),
             ..Self::default()
         }
@@ -46,6 +55,7 @@ impl Next {
     /// A person must act on this.
     pub(super) fn stalled(why: Wait) -> Self {
         Self {
+            alarms: why.until.into_iter().collect(),
             stalled: Some(why),
             ..Self::default()
         }
@@ -54,7 +64,11 @@ impl Next {
     /// A gate is closed. Some gates open by themselves; for others a person must act.
     pub(super) fn closed(why: Wait) -> Self {
         match why.reason {
-            WaitReason::GovernanceUnknown | WaitReason::RecordPending => Self::wait(why),
+            WaitReason::GovernanceUnknown
+            | WaitReason::RecordPending
+            | WaitReason::Frozen
+            | WaitReason::AwaitingSlot
+            | WaitReason::AwaitingApproval => Self::wait(why),
             _ => Self::stalled(why),
         }
     }

@@ -222,6 +222,28 @@ pub enum Reason {
     NotRecorded,
     /// Records are not signed.
     Unsigned,
+    /// A policy asks people to approve.
+    AwaitingApproval,
+    /// People approved the change.
+    Approved,
+    /// A person rejected the change.
+    Declined,
+    /// A person rolled back.
+    TakenBack,
+    /// A person had what was found of a variant forgotten.
+    Retried,
+    /// A person took back pauses and rollbacks, or gave a rollout its deadline again.
+    Resumed,
+    /// What serves fell short of a policy, and traffic went to a proven variant.
+    Demoted,
+    /// A policy selects the model from now on.
+    Governed,
+    /// No policy selects the model any more.
+    Ungoverned,
+    /// What serves is below the floor of a policy.
+    PolicyBreached,
+    /// The calibration of what serves is too old.
+    CalibrationStale,
 }
 
 words!(Reason);
@@ -252,6 +274,12 @@ impl Reason {
                 | Self::HandSet
                 | Self::NotRecorded
                 | Self::Unsigned
+                | Self::Declined
+                | Self::TakenBack
+                | Self::Demoted
+                | Self::Ungoverned
+                | Self::PolicyBreached
+                | Self::CalibrationStale
         )
     }
 }

@@ -52,7 +52,7 @@ pub enum WaitReason {
     CannotStart,
     /// A gate of the variant is closed.
     Gated,
-    /// `spec.paused` is set.
+    /// `spec.paused` is set, or a person paused the model.
     Paused,
     /// The route does not carry the weight on record yet.
     Applying,
@@ -82,7 +82,7 @@ pub enum WaitReason {
     Unschedulable,
     /// The API server creates no pods.
     PodsRefused,
-    /// The deadline has passed and a person is asked.
+    /// People are asked: by a policy, or because the deadline has passed.
     AwaitingApproval,
     /// Traffic moves to another stable revision.
     HandingOver,
@@ -100,6 +100,16 @@ pub enum WaitReason {
     RecordPending,
     /// A policy asks for signed records, and there is no key.
     KeyMissing,
+    /// The model or the variant falls short of a policy.
+    PolicyNotMet,
+    /// A freeze of a policy holds.
+    Frozen,
+    /// As many rollouts as a policy lets be are in progress.
+    AwaitingSlot,
+    /// A person rolled back, and nothing is tried until that ends.
+    TakenBack,
+    /// A person rejected the change.
+    Declined,
     /// There is no evidence.
     #[serde(untagged)]
     NoEvidence(EvidenceReason),

@@ -58,6 +58,22 @@ pub enum Action {
     Deleted,
     /// The deletion of the model was asked for, and `deletionPolicy` is Orphan: what serves stays.
     Orphaned,
+    /// A person rolled back: the candidate went to 0, or stable gave its traffic to a safer variant.
+    TakenBack,
+    /// A person rejected the change: the candidate went to 0.
+    Declined,
+    /// People approved the change.
+    Approved,
+    /// A person had what was found of a variant forgotten: it is tried again.
+    Retried,
+    /// A person took back pauses and rollbacks, or gave a rollout that waits for a person its deadline again.
+    Resumed,
+    /// What serves fell short of a policy that says FallBack: traffic went to a proven variant.
+    Demoted,
+    /// A policy selects the model from now on.
+    Governed,
+    /// No policy selects the model any more.
+    Ungoverned,
 }
 
 words!(Action);
@@ -74,6 +90,9 @@ impl Action {
                 | Self::HandSet
                 | Self::Deleted
                 | Self::Orphaned
+                | Self::Resumed
+                | Self::Governed
+                | Self::Ungoverned
         )
     }
 }

@@ -5,6 +5,7 @@
 //! that outlast their cause are kept as [`crate::api::ActEffect`] in the status of the model: where a RollBack holds,
 //! and which acts were taken back.
 
+mod rungs;
 mod standing;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{ActKind, PrecisionAction, PrecisionActionSpec, Waive};
 
-pub use standing::{AskedChange, Cap, Facts, InForce, Rung, Standing, in_force, rank};
+pub use rungs::{Rung, fallback, rungs};
+pub use standing::{AskedChange, Cap, Facts, InForce, Standing, in_force, rank};
 
 /// An act, as the API server holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,6 +17,9 @@ use super::acts::{Act, Assurance, InForce};
 /// Longest name that is shown, in characters.
 const LONGEST_NAME: usize = 256;
 
+/// What stands in a command for the reason, which is never left out. With it the command works as it is.
+const REASON: &str = "why you approve";
+
 /// Who had a hand in a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authors<'a> {
@@ -252,7 +255,7 @@ impl Question<'_> {
             have: people.iter().filter_map(approved).collect(),
             excluded: excluded.into_iter().collect(),
             may: format!("approve on quantizedmodels/{model}{}", groups.collect::<String>()),
-            command: format!("kubectl guardbit approve {model} -n {namespace} --change {digest}"),
+            command: format!("kubectl guardbit approve {model} -n {namespace} --change {digest} --reason '{REASON}'"),
         };
         let message = self.sentence(&awaiting);
         Answer::Waiting { awaiting, message }

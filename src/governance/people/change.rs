@@ -17,6 +17,9 @@ use crate::model::identity;
 /// Version of what is hashed.
 const SCHEME: &str = "c1";
 
+/// Largest integer that every reader of JSON keeps exactly. Records hold none that is larger.
+const LARGEST_INTEGER: i64 = 1 << 53;
+
 /// A change, as a document for people and for the record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -159,7 +162,7 @@ impl Change {
             }),
             calibration: calibration.map(|written| CalibrationClaim {
                 digest: written.dataset.digest.clone(),
-                samples: written.samples,
+                samples: written.samples.map(|samples| samples.min(LARGEST_INTEGER)),
                 completed_at: trial.calibrated.clone(),
                 max_age: written.max_age.clone(),
             }),

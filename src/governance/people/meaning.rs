@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::model::identity;
 
-use super::acts::{Act, AskedChange, Assurance, Deed, Facts, InForce, Rung, in_force};
+use super::acts::{Act, AskedChange, Assurance, Deed, Facts, InForce, Rung, fallback, in_force, rungs};
 
 /// The gates that BreakGlass can open, each with what then goes on in spite of it.
 const GATES: [(Waive, &str); 4] = [
@@ -94,7 +94,7 @@ impl fmt::Display for Meaning {
 pub fn meaning(known: &Known<'_>, act: &Act) -> Result<Meaning, String> {
     let deed = act.deed()?;
     let revisions = identity::revisions(known.spec);
-    let rungs = known.rungs(&revisions);
+    let rungs = rungs(&revisions, known.status);
     let acts: Vec<Act> = known.earlier.iter().chain([act]).cloned().collect();
     let result = in_force(
         &acts,
@@ -102,7 +102,7 @@ pub fn meaning(known: &Known<'_>, act: &Act) -> Result<Meaning, String> {
             now: act.created.0,
             uid: known.uid,
             assurance: Assurance::Pinned,
-            fallback: known.fallback(&rungs),
+            fallback: fallback(&rungs, known.status),
             rungs: rungs.clone(),
             change: known.awaiting().map(|awaiting| AskedChange {
                 digest: &awaiting.change_digest,
@@ -168,30 +168,6 @@ impl<'a> Known<'a> {
     fn awaited(&self, digest: &str) -> Result<&'a Awaiting, String> {
         let awaiting = self.awaiting().filter(|awaiting| awaiting.change_digest == digest);
         awaiting.ok_or_else(|| other_awaits(self.awaiting()))
-    }
-
-    fn rungs(&self, revisions: &[RevisionRef]) -> Vec<Rung<'a>> {
-        let is_proven = |of: &RevisionRef| {
-            let mut proven = self.status.proven.iter();
-            proven.any(|proven| proven.variant == of.variant && proven.revision == of.revision)
-        };
-        let variants = self.spec.variants.iter().zip(revisions);
-        let rungs = variants.map(|(variant, revision)| Rung {
-            variant: &variant.name,
-            proven: is_proven(revision),
-        });
-        rungs.collect()
-    }
-
-    /// Where a RollBack that names no variant sends traffic.
-    fn fallback(&self, rungs: &[Rung<'a>]) -> &'a str {
-        let stable = self.status.stable.as_ref().map(|stable| stable.variant.as_str());
-        if let (Some(stable), Some(_)) = (stable, &self.status.rollout) {
-            return stable;
-        }
-        let below = position(rungs, stable).unwrap_or(0);
-        let safer = rungs[..below].iter().rev().find(|rung| rung.proven);
-        safer.or(rungs.first()).map_or("", |rung| rung.variant)
     }
 
     fn variant(&self, name: &str) -> Option<&'a Variant> {

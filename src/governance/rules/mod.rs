@@ -157,7 +157,7 @@ impl Rules {
 
     /// Where a model falls short when a variant is to get weight. Approvals, freezes and slots are no part of it: they ask
     /// nothing of the model.
-    pub(super) fn check(&self, rise: &Rise<'_>, enforced: bool) -> Vec<PolicyFinding> {
+    pub fn check(&self, rise: &Rise<'_>, enforced: bool) -> Vec<PolicyFinding> {
         let mut findings = Findings::new(enforced);
         let Rise {
             spec, model, variant, ..

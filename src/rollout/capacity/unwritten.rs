@@ -41,7 +41,13 @@ impl Capacity<'_> {
         let makes_stable = |action: Action| {
             matches!(
                 action,
-                Action::Bootstrapped | Action::Recovered | Action::Promoted | Action::FellBack | Action::TargetMoved
+                Action::Bootstrapped
+                    | Action::Recovered
+                    | Action::Promoted
+                    | Action::FellBack
+                    | Action::TargetMoved
+                    | Action::TakenBack
+                    | Action::Demoted
             )
         };
         let mut decisions = self.status.decisions.iter().rev();

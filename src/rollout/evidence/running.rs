@@ -218,10 +218,7 @@ impl Evidence {
     /// Why nothing may be concluded from the metrics now: the server does not answer, or no samples come.
     pub(in crate::rollout) fn missing(&self, heard: &Heard, capacity: &Capacity<'_>, interval_ms: i64) -> Option<Wait> {
         let now = capacity.seen.now;
-        let because = |reason, message| Wait {
-            reason: WaitReason::NoEvidence(reason),
-            message,
-        };
+        let because = |reason, message: String| Wait::new(WaitReason::NoEvidence(reason), message);
         let compares = |guard: &Kind| guard.compared_with() != Compared::Bounds;
         let alone = capacity.status.rollout.is_none() && capacity.spec.rollout.holdout == 0;
         if alone && self.config.guards.values().any(compares) {

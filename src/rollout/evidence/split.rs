@@ -91,10 +91,10 @@ pub(super) fn broken(running: &Running, config: &SuiteConfig, capacity: &Capacit
     } else {
         "see whether the gateway follows the route's weights, and whether every pod of both arms is scraped"
     };
-    Some(Wait {
-        reason: WaitReason::NoEvidence(EvidenceReason::TrafficSplit),
-        message: format!("guard {guard}: {found}; {hint}"),
-    })
+    Some(Wait::new(
+        WaitReason::NoEvidence(EvidenceReason::TrafficSplit),
+        format!("guard {guard}: {found}; {hint}"),
+    ))
 }
 
 /// The first guard of the spec that counts requests of both arms.

@@ -7,6 +7,7 @@ use crate::api::{QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
 use crate::model::identity;
 use crate::model::presets::guards;
 
+use super::super::evaluation::Evaluation;
 use super::super::trial::questions;
 
 /// Digest of what a rollout is judged by. When it changes, the weights stay and evidence starts afresh.
@@ -30,8 +31,21 @@ pub(super) fn plan_digest(spec: &QuantizedModelSpec, kind: RolloutKind, candidat
     identity::digest(&plan)
 }
 
+impl Evaluation<'_> {
+    /// A rollout that begins now, without any weight, under the rules that hold now.
+    pub(super) fn begun(&self, kind: RolloutKind, candidate: &RevisionRef) -> RolloutStatus {
+        let mut rollout = rollout(self.spec, kind, candidate, self.time());
+        if let Some(governed) = self.seen.governance.governed() {
+            rollout.policy = Some(governed.digest.clone());
+            // Serialisation cannot fail: all keys are strings.
+            rollout.rules = serde_json::to_string(&governed.rules).ok();
+        }
+        rollout
+    }
+}
+
 /// A new rollout, without any weight.
-pub(super) fn rollout(
+fn rollout(
     spec: &QuantizedModelSpec,
     kind: RolloutKind,
     candidate: &RevisionRef,

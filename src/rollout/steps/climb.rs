@@ -33,6 +33,12 @@ impl Evaluation<'_> {
             self.rests_on(harm.drift);
             return next;
         }
+        if let Some((action, why)) = self.taken_away() {
+            return self.abandon(&candidate, action, &why);
+        }
+        if let Some(why) = self.falls_short(&candidate).filter(|_| rollout.weight > 0 && self.has_turn()) {
+            return self.abandon(&candidate, Action::Demoted, &why);
+        }
         if let Some(why) = self.capacity().tried(&candidate).and_then(|w| w.failure.clone()) {
             return self.give_up(&candidate, &why);
         }
@@ -47,6 +53,7 @@ impl Evaluation<'_> {
             return self.hold_afresh();
         }
         let lag = self.lag(rollout);
+        self.restart_clock();
         if let Some(paused) = self.stands_still() {
             return Next::wait(paused);
         }
@@ -102,6 +109,7 @@ impl Evaluation<'_> {
         if let Some(rollout) = &mut self.status.rollout {
             (rollout.weight_since, rollout.promoting) = (Some(now), false);
         }
+        self.ask_again();
         self.begin_step();
         Next::default()
     }
@@ -311,7 +319,8 @@ impl Evaluation<'_> {
             }
         }
         self.grant_weight(grant, step, weight);
-        self.decide(Action::Raised, &rollout.candidate, format!("to {weight}%: {why}"));
+        let why = self.in_spite(format!("to {weight}%: {why}"));
+        self.decide(Action::Raised, &rollout.candidate, why);
         self.begin_step();
         Next::default()
     }
@@ -322,6 +331,10 @@ impl Evaluation<'_> {
             rollout.step = i32::try_from(step).unwrap_or(0);
             rollout.weight = weight;
             rollout.weight_since = Some(now.clone());
+            if rollout.shadow_since.is_none() && rollout.first_weight_at.is_none() {
+                // The deadline counts from here, whatever people took before.
+                (rollout.stood_still_millis, rollout.stands_still_since) = (0, None);
+            }
             rollout.first_weight_at.get_or_insert(now);
         }
     }

@@ -10,6 +10,7 @@ use super::super::evaluation::Evaluation;
 use super::super::evidence::Evidence;
 use super::super::next::{Next, Wait};
 use super::super::reason::WaitReason;
+use super::people::told;
 
 /// State of a rollout's deadline.
 pub(super) enum Deadline {
@@ -20,11 +21,13 @@ pub(super) enum Deadline {
 }
 
 impl Evaluation<'_> {
-    /// Keeps the deadline's clock. Returns the wait while the weights are frozen.
+    /// Keeps the deadline's clock, which stands still also in a freeze and while people are asked. Returns the wait while a person
+    /// has frozen the weights.
     pub(super) fn stands_still(&mut self) -> Option<Wait> {
-        let (now, paused) = (self.now, self.spec.paused);
+        let (now, paused) = (self.now, self.paused());
+        let waits_for_people = self.status.awaiting.is_some() || self.frozen().is_some();
         let rollout = self.status.rollout.as_mut()?;
-        let still = paused || rollout.escalated_at.is_some();
+        let still = paused.is_some() || rollout.escalated_at.is_some() || waits_for_people;
         match (still, rollout.stands_still_since.take()) {
             (true, since) => rollout.stands_still_since = Some(since.unwrap_or(Time(now))),
             (false, Some(since)) => {
@@ -33,7 +36,26 @@ impl Evaluation<'_> {
             }
             (false, None) => {}
         }
-        paused.then(paused_wait)
+        paused
+    }
+
+    /// Gives a rollout that waits for a person its whole deadline again, once a person said so after it was asked.
+    pub(super) fn restart_clock(&mut self) {
+        let (now, resumed) = (self.now, self.acts.resumed);
+        let (Some(act), Some(rollout)) = (resumed, &mut self.status.rollout) else {
+            return;
+        };
+        if rollout.escalated_at.as_ref().is_none_or(|at| at.0 >= act.created.0) {
+            return;
+        }
+        let first = rollout.shadow_since.as_ref().or(rollout.first_weight_at.as_ref());
+        rollout.stood_still_millis = first.map_or(0, |first| millis_between(first.0, now));
+        (rollout.escalated_at, rollout.stands_still_since) = (None, None);
+        let candidate = rollout.candidate.clone();
+        if self.decisions.iter().all(|decision| decision.action != Action::Resumed) {
+            let why = format!("{}; the rollout has its whole deadline again", told(act));
+            self.decide(Action::Resumed, &candidate, why);
+        }
     }
 
     /// Whether the deadline has passed, and what that means.
@@ -95,13 +117,15 @@ impl Evaluation<'_> {
     /// When the deadline passes; `None` before the shadow stage or the first weight.
     fn deadline(&self, rollout: &RolloutStatus) -> Option<Timestamp> {
         let first = rollout.shadow_since.as_ref().or(rollout.first_weight_at.as_ref())?;
-        let standing = rollout
-            .stands_still_since
-            .as_ref()
-            .map_or(0, |since| millis_between(since.0, self.now));
-        let stood = SignedDuration::from_millis(rollout.stood_still_millis.saturating_add(standing));
-        let allowed = self.model.rollout.deadline.saturating_add(stood);
+        let allowed = self.model.rollout.deadline.saturating_add(self.stood_still(rollout));
         Some(first.0.checked_add(allowed).unwrap_or(Timestamp::MAX))
+    }
+
+    /// How long the clock of a rollout has stood still.
+    pub(super) fn stood_still(&self, rollout: &RolloutStatus) -> SignedDuration {
+        let since = rollout.stands_still_since.as_ref();
+        let standing = since.map_or(0, |since| millis_between(since.0, self.now));
+        SignedDuration::from_millis(rollout.stood_still_millis.saturating_add(standing))
     }
 
     /// Why there is no verdict yet, in a sentence.
@@ -152,14 +176,6 @@ impl Evaluation<'_> {
             "the weight stays and the evidence goes on: on the last step health still promotes, and harm rolls back at any. To go on raise spec.rollout.deadline; to withdraw the candidate {back}; or widen a tolerance of spec.guards, which starts the evidence afresh, on record"
         )
     }
-}
-
-/// The wait while a person has frozen the weights.
-pub(super) fn paused_wait() -> Wait {
-    Wait::new(
-        WaitReason::Paused,
-        "spec.paused is set: the weights are frozen, a rollback still works",
-    )
 }
 
 fn millis_between(since: Timestamp, now: Timestamp) -> i64 {

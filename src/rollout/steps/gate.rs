@@ -1,11 +1,15 @@
 //! Gates: what must hold before a candidate gets weight.
 //!
 //! Every rise of a weight asks [`Evaluation::may`], and nothing else lets one pass: `tests/architecture/gates.rs`
-//! checks the callers. Lowering asks for no grant.
+//! checks the callers. Lowering asks for no grant. What people can do something about comes last: the floor and the other
+//! rules of policies, freezes, slots, approvals.
+
+mod approval;
+mod policy;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{RevisionRef, Variant};
+use crate::api::{ApprovalGate, RevisionRef, Variant};
 use crate::model::template::TemplateProblem;
 use crate::model::{self, Dropped};
 
@@ -29,14 +33,26 @@ pub(super) enum Transition {
     Promote,
 }
 
+impl Transition {
+    /// What people must have approved before it. An edit in mid-rollout is another change, of which they approve the first
+    /// traffic before anything more rises.
+    fn asks(self) -> &'static [ApprovalGate] {
+        match self {
+            Self::Bootstrap | Self::Start => &[],
+            Self::Raise(_) => &[ApprovalGate::FirstTraffic],
+            Self::DecidePromotion | Self::Promote => &[ApprovalGate::FirstTraffic, ApprovalGate::Promotion],
+        }
+    }
+}
+
 /// A transition that may be made. Only [`Evaluation::may`] makes one.
 #[derive(Debug)]
 pub(super) struct Grant(());
 
 impl Evaluation<'_> {
     /// Whether a revision may make a transition now, or what it waits for. The gates of calibration and validation are
-    /// asked before its first weight.
-    pub(super) fn may(&self, transition: Transition, revision: &RevisionRef) -> Result<Grant, Wait> {
+    /// asked before its first weight; policies and people are asked each time.
+    pub(super) fn may(&mut self, transition: Transition, revision: &RevisionRef) -> Result<Grant, Wait> {
         self.governed()?;
         match transition {
             Transition::Bootstrap | Transition::Start => {
@@ -45,6 +61,17 @@ impl Evaluation<'_> {
             }
             Transition::Raise(0) => self.gates(revision)?,
             Transition::Raise(_) | Transition::DecidePromotion | Transition::Promote => {}
+        }
+        if let Some(declined) = self.declined() {
+            return Err(declined);
+        }
+        if let Some(rules) = self.rules()? {
+            self.policy_gate(&rules, revision, transition == Transition::Bootstrap)?;
+            self.freeze_gate(&rules)?;
+            if transition == Transition::Start {
+                self.slot_gate()?;
+            }
+            self.approval_gate(&rules, transition.asks())?;
         }
         Ok(Grant(()))
     }

@@ -4,13 +4,12 @@ use crate::api::{Action, Retiring, RetiringReason, RevisionRef, RolloutKind};
 
 use super::super::capacity::DRAIN;
 use super::super::evaluation::Evaluation;
-use super::super::ladder::Goal;
+use super::super::ladder::{Goal, is};
 use super::super::next::{Next, Wait};
 use super::super::plan::Order;
 use super::super::reason::WaitReason;
-use super::begin;
-use super::deadline::paused_wait;
 use super::gate::{Grant, Transition};
+use super::people::told;
 
 impl Evaluation<'_> {
     /// Watches stable, and completes handovers.
@@ -68,20 +67,27 @@ impl Evaluation<'_> {
 
     /// Does what the spec asks for next.
     pub(in crate::rollout) fn seek(&mut self) -> Next {
+        if !self.has_decided() && self.step_down() {
+            return Next::default();
+        }
         if self.capacity().hands_over() || self.has_decided() {
             return Next::default();
         }
         if let Some(wait) = self.leaves_for_unknown_reason() {
             return Next::wait(wait);
         }
+        if self.has_turn() && self.demote() {
+            return Next::default();
+        }
         let goal = self.ladder.goal(&self.status, self.spec.attempt, self.now);
-        if self.spec.paused && goal != Goal::Settled {
-            return Next::wait(paused_wait());
+        if let Some(paused) = self.paused().filter(|_| goal != Goal::Settled) {
+            return Next::wait(paused);
         }
         match goal {
             Goal::Settled => Next::default(),
             Goal::MoveTo(to) => self.move_to(&to),
-            Goal::Try { kind, variant } => self.start(kind, variant),
+            Goal::Try { kind, variant } if self.acts.cap.is_none() => self.start(kind, variant),
+            Goal::Try { .. } => self.held_back().map_or_else(Next::default, Next::wait),
             Goal::Rejected { candidate, why } => {
                 let name = candidate.describe();
                 let message = format!("{name} was rejected and is not tried again until its identity changes: {why}");
@@ -97,6 +103,48 @@ impl Evaluation<'_> {
                 Next::wait(Wait::new(WaitReason::BackingOff, message)).at([at])
             }
         }
+    }
+
+    /// Moves traffic down to where a person holds it. Returns whether it was above. A handover in progress does not hold that
+    /// back.
+    fn step_down(&mut self) -> bool {
+        let (Some(cap), Some(stable)) = (self.acts.cap, self.status.stable.clone()) else {
+            return false;
+        };
+        let is_below = |at: usize| at <= cap.rung;
+        let to = self.ladder.safest_proven_below(cap.rung + 1, &self.status);
+        if self.ladder.position(&stable.variant).is_some_and(is_below) || to == stable {
+            return false;
+        }
+        self.hand_over(&stable, &to);
+        self.order = Order::LowerFirst;
+        let why = format!("traffic goes to {}: {}", to.describe(), told(cap.act));
+        self.decide(Action::TakenBack, &stable, why);
+        true
+    }
+
+    /// Moves traffic away from a stable that falls short of a policy which says FallBack: to the next safer revision that is
+    /// proven, serves, and does not fall short itself. Returns whether there was reason to, and one to move to.
+    fn demote(&mut self) -> bool {
+        let Some(stable) = self.status.stable.clone() else {
+            return false;
+        };
+        let (Some(why), Some(at)) = (self.falls_short(&stable), self.ladder.position(&stable.variant)) else {
+            return false;
+        };
+        let is_proven = |of: &RevisionRef| {
+            let mut proven = self.status.proven.iter();
+            proven.any(|proven| is(of, &proven.variant, &proven.revision))
+        };
+        let safer = self.ladder.variants[..at].iter().rev().map(|of| &of.revision);
+        let mut safer = safer.filter(|of| is_proven(of) && self.capacity().ready(of) > 0);
+        let Some(to) = safer.find(|of| self.falls_short(of).is_none()).cloned() else {
+            return false;
+        };
+        self.hand_over(&stable, &to);
+        self.order = Order::LowerFirst;
+        self.decide(Action::Demoted, &stable, format!("traffic goes to {}: {why}", to.describe()));
+        true
     }
 
     fn move_to(&mut self, to: &RevisionRef) -> Next {
@@ -121,13 +169,14 @@ impl Evaluation<'_> {
             RolloutKind::NewReference => ("a new reference", &self.status.reference),
         };
         let against = against.as_ref().map_or_else(String::new, RevisionRef::describe);
-        self.decide(Action::Started, &candidate, format!("{what}, against {against}"));
+        let why = self.in_spite(format!("{what}, against {against}"));
+        self.decide(Action::Started, &candidate, why);
         self.forget();
         Next::default()
     }
 
     fn put_on_trial(&mut self, _: Grant, kind: RolloutKind, candidate: &RevisionRef) {
         self.unretire(candidate);
-        self.status.rollout = Some(begin::rollout(self.spec, kind, candidate, self.time()));
+        self.status.rollout = Some(self.begun(kind, candidate));
     }
 }

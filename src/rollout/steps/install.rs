@@ -10,7 +10,6 @@ use super::super::ladder::Goal;
 use super::super::next::{Next, Wait};
 use super::super::observation::Rejection;
 use super::super::reason::WaitReason;
-use super::begin;
 use super::gate::{Grant, Transition};
 
 impl Evaluation<'_> {
@@ -45,11 +44,8 @@ impl Evaluation<'_> {
             ));
         }
         self.install(grant, &first);
-        self.decide(
-            Action::Bootstrapped,
-            &first,
-            "the first install: there is nothing to compare it with",
-        );
+        let why = self.in_spite("the first install: there is nothing to compare it with");
+        self.decide(Action::Bootstrapped, &first, why);
         Next::default()
     }
 
@@ -133,6 +129,8 @@ impl Evaluation<'_> {
         if let Some((candidate, weight)) = on_trial {
             self.resume(&candidate, weight);
         }
+        // What acts bring about depends on what serves.
+        self.heed();
         true
     }
 
@@ -150,7 +148,7 @@ impl Evaluation<'_> {
             weight_since: Some(self.time()),
             shadow_since: None,
             first_weight_at: Some(self.time()),
-            ..begin::rollout(self.spec, kind, candidate, self.time())
+            ..self.begun(kind, candidate)
         });
         let warm_up = self.model.rollout.warm_up;
         self.warm_at = Some(self.now.checked_add(warm_up).unwrap_or(Timestamp::MAX));

@@ -25,6 +25,7 @@ impl Evaluation<'_> {
             if let Some(rollout) = &mut self.status.rollout {
                 rollout.promoting = false;
             }
+            self.ask_again();
             self.decide(
                 Action::EvidenceReset,
                 evidence.candidate(),

@@ -35,7 +35,7 @@ impl Evaluation<'_> {
             Err(closed) => return Next::closed(closed),
         };
         self.begin_promotion(grant);
-        let why = format!("every guard is healthy: {}", shown.join("; "));
+        let why = self.in_spite(format!("every guard is healthy: {}", shown.join("; ")));
         let drift: Vec<_> = self.judged.iter().filter_map(|report| self.drift(report)).collect();
         let drift = (!drift.is_empty()).then(|| drift.join("; "));
         self.decide(Action::Promoting, &rollout.candidate, why);
@@ -68,6 +68,7 @@ impl Evaluation<'_> {
         };
         self.status.failed.retain(|f| !is(candidate, &f.variant, &f.revision));
         self.prove(candidate, ProvenBy::Promotion);
+        let why = self.in_spite(why);
         self.decide(Action::Promoted, candidate, why);
         self.rests_on(drift);
         self.forget();

@@ -100,7 +100,8 @@ impl Evaluation<'_> {
         let settings = &self.model.rollout;
         let since = match &rollout.weight_since {
             Some(since) => settings.hold_ends(usize::try_from(rollout.step).unwrap_or(0), since.0),
-            None => rollout.started_at.0,
+            // Nobody takes its pods away while people are asked.
+            None => rollout.started_at.0.checked_add(self.stood_still(rollout)).unwrap_or(Timestamp::MAX),
         };
         let at = since.checked_add(settings.schedule_deadline).unwrap_or(Timestamp::MAX);
         let late = self.now >= at;

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ActEffect, ActKind, ActState, Waive, plain};
 
+use super::rungs::Rung;
 use super::{Act, Assurance, Deed, opens};
 
 /// Most acts of one model that are in force at once. Of more, those that lower most are kept.
@@ -14,15 +15,6 @@ const MOST: usize = 100;
 
 /// Longest text of a person that a message repeats, in characters.
 const LONGEST_NAME: usize = 256;
-
-/// A variant of the ladder, as far as acts are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rung<'a> {
-    /// Its name.
-    pub variant: &'a str,
-    /// Whether it is proven in its present identity.
-    pub proven: bool,
-}
 
 /// A change that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

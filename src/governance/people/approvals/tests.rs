@@ -308,7 +308,7 @@ fn the_status_says_who_may_approve_what_and_how() {
         message,
         "the first traffic of int4 (222222222222) needs approval by 3 people, and bob, cid approved: anybody with the \
          right (approve on quantizedmodels/fraud-scorer, group audit , group second-line) who is not an author of it \
-         (ann ) runs: kubectl guardbit approve fraud-scorer -n risk --change sha256:aa"
+         (ann ) runs: kubectl guardbit approve fraud-scorer -n risk --change sha256:aa --reason 'why you approve'"
     );
     let approved = |by: &str, second: i64| Approved {
         by: by.to_owned(),
@@ -325,7 +325,7 @@ fn the_status_says_who_may_approve_what_and_how() {
         have: vec![approved("bob", 5), approved("cid", 6)],
         excluded: names(&["ann "]),
         may: "approve on quantizedmodels/fraud-scorer, group audit , group second-line".to_owned(),
-        command: "kubectl guardbit approve fraud-scorer -n risk --change sha256:aa".to_owned(),
+        command: "kubectl guardbit approve fraud-scorer -n risk --change sha256:aa --reason 'why you approve'".to_owned(),
     };
     assert_eq!(awaiting, expected);
 }
@@ -343,7 +343,7 @@ fn the_sentence_of_a_promotion_without_approvals() {
         message,
         "the promotion of int4 (222222222222) needs approval by 1 person, and nobody has approved: anybody with the \
          right (approve on quantizedmodels/fraud-scorer) runs: kubectl guardbit approve fraud-scorer -n risk --change \
-         sha256:aa"
+         sha256:aa --reason 'why you approve'"
     );
 }
 

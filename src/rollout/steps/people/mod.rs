@@ -1,8 +1,11 @@
 //! What people do to a model as a whole: they suspend it, pause it, set weights on its route, delete it. Each goes on record
 //! once, in the evaluation that first sees it; the status tells what is on record already.
 //!
-//! None of it moves a weight or holds up what does. It comes first in an evaluation, so that harm which is found in the
-//! same one is the last decision.
+//! To put it on record moves no weight and holds up nothing that does. It comes first in an evaluation, so that harm which is
+//! found in the same one is the last decision. What their acts bring about is in `acts`.
+
+mod acts;
+mod change;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +17,8 @@ use crate::model::identity;
 use super::super::evaluation::{Evaluation, decided, keep};
 use super::super::observation::{ModelSeen, RouteSeen, Seen};
 use super::super::plan::Plan;
+
+pub(super) use acts::told;
 
 /// Weights by revision.
 type Weights = BTreeMap<RevisionRef, i32>;
@@ -29,7 +34,31 @@ impl Evaluation<'_> {
             );
         }
         self.note_weights(goes_on);
-        self.note_pause();
+        // What policies ask and what people want by their acts comes from watches.
+        if !self.is_in_the_dark() {
+            self.note_policies();
+            self.note_resumed();
+            self.note_pause();
+        }
+    }
+
+    /// Puts on record that a policy selects the model, or that none does any more. A model that is new begins under its policies.
+    fn note_policies(&mut self) {
+        let governed = self.seen.governance.governed();
+        let was = self.status.policy.is_some();
+        if was == governed.is_some() || (self.status.stable.is_none() && !was) {
+            return;
+        }
+        match governed {
+            Some(governed) => {
+                let from = governed.from.join(", ");
+                self.note(Action::Governed, &format!("from now on {from} says what is asked of it"));
+            }
+            None => {
+                let why = "no policy selects it any more: a rollout in progress keeps the rules that it began under";
+                self.note(Action::Ungoverned, why);
+            }
+        }
     }
 
     /// Puts weights on record that somebody set on the route while guardbit is in control. A weight that was decided and is
@@ -53,36 +82,46 @@ impl Evaluation<'_> {
         self.status.hand_set = Some(now);
     }
 
-    /// Puts on record that `spec.paused` was set or taken away.
+    /// Puts on record that the model was paused, in the spec or by an act, or that it is so no more.
     fn note_pause(&mut self) {
-        let paused = self.spec.paused;
+        let by_act = self.paused_by().filter(|_| !self.spec.paused);
+        let paused = self.spec.paused || by_act.is_some();
         let mut recorded = self
             .status
             .decisions
             .iter()
             .rev()
             .filter_map(|decision| decision.action.known());
-        let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused));
+        let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused | Action::Resumed));
         if paused == (last == Some(Action::Paused)) {
             return;
         }
+        let mut kept = self.status.decisions.iter().rev();
+        let begun = kept.find(|decision| decision.action == Action::Paused);
+        let lapsed = begun.and_then(|decision| self.lapsed_pause(decision.time.0));
+        let cause = match (paused, by_act, lapsed) {
+            (true, Some(act), _) => act,
+            (true, None, _) => "spec.paused is set".to_owned(),
+            (false, _, Some(act)) => format!("{act} has lapsed"),
+            (false, _, None) => "spec.paused is taken away".to_owned(),
+        };
         let weight = self.status.rollout.as_ref().map(|rollout| rollout.weight);
         let (action, why) = match (paused, weight) {
             (true, Some(weight)) => (
                 Action::Paused,
-                format!("spec.paused is set: the weight stays at {weight}%, a rollback still works"),
+                format!("{cause}: the weight stays at {weight}%, a rollback still works"),
             ),
             (true, None) => (
                 Action::Paused,
-                "spec.paused is set: no rollout begins, a fallback still works".to_owned(),
+                format!("{cause}: no rollout begins, a fallback still works"),
             ),
             (false, Some(weight)) => (
                 Action::Unpaused,
-                format!("spec.paused is taken away: the rollout goes on from {weight}%"),
+                format!("{cause}: the rollout goes on from {weight}%"),
             ),
             (false, None) => (
                 Action::Unpaused,
-                "spec.paused is taken away: rollouts begin again".to_owned(),
+                format!("{cause}: rollouts begin again"),
             ),
         };
         self.note(action, &why);
