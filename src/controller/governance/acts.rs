@@ -13,6 +13,7 @@ use crate::api::{ActState, PrecisionAction, PrecisionActionStatus, plain};
 use crate::apiserver::{CallError, call, call_opt};
 use crate::governance::people::acts::{Act, Assurance, Facts, in_force, opens};
 use crate::manifests::MANAGER_STATUS;
+use crate::rollout::ActTold;
 use crate::watch::{HeldAct, SeenAct, scoped};
 
 /// Longest message of an act, in characters; the schema takes a little more.
@@ -29,14 +30,6 @@ const SWEEPS: Duration = Duration::from_secs(3_600);
 
 /// Actions that one answer of the API server holds.
 const PAGE: u32 = 500;
-
-/// What is to be told of an act.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
-    pub(super) name: String,
-    pub(super) state: ActState,
-    pub(super) message: String,
-}
 
 /// How long an evaluation sees an act after it lapsed, so that what ended with it is put on record.
 const SEEN: SignedDuration = SignedDuration::from_mins(10);
@@ -57,7 +50,7 @@ pub(super) fn newest_that_opens(acts: &[Act]) -> Option<Timestamp> {
 }
 
 /// What is to be told of acts that name a model of this name which is gone.
-pub(super) fn of_others(acts: &[Act], uid: &str, now: Timestamp) -> Vec<Told> {
+pub(super) fn of_others(acts: &[Act], uid: &str, now: Timestamp) -> Vec<ActTold> {
     let facts = Facts {
         now,
         uid,
@@ -68,7 +61,7 @@ pub(super) fn of_others(acts: &[Act], uid: &str, now: Timestamp) -> Vec<Told> {
         effects: &[],
     };
     let standings = in_force(acts, &facts).standings.into_iter();
-    let told = standings.map(|of| Told {
+    let told = standings.map(|of| ActTold {
         name: of.act.name.clone(),
         state: of.state,
         message: of.message,
@@ -77,7 +70,7 @@ pub(super) fn of_others(acts: &[Act], uid: &str, now: Timestamp) -> Vec<Told> {
 }
 
 /// The status that an act is to have, if it is another than it has. `record` is the record that was just written.
-fn next(held: &HeldAct, told: &Told, record: Option<&str>) -> Option<PrecisionActionStatus> {
+fn next(held: &HeldAct, told: &ActTold, record: Option<&str>) -> Option<PrecisionActionStatus> {
     let before = held.told.as_ref();
     let had_effect = matches!(state(held), Some(ActState::Used | ActState::Lifted));
     if had_effect && matches!(told.state, ActState::Lapsed | ActState::Inert) {
@@ -100,7 +93,7 @@ fn state(held: &HeldAct) -> Option<ActState> {
 
 /// Writes the statuses of acts that have changed. One that cannot be written is tried again in the next evaluation: nothing
 /// depends on it.
-pub(super) async fn tell(client: &Client, namespace: &str, held: &[Arc<HeldAct>], told: &[Told], record: Option<&str>) {
+pub(super) async fn tell(client: &Client, namespace: &str, held: &[Arc<HeldAct>], told: &[ActTold], record: Option<&str>) {
     let actions: Api<PrecisionAction> = Api::namespaced(client.clone(), namespace);
     let params = PatchParams {
         field_manager: Some(MANAGER_STATUS.to_owned()),
@@ -198,8 +191,8 @@ mod tests {
         }
     }
 
-    fn told(state: ActState) -> Told {
-        Told {
+    fn told(state: ActState) -> ActTold {
+        ActTold {
             name: "a".to_owned(),
             state,
             message: "now".to_owned(),

@@ -21,7 +21,6 @@ use crate::rollout::{self, Governance, Governed, Heard, Observation, People, Pla
 use crate::watch::{HeldAct, Selection};
 
 use super::context::Context;
-use acts::Told;
 
 pub(super) use acts::sweep;
 pub(super) use admission::Admission;
@@ -150,7 +149,7 @@ pub(super) async fn tell(ctx: &Context, model: &QuantizedModel, plan: &Plan, see
         return;
     }
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
-    let mut told: Vec<Told> = own(plan).collect();
+    let mut told = plan.acts.clone();
     let states = told.iter().filter_map(|told| {
         let held = seen.held.iter().find(|held| held.act.name == told.name)?;
         Some((held.act.spec.action, told.state))
@@ -167,13 +166,4 @@ pub(super) async fn tell(ctx: &Context, model: &QuantizedModel, plan: &Plan, see
     let newest = plan.status.ledger.as_ref().filter(|_| recorded);
     let record = newest.map(|ledger| object_name(&name, u64::try_from(ledger.sequence).unwrap_or_default()));
     acts::tell(&ctx.client, &namespace, &seen.held, &told, record.as_deref()).await;
-}
-
-/// What a plan says of the acts for its model.
-fn own(plan: &Plan) -> impl Iterator<Item = Told> {
-    plan.acts.iter().map(|(name, state, message)| Told {
-        name: name.clone(),
-        state: *state,
-        message: message.clone(),
-    })
 }
