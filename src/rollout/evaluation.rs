@@ -95,8 +95,9 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Forgets all evidence: another trial begins, or the plan has changed.
+    /// Forgets all evidence: another trial begins, or the plan has changed. What people were asked is void as well.
     pub(super) fn forget(&mut self) {
+        self.status.awaiting = None;
         self.evidence = Evidence::of(self.spec, &self.model.rollout, &self.status, None, self.now);
     }
 

@@ -71,6 +71,13 @@ fn weights_rise_through_one_gate() {
         writes.retain(|function| !granted.contains(function));
         assert_eq!(writes, without, "these write {field} and ask no gate");
     }
+    // The parts of the gate are asked by it alone, and people grant in one place.
+    for part in [".policy_gate(", ".freeze_gate(", ".slot_gate(", ".approval_gate("] {
+        assert_eq!(functions_where(|line| line.contains(part)), ["gate::may"], "{part}");
+    }
+    for of_change in ["approved.first_traffic = Some", "approved.promotion = Some"] {
+        assert_eq!(functions_where(|line| line.contains(of_change)), ["approval::grant"]);
+    }
     let promotes = functions_where(|line| assigns(line, "rollout.promoting") && line.contains("true"));
     assert_eq!(promotes, ["promotion::begin_promotion"]);
 }

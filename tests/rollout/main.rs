@@ -7,6 +7,7 @@ mod deadlines;
 mod downgrade;
 mod forecasts;
 mod golden;
+mod governed;
 mod handovers;
 mod inputs;
 mod interrupted;

@@ -79,13 +79,26 @@ impl World {
             })
             .collect();
         let _ = write!(out, " pods [{}]", pods.join(", "));
-        for kind in ["Ready", "Stalled", "EvidenceAvailable", "FallbackCapacity"] {
+        let (of_model, of_policies) = (
+            ["Ready", "Stalled", "EvidenceAvailable", "FallbackCapacity"],
+            ["PolicyBreached", "CalibrationFresh"],
+        );
+        for kind in of_model.into_iter().chain(of_policies) {
             if let Some(Condition { status, reason, .. }) = self.status.conditions.iter().find(|c| c.type_ == kind) {
-                let usual = if kind == "Stalled" { "False" } else { "True" };
+                let usual = if ["Stalled", "PolicyBreached"].contains(&kind) {
+                    "False"
+                } else {
+                    "True"
+                };
                 if status != usual {
                     let _ = write!(out, " {kind}={status}({reason})");
                 }
             }
+        }
+        let waits = self.status.conditions.iter().find(|c| c.type_ == "Progressing");
+        let for_people = ["AwaitingApproval", "AwaitingSlot", "Frozen", "TakenBack"];
+        if let Some(c) = waits.filter(|c| for_people.contains(&c.reason.as_str())) {
+            let _ = write!(out, " waits({})", c.reason);
         }
         if self
             .status
