@@ -31,12 +31,13 @@ pub(in crate::controller) async fn settle(ctx: &Context, model: &QuantizedModel,
     }
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let models: Api<SeenModel> = Api::namespaced(ctx.client.clone(), &namespace);
-    let patch = json!({"metadata": {"resourceVersion": model.resource_version(), "annotations": {AUTHORS: null}}});
+    let metadata = json!({"resourceVersion": model.resource_version(), "annotations": {AUTHORS: null}});
+    let patch = Patch::Merge(json!({"metadata": metadata}));
     let params = PatchParams {
         field_manager: Some(MANAGER_STATUS.to_owned()),
         ..PatchParams::default()
     };
-    let emptied = models.patch(&name, &params, &Patch::Merge(patch));
+    let emptied = models.patch(&name, &params, &patch);
     match call(format!("empty the authors of {name}"), emptied).await {
         Ok(_) => {}
         Err(CallError::Conflict(_)) => tracing::debug!(namespace, name, "the model has changed: its authors stay"),
