@@ -1,12 +1,15 @@
 //! Whole rollouts that policies and people have a part in, as transcripts: `tests/golden/*.snap`. In each of them every decision
 //! is taken twice, the second time from what goes on record.
 
+use std::borrow::Cow;
+
 use guardbit::api::{
     ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, Waive,
 };
 use guardbit::governance::Policy;
 use guardbit::governance::people::acts::{Act, Assurance};
-use guardbit::rollout::{Governance, Governed, People, Reason, Slot};
+use guardbit::ledger::{Predicate, Statement};
+use guardbit::rollout::{Governance, Governed, People, Reason, Seen, Slot, resolve};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -633,4 +636,32 @@ fn people_who_may_be_anybody_open_nothing_and_lower_all_the_same() {
     assert_eq!(weight(&world), None);
     acts(&mut world, ActKind::Resume, "eve");
     assert_eq!(weight(&world), None);
+}
+
+/// Who approved, who wrote the change and what policies ask is in what was seen, so a verifier that decides again counts it again.
+#[test]
+fn without_its_approval_or_in_a_freeze_a_record_does_not_decide_the_same() {
+    let mut world = governed(spec(), &first_traffic(1));
+    world.run(60);
+    acts(&mut world, ActKind::Approve, "bob");
+    let read = |bytes: &Vec<u8>| Statement::parse(bytes).expect("a record").predicate;
+    let mut records = world.chain.records.iter().map(read);
+    let record = records.find(|record| record.decisions.iter().any(|decision| decision.action == Action::Raised));
+    let Predicate { look, decisions, .. } = record.expect("the raise is on record");
+    assert_eq!(resolve(&look.seen, look.heard.clone()).decisions, decisions);
+    let forgeries: [fn(&mut Seen<'static>); 4] = [
+        |seen| seen.people.to_mut().acts.clear(),
+        |seen| seen.people.to_mut().authors.push("bob".to_owned()),
+        |seen| seen.people.to_mut().author_assurance = Assurance::Claimed,
+        |seen| seen.governance = Cow::Owned(Governance::Governed(asks(&freeze("00:00:00", "01:00:00")))),
+    ];
+    for (number, forge) in forgeries.into_iter().enumerate() {
+        let mut seen = look.seen.clone();
+        forge(&mut seen);
+        let again = resolve(&seen, look.heard.clone()).decisions;
+        assert!(
+            again.iter().all(|decision| decision.action != Action::Raised),
+            "forgery {number}: {again:?}"
+        );
+    }
 }

@@ -196,19 +196,19 @@ fn lowering_waits_for_nobody(world: &World, plan: &Plan) {
         };
         decisions.map(revision).collect()
     };
-    // The deadline stands still while a person pauses, and a target that moves down is the spec's wish.
-    let must = |action| {
-        use Action::{Failed, FellBack, RolledBack, Superseded, Withdrawn};
-        matches!(action, Failed | FellBack | RolledBack | Superseded | Withdrawn)
+    // Where nothing rises no pods are waited for, the deadline stands still, and a target that moves down is the spec's wish.
+    let must = |action: Action| {
+        use Action::{FellBack, RolledBack, Superseded, Withdrawn};
+        matches!(action, FellBack | RolledBack | Superseded | Withdrawn)
     };
-    let lowers = |action| {
+    let lowers = |action: Action| {
         use Action::{Declined, Demoted, Failed, FellBack, RolledBack, Superseded, TakenBack, Undecided, Withdrawn};
         matches!(
             action,
             Declined | Demoted | Failed | FellBack | RolledBack | Superseded | TakenBack | Undecided | Withdrawn
         )
     };
-    let rises = |action| {
+    let rises = |action: Action| {
         use Action::{Bootstrapped, Promoted, Promoting, Raised, Started};
         matches!(action, Bootstrapped | Promoted | Promoting | Raised | Started)
     };

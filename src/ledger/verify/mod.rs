@@ -3,7 +3,8 @@
 //!
 //! It goes from what costs little to what costs much, and stops a chain where something does not hold: each record is read
 //! and its signature checked (`open`), then the chain is walked (`chain`), then every decision is made once more (`decision`).
-//! Nothing of a record is believed before its signature. Approvals and rules of governance are not counted again yet.
+//! Nothing of a record is believed before its signature. The rules of policies, acts, authors and
+//! slots are part of what an evaluation saw, so approvals, freezes and floors are counted again with each decision.
 
 mod adopt;
 mod chain;
