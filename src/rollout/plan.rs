@@ -253,6 +253,8 @@ pub enum Reason {
     Governed,
     /// No policy selects the model any more.
     Ungoverned,
+    /// The API server does not check who acts.
+    AdmissionOff,
     /// What serves is below the floor of a policy.
     PolicyBreached,
     /// The calibration of what serves is too old.
@@ -291,6 +293,7 @@ impl Reason {
                 | Self::TakenBack
                 | Self::Demoted
                 | Self::Ungoverned
+                | Self::AdmissionOff
                 | Self::PolicyBreached
                 | Self::CalibrationStale
         )

@@ -161,6 +161,7 @@ async fn without_admission_nothing_opens_and_what_lowers_still_does() {
     ruled.act(CAROL, "Pause", "halt", json!({})).await.expect("taken");
     ruled.until_told("halt", "InForce").await;
     assert!(ruled.log().contains("admission is off"), "{}", ruled.log());
+    ruled.until_event("AdmissionOff").await;
     ruled.end().await;
 }
 

@@ -5,8 +5,8 @@ use std::process::Child;
 use std::time::Duration;
 
 use guardbit::api::{Action, PrecisionAction, QuantizedModel, QuantizedModelStatus};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Event, ServiceAccount};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
@@ -138,6 +138,16 @@ impl Ruled {
         };
         until(&format!("{act} is {state}; log: {}", self.log()), async || told().await.is_some()).await;
         told().await.expect("it is told").message
+    }
+
+    /// Waits for an event.
+    pub async fn until_event(&self, reason: &str) {
+        let events: Api<Event> = Api::namespaced(self.stage.admin.clone(), &self.stage.namespace);
+        let told = async || {
+            let all = events.list(&ListParams::default()).await.expect("listed");
+            all.items.iter().any(|event| event.reason.as_deref() == Some(reason))
+        };
+        until(&format!("an event {reason}"), told).await;
     }
 
     /// Somebody acts on the model, with more fields.
