@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use kube::Client;
+use kube::core::Status;
 
 /// Longest time of one call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,13 +44,20 @@ impl CallError {
         }
     }
 
+    /// What the API server answered, if it has.
+    pub fn status(&self) -> Option<&Status> {
+        let Self::Api { source, .. } = self else { return None };
+        match &**source {
+            kube::Error::Api(status) => Some(status.as_ref()),
+            _ => None,
+        }
+    }
+
     /// What the API server says where it did not take an object: what is wrong with it, a quota, a webhook that refuses or
     /// does not answer. `None` where it might take it at the next moment.
     pub fn refusal(&self) -> Option<String> {
         let Self::Api { source, .. } = self else { return None };
-        let kube::Error::Api(status) = &**source else {
-            return None;
-        };
+        let status = self.status()?;
         let refuses = match status.code {
             429 => false,
             code if code < 500 => true,

@@ -84,6 +84,7 @@ fn plan(workloads: BTreeMap<WorkloadKey, WorkloadPlan>, route: Option<RoutePlan>
         status: QuantizedModelStatus::default(),
         judged: Vec::new(),
         decisions: Vec::new(),
+        acts: Vec::new(),
         events: Vec::new(),
         record: Record::Later,
         again: SignedDuration::ZERO,

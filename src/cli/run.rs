@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Whether rises wait for policies where the API server serves none.
     #[arg(long, env = "GUARDBIT_GOVERNANCE", value_enum, default_value_t = Governance::Auto)]
     governance: Governance,
+    /// With what the names of the admission policies of config/governance begin, where they were renamed.
+    #[arg(long, env = "GUARDBIT_GOVERNANCE_PREFIX", default_value = "guardbit", value_name = "NAME")]
+    governance_prefix: String,
     /// File with the private key that signs records: ECDSA on P-256, in PEM. Without it they are not signed.
     #[arg(long, env = "GUARDBIT_SIGNING_KEY_FILE", value_name = "FILE")]
     signing_key_file: Option<PathBuf>,
@@ -179,6 +182,7 @@ fn settings(args: &RunArgs) -> Result<Settings, String> {
         // A variable that is set to nothing names no image.
         image: args.comparer_image.clone().filter(|image| !image.is_empty()),
         policies: args.governance.into(),
+        governance_prefix: args.governance_prefix.clone(),
         signing_key: args.signing_key_file.clone(),
         election: (!args.no_leader_election).then(|| Election {
             namespace: args.lease_namespace.clone(),

@@ -26,6 +26,13 @@ pub(super) struct Recording {
     pub(super) unsettled: Option<Error>,
 }
 
+impl Recording {
+    /// Whether a record is in the status.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.appended.as_ref().is_some_and(|appended| appended.recorded)
+    }
+}
+
 /// Lowers whoever a plan lowers, and waits for nothing else. Nothing is on record before, but for why it cannot be done.
 pub(super) async fn lower(ctx: &Context, model: &QuantizedModel, apply: &Apply<'_>) -> Result<(), Error> {
     let is_kept = model.finalizers().iter().any(|f| f == FINALIZER);

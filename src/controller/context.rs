@@ -14,6 +14,7 @@ use crate::watch::{CachedModel, FirstReconciles, Followed, PolicyWatch, Reconcil
 use super::apply::{Applied, Disturbances, Refusals};
 use super::events::Events;
 use super::forecast::Forecasts;
+use super::governance::{Admission, Signatures, Slots};
 use super::leader::Election;
 use super::ledger::{KeyFile, Ledger};
 use super::record::Memory;
@@ -31,8 +32,10 @@ pub struct Settings {
     pub concurrency: u16,
     /// Image of guardbit itself, for comparers and for what verifies weights; without it neither can be run.
     pub image: Option<String>,
-    /// Whether there must be policies.
+    /// Whether there must be policies and actions.
     pub policies: PolicyWatch,
+    /// With what the names of the policies of admission begin.
+    pub governance_prefix: String,
     /// File with the key that signs records; without it they are not signed.
     pub signing_key: Option<PathBuf>,
     /// Leader election; `None` for a single process.
@@ -51,12 +54,17 @@ pub(super) struct Context {
     pub(super) first_reconciles: FirstReconciles,
     pub(super) memory: Memory,
     pub(super) ledger: Ledger,
+    pub(super) signatures: Signatures,
     pub(super) applied: Applied,
     pub(super) disturbances: Disturbances,
     pub(super) refusals: Refusals,
     pub(super) asker: Asker,
     /// The forecasts; like the events, they are shared by all namespaces.
     pub(super) forecasts: Arc<Forecasts>,
+    /// What is known of admission; shared as well.
+    pub(super) admission: Arc<Admission>,
+    /// The places for rollouts; shared as well, for policies are the cluster's.
+    pub(super) slots: Arc<Slots>,
     pub(super) events: Events,
 }
 
@@ -65,6 +73,8 @@ pub(super) struct Context {
 pub(super) struct Shared {
     pub(super) turns: Arc<Semaphore>,
     pub(super) forecasts: Arc<Forecasts>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) slots: Arc<Slots>,
     pub(super) events: Events,
     /// The key that signs records.
     pub(super) key: Arc<KeyFile>,
@@ -93,10 +103,13 @@ impl Context {
             first_reconciles: FirstReconciles::new(),
             memory: Memory::default(),
             ledger: Ledger::new(shared.key),
+            signatures: Signatures::default(),
             applied: Applied::default(),
             disturbances: Disturbances::default(),
             refusals: Refusals::default(),
             forecasts: shared.forecasts,
+            admission: shared.admission,
+            slots: shared.slots,
             events: shared.events,
         }
     }
@@ -116,6 +129,8 @@ impl Followed for Context {
         self.reconciled.forget(model);
         self.memory.forget(&uid);
         self.ledger.forget(&uid);
+        self.signatures.forget(&uid);
+        self.slots.forget(&uid);
         self.forecasts.forget(&uid);
         self.applied.forget(&uid);
         self.disturbances.end(&uid);

@@ -11,6 +11,7 @@ mod context;
 mod error;
 mod events;
 mod forecast;
+mod governance;
 mod leader;
 mod ledger;
 mod observe;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SignedRecords, SplitBy};
+use crate::api::{QuantizedModel, QuantizedModelStatus, RevisionRef, SplitBy};
 use crate::manifests::{self, Kind, revision_label, traffic};
 use crate::model::identity::{Digests, Purpose, comparer_name, object_name};
 use crate::model::template::model_container;
-use crate::rollout::{ComparerSeen, Governance, Governed, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
-use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Selection, Stores};
+use crate::rollout::{ComparerSeen, ModelSeen, Refused, RouteSeen, Workload, WorkloadKey};
+use crate::watch::{DeploymentProjection, PodProjection, RouteProjection, Stores};
 
 use super::error::Error;
 
@@ -25,60 +25,6 @@ pub(super) struct Cluster {
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) route: RouteSeen,
     pub(super) comparer: Option<ComparerSeen>,
-}
-
-/// How long records are kept where no policy says it: six months.
-const KEPT: SignedDuration = SignedDuration::from_hours(4_416);
-
-/// What policies ask of a model.
-pub(super) struct Asked {
-    pub(super) governance: Governance,
-    /// How long records are kept.
-    pub(super) keep: SignedDuration,
-}
-
-/// Reads what policies ask of a model.
-pub(super) fn asked(stores: &Stores, model: &QuantizedModel) -> Asked {
-    let namespace = model.namespace().unwrap_or_default();
-    let (governance, keep) = match stores.policies.of(&namespace, model.spec.model.risk_tier) {
-        Selection::Absent => (Governance::Ungoverned, None),
-        Selection::Unknown(kind) => {
-            let why = format!(
-                "the watch of {kind} has not delivered yet, so nobody knows what policies ask; if it stays, see whether guardbit may read them (config/rbac/policies.yaml)"
-            );
-            (Governance::Unknown(why), None)
-        }
-        Selection::Known(of) if !of.is_governed() => (Governance::Ungoverned, None),
-        Selection::Known(of) => {
-            let records = &of.enforced.records;
-            let governed = Governed {
-                from: of.from.iter().cloned().collect(),
-                digest: of.enforced.digest(),
-                rules: Box::new(of.enforced.clone()),
-                dry_run: Box::new(of.dry_run.clone()),
-                unread: of.unreadable.clone(),
-                records: of.recorded,
-                signed: records
-                    .signed
-                    .as_ref()
-                    .is_some_and(|asked| asked.what == SignedRecords::Required),
-                unreadable: of
-                    .unreadable
-                    .iter()
-                    .find(|found| found.enforced)
-                    .map(|found| found.message.clone()),
-                ..Governed::default()
-            };
-            (
-                Governance::Governed(governed),
-                records.keep.as_ref().map(|asked| asked.what),
-            )
-        }
-    };
-    Asked {
-        governance,
-        keep: keep.map_or(KEPT, SignedDuration::from_millis),
-    }
 }
 
 /// The model as the API server holds it, with the status that is newest.

@@ -18,7 +18,7 @@ use crate::api::QuantizedModel;
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::model::identity::Digests;
 use crate::model::interval;
-use crate::rollout::{self, Observation, Order, People, Plan, Record, Scope};
+use crate::rollout::{self, Observation, Order, Plan, Record, Scope};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{self, CachedModel, Content, scoped};
 
@@ -27,9 +27,10 @@ use super::backoff::Failures;
 use super::carry_out::{Recording, carry_out, lower};
 use super::context::{Context, Settings, Shared};
 use super::error::Error;
+use super::governance::{Admission, Slots};
 use super::ledger::KeyFile;
 use super::record::stand_still;
-use super::{events, leader, ledger, observe, record};
+use super::{events, governance, leader, ledger, observe, record};
 
 /// Reconciles that may wait at once, for their turn or for Prometheus.
 const WAITING: u16 = 64;
@@ -82,9 +83,12 @@ pub async fn run(
 async fn work(client: &Client, settings: &Settings, metrics: &Arc<Metrics>, stop: &signal::Receiver<bool>) {
     let instance = settings.election.as_ref().map(|e| e.identity.clone());
     let (events, publisher) = events::publisher(client.clone(), instance);
+    let prefix = settings.governance_prefix.clone();
     let shared = Shared {
         turns: Arc::new(Semaphore::new(usize::from(settings.concurrency))),
         forecasts: Arc::default(),
+        admission: Arc::new(Admission::new(client.clone(), prefix, Arc::clone(metrics))),
+        slots: Arc::new(Slots::new(settings.scopes().len())),
         events,
         key: Arc::new(KeyFile::new(settings.signing_key.clone())),
     };
@@ -108,12 +112,14 @@ async fn reconcile_models(ctx: Arc<Context>, namespace: Option<&str>, mut stop: 
         _ = stop.wait_for(|stop| *stop) => return,
     }
     let models = watches.models.clone();
-    let controller = Controller::for_stream(stream::pending(), models)
+    ctx.slots.follow(models.clone(), ctx.stores.policies.clone());
+    let sweep = governance::sweep(ctx.client.clone(), namespace.map(str::to_owned));
+    let controller = Controller::for_stream(stream::pending(), models.store())
         .with_config(Config::default().concurrency(WAITING.max(ctx.settings.concurrency)))
         .reconcile_on(watches.woken());
     let failures = Arc::new(Failures::default());
     let policy = Arc::clone(&failures);
-    controller
+    let reconciles = controller
         .graceful_shutdown_on(async move {
             let _ = stop.wait_for(|stop| *stop).await;
         })
@@ -133,8 +139,12 @@ async fn reconcile_models(ctx: Arc<Context>, namespace: Option<&str>, mut stop: 
             },
             ctx,
         )
-        .for_each(|_| async {})
-        .await;
+        .for_each(|_| async {});
+    tokio::select! {
+        () = reconciles => {}
+        // It goes on until the others end.
+        () = sweep => {}
+    }
 }
 
 /// Waits for the CRD; false if told to stop meanwhile.
@@ -217,7 +227,7 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     }
     let refused = ctx.refusals.last(&uid);
     let mut seen = observe::model_seen(model, digests, ctx.memory.newest(model), refused);
-    let asked = observe::asked(&ctx.stores, model);
+    let asked = governance::asked(ctx, model, &seen.status, now).await;
     let ledger = ctx.ledger.seen(&uid, &asked.governance, &mut seen.status);
     let queries = rollout::watch(&seen, now, &ctx.settings.scope);
     let evidence = if queries.is_empty() {
@@ -225,7 +235,8 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
     } else {
         // While this reconcile waits for Prometheus, others have their turn, and their questions go with its own.
         drop(turn);
-        let evidence = ctx.asker.ask(model, &queries, now).await;
+        let permitted = asked.governance.governed().map(|governed| &governed.rules.prometheus);
+        let evidence = ctx.asker.ask(model, &queries, now, permitted).await;
         turn = ctx.turns.acquire().await;
         evidence
     };
@@ -237,11 +248,21 @@ async fn reconcile(model: &QuantizedModel, digests: &Digests, ctx: &Context) -> 
         comparer: cluster.comparer,
         evidence,
         governance: asked.governance,
-        people: People::default(),
+        people: asked.people,
         ledger,
     };
     let (plan, recording) = evaluate(ctx, model, digests, &mut observation, asked.keep).await?;
-    carry_out(ctx, model, &Apply::of(ctx, model, digests, &plan), recording, begun).await?;
+    let (is_written, is_recorded) = (recording.is_due, recording.is_recorded());
+    let carried_out = carry_out(ctx, model, &Apply::of(ctx, model, digests, &plan), recording, begun).await;
+    // What could not be called was not decided either: the next evaluation tells.
+    if !matches!(carried_out, Err(Error::Call(_))) {
+        governance::tell(ctx, model, &plan, &asked.seen, is_recorded).await;
+    }
+    carried_out?;
+    if !is_written {
+        let target = digests.revisions().get(model.spec.target_index());
+        governance::settle_authors(ctx, model, &plan, target).await;
+    }
     if plan.record == Record::Later && matches!(plan.scope, Scope::Release | Scope::Orphan) {
         return Ok(Action::await_change());
     }
@@ -272,10 +293,7 @@ async fn evaluate(
 ) -> Result<(Plan, Recording), Error> {
     let uid = model.uid().unwrap_or_default();
     let heard = ledger::concerns(observation).then(|| rollout::hear(observation));
-    let mut plan = match &heard {
-        Some(heard) => rollout::resolve(&observation.seen(), heard.clone()),
-        None => rollout::decide(observation),
-    };
+    let mut plan = governance::plan(ctx, &uid, observation, heard.as_ref());
     let mut recording = Recording::default();
     // What lowers somebody waits neither for records of before nor for where the chain goes on.
     if let Some(heard) = &heard
@@ -284,7 +302,7 @@ async fn evaluate(
         && ctx.ledger.is_open(&uid, observation)
     {
         recording.unsettled = ledger::settle(ctx, model, observation).await.err();
-        plan = rollout::resolve(&observation.seen(), heard.clone());
+        plan = governance::plan(ctx, &uid, observation, Some(heard));
     }
     lower(ctx, model, &Apply::of(ctx, model, digests, &plan)).await?;
     ctx.forecasts.tell(&uid, observation, &mut plan.status);

@@ -2,6 +2,7 @@
 //!
 //! Owns the comparison of URLs and the hiding of secrets. Must not connect.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use crate::governance::lies_below;
+use crate::governance::{Asked, lies_below};
 
 use super::error::PrometheusError;
 
@@ -42,6 +43,25 @@ impl AllowedUrls {
         );
         Err(PrometheusError::UrlNotAllowed { url, why })
     }
+}
+
+/// Base URLs of which policies let servers be asked: one of each set, or one below it. They narrow the operator's flags.
+pub type Permitted = BTreeSet<Asked<BTreeSet<String>>>;
+
+/// Fails on the first set of the policies that a URL lies below none of.
+pub(super) fn check_permitted(url: &str, permitted: &Permitted) -> Result<(), PrometheusError> {
+    let url = plain_url(url)?;
+    let lies = |prefix: &String| Url::parse(prefix).is_ok_and(|prefix| lies_below(&url, &prefix));
+    let Some(Asked { what, by }) = permitted.iter().find(|of| !of.what.iter().any(lies)) else {
+        return Ok(());
+    };
+    let list = |texts: &BTreeSet<String>| texts.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let why = format!(
+        "the policy {} lets only servers at {} be asked; write one of them as spec.prometheus.url, or have the policy changed",
+        list(by),
+        list(what)
+    );
+    Err(PrometheusError::UrlNotAllowed { url: shown(&url), why })
 }
 
 /// A URL that all readers understand alike, without a slash at the end.
@@ -212,6 +232,33 @@ mod tests {
             AllowedUrls::default().check("http://prom.monitoring:9090").is_err(),
             "none allowed: none may"
         );
+    }
+
+    #[test]
+    fn a_server_is_asked_where_it_lies_below_one_url_of_each_policy() {
+        let of = |policy: &str, urls: &[&str]| Asked {
+            what: urls.iter().map(|url| (*url).to_owned()).collect(),
+            by: [policy.to_owned()].into(),
+        };
+        let both: Permitted = [
+            of("bank", &["http://prometheus:9090", "https://metrics.example"]),
+            of("risk", &["https://metrics.example/risk/"]),
+        ]
+        .into();
+        assert!(check_permitted("https://metrics.example/risk/eu", &both).is_ok());
+        assert!(check_permitted("http://anywhere", &Permitted::new()).is_ok());
+        for (url, policy) in [
+            ("http://prometheus:9090", "the policy risk lets"),
+            ("https://metrics.example/risky", "the policy risk lets"),
+            ("http://localhost:9090", "the policy bank lets"),
+            ("https://u:hunter2@metrics.example/risk", "user name or password"),
+            ("prometheus", "it is not a URL"),
+        ] {
+            let error = check_permitted(url, &both).expect_err(url);
+            assert_eq!(error.reason().to_string(), "UrlNotAllowed");
+            let text = error.to_string();
+            assert!(text.contains(policy) && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

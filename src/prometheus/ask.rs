@@ -21,6 +21,7 @@ use crate::model::interval;
 use crate::rollout::{AskedArm, EvidenceProblem, EvidenceReason, GuardQuery};
 use crate::telemetry::Metrics;
 
+use super::access::{Permitted, check_permitted};
 use super::batch::{Batcher, Question, Server};
 use super::problem::{bad_query, problem};
 use super::{AllowedUrls, Authorization, Credentials, Limits, PrometheusClient};
@@ -75,17 +76,24 @@ impl Asker {
         }
     }
 
-    /// The answers, by guard.
+    /// URL of the server that a model asks, if there is one.
+    pub fn url_of(&self, model: &QuantizedModel) -> Option<String> {
+        let own = model.spec.prometheus.as_ref().and_then(|p| p.url.clone());
+        own.or_else(|| self.servers.usual.clone())
+    }
+
+    /// The answers, by guard. Policies narrow which servers may be asked.
     pub async fn ask(
         &self,
         model: &QuantizedModel,
         queries: &[GuardQuery],
         at: Timestamp,
+        by_policies: Option<&Permitted>,
     ) -> BTreeMap<String, Result<GuardSamples, EvidenceProblem>> {
         if queries.is_empty() {
             return BTreeMap::new();
         }
-        let asking = match self.client(model).await {
+        let asking = match self.client(model, by_policies).await {
             Ok((server, client)) => Asking {
                 server,
                 client,
@@ -108,16 +116,19 @@ impl Asker {
         join_all(asked).await.into_iter().collect()
     }
 
-    async fn client(&self, model: &QuantizedModel) -> Result<(Server, PrometheusClient), EvidenceProblem> {
+    async fn client(
+        &self,
+        model: &QuantizedModel,
+        by_policies: Option<&Permitted>,
+    ) -> Result<(Server, PrometheusClient), EvidenceProblem> {
         let spec = model.spec.prometheus.as_ref();
-        let url = spec
-            .and_then(|p| p.url.clone())
-            .or_else(|| self.servers.usual.clone())
-            .ok_or_else(|| EvidenceProblem {
-                reason: EvidenceReason::UrlNotAllowed,
-                message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url"
-                    .to_owned(),
-            })?;
+        let url = self.url_of(model).ok_or_else(|| EvidenceProblem {
+            reason: EvidenceReason::UrlNotAllowed,
+            message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url".to_owned(),
+        })?;
+        if let Some(permitted) = by_policies {
+            check_permitted(&url, permitted).map_err(problem)?;
+        }
         let secret = spec.and_then(|p| p.secret_ref.as_ref()).map(|s| s.name.clone());
         let namespace = model.namespace().unwrap_or_default();
         let server = Server {

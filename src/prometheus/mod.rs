@@ -19,7 +19,7 @@ mod error;
 mod problem;
 
 use access::shown;
-pub use access::{AllowedUrls, Authorization, Credentials};
+pub use access::{AllowedUrls, Authorization, Credentials, Permitted};
 pub use ask::{Asker, Servers};
 pub use error::PrometheusError;
 

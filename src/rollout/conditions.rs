@@ -15,7 +15,7 @@ use super::evaluation::Evaluation;
 use super::evidence::Evidence;
 use super::next::{Next, Wait};
 use super::observation::{Refused, Seen};
-use super::plan::{Event, Plan, Reason, Record, Scope};
+use super::plan::{ActTold, Event, Plan, Reason, Record, Scope};
 use super::reason::{EvidenceReason, WaitReason};
 use super::trial::on_trial;
 
@@ -155,7 +155,13 @@ impl Evaluation<'_> {
         } else {
             Record::Now
         };
+        let acts = self.acts.standings.iter().map(|of| ActTold {
+            name: of.act.name.clone(),
+            state: of.state,
+            message: of.message.clone(),
+        });
         Plan {
+            acts: acts.collect(),
             scope: Scope::Apply,
             workloads,
             delete,

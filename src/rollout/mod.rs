@@ -33,7 +33,7 @@ pub use observation::{
     MirrorSeen, ModelSeen, Observation, People, RecoveryMarks, Refused, Rejection, RouteHarm, RouteSeen, Seen, Slot,
     Workload, WorkloadKey,
 };
-pub use plan::{Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
+pub use plan::{ActTold, Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use reason::{EvidenceReason, WaitReason};
 pub use steps::{calibration_gate, validation_gate};
 

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::word::words;
-use crate::api::{Decision, QuantizedModelStatus, RevisionRef, Role};
+use crate::api::{ActState, Decision, QuantizedModelStatus, RevisionRef, Role};
 use crate::guards::GuardReport;
 
 use super::observation::{ComparedArms, RecoveryMarks, WorkloadKey};
@@ -32,12 +32,25 @@ pub struct Plan {
     pub judged: Vec<GuardReport>,
     /// Decisions of this evaluation; they are in `status.decisions` as well.
     pub decisions: Vec<Decision>,
+    /// What became of the acts for the model.
+    pub acts: Vec<ActTold>,
     /// Kubernetes Events to publish.
     pub events: Vec<Event>,
     /// Whether the status must be written now, or the running evidence may stay in memory until the next checkpoint.
     pub record: Record,
     /// When to evaluate again at the latest.
     pub again: SignedDuration,
+}
+
+/// What became of an act of a person, for its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActTold {
+    /// Name of the act.
+    pub name: String,
+    /// Whether it is in force.
+    pub state: ActState,
+    /// What it brings about, or why it does not, in a sentence.
+    pub message: String,
 }
 
 /// Whether objects are written at all.
@@ -240,6 +253,8 @@ pub enum Reason {
     Governed,
     /// No policy selects the model any more.
     Ungoverned,
+    /// The API server does not check who acts.
+    AdmissionOff,
     /// What serves is below the floor of a policy.
     PolicyBreached,
     /// The calibration of what serves is too old.
@@ -278,6 +293,7 @@ impl Reason {
                 | Self::TakenBack
                 | Self::Demoted
                 | Self::Ungoverned
+                | Self::AdmissionOff
                 | Self::PolicyBreached
                 | Self::CalibrationStale
         )

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::api::{Action, Condition, QuantizedModelStatus};
+use crate::api::{ActKind, ActState, Action, Condition, QuantizedModelStatus};
 use crate::guards::GuardReport;
 
 use super::models::Models;
@@ -21,10 +21,16 @@ struct Result_ {
     result: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Namespace {
+    namespace: String,
+}
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<Result_, Counter>,
+    admission: Family<Namespace, Gauge>,
     models: Arc<Models>,
     leader: Gauge,
     to_action: Histogram,
@@ -36,6 +42,12 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("guardbit");
         let reconciles = Family::default();
         registry.register("reconciles", "Evaluations of models, by result", reconciles.clone());
+        let admission = Family::default();
+        registry.register(
+            "admission_on",
+            "1 while admission refuses actions in the name of others and keeps records as they are, 0 while it does not",
+            admission.clone(),
+        );
         let models = Arc::new(Models::default());
         registry.register_collector(Box::new(Arc::clone(&models)));
         let leader = Gauge::default();
@@ -55,6 +67,7 @@ impl Default for Metrics {
         Self {
             registry,
             reconciles,
+            admission,
             models,
             leader,
             to_action,
@@ -92,6 +105,18 @@ impl Metrics {
     /// Notes how many records of a model do not exist yet.
     pub fn records_pending(&self, namespace: &str, name: &str, pending: usize) {
         self.models.records_pending(namespace, name, pending);
+    }
+
+    /// Notes whether admission does its part in a namespace.
+    pub fn admission(&self, namespace: &str, is_on: bool) {
+        let namespace = namespace.to_owned();
+        let gauge = self.admission.get_or_create(&Namespace { namespace });
+        gauge.set(i64::from(is_on));
+    }
+
+    /// Notes what became of the acts of a model, and whether a policy freezes it; `None` where no policy selects it.
+    pub fn people(&self, namespace: &str, name: &str, acts: &[(ActKind, ActState)], frozen: Option<bool>) {
+        self.models.people(namespace, name, acts, frozen);
     }
 
     /// Notes that this instance leads from now on.
@@ -242,6 +267,7 @@ mod tests {
         metrics.decided("risk", "fraud", Action::RolledBack, Duration::ZERO);
         metrics.recorded("risk", "fraud");
         metrics.records_pending("risk", "fraud", 2);
+        metrics.people("risk", "fraud", &[(ActKind::Pause, ActState::InForce)], Some(true));
         assert!(series(&metrics).len() > 15);
         metrics.forget("risk", "fraud");
         assert_eq!(series(&metrics), Vec::<String>::new());
@@ -264,6 +290,46 @@ mod tests {
             format!("guardbit_records_pending{labels} 2"),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_people_and_policies_hold_up_is_told_of_models_that_they_concern() {
+        let metrics = Metrics::default();
+        let told = |metrics: &Metrics| -> Vec<String> {
+            let names = ["acts{", "frozen{", "awaiting_", "policy_findings{"];
+            let of_people = |line: &String| names.iter().any(|name| line.starts_with(&format!("guardbit_{name}")));
+            series(metrics).into_iter().filter(of_people).collect()
+        };
+        let status = |status: serde_json::Value| -> QuantizedModelStatus { serde_json::from_value(status).expect("a status") };
+        metrics.status("risk", "fraud", &status(json!({})), &[]);
+        metrics.people("risk", "fraud", &[], None);
+        assert_eq!(told(&metrics), Vec::<String>::new());
+        let finding = |enforced: bool| json!({"policy": "p", "rule": "floor.minBits", "message": "m", "enforced": enforced});
+        let awaiting = json!({"before": "Promotion", "changeDigest": "sha256:0", "variant": "int8", "revision": "v1:8",
+            "since": "2026-11-10T00:00:00Z", "need": 2, "may": "", "command": ""});
+        let policy = json!({"digest": "sha256:0", "findings": [finding(true), finding(true), finding(false)]});
+        metrics.status("risk", "fraud", &status(json!({"awaiting": awaiting, "policy": policy})), &[]);
+        let acts = [
+            (ActKind::Approve, ActState::InForce),
+            (ActKind::Approve, ActState::InForce),
+            (ActKind::BreakGlass, ActState::Lapsed),
+        ];
+        metrics.people("risk", "fraud", &acts, Some(true));
+        let labels = r#"namespace="risk",name="fraud""#;
+        assert_eq!(
+            told(&metrics),
+            [
+                format!(r#"guardbit_acts{{{labels},action="Approve",state="InForce"}} 2"#),
+                format!(r#"guardbit_acts{{{labels},action="BreakGlass",state="Lapsed"}} 1"#),
+                format!(r#"guardbit_awaiting_approval_since_timestamp_seconds{{{labels},before="Promotion"}} 1794268800"#),
+                format!(r#"guardbit_policy_findings{{{labels},enforced="true"}} 2"#),
+                format!(r#"guardbit_policy_findings{{{labels},enforced="false"}} 1"#),
+                format!(r#"guardbit_frozen{{{labels}}} 1"#),
+            ]
+        );
+        metrics.people("risk", "fraud", &[], Some(false));
+        assert!(told(&metrics).iter().any(|line| line.ends_with("frozen{namespace=\"risk\",name=\"fraud\"} 0")));
+        assert!(!told(&metrics).iter().any(|line| line.contains("guardbit_acts")));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub fn log(format: LogFormat) {
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        // The fields of a line stand beside its time, so that `guardbit verify --anchors` reads it as it is.
+        LogFormat::Json => builder.json().flatten_event(true).init(),
     }
 }

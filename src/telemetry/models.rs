@@ -10,7 +10,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::api::{Action, Condition, GuardStatus, QuantizedModelStatus, Role, Verdict, condition};
+use crate::api::{
+    ActKind, ActState, Action, ApprovalGate, Condition, GuardStatus, QuantizedModelStatus, Role, Verdict, condition,
+};
 use crate::guards::{GuardReport, Numbers};
 
 /// Roles whose weights are reported.
@@ -63,6 +65,21 @@ struct Told {
     decisions: Vec<(Action, u64)>,
     /// Boxed, because few models have records.
     records: Option<Box<Records>>,
+    /// Boxed, because few models are governed.
+    governed: Option<Box<Governed>>,
+}
+
+/// What is reported of what policies ask of a model, and of what people want of it.
+#[derive(Debug, Default, PartialEq)]
+struct Governed {
+    /// How many acts of each kind are in each state, in the order in which they are told.
+    acts: Vec<((ActKind, ActState), i64)>,
+    /// What awaits approval, and since when, in seconds since 1970.
+    awaiting: Option<(Option<ApprovalGate>, i64)>,
+    /// Where it falls short of rules that hold, and of those that are only told; `None` where no policy selects it.
+    findings: Option<[i64; 2]>,
+    /// Whether a policy freezes it.
+    frozen: Option<bool>,
 }
 
 /// What is reported of the records of a model.
@@ -108,6 +125,20 @@ impl Models {
         });
     }
 
+    /// Notes what became of the acts of a model, and whether a policy freezes it.
+    pub(super) fn people(&self, namespace: &str, name: &str, acts: &[(ActKind, ActState)], frozen: Option<bool>) {
+        let mut counts: Vec<((ActKind, ActState), i64)> = Vec::new();
+        for act in acts {
+            match counts.iter_mut().find(|(known, _)| known == act) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((*act, 1)),
+            }
+        }
+        self.change(namespace, name, |told| {
+            told.govern(|governed| (governed.acts, governed.frozen) = (counts, frozen));
+        });
+    }
+
     /// Notes what a model's spec says.
     pub(super) fn calibration_expires(&self, namespace: &str, name: &str, at: Option<Timestamp>) {
         let expires = at.map(Timestamp::as_second);
@@ -123,6 +154,16 @@ impl Models {
         self.change(namespace, name, |told| {
             told.weights = Some(ROLES.map(weight));
             told.guards = status.guards.iter().map(|guard| told.guard(guard, judged)).collect();
+            told.govern(|governed| {
+                let awaiting = status.awaiting.as_ref();
+                governed.awaiting = awaiting.map(|of| (of.before.known(), of.since.0.as_second()));
+                governed.findings = status.policy.as_ref().map(|policy| {
+                    [true, false].map(|enforced| {
+                        let of_kind = policy.findings.iter().filter(|found| found.enforced == enforced);
+                        i64::try_from(of_kind.count()).unwrap_or(i64::MAX)
+                    })
+                });
+            });
         });
         self.conditions(namespace, name, &status.conditions);
     }
@@ -169,6 +210,15 @@ impl Models {
 }
 
 impl Told {
+    /// Changes what is reported of governance. Nothing is kept of a model of which nothing is.
+    fn govern(&mut self, change: impl FnOnce(&mut Governed)) {
+        let governed = self.governed.get_or_insert_default();
+        change(governed);
+        if **governed == Governed::default() {
+            self.governed = None;
+        }
+    }
+
     /// What is to be reported of a guard. The status writes its figures for people, so the numbers are those of its
     /// report. A reconcile that judges nothing leaves them as they are.
     fn guard(&self, guard: &GuardStatus, judged: &[GuardReport]) -> ToldGuard {
@@ -274,6 +324,52 @@ impl Collector for Models {
                     .collect()
             },
         )?;
+        gauge(
+            "acts",
+            "Actions of people that guardbit keeps, by action and state.",
+            &|told| {
+                let governed = told.governed.iter();
+                let acts = governed.flat_map(|governed| &governed.acts);
+                acts.map(|((kind, state), count)| {
+                    let labels = vec![("action", kind.to_string()), ("state", state.to_string())];
+                    (labels, *count)
+                })
+                .collect()
+            },
+        )?;
+        gauge(
+            "awaiting_approval_since_timestamp_seconds",
+            "Since when a change awaits approval, by what waits for it.",
+            &|told| {
+                let governed = told.governed.iter();
+                let awaiting = governed.filter_map(|governed| governed.awaiting);
+                awaiting
+                    .map(|(before, since)| {
+                        let before = before.map_or_else(|| "Unknown".to_owned(), |before| before.to_string());
+                        (vec![("before", before)], since)
+                    })
+                    .collect()
+            },
+        )?;
+        gauge(
+            "policy_findings",
+            "Where a model falls short of policies: of rules that hold, and of those that are only told.",
+            &|told| {
+                let governed = told.governed.iter();
+                let findings = governed.filter_map(|governed| governed.findings).flat_map(|findings| {
+                    [true, false]
+                        .into_iter()
+                        .zip(findings)
+                        .map(|(enforced, count)| (vec![("enforced", enforced.to_string())], count))
+                });
+                findings.collect()
+            },
+        )?;
+        gauge("frozen", "1 while a freeze of a policy holds rises back.", &|told| {
+            let governed = told.governed.iter();
+            let frozen = governed.filter_map(|governed| governed.frozen);
+            frozen.map(|frozen| (Vec::new(), i64::from(frozen))).collect()
+        })?;
         gauge(
             "calibration_expiry_timestamp_seconds",
             "When the first calibration up to the target will be older than its maxAge.",

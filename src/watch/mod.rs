@@ -2,11 +2,11 @@
 
 mod beginning;
 mod field_hashes;
+mod governance;
 mod index;
 mod models;
 mod packed;
 mod partial;
-mod policies;
 mod projections;
 mod stores;
 mod unreadable;
@@ -19,27 +19,27 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use kube::api::Api;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::api::PrecisionPolicy;
+use crate::api::{PrecisionAction, PrecisionPolicy};
 use crate::manifests::traffic::ROUTES;
 use crate::manifests::{Kind, MODEL_LABEL};
 
+use governance::{Acted, Concerned, SeenNamespace, SeenPolicy};
 use index::Index;
 use models::{Change, Models};
-use policies::{Concerned, SeenNamespace, SeenPolicy};
 use projections::{NetworkPolicyProjection, ServiceProjection, SliceProjection};
 
 pub use field_hashes::{FieldHashes, hash};
+pub use governance::{Acts, HeldAct, Policies, SeenAct, Selection};
 pub use index::ModelName;
-pub use models::{CachedModel, Content, FirstReconciles, Reconciled};
+pub use models::{Busy, CachedModel, Content, FirstReconciles, KnownModels, Reconciled};
 pub use packed::{Packed, json};
-pub use policies::{Policies, Selection};
 pub use projections::{DeploymentProjection, PodProjection, Projection, RouteProjection, hashes_of, hashes_of_model};
 pub use stores::Stores;
 pub use unreadable::{SeenModel, Unreadable};
@@ -47,12 +47,12 @@ pub use unreadable::{SeenModel, Unreadable};
 /// A burst of events of one model causes one reconcile, this long after the first of them.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Time after which it is asked again whether the API server serves policies.
+/// Time after which it is asked again whether the API server serves policies, or actions.
 const NOT_SERVED: Duration = Duration::from_secs(30);
 
 /// The watches of one namespace, or of all. They end when this is dropped.
 pub struct Watches {
-    pub models: Store<CachedModel>,
+    pub models: KnownModels,
     tasks: JoinSet<()>,
     answers: Vec<oneshot::Receiver<()>>,
     woken: mpsc::UnboundedReceiver<ModelName>,
@@ -82,7 +82,7 @@ pub trait Followed: Send + Sync + 'static {
     fn gone(&self, model: &CachedModel);
 }
 
-/// Whether there must be policies.
+/// Whether there must be policies and actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyWatch {
     /// An API server that does not serve them has none.
@@ -104,6 +104,7 @@ pub fn watch(
     let mut starting = Starting::new(wake);
     let models = starting.follow_models(scoped(client, namespace), follower);
     starting.follow_policies(client, namespace, policies, &stores.policies, &models);
+    starting.follow_acts(client, namespace, policies, &stores.acts, &models);
     starting.follow(scoped(client, namespace), &stores.deployments, DeploymentProjection::of);
     starting.follow(scoped(client, namespace), &stores.pods, PodProjection::of);
     starting.follow(scoped(client, namespace), &stores.services, ServiceProjection::of);
@@ -203,14 +204,14 @@ impl Starting {
         namespace: Option<&str>,
         required: PolicyWatch,
         policies: &Policies,
-        models: &Store<CachedModel>,
+        models: &KnownModels,
     ) {
         let (wake, held) = (self.wake.clone(), models.clone());
         let woken = move |concerned: Concerned| {
             if concerned.is_nobody() {
                 return;
             }
-            for model in held.state() {
+            for model in held.all() {
                 if concerned.has(&model.namespace().unwrap_or_default()) {
                     let _ = wake.send(model.name());
                 }
@@ -220,7 +221,10 @@ impl Starting {
         let (known, wakes, asks) = (policies.clone(), woken.clone(), client.clone());
         self.tasks.spawn(async move {
             let first = match required {
-                PolicyWatch::WhereServed => served(&asks, &known, first).await,
+                PolicyWatch::WhereServed => {
+                    let absent = || known.are_absent();
+                    served::<PrecisionPolicy>(&asks, absent, first).await
+                }
                 PolicyWatch::Always => Some(first),
             };
             let api: Api<SeenPolicy> = Api::all(asks);
@@ -239,6 +243,40 @@ impl Starting {
         self.tasks.spawn(run(api, config, Some(first), take));
     }
 
+    /// Keeps what people want, which wakes the models that it is about.
+    fn follow_acts(
+        &mut self,
+        client: &Client,
+        namespace: Option<&str>,
+        required: PolicyWatch,
+        acts: &Acts,
+        models: &KnownModels,
+    ) {
+        let (wake, held, known) = (self.wake.clone(), models.clone(), acts.clone());
+        let (asks, first) = (client.clone(), self.first());
+        let api: Api<SeenAct> = scoped(client, namespace);
+        self.tasks.spawn(async move {
+            let first = match required {
+                PolicyWatch::WhereServed => {
+                    let absent = || known.are_absent();
+                    served::<PrecisionAction>(&asks, absent, first).await
+                }
+                PolicyWatch::Always => Some(first),
+            };
+            run(api, watcher::Config::default(), first, move |event| {
+                let acted = known.take(event, |model| held.uid(model), held.have_come());
+                let woken = match acted {
+                    Acted::Models(models) => models,
+                    Acted::All => held.all().iter().map(|model| model.name()).collect(),
+                };
+                for model in woken {
+                    let _ = wake.send(model);
+                }
+            })
+            .await;
+        });
+    }
+
     /// A first list for which [`Watches::answered`] waits.
     fn first(&mut self) -> First {
         let (answer, answered) = oneshot::channel();
@@ -250,11 +288,11 @@ impl Starting {
     }
 
     /// Keeps the models themselves.
-    fn follow_models(&mut self, api: Api<SeenModel>, follower: Arc<impl Followed>) -> Store<CachedModel> {
+    fn follow_models(&mut self, api: Api<SeenModel>, follower: Arc<impl Followed>) -> KnownModels {
         let wake = self.wake.clone();
         let mut models = Models::new();
-        let store = models.store();
-        let held = store.clone();
+        let known = KnownModels::of(models.store());
+        let held = known.clone();
         self.tasks
             .spawn(run(api, watcher::Config::default(), None, move |event| {
                 let whole = matches!(event, Event::InitDone);
@@ -268,10 +306,11 @@ impl Starting {
                     }
                 }
                 if whole {
-                    follower.all_come(held.len());
+                    held.all_come();
+                    follower.all_come(held.all().len());
                 }
             }));
-        store
+        known
     }
 }
 
@@ -310,11 +349,12 @@ async fn run<K>(
     }
 }
 
-/// Waits until the API server serves policies. Nobody else waits for them once it is known that it does not.
-async fn served(client: &Client, policies: &Policies, first: First) -> Option<First> {
+/// Waits until the API server serves a kind. Nobody else waits for its objects once it is known, and was noted by `absent`,
+/// that it does not.
+async fn served<K: Resource<DynamicType = ()>>(client: &Client, absent: impl Fn() + Send, first: First) -> Option<First> {
     let mut first = Some(first);
-    while is_served(client).await == Some(false) {
-        policies.are_absent();
+    while is_served::<K>(client).await == Some(false) {
+        absent();
         if let Some(First { answer, .. }) = first.take() {
             let _ = answer.send(());
         }
@@ -323,15 +363,13 @@ async fn served(client: &Client, policies: &Policies, first: First) -> Option<Fi
     first
 }
 
-/// Whether the API server serves policies; `None` where it does not say. It is not asked for policies, because it would refuse
+/// Whether the API server serves a kind; `None` where it does not say. It is not asked for objects, because it would refuse
 /// them before it says that there are none, where nobody has granted guardbit the right to read them.
-async fn is_served(client: &Client) -> Option<bool> {
-    let resources = client
-        .list_api_group_resources(&PrecisionPolicy::api_version(&()))
-        .await;
+async fn is_served<K: Resource<DynamicType = ()>>(client: &Client) -> Option<bool> {
+    let resources = client.list_api_group_resources(&K::api_version(&())).await;
     match resources {
         Ok(list) => {
-            let plural = PrecisionPolicy::plural(&());
+            let plural = K::plural(&());
             Some(list.resources.iter().any(|resource| resource.name == plural))
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Some(false),
@@ -340,127 +378,4 @@ async fn is_served(client: &Client) -> Option<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{Request, Response};
-    use kube::client::Body;
-    use serde_json::json;
-
-    use super::beginning::tests::{all_there, line};
-    use super::*;
-
-    /// An API server that holds one pod, and reports another when it is watched from there.
-    fn server() -> Client {
-        let pod = |name: &str, version: &str| {
-            let labels = json!({MODEL_LABEL: "m"});
-            json!({"metadata": {"namespace": "risk", "name": name, "labels": labels, "resourceVersion": version}})
-        };
-        let service = tower::service_fn(move |request: Request<Body>| async move {
-            let query = request.uri().query().unwrap_or_default();
-            let events = match query.contains("sendInitialEvents=true") {
-                true => [
-                    line("ADDED", &pod("p", "5")),
-                    all_there(),
-                    line("ADDED", &pod("q", "8")),
-                ]
-                .concat(),
-                false => std::future::pending().await,
-            };
-            Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))
-        });
-        Client::new(service, "risk")
-    }
-
-    #[tokio::test]
-    async fn what_there_is_comes_first_and_what_comes_later_wakes_its_model() {
-        let (wake, mut woken) = mpsc::unbounded_channel();
-        let mut starting = Starting::new(wake);
-        let pods = Index::<PodProjection>::default();
-        starting.follow(Api::all(server()), &pods, PodProjection::of);
-        let soon = Duration::from_secs(20);
-        let answered = tokio::time::timeout(soon, starting.answers.remove(0)).await;
-        answered.expect("an answer in time").expect("of a watch that lives");
-        assert!(pods.has_come() && pods.has("risk", "m", "p"));
-        let model = tokio::time::timeout(soon, woken.recv())
-            .await
-            .expect("an event in time");
-        assert_eq!(model, Some(("risk".into(), "m".into())));
-        assert!(pods.has("risk", "m", "q"));
-    }
-
-    /// Sends the names of models as they come, with a question mark behind those that cannot be read.
-    struct Told(mpsc::UnboundedSender<String>);
-
-    impl Followed for Told {
-        fn needs_reconcile(&self, model: &CachedModel) -> bool {
-            let unreadable = matches!(model.read(), Ok(Content::Unreadable(_)));
-            let mark = if unreadable { "?" } else { "" };
-            self.0.send(format!("{}{mark}", model.name_any())).is_ok()
-        }
-
-        fn all_come(&self, models: usize) {
-            let _ = self.0.send(format!("all {models}"));
-        }
-
-        fn gone(&self, _: &CachedModel) {}
-    }
-
-    #[tokio::test]
-    async fn a_model_that_cannot_be_read_does_not_take_the_watch_of_the_others_with_it() {
-        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
-        let sample: serde_json::Value = serde_yaml_ng::from_str(sample).unwrap();
-        let model = move |name: &str, tier: &str| {
-            let mut model = sample.clone();
-            (model["metadata"]["name"], model["metadata"]["uid"]) = (json!(name), json!(name));
-            model["metadata"]["resourceVersion"] = json!("8");
-            model["spec"]["model"]["riskTier"] = json!(tier);
-            model
-        };
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let model = model.clone();
-            async move {
-                let query = request.uri().query().unwrap_or_default();
-                let there = [("a", "High"), ("b", "Extreme"), ("c", "High")];
-                let later = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")];
-                let events = |kind, models: [(&str, &str); 3]| {
-                    models.map(|(name, tier)| line(kind, &model(name, tier))).concat()
-                };
-                let events = match query.contains("sendInitialEvents=true") {
-                    true => [events("ADDED", there), all_there(), events("MODIFIED", later)].concat(),
-                    false => std::future::pending().await,
-                };
-                Ok::<_, kube::Error>(Response::new(Body::from(events.into_bytes())))
-            }
-        });
-        let client = Client::new(service, "risk");
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let mut starting = Starting::new(mpsc::unbounded_channel().0);
-        starting.follow_models(Api::all(client), Arc::new(Told(tell)));
-        for expected in ["a", "b?", "c", "all 3", "a?", "b?", "c"] {
-            let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
-            assert_eq!(next.expect("in time").as_deref(), Some(expected));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_burst_of_events_of_one_model_is_one_reconcile() {
-        let (wake, woken) = mpsc::unbounded_channel();
-        let mut woken_models = pin!(bursts(woken));
-        let model = |name: &str| -> ModelName { ("risk".into(), name.into()) };
-        for name in ["a", "a", "b", "a"] {
-            wake.send(model(name)).unwrap();
-        }
-        let mut both = [woken_models.next().await.unwrap(), woken_models.next().await.unwrap()];
-        both.sort();
-        assert_eq!(both, [model("a"), model("b")]);
-        // Events that never end must not delay a reconcile for ever.
-        let begun = tokio::time::Instant::now();
-        let storm = tokio::spawn(async move {
-            while wake.send(model("a")).is_ok() {
-                tokio::task::yield_now().await;
-            }
-        });
-        assert_eq!(woken_models.next().await.unwrap(), ("risk".into(), "a".into()));
-        assert!(begun.elapsed() < BURST * 10);
-        storm.abort();
-    }
-}
+mod tests;

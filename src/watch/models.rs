@@ -13,9 +13,10 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::api::{QuantizedModel, QuantizedModelStatus};
+use crate::api::{QuantizedModel, QuantizedModelStatus, RetiringReason, RiskTier};
 use crate::model::identity::Digests;
 
 use super::field_hashes::hash;
@@ -33,7 +34,20 @@ pub struct CachedModel {
     metadata: ObjectMeta,
     /// Hashes of everything but status and version, and of the status.
     hashes: (u64, u64),
+    /// Its tier; a model that cannot be read is taken for one without.
+    tier: Option<RiskTier>,
+    /// What of it is under way.
+    busy: Busy,
     held: Held,
+}
+
+/// What of a model is under way, where no more than so much may be at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Busy {
+    /// A rollout is in progress.
+    pub rollout: bool,
+    /// Its traffic moves to a safer revision.
+    pub moves: bool,
 }
 
 /// What the projection of a model holds beside its name.
@@ -95,9 +109,11 @@ impl CachedModel {
             ..ObjectMeta::default()
         };
         seen.annotations_mut().remove(LAST_APPLIED);
-        let (hashes, held) = match unreadable::read(&seen) {
+        let (hashes, tier, busy, held) = match unreadable::read(&seen) {
             Ok(mut model) => {
-                let status = json(&model.status.take());
+                let status = model.status.take();
+                let busy = status.as_ref().map(Busy::of).unwrap_or_default();
+                let status = json(&status);
                 let rest = json(&model);
                 let hashes = (hash(&rest), hash(&status));
                 let known = before
@@ -107,16 +123,24 @@ impl CachedModel {
                     packed: Packed::json(&[b"[", &*rest, b",", &*status, b"]"].concat()),
                     digests: known.unwrap_or_else(|| Arc::new(Digests::of(&model.spec))),
                 };
-                (hashes, held)
+                (hashes, model.spec.model.risk_tier, busy, held)
             }
             Err(mut unreadable) => {
                 unreadable.metadata.resource_version = metadata.resource_version.clone();
                 let text = |part: &Option<Box<RawValue>>| hash(part.as_deref().map(RawValue::get));
                 let rest = hash((json(&seen.metadata), text(&seen.spec)));
-                ((rest, text(&seen.status)), Held::Unreadable(unreadable))
+                let busy = seen.status.as_deref().map(Busy::as_far_as_known).unwrap_or_default();
+                let hashes = (rest, text(&seen.status));
+                (hashes, None, busy, Held::Unreadable(unreadable))
             }
         };
-        Self { metadata, hashes, held }
+        Self {
+            metadata,
+            hashes,
+            tier,
+            busy,
+            held,
+        }
     }
 
     /// Unpacks the model.
@@ -139,6 +163,16 @@ impl CachedModel {
         }
     }
 
+    /// Its tier; a model that cannot be read is taken for one without.
+    pub fn tier(&self) -> Option<RiskTier> {
+        self.tier
+    }
+
+    /// What of it is under way.
+    pub fn busy(&self) -> Busy {
+        self.busy
+    }
+
     /// Its namespace and name.
     pub fn name(&self) -> ModelName {
         (self.namespace().unwrap_or_default().into(), self.name_any().into())
@@ -146,6 +180,88 @@ impl CachedModel {
 
     fn key(&self) -> u64 {
         hash(&self.metadata.uid)
+    }
+}
+
+impl Busy {
+    /// What is under way by a status.
+    pub fn of(status: &QuantizedModelStatus) -> Self {
+        Self {
+            rollout: status.rollout.is_some(),
+            moves: status.retiring.iter().any(|of| of.reason == RetiringReason::Handover),
+        }
+    }
+
+    /// The same of a status that this release cannot read: whether there is a rollout can be told.
+    fn as_far_as_known(status: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Rollout {
+            rollout: Option<IgnoredAny>,
+        }
+        let read: Option<Rollout> = serde_json::from_str(status.get()).ok();
+        Self {
+            rollout: read.is_some_and(|status| status.rollout.is_some()),
+            moves: false,
+        }
+    }
+
+    /// Whether anything is.
+    pub fn is_any(self) -> bool {
+        self.rollout || self.moves
+    }
+}
+
+/// The models of a watch, and whether all have come. Clones share them.
+#[derive(Clone)]
+pub struct KnownModels {
+    store: Store<CachedModel>,
+    come: Arc<AtomicBool>,
+}
+
+impl KnownModels {
+    /// Models that have not all come yet.
+    pub(super) fn of(store: Store<CachedModel>) -> Self {
+        Self {
+            store,
+            come: Arc::default(),
+        }
+    }
+
+    /// The store, for readers.
+    pub fn store(&self) -> Store<CachedModel> {
+        self.store.clone()
+    }
+
+    /// Notes that a list is complete.
+    pub(super) fn all_come(&self) {
+        self.come.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all have come.
+    pub fn have_come(&self) -> bool {
+        self.come.load(Ordering::Relaxed)
+    }
+
+    /// All that have come.
+    pub fn all(&self) -> Vec<Arc<CachedModel>> {
+        self.store.state()
+    }
+
+    /// These models, and no others.
+    #[cfg(test)]
+    pub fn listed(all: impl IntoIterator<Item = CachedModel>) -> Self {
+        let mut writer = Writer::default();
+        for model in all {
+            writer.apply_watcher_event(&Event::Apply(model));
+        }
+        let known = Self::of(writer.as_reader());
+        known.all_come();
+        known
+    }
+
+    /// Uid of the model of this name, if it is there.
+    pub(super) fn uid(&self, (namespace, name): &ModelName) -> Option<String> {
+        self.store.get(&ObjectRef::new(name).within(namespace))?.uid()
     }
 }
 
@@ -312,135 +428,4 @@ impl Resource for CachedModel {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-
-    use super::*;
-
-    fn model() -> QuantizedModel {
-        let sample = include_str!("../../tests/testdata/fraud-scorer.yaml");
-        let mut model: QuantizedModel = serde_yaml_ng::from_str(sample).unwrap();
-        model.metadata.uid = Some("u".into());
-        model.metadata.resource_version = Some("7".into());
-        model.annotations_mut().insert("team".into(), "risk".into());
-        model.status = Some(QuantizedModelStatus::default());
-        model
-    }
-
-    /// A model as a watch delivers it.
-    fn seen(model: &impl serde::Serialize) -> SeenModel {
-        serde_json::from_str(&serde_json::to_string(model).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_model_is_read_back_as_it_was_but_for_what_nobody_needs() {
-        let mut whole = model();
-        whole.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
-        whole.annotations_mut().insert(LAST_APPLIED.into(), "{}".into());
-        let kept = CachedModel::of(seen(&whole));
-        let Ok(Content::Readable(read, _)) = kept.read() else {
-            panic!("{kept:?}")
-        };
-        assert_eq!(
-            serde_json::to_value(read).unwrap(),
-            serde_json::to_value(model()).unwrap()
-        );
-    }
-
-    #[test]
-    fn digests_are_computed_again_only_where_the_spec_may_have_changed() {
-        let mut models = Models::new();
-        let mut came = |model: &QuantizedModel| match models.take(Event::Apply(seen(model))).pop() {
-            Some(Change::Came(model)) => model.digests().unwrap(),
-            other => panic!("{other:?}"),
-        };
-        let mut model = model();
-        let first = came(&model);
-        model.status.get_or_insert_default().observed_generation = Some(3);
-        assert!(Arc::ptr_eq(&first, &came(&model)), "a status was written");
-        model.spec.paused = true;
-        let edited = came(&model);
-        assert_ne!(edited.spec(), first.spec());
-    }
-
-    #[test]
-    fn models_are_there_as_they_come_and_gone_once_a_whole_list_is_without_them() {
-        let of = |name: &str, uid: &str| {
-            let mut model = model();
-            (model.metadata.name, model.metadata.uid) = (Some(name.into()), Some(format!("{name}{uid}")));
-            seen(&model)
-        };
-        let told = |changes: Vec<Change>| {
-            let tell = |change| match change {
-                Change::Came(model) => format!("+{}", model.uid().unwrap()),
-                Change::Gone(model) => format!("-{}", model.uid().unwrap()),
-            };
-            changes.into_iter().map(tell).collect::<Vec<_>>()
-        };
-        let mut models = Models::new();
-        let store = models.store();
-        let there = || {
-            let mut names: Vec<_> = store.state().iter().map(|model| model.name_any()).collect();
-            names.sort();
-            names.concat()
-        };
-        assert!(told(models.take(Event::Init)).is_empty());
-        for (name, so_far) in [("a", "a"), ("b", "ab"), ("c", "abc")] {
-            assert_eq!(
-                told(models.take(Event::InitApply(of(name, "1")))),
-                [format!("+{name}1")]
-            );
-            assert_eq!(there(), so_far, "before the list is whole");
-        }
-        assert!(told(models.take(Event::InitDone)).is_empty());
-        assert_eq!(told(models.take(Event::Delete(of("c", "1")))), ["-c1"]);
-        assert_eq!(told(models.take(Event::Apply(of("d", "1")))), ["+d1"]);
-        // While the watch was away, one list breaks off and another does not.
-        for whole in [false, true] {
-            assert!(told(models.take(Event::Init)).is_empty());
-            let again = told(models.take(Event::InitApply(of("a", "2"))));
-            let first = if whole { &["+a2"][..] } else { &["-a1", "+a2"] };
-            assert_eq!(again, first, "another of its name, and the old one is gone");
-            assert_eq!(there(), "abd");
-        }
-        assert_eq!(told(models.take(Event::InitApply(of("e", "1")))), ["+e1"]);
-        let mut gone = told(models.take(Event::InitDone));
-        gone.sort();
-        assert_eq!(gone, ["-b1", "-d1"]);
-        assert_eq!(there(), "ae");
-    }
-
-    #[test]
-    fn what_a_reconcile_has_seen_or_written_is_no_news_and_everything_else_is() {
-        let reconciled = Reconciled::default();
-        let changed = |change: fn(&mut QuantizedModel)| {
-            let mut model = model();
-            change(&mut model);
-            CachedModel::of(seen(&model))
-        };
-        assert!(!reconciled.at(&changed(|_| {})), "not reconciled yet");
-        reconciled.begin(&changed(|_| {}));
-        assert!(reconciled.at(&changed(|m| m.metadata.resource_version = Some("8".into()))));
-        for (name, change) in [
-            ("spec", (|m| m.spec.paused = true) as fn(&mut QuantizedModel)),
-            ("annotation", |m| m.annotations_mut().clear()),
-            ("finalizer", |m| m.finalizers_mut().push("f".into())),
-            ("status", |m| m.status = None),
-        ] {
-            assert!(!reconciled.at(&changed(change)), "{name}");
-        }
-        let own = QuantizedModelStatus {
-            evidence: Some("e".into()),
-            ..QuantizedModelStatus::default()
-        };
-        reconciled.will_write("u", &own);
-        let written = CachedModel::of(seen(&QuantizedModel {
-            status: Some(own),
-            ..model()
-        }));
-        assert!(reconciled.at(&written), "its own writing");
-        assert!(!reconciled.at(&changed(|_| {})), "somebody has put the old status back");
-        reconciled.forget(&written);
-        assert!(!reconciled.at(&written), "a reconcile that failed has seen nothing");
-    }
-}
+mod tests;

@@ -7,8 +7,8 @@ use crate::manifests::traffic::ROUTES;
 use crate::manifests::{Kind, RouteKind};
 
 use super::field_hashes::FieldHashes;
+use super::governance::{Acts, Policies};
 use super::index::Index;
-use super::policies::Policies;
 use super::projections::{
     DeploymentProjection, NetworkPolicyProjection, PodProjection, RouteProjection, ServiceProjection, SliceProjection,
     WrittenProjection,
@@ -25,6 +25,7 @@ pub struct Stores {
     pub network_policies: Index<NetworkPolicyProjection>,
     pub routes: Routes,
     pub policies: Policies,
+    pub acts: Acts,
 }
 
 /// Routes, by kind.

@@ -22,11 +22,11 @@ fn digest(digit: &str) -> String {
 }
 
 /// A kubeconfig that is there until the test ends.
-struct Shell(PathBuf);
+pub struct Shell(PathBuf);
 
 impl Shell {
     /// That of a user, who is in these groups, with the namespace of the stage.
-    fn of(stage: &Stage, user: &str, groups: &[&str]) -> Self {
+    pub fn of(stage: &Stage, user: &str, groups: &[&str]) -> Self {
         let path = std::env::var("KUBECONFIG").expect("a kubeconfig");
         let text = std::fs::read_to_string(path).expect("a kubeconfig");
         let mut config: Value = serde_yaml_ng::from_str(&text).expect("YAML");
@@ -49,6 +49,11 @@ impl Shell {
         let path = std::env::temp_dir().join(format!("guardbit-acts-{}-{name}", std::process::id()));
         std::fs::write(&path, config.to_string()).expect("a file");
         Self(path)
+    }
+
+    /// The kubeconfig.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Runs a command where nobody can be asked: exit code, standard output and standard error.

@@ -184,9 +184,9 @@ impl Stage {
         .await;
     }
 
-    /// The name of a policy in the set of this stage.
+    /// The name of a policy in the set of this stage: as in a release of that name.
     pub fn of_set(&self, policy: &str) -> String {
-        format!("{policy}-{}", self.set)
+        policy.replacen("guardbit", &self.set, 1)
     }
 
     /// What guardbit tries to see whether admission is there: an action in the name of somebody else, without a trace.

@@ -58,6 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "apiserver",
             "model",
             "evidence",
+            "governance",
             "rollout",
             "foresight",
             "ledger",

@@ -103,6 +103,7 @@ class Chart(unittest.TestCase):
         self.assertFalse(one & {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in two})
         (deployment,) = of_kind(two, "Deployment")
         self.assertIn("--lease-name=blue-guardbit", deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+        self.assertIn("--governance-prefix=blue-guardbit", deployment["spec"]["template"]["spec"]["containers"][0]["args"])
 
     def test_monitoring_objects_come_when_asked_for(self):
         kinds = {"PodMonitor", "PrometheusRule", "ConfigMap"}

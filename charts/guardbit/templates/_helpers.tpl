@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - {apiGroups: [guardbit.dev], resources: [quantizedmodels/finalizers], verbs: [update]}
 # What people do, and the records of what was decided. It creates an action only to see that admission refuses it.
 - {apiGroups: [guardbit.dev], resources: [precisionactions], verbs: [get, list, watch, create, delete]}
-- {apiGroups: [guardbit.dev], resources: [precisionactions/status], verbs: [update]}
+- {apiGroups: [guardbit.dev], resources: [precisionactions/status], verbs: [update, patch]}
 - {apiGroups: [guardbit.dev], resources: [precisiondecisions], verbs: [get, list, create, delete]}
 - {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [services], verbs: [get, list, watch, create, patch, delete]}

@@ -115,7 +115,7 @@ impl Cluster {
         let object = match call(format!("{namespace}/{name} cannot be read"), models.get(name)).await {
             Ok(object) => object,
             Err(error) => {
-                return Err(match status(&error) {
+                return Err(match error.status() {
                     Some(of) if of.code == 404 && names_an_object(of) => format!(
                         "there is no QuantizedModel {namespace}/{name}: kubectl get quantizedmodels -A lists those that there \
                          are, and -n names their namespace"
@@ -184,7 +184,7 @@ impl Cluster {
     /// Why an action was not created, and what to do.
     async fn told(&self, error: &CallError, kind: ActKind, model: &Model, name: &str) -> String {
         let namespace = &self.namespace;
-        let code = status(error).map(|status| status.code);
+        let code = error.status().map(|status| status.code);
         if code == Some(404) {
             return no_kind("PrecisionAction");
         }
@@ -258,17 +258,6 @@ fn field<T: DeserializeOwned>(data: &Value, name: &str, empty: &Value) -> Result
 fn is_over(action: &PrecisionAction) -> bool {
     let state = action.status.as_ref().and_then(|status| status.state.known());
     matches!(state, Some(ActState::Lapsed | ActState::Lifted | ActState::Inert))
-}
-
-/// What the API server answered, if it has.
-fn status(error: &CallError) -> Option<&Status> {
-    let CallError::Api { source, .. } = error else {
-        return None;
-    };
-    match &**source {
-        kube::Error::Api(status) => Some(status.as_ref()),
-        _ => None,
-    }
 }
 
 /// Whether an answer is about an object. Of a kind that the API server does not know it names none.

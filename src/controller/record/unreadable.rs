@@ -50,6 +50,7 @@ mod tests {
     use super::*;
     use crate::controller::context::{Settings, Shared};
     use crate::controller::events;
+    use crate::controller::governance::{Admission, Slots};
     use crate::controller::ledger::KeyFile;
     use crate::prometheus::{AllowedUrls, Limits, Servers};
     use crate::rollout::QueryScope;
@@ -99,9 +100,13 @@ mod tests {
         let requests = Requests::default();
         let client = server(&requests);
         let (events, publisher) = events::publisher(client.clone(), None);
+        let metrics = Arc::new(Metrics::default());
+        let admission = Admission::new(client.clone(), "guardbit".to_owned(), Arc::clone(&metrics));
         let shared = Shared {
             turns: Arc::new(Semaphore::new(1)),
             forecasts: Arc::default(),
+            admission: Arc::new(admission),
+            slots: Arc::new(Slots::new(1)),
             events,
             key: Arc::new(KeyFile::new(None)),
         };
@@ -116,10 +121,10 @@ mod tests {
             concurrency: 1,
             image: None,
             policies: PolicyWatch::WhereServed,
+            governance_prefix: "guardbit".to_owned(),
             signing_key: None,
             election: None,
         };
-        let metrics = Arc::new(Metrics::default());
         let ctx = Context::new(client, settings, Arc::clone(&metrics), shared);
         let reconcile = async |model: &Value| {
             let kept = kept(model);

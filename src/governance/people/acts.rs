@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{ActKind, PrecisionAction, PrecisionActionSpec, Waive};
 
 pub use rungs::{Rung, fallback, rungs};
-pub use standing::{AskedChange, Cap, Facts, InForce, Standing, in_force};
+pub use standing::{AskedChange, Cap, Facts, InForce, Standing, in_force, rank};
 
 /// An act, as the API server holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ pub fn longest(kind: ActKind) -> SignedDuration {
 }
 
 /// Whether an act may let something rise.
-fn opens(kind: ActKind) -> bool {
+pub fn opens(kind: ActKind) -> bool {
     match kind {
         ActKind::Approve | ActKind::Resume | ActKind::Retry | ActKind::BreakGlass => true,
         ActKind::Reject | ActKind::Pause | ActKind::RollBack => false,

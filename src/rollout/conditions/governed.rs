@@ -16,6 +16,9 @@ use crate::rollout::plan::{Event, Reason};
 
 use super::{Truth, set};
 
+/// The reason where the API server does not check who acts.
+const ADMISSION_OFF: &str = "AdmissionOff";
+
 /// Most findings that a status has.
 const MOST_FINDINGS: usize = 64;
 
@@ -42,7 +45,7 @@ impl Evaluation<'_> {
             (Some(why), _) => (Truth::False, "PolicyUnreadable", why.clone()),
             (None, Assurance::Claimed) => (
                 Truth::False,
-                "AdmissionOff",
+                ADMISSION_OFF,
                 format!(
                     "{from}: the API server does not check who acts, so approvals, retries, resumes and BreakGlass do not \
                      count: install the admission policies of guardbit (config/governance)"
@@ -50,7 +53,11 @@ impl Evaluation<'_> {
             ),
             (None, Assurance::Pinned) => (Truth::True, "AsAsked", format!("{from}: see status.policy")),
         };
-        set(conditions, seen, condition::GOVERNED, truth, reason, &message);
+        let is_news = set(conditions, seen, condition::GOVERNED, truth, reason, &message);
+        if is_news && reason == ADMISSION_OFF {
+            let reason = Reason::AdmissionOff;
+            self.events.push(Event { reason, note: message });
+        }
         self.breach_condition(governed, conditions);
     }
 

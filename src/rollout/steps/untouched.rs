@@ -114,6 +114,7 @@ pub(in crate::rollout) fn untouched(seen: &Seen<'_>) -> Plan {
         status,
         judged: Vec::new(),
         decisions: Vec::new(),
+        acts: Vec::new(),
         events: Vec::new(),
         record: Record::Later,
         again: SignedDuration::from_mins(10),

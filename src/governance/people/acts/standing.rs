@@ -91,7 +91,7 @@ pub struct InForce<'a> {
 }
 
 /// Place of an act among those of the same second, and among those that are too many: the safer come first.
-fn rank(kind: ActKind) -> u8 {
+pub fn rank(kind: ActKind) -> u8 {
     match kind {
         ActKind::RollBack => 0,
         ActKind::Pause => 1,

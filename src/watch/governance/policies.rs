@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::api::{PrecisionPolicy, RiskTier};
 use crate::governance::{Governed, Policy, effective};
 
-use super::partial::Seen;
+use super::super::partial::Seen;
 
 /// A policy as a watch delivers it.
 pub type SeenPolicy = Seen<PrecisionPolicy, Value, IgnoredAny>;
@@ -104,6 +104,16 @@ impl Policies {
             self.0.asked_in_vain.store(true, Ordering::Relaxed);
         }
         selection
+    }
+
+    /// Whether the policy of this name selects models of this tier in a namespace. What is not known it does not select.
+    pub fn selects(&self, policy: &str, namespace: &str, tier: Option<RiskTier>) -> bool {
+        let known = self.0.known.read();
+        let policy = known.policies.held.get(policy).map(|(_, policy)| policy);
+        let labels = known.namespaces.held.get(namespace).map(|(_, labels)| labels);
+        policy
+            .zip(labels)
+            .is_some_and(|(policy, labels)| policy.selects(labels, tier))
     }
 
     /// Notes that the API server serves no policies.
@@ -294,6 +304,12 @@ mod tests {
         );
         assert_eq!(from(&known, "one"), ["a@1"]);
         assert_eq!(from(&known, "two"), [""; 0]);
+        let selected = |policy: &str, namespace: &str| known.selects(policy, namespace, None);
+        assert!(selected("a", "one") && !selected("a", "two"));
+        assert!(
+            !selected("b", "one") && !selected("a", "four"),
+            "what nobody knows selects nothing"
+        );
         let moved = known.take_policy(Event::Apply(policy("a", 2, of_class("y"))));
         assert_eq!(moved, within(&["one", "two"]));
         assert_eq!(
