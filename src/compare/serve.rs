@@ -28,7 +28,7 @@ use log::Log;
 /// Pairs that are asked at once, at the most.
 const AT_ONCE: usize = 16;
 
-/// What who connects may take: 8 MiB in all. Prometheus asks every 15 seconds, most often, and need not connect anew for it.
+/// What who connects may take: 16 MiB in all. Prometheus asks every 15 seconds, most often, and need not connect anew for it.
 const BOUNDS: Bounds = Bounds {
     connections: 128,
     buffer: 64 * 1024,

@@ -29,7 +29,7 @@ const VOLUME: &str = "golden";
 const FOLDER: &str = "/golden";
 
 /// Most memory. A ConfigMap holds 1 MiB at the most, and a golden set in an image 64 MiB; the answers of sixteen pairs at once take
-/// 84 MiB where an arm does its worst, mirrored requests 12 MiB while they are read and wait, and connections 8 MiB.
+/// 84 MiB where an arm does its worst, mirrored requests 12 MiB while they are read and wait, and connections 16 MiB.
 const MEMORY: &str = "128Mi";
 const MEMORY_WITH_IMAGE: &str = "256Mi";
 

@@ -27,6 +27,11 @@ pub enum Kind {
 }
 
 impl Call {
+    /// Whether how long a run takes decides if this call is made: a lease is taken once, and renewed until the run is over.
+    pub fn is_by_the_clock(&self, nth: usize) -> bool {
+        self.resource == "leases" && nth > 1
+    }
+
     /// The call that a request is.
     pub fn of(method: &Method, path: &str, query: &str, body: &[u8]) -> Self {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();

@@ -13,7 +13,7 @@ use guardbit::compare::{Arm, Compared, Exported, Golden, Limits, Prepared, Proto
 use serde_json::{Value, json};
 
 use super::dry_run::{completions, parsed};
-use super::server::{Comparer, PAIRS, PATIENCE};
+use super::server::{Comparer, PAIRS, PATIENCE, arguments};
 use super::{Folder, Server, guardbit};
 
 /// Colours a terminal, rings, forges a line and a series, turns the direction of writing, ends a string.
@@ -499,20 +499,9 @@ fn no_name_of_a_model_or_a_revision_forges_a_series() {
     }
     let url = "http://127.0.0.1:9";
     for revision in ["aaaa\"} 1", "aaaa\nb", "../a", "AAAA", "aaaa,x=\"y"] {
-        let args = [
-            "compare",
-            "--protocol",
-            "OpenAI",
-            "--model",
-            "m",
-            "--mirror",
-            "--reference",
-            url,
-            "--candidate",
-            url,
-        ];
-        let revisions = ["--reference-revision", revision, "--candidate-revision", "bbbb"];
-        let (code, _, error) = guardbit(&[&args[..], &revisions].concat());
+        let mut args = arguments(url, url, [revision, "bbbb"]);
+        args.push("--mirror");
+        let (code, _, error) = guardbit(&args);
         assert!(
             code == 2 && error.contains("hexadecimal digits"),
             "{revision:?}: {error}"

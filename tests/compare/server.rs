@@ -16,6 +16,15 @@ use super::{Folder, Server};
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The command of a comparer of completions that asks these URLs for these revisions, up to what it asks.
+pub(super) fn arguments<'a>(reference: &'a str, candidate: &'a str, revisions: [&'a str; 2]) -> Vec<&'a str> {
+    let [of_reference, of_candidate] = revisions;
+    let mut all = vec!["compare", "--protocol", "OpenAI", "--model", "fraud"];
+    all.extend(["--reference", reference, "--reference-revision", of_reference]);
+    all.extend(["--candidate", candidate, "--candidate-revision", of_candidate]);
+    all
+}
+
 /// A comparer that runs until the test ends.
 pub(super) struct Comparer {
     pub(super) process: Child,
@@ -27,21 +36,9 @@ impl Comparer {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address").to_string();
         drop(free);
-        let args = [
-            "compare",
-            "--protocol",
-            "OpenAI",
-            "--model",
-            "fraud",
-            "--listen",
-            &address,
-        ];
-        let arms = ["--reference", &reference.url, "--candidate", &candidate.url];
-        let revisions = ["--reference-revision", "aaaa", "--candidate-revision", "bbbb"];
         let process = Command::new(env!("CARGO_BIN_EXE_guardbit"))
-            .args(args)
-            .args(arms)
-            .args(revisions)
+            .args(arguments(&reference.url, &candidate.url, ["aaaa", "bbbb"]))
+            .args(["--listen", &address])
             .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -400,26 +397,9 @@ fn a_golden_set_that_was_changed_is_refused() {
     let folder = Folder::new("digest");
     let arm = Server::completions(|_| " yes");
     let golden = folder.prompts();
-    let args = [
-        "compare",
-        "--protocol",
-        "OpenAI",
-        "--model",
-        "m",
-        "--reference-revision",
-        "aaaa",
-        "--candidate-revision",
-        "bbbb",
-    ];
-    let rest = [
-        "--reference",
-        &arm.url,
-        "--candidate",
-        &arm.url,
-        "--golden",
-        golden.to_str().expect("UTF-8"),
-    ];
-    let (code, _, error) = super::guardbit(&[&args[..], &rest, &["--golden-digest", "sha256:00"]].concat());
+    let args = arguments(&arm.url, &arm.url, ["aaaa", "bbbb"]);
+    let golden = ["--golden", golden.to_str().expect("UTF-8")];
+    let (code, _, error) = super::guardbit(&[&args[..], &golden, &["--golden-digest", "sha256:00"]].concat());
     assert_eq!(code, 2, "{error}");
     assert!(
         error.contains("has the digest sha256:") && error.contains("write its new digest"),
@@ -432,11 +412,9 @@ fn revisions_that_are_the_same_are_refused() {
     let folder = Folder::new("same");
     let arm = Server::completions(|_| " yes");
     let golden = folder.prompts();
-    let golden = golden.to_str().expect("UTF-8");
-    let args = ["compare", "--protocol", "OpenAI", "--model", "m", "--golden", golden];
-    let arms = ["--reference", &arm.url, "--candidate", &arm.url];
-    let revisions = ["--reference-revision", "aaaa", "--candidate-revision", "aaaa"];
-    let (code, _, error) = super::guardbit(&[&args[..], &arms, &revisions].concat());
+    let args = arguments(&arm.url, &arm.url, ["aaaa", "aaaa"]);
+    let golden = ["--golden", golden.to_str().expect("UTF-8")];
+    let (code, _, error) = super::guardbit(&[&args[..], &golden].concat());
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("could not be told from"), "{error}");
 }

@@ -173,7 +173,11 @@ impl<'a> Case<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promotion_is_decided_again_on_what_was_recorded() {
-    let setting = setting("again-up").variants(&["fp32", "int8"]);
+    // The last step is held until there is more than enough evidence, however the bins of fidelity are cut.
+    let steps = json!([{"weight": 5, "hold": "4s"}, {"weight": 25, "hold": "4s"}, {"weight": 50, "hold": "45s"}]);
+    let setting = setting("again-up")
+        .variants(&["fp32", "int8"])
+        .with("/rollout/steps", steps);
     let prometheus = OwnPrometheus::start(setting.namespace()).await;
     let stage = setting.prometheus(&prometheus.url()).start().await;
     stage.decided(Action::Promoted, "int8").await;

@@ -22,7 +22,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Bounds {
     /// Connections at once; others wait until one of them ends.
     pub connections: usize,
-    /// Bytes that are kept of what was sent and not yet read, so that headers have no more than that.
+    /// Bytes that are kept of what was sent and not yet read. Headers may have twice as many, because this is checked between
+    /// two reads, and one read takes up to as many again.
     pub buffer: usize,
     /// How long the headers of a request may take, from the answer to the one before; and how long the last request may take
     /// once the connection has lasted long enough.

@@ -24,9 +24,9 @@ async fn evicted_candidates_and_a_drained_node_are_no_judgement() {
         .start()
         .await;
     stage.weights(&[("fp32", 50), ("int8", 50)]).await;
-    // One of its two pods: the weight stays, and nothing is judged until it is gone.
+    // One of its pods, which are as many as those of stable: the weight stays, and nothing is judged until it is gone.
     let pods = stage.pods_of("int8").await;
-    assert_eq!(pods.len(), 2, "{}", stage.story());
+    assert_eq!(pods.len(), 4, "{}", stage.story());
     stage.evict(&pods[..1]).await;
     let held = stage
         .until("disrupted", |s| condition(s, "Progressing").1 == "Disrupted")
