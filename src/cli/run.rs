@@ -57,7 +57,12 @@ pub struct RunArgs {
     #[arg(long, env = "GUARDBIT_GOVERNANCE", value_enum, default_value_t = Governance::Auto)]
     governance: Governance,
     /// With what the names of the admission policies of config/governance begin, where they were renamed.
-    #[arg(long, env = "GUARDBIT_GOVERNANCE_PREFIX", default_value = "guardbit", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "GUARDBIT_GOVERNANCE_PREFIX",
+        default_value = "guardbit",
+        value_name = "NAME"
+    )]
     governance_prefix: String,
     /// File with the private key that signs records: ECDSA on P-256, in PEM. Without it they are not signed.
     #[arg(long, env = "GUARDBIT_SIGNING_KEY_FILE", value_name = "FILE")]

@@ -124,7 +124,8 @@ impl Asker {
         let spec = model.spec.prometheus.as_ref();
         let url = self.url_of(model).ok_or_else(|| EvidenceProblem {
             reason: EvidenceReason::UrlNotAllowed,
-            message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url".to_owned(),
+            message: "no Prometheus is named: set spec.prometheus.url, or start guardbit with --prometheus-url"
+                .to_owned(),
         })?;
         if let Some(permitted) = by_policies {
             check_permitted(&url, permitted).map_err(problem)?;

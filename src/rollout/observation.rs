@@ -8,6 +8,7 @@ mod governance;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use k8s_openapi::jiff::Timestamp;
@@ -95,7 +96,7 @@ pub struct Seen<'a> {
 }
 
 /// Whether there is nothing to say. This is left out where evaluations are written down.
-fn is_nothing<T: Clone + Default + PartialEq>(seen: &Cow<'_, T>) -> bool {
+fn is_nothing<T: Default + PartialEq>(seen: &impl Deref<Target = T>) -> bool {
     **seen == T::default()
 }
 

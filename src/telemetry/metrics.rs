@@ -300,15 +300,22 @@ mod tests {
             let of_people = |line: &String| names.iter().any(|name| line.starts_with(&format!("guardbit_{name}")));
             series(metrics).into_iter().filter(of_people).collect()
         };
-        let status = |status: serde_json::Value| -> QuantizedModelStatus { serde_json::from_value(status).expect("a status") };
+        let status =
+            |status: serde_json::Value| -> QuantizedModelStatus { serde_json::from_value(status).expect("a status") };
         metrics.status("risk", "fraud", &status(json!({})), &[]);
         metrics.people("risk", "fraud", &[], None);
         assert_eq!(told(&metrics), Vec::<String>::new());
-        let finding = |enforced: bool| json!({"policy": "p", "rule": "floor.minBits", "message": "m", "enforced": enforced});
+        let finding =
+            |enforced: bool| json!({"policy": "p", "rule": "floor.minBits", "message": "m", "enforced": enforced});
         let awaiting = json!({"before": "Promotion", "changeDigest": "sha256:0", "variant": "int8", "revision": "v1:8",
             "since": "2026-11-10T00:00:00Z", "need": 2, "may": "", "command": ""});
         let policy = json!({"digest": "sha256:0", "findings": [finding(true), finding(true), finding(false)]});
-        metrics.status("risk", "fraud", &status(json!({"awaiting": awaiting, "policy": policy})), &[]);
+        metrics.status(
+            "risk",
+            "fraud",
+            &status(json!({"awaiting": awaiting, "policy": policy})),
+            &[],
+        );
         let acts = [
             (ActKind::Approve, ActState::InForce),
             (ActKind::Approve, ActState::InForce),
@@ -321,14 +328,20 @@ mod tests {
             [
                 format!(r#"guardbit_acts{{{labels},action="Approve",state="InForce"}} 2"#),
                 format!(r#"guardbit_acts{{{labels},action="BreakGlass",state="Lapsed"}} 1"#),
-                format!(r#"guardbit_awaiting_approval_since_timestamp_seconds{{{labels},before="Promotion"}} 1794268800"#),
+                format!(
+                    r#"guardbit_awaiting_approval_since_timestamp_seconds{{{labels},before="Promotion"}} 1794268800"#
+                ),
                 format!(r#"guardbit_policy_findings{{{labels},enforced="true"}} 2"#),
                 format!(r#"guardbit_policy_findings{{{labels},enforced="false"}} 1"#),
                 format!(r#"guardbit_frozen{{{labels}}} 1"#),
             ]
         );
         metrics.people("risk", "fraud", &[], Some(false));
-        assert!(told(&metrics).iter().any(|line| line.ends_with("frozen{namespace=\"risk\",name=\"fraud\"} 0")));
+        assert!(
+            told(&metrics)
+                .iter()
+                .any(|line| line.ends_with("frozen{namespace=\"risk\",name=\"fraud\"} 0"))
+        );
         assert!(!told(&metrics).iter().any(|line| line.contains("guardbit_acts")));
     }
 

@@ -351,7 +351,11 @@ async fn run<K>(
 
 /// Waits until the API server serves a kind. Nobody else waits for its objects once it is known, and was noted by `absent`,
 /// that it does not.
-async fn served<K: Resource<DynamicType = ()>>(client: &Client, absent: impl Fn() + Send, first: First) -> Option<First> {
+async fn served<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    absent: impl Fn() + Send,
+    first: First,
+) -> Option<First> {
     let mut first = Some(first);
     while is_served::<K>(client).await == Some(false) {
         absent();

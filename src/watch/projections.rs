@@ -135,13 +135,16 @@ pub struct SliceProjection {
     pub ready: Box<[Box<str>]>,
 }
 
+/// Weights by Service.
+pub type ServiceWeights = [(Box<str>, i32)];
+
 /// Projection of a route.
 #[derive(Debug, PartialEq)]
 pub struct RouteProjection {
     pub owned: bool,
     pub split: SplitInForce,
     /// The weights that guardbit wrote last, by Service, where the split has others; boxed, because few routes do.
-    pub changed_from: Option<Box<[(Box<str>, i32)]>>,
+    pub changed_from: Option<Box<ServiceWeights>>,
     /// The harm for which it was last written, if it was harm; boxed, because few routes have any.
     pub harm: Option<Box<RouteHarm>>,
     pub hashes: FieldHashes,
@@ -355,10 +358,10 @@ impl RouteProjection {
 
 /// The weights that guardbit wrote last, if the split has others. Weights and annotation are of one version of the object, so
 /// a write that the watch does not show yet makes no difference.
-fn changed_from(annotations: &BTreeMap<String, String>, split: &SplitInForce) -> Option<Box<[(Box<str>, i32)]>> {
+fn changed_from(annotations: &BTreeMap<String, String>, split: &SplitInForce) -> Option<Box<ServiceWeights>> {
     let written = manifests::written_weights(annotations)?;
     let mut carried: BTreeMap<String, i32> = BTreeMap::new();
-    let weights: &[(Box<str>, i32)] = &split.weights;
+    let weights: &ServiceWeights = &split.weights;
     for (service, weight) in weights {
         let sum = carried.entry(service.to_string()).or_default();
         *sum = sum.saturating_add(*weight);

@@ -78,9 +78,8 @@ async fn a_model_that_cannot_be_read_does_not_take_the_watch_of_the_others_with_
             let query = request.uri().query().unwrap_or_default();
             let there = [("a", "High"), ("b", "Extreme"), ("c", "High")];
             let later = [("a", "Extreme"), ("b", "Low"), ("c", "Limited")];
-            let events = |kind, models: [(&str, &str); 3]| {
-                models.map(|(name, tier)| line(kind, &model(name, tier))).concat()
-            };
+            let events =
+                |kind, models: [(&str, &str); 3]| models.map(|(name, tier)| line(kind, &model(name, tier))).concat();
             let events = match query.contains("sendInitialEvents=true") {
                 true => [events("ADDED", there), all_there(), events("MODIFIED", later)].concat(),
                 false => std::future::pending().await,

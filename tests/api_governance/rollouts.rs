@@ -45,8 +45,16 @@ async fn a_second_person_approves_and_a_rollback_outlives_what_git_applies() {
         .until(MODEL, "asked of people", |model| status(model).awaiting.is_some())
         .await;
     let awaiting = status(&waits).awaiting.expect("it waits");
-    assert_eq!((awaiting.need, awaiting.excluded), (1, vec![ALICE.to_owned()]), "the author is known");
-    assert!(condition(&waits, "Governed").starts_with("True"), "{}", condition(&waits, "Governed"));
+    assert_eq!(
+        (awaiting.need, awaiting.excluded),
+        (1, vec![ALICE.to_owned()]),
+        "the author is known"
+    );
+    assert!(
+        condition(&waits, "Governed").starts_with("True"),
+        "{}",
+        condition(&waits, "Governed")
+    );
 
     // Her own approval is taken, and does not count.
     ruled.approve(ALICE, "own").await;
@@ -92,7 +100,10 @@ async fn a_second_person_approves_and_a_rollback_outlives_what_git_applies() {
     // What people did is no hindrance to the end of a namespace.
     let namespaces: Api<Namespace> = Api::all(ruled.stage.admin.clone());
     let name = ruled.stage.namespace.clone();
-    namespaces.delete(&name, &DeleteParams::default()).await.expect("deleted");
+    namespaces
+        .delete(&name, &DeleteParams::default())
+        .await
+        .expect("deleted");
     until("the namespace is gone", async || {
         namespaces.get_opt(&name).await.expect("asked").is_none()
     })
@@ -144,14 +155,23 @@ async fn without_admission_nothing_opens_and_what_lowers_still_does() {
         .until(MODEL, "asked of people", |model| status(model).awaiting.is_some())
         .await;
     let binding = ruled.stage.of_set("guardbit-actions");
-    ruled.stage.delete((ADMISSION, "ValidatingAdmissionPolicyBinding"), &binding).await;
+    ruled
+        .stage
+        .delete((ADMISSION, "ValidatingAdmissionPolicyBinding"), &binding)
+        .await;
     until("a forgery is taken", async || ruled.stage.forgery_is_taken().await).await;
     // Bob in the name of Carol: the API server takes it now, and guardbit looks again before it counts.
-    let digest = status(&ruled.model(MODEL).await).awaiting.expect("it waits").change_digest;
+    let digest = status(&ruled.model(MODEL).await)
+        .awaiting
+        .expect("it waits")
+        .change_digest;
     let more = json!({"changeDigest": digest, "actor": {"username": CAROL}});
     ruled.act(BOB, "Approve", "forged", more).await.expect("taken");
     let message = ruled.until_told("forged", "Inert").await;
-    assert!(message.contains("nobody checked that carol@bank.example created it"), "{message}");
+    assert!(
+        message.contains("nobody checked that carol@bank.example created it"),
+        "{message}"
+    );
     let off = ruled
         .until(MODEL, "told that admission is off", |model| {
             condition(model, "Governed").starts_with("False AdmissionOff")
@@ -194,7 +214,10 @@ async fn of_two_models_that_want_the_last_place_one_gets_it() {
     assert_eq!(decided(&ruled.model(late).await, Action::Started), 0);
     let patch = Patch::Merge(json!({"spec": {"target": "fp32"}}));
     let models = ruled.stage.models(&ruled.stage.admin);
-    models.patch(early, &PatchParams::default(), &patch).await.expect("patched");
+    models
+        .patch(early, &PatchParams::default(), &patch)
+        .await
+        .expect("patched");
     ruled
         .until(late, "begun", |model| decided(model, Action::Started) > 0)
         .await;

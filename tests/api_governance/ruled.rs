@@ -95,7 +95,10 @@ impl Ruled {
         });
         let alice = self.stage.models(&self.stage.user(ALICE, &[]).await);
         let params = PatchParams::apply("git").force();
-        alice.patch(name, &params, &Patch::Apply(model)).await.expect("the model is taken");
+        alice
+            .patch(name, &params, &Patch::Apply(model))
+            .await
+            .expect("the model is taken");
     }
 
     fn models(&self) -> Api<QuantizedModel> {
@@ -136,7 +139,10 @@ impl Ruled {
             let status = self.acts().get(act).await.expect("it is there").status;
             status.filter(|status| status.state.to_string() == state)
         };
-        until(&format!("{act} is {state}; log: {}", self.log()), async || told().await.is_some()).await;
+        until(&format!("{act} is {state}; log: {}", self.log()), async || {
+            told().await.is_some()
+        })
+        .await;
         told().await.expect("it is told").message
     }
 
@@ -164,7 +170,10 @@ impl Ruled {
 
     /// Somebody approves the change that waits.
     pub async fn approve(&self, user: &str, name: &str) {
-        let digest = status(&self.model(MODEL).await).awaiting.expect("it waits").change_digest;
+        let digest = status(&self.model(MODEL).await)
+            .awaiting
+            .expect("it waits")
+            .change_digest;
         self.act(user, "Approve", name, json!({"changeDigest": digest}))
             .await
             .expect("taken");
@@ -176,10 +185,18 @@ impl Ruled {
         let routes: Api<DynamicObject> = Api::namespaced_with(self.stage.admin.clone(), &self.stage.namespace, &kind);
         let route = routes.get_opt(name).await.expect("asked");
         let rules = route.map_or(Value::Null, |route| route.data["spec"]["rules"].clone());
-        let backends = rules.as_array().and_then(|rules| rules.last()).cloned().unwrap_or_default();
+        let backends = rules
+            .as_array()
+            .and_then(|rules| rules.last())
+            .cloned()
+            .unwrap_or_default();
         let backends = backends["backendRefs"].as_array().cloned().unwrap_or_default();
         let of_int8 = |backend: &&Value| backend["name"].as_str().is_some_and(|name| name.contains("-int8-"));
-        backends.iter().filter(of_int8).map(|backend| backend["weight"].as_i64().unwrap_or(1)).sum()
+        backends
+            .iter()
+            .filter(of_int8)
+            .map(|backend| backend["weight"].as_i64().unwrap_or(1))
+            .sum()
     }
 
     pub fn log(&self) -> String {
@@ -188,7 +205,9 @@ impl Ruled {
 
     /// Deletes the PrecisionPolicy, which is the cluster's.
     pub async fn end(self) {
-        self.stage.delete(("guardbit.dev", "PrecisionPolicy"), &self.policy).await;
+        self.stage
+            .delete(("guardbit.dev", "PrecisionPolicy"), &self.policy)
+            .await;
     }
 }
 
@@ -238,5 +257,7 @@ pub fn decided(model: &QuantizedModel, action: Action) -> usize {
 pub fn condition(model: &QuantizedModel, kind: &str) -> String {
     let conditions = model.status.iter().flat_map(|status| &status.conditions);
     let mut found = conditions.filter(|condition| condition.type_ == kind);
-    found.next().map_or_else(String::new, |c| format!("{} {}: {}", c.status, c.reason, c.message))
+    found
+        .next()
+        .map_or_else(String::new, |c| format!("{} {}: {}", c.status, c.reason, c.message))
 }

@@ -14,7 +14,10 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("guards", &["api", "evidence", "judge"]),
     ("compare", &["api", "evidence", "judge"]),
     ("governance", &["api", "model", "guards"]),
-    ("rollout", &["api", "model", "evidence", "judge", "guards", "governance"]),
+    (
+        "rollout",
+        &["api", "model", "evidence", "judge", "guards", "governance"],
+    ),
     (
         "ledger",
         &["api", "model", "evidence", "judge", "guards", "rollout", "weights"],

@@ -31,7 +31,8 @@ fn a_variant_has_the_least_bits_that_it_is_declared_with() {
     );
     // Sixteen bits, its author says.
     let claimed = |scene: &mut Scene| variant(scene, "int8").precision = Precision::FP16;
-    let changes: [(fn(&mut Quantization), &str); 3] = [
+    type Change = fn(&mut Quantization);
+    let changes: [(Change, &str); 3] = [
         (|q| q.weights.bits = 4, "quantization.weights"),
         (
             |q| q.activations.as_mut().expect("activations").bits = 4,

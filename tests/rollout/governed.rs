@@ -117,7 +117,11 @@ fn weight(world: &World) -> Option<i32> {
 }
 
 fn stable(world: &World) -> &str {
-    world.status.stable.as_ref().map_or("", |stable| stable.variant.as_str())
+    world
+        .status
+        .stable
+        .as_ref()
+        .map_or("", |stable| stable.variant.as_str())
 }
 
 fn reason<'a>(world: &'a World, kind: &str) -> &'a str {
@@ -167,7 +171,12 @@ fn an_approval_of_a_promotion_that_is_older_than_its_evidence_does_not_count() {
     world.run(60);
     acts(&mut world, ActKind::Approve, "bob");
     world.run(900);
-    assert_eq!((weight(&world), stable(&world)), (Some(50), "fp32"), "{}", world.transcript);
+    assert_eq!(
+        (weight(&world), stable(&world)),
+        (Some(50), "fp32"),
+        "{}",
+        world.transcript
+    );
     acts(&mut world, ActKind::Approve, "bob");
     world.run(60);
     assert!(has(&world, Action::Promoting), "{}", world.transcript);
@@ -233,7 +242,10 @@ fn an_edit_in_mid_rollout_asks_again() {
     world.spec.rollout.deadline = "40m".into();
     edited(&mut world);
     world.run(240);
-    assert_eq!((weight(&world), reason(&world, "Progressing")), (Some(5), "AwaitingApproval"));
+    assert_eq!(
+        (weight(&world), reason(&world, "Progressing")),
+        (Some(5), "AwaitingApproval")
+    );
     acts(&mut world, ActKind::Approve, "bob");
     world.run(30);
     assert_eq!(weight(&world), Some(25));
@@ -252,7 +264,13 @@ fn rejected_by_a_person_and_retried() {
     world.people.acts.push(reject);
     edited(&mut world);
     assert_eq!(weight(&world), None);
-    assert!(world.route.weights.iter().all(|(of, weight)| of.variant == "fp32" || *weight == 0));
+    assert!(
+        world
+            .route
+            .weights
+            .iter()
+            .all(|(of, weight)| of.variant == "fp32" || *weight == 0)
+    );
     world.run(120);
     assert_eq!((weight(&world), reason(&world, "Stalled")), (None, "Declined"));
     acts(&mut world, ActKind::Retry, "cid");
@@ -270,7 +288,11 @@ fn what_was_found_harmful_is_tried_again_once_a_person_says_so() {
     world.behaviour.clear();
     acts(&mut world, ActKind::Retry, "cid");
     world.run(10);
-    assert!(has(&world, Action::Retried) && weight(&world).is_some(), "{}", world.transcript);
+    assert!(
+        has(&world, Action::Retried) && weight(&world).is_some(),
+        "{}",
+        world.transcript
+    );
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
     world.run(300);
     assert!(weight(&world).is_none(), "the same act forgets nothing that is newer");
@@ -283,7 +305,10 @@ fn paused_and_resumed_by_act() {
     world.run(110);
     acts(&mut world, ActKind::Pause, "cid");
     world.run(3_600);
-    assert_eq!((weight(&world), world.status.phase.clone()), (Some(25), Some(Phase::Paused.into())));
+    assert_eq!(
+        (weight(&world), world.status.phase.clone()),
+        (Some(25), Some(Phase::Paused.into()))
+    );
     acts(&mut world, ActKind::Resume, "cid");
     world.run(600);
     assert_eq!(stable(&world), "int8", "the deadline stood still: {}", world.transcript);
@@ -301,9 +326,16 @@ fn a_pause_that_lapses_is_on_record() {
     edited(&mut world);
     assert!(has(&world, Action::Paused));
     world.run(400);
-    let unpaused = world.status.decisions.iter().find(|decision| decision.action == Action::Unpaused);
+    let unpaused = world
+        .status
+        .decisions
+        .iter()
+        .find(|decision| decision.action == Action::Unpaused);
     let why = &unpaused.expect("it is on record").why;
-    assert_eq!(why, "Pause of cid (fraud-pause-0) has lapsed: the rollout goes on from 25%");
+    assert_eq!(
+        why,
+        "Pause of cid (fraud-pause-0) has lapsed: the rollout goes on from 25%"
+    );
 }
 
 #[test]
@@ -324,7 +356,11 @@ fn rolled_back_by_act_stays_down_while_git_insists() {
     assert_eq!(reason(&world, "Progressing"), "TakenBack");
     acts(&mut world, ActKind::Resume, "cid");
     world.run(60);
-    assert!(has(&world, Action::Resumed) && weight(&world).is_some(), "{}", world.transcript);
+    assert!(
+        has(&world, Action::Resumed) && weight(&world).is_some(),
+        "{}",
+        world.transcript
+    );
     story("rolled_back_by_act_stays_down_while_git_insists", &world);
 }
 
@@ -360,7 +396,12 @@ fn a_rollback_of_a_new_revision_leaves_the_old_one_where_it_is() {
     assert!(weight(&world).is_some());
     acts(&mut world, ActKind::RollBack, "cid");
     world.run(300);
-    assert_eq!((weight(&world), &world.status.stable), (None, &before), "{}", world.transcript);
+    assert_eq!(
+        (weight(&world), &world.status.stable),
+        (None, &before),
+        "{}",
+        world.transcript
+    );
 }
 
 #[test]
@@ -392,7 +433,11 @@ fn harm_while_awaiting_approval() {
     assert_eq!(reason(&world, "Progressing"), "AwaitingApproval");
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
     world.run(120);
-    assert!(has(&world, Action::RolledBack) && world.status.awaiting.is_none(), "{}", world.transcript);
+    assert!(
+        has(&world, Action::RolledBack) && world.status.awaiting.is_none(),
+        "{}",
+        world.transcript
+    );
     story("harm_while_awaiting_approval", &world);
 }
 
@@ -435,7 +480,10 @@ fn floor_rises_under_stable_is_reported() {
     world.governance = Governance::Governed(asks(&json!({"floor": {"minBits": 16}})));
     edited(&mut world);
     world.run(600);
-    assert_eq!((stable(&world), reason(&world, "PolicyBreached")), ("int8", "BelowFloor"));
+    assert_eq!(
+        (stable(&world), reason(&world, "PolicyBreached")),
+        ("int8", "BelowFloor")
+    );
     story("floor_rises_under_stable_is_reported", &world);
 }
 
@@ -472,7 +520,8 @@ fn floor_rises_under_stable_and_it_falls_back_when_it_is_its_turn() {
 fn stale_by_and_by(on_stale: &str) -> World {
     let mut wanted = spec();
     let calibration = wanted.variants[1].calibration.as_mut().expect("a calibration");
-    (calibration.max_age, calibration.completed_at) = (None, serde_json::from_value(json!("2026-11-10T00:00:00Z")).ok());
+    (calibration.max_age, calibration.completed_at) =
+        (None, serde_json::from_value(json!("2026-11-10T00:00:00Z")).ok());
     let mut world = governed(wanted, &json!({"calibration": {"maxAge": "1h", "onStale": on_stale}}));
     world.run(900);
     assert_eq!((stable(&world), reason(&world, "CalibrationFresh")), ("int8", "Fresh"));
@@ -564,7 +613,10 @@ fn escalated_and_resumed() {
 fn policies_that_come_and_go_are_on_record_and_a_rollout_keeps_its_rules() {
     let mut world = governed(spec(), &json!({"rollout": {"maxFirstStep": 5}}));
     world.run(110);
-    assert!(!has(&world, Action::Governed), "a model that is new begins under its policies");
+    assert!(
+        !has(&world, Action::Governed),
+        "a model that is new begins under its policies"
+    );
     world.governance = Governance::Ungoverned;
     edited(&mut world);
     assert!(has(&world, Action::Ungoverned) && world.status.policy.is_none());
@@ -587,7 +639,10 @@ fn a_dry_run_is_told_and_holds_nothing_back() {
     governed.dry_run = asks(&json!({"floor": {"minBits": 16}})).rules;
     world.run(120);
     let findings = &world.status.policy.as_ref().expect("it is governed").findings;
-    let told: Vec<_> = findings.iter().map(|found| (found.rule.as_str(), found.enforced)).collect();
+    let told: Vec<_> = findings
+        .iter()
+        .map(|found| (found.rule.as_str(), found.enforced))
+        .collect();
     assert_eq!(told, [("floor.minBits", false)]);
     world.run(900);
     assert_eq!(stable(&world), "int8");
@@ -646,7 +701,12 @@ fn without_its_approval_or_in_a_freeze_a_record_does_not_decide_the_same() {
     acts(&mut world, ActKind::Approve, "bob");
     let read = |bytes: &Vec<u8>| Statement::parse(bytes).expect("a record").predicate;
     let mut records = world.chain.records.iter().map(read);
-    let record = records.find(|record| record.decisions.iter().any(|decision| decision.action == Action::Raised));
+    let record = records.find(|record| {
+        record
+            .decisions
+            .iter()
+            .any(|decision| decision.action == Action::Raised)
+    });
     let Predicate { look, decisions, .. } = record.expect("the raise is on record");
     assert_eq!(resolve(&look.seen, look.heard.clone()).decisions, decisions);
     let forgeries: [fn(&mut Seen<'static>); 4] = [

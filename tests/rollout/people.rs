@@ -24,7 +24,8 @@ fn each_is_on_record_once_also_when_guardbit_is_killed() {
     let mut world = World::new(spec());
     world.decides_twice = true;
     world.run(110);
-    let changes: [(fn(&mut World), Action); 5] = [
+    type Change = fn(&mut World);
+    let changes: [(Change, Action); 5] = [
         (|w| w.spec.paused = true, Action::Paused),
         (|w| w.spec.paused = false, Action::Unpaused),
         (|w| w.spec.suspend = true, Action::Suspended),

@@ -649,7 +649,10 @@ fn nobody_rises_against(world: &World, plan: &Plan) {
     if let Some(at) = newest(ActKind::RollBack)
         && newest(ActKind::Resume).is_none_or(|resumed| resumed <= at)
     {
-        assert!(plan.status.rollout.is_none(), "a candidate is on trial after a RollBack");
+        assert!(
+            plan.status.rollout.is_none(),
+            "a candidate is on trial after a RollBack"
+        );
     }
     let frozen = matches!(&world.governance, Governance::Governed(of) if !of.rules.freezes.is_empty());
     let rises = |action: Action| {

@@ -90,7 +90,8 @@ fn the_digest_of_a_directory_is_what_coreutils_make_of_it() {
 fn every_change_is_found_and_told() {
     let wanted = signed("changes-list");
     let (_, list, _) = weights(&["digest", text(&wanted.path("m")), "-o", "manifest"]);
-    let changes: [(&str, fn(&Folder), &str); 6] = [
+    type Change = fn(&Folder);
+    let changes: [(&str, Change, &str); 6] = [
         ("tampered", |folder| folder.write("m/b/c", "twO"), "\"b/c\" is sha256:"),
         ("missing", |folder| folder.remove("m/b-1"), "\"b-1\" is missing"),
         ("extra", |folder| folder.write("m/b/d", ""), "\"b/d\" is there"),

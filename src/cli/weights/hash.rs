@@ -55,7 +55,7 @@ pub(super) fn all(files: &[Found], differs: impl Fn(&str, Sha) -> Option<Differe
         }
     };
     let mut hashed = thread::scope(|scope| {
-        let other = scope.spawn(&work);
+        let other = scope.spawn(work);
         let mut hashed = work();
         hashed.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         hashed

@@ -93,7 +93,13 @@ fn state(held: &HeldAct) -> Option<ActState> {
 
 /// Writes the statuses of acts that have changed. One that cannot be written is tried again in the next evaluation: nothing
 /// depends on it.
-pub(super) async fn tell(client: &Client, namespace: &str, held: &[Arc<HeldAct>], told: &[ActTold], record: Option<&str>) {
+pub(super) async fn tell(
+    client: &Client,
+    namespace: &str,
+    held: &[Arc<HeldAct>],
+    told: &[ActTold],
+    record: Option<&str>,
+) {
     let actions: Api<PrecisionAction> = Api::namespaced(client.clone(), namespace);
     let params = PatchParams {
         field_manager: Some(MANAGER_STATUS.to_owned()),
@@ -155,7 +161,11 @@ async fn delete_old(client: &Client, all: &Api<SeenAct>) -> Result<(), CallError
 
 /// Whether an act is over for long. One that cannot be read is left alone.
 fn is_old(seen: &SeenAct, now: Timestamp) -> bool {
-    let Some(spec) = seen.spec.as_deref().and_then(|spec| serde_json::from_str(spec.get()).ok()) else {
+    let Some(spec) = seen
+        .spec
+        .as_deref()
+        .and_then(|spec| serde_json::from_str(spec.get()).ok())
+    else {
         return false;
     };
     let mut action = PrecisionAction::new(&seen.name_any(), spec);
@@ -226,11 +236,18 @@ mod tests {
     #[test]
     fn the_record_of_an_act_is_the_first_that_it_had_a_part_in() {
         let record = |before: Option<&str>, state: ActState| {
-            let status = next(&held(Some(ActState::Waiting), before), &told(state), Some("fraud-000002"));
+            let status = next(
+                &held(Some(ActState::Waiting), before),
+                &told(state),
+                Some("fraud-000002"),
+            );
             status.unwrap().record
         };
         assert_eq!(record(None, ActState::InForce).as_deref(), Some("fraud-000002"));
-        assert_eq!(record(Some("fraud-000001"), ActState::InForce).as_deref(), Some("fraud-000001"));
+        assert_eq!(
+            record(Some("fraud-000001"), ActState::InForce).as_deref(),
+            Some("fraud-000001")
+        );
         assert_eq!(record(None, ActState::Inert), None);
     }
 
@@ -260,6 +277,10 @@ mod tests {
         let action: PrecisionAction = serde_json::from_value(act("RollBack", "gone")).unwrap();
         let told = of_others(&[Act::of(&action).unwrap()], "u", at(0));
         assert_eq!(told[0].state, ActState::Inert);
-        assert!(told[0].message.contains("another model of this name"), "{}", told[0].message);
+        assert!(
+            told[0].message.contains("another model of this name"),
+            "{}",
+            told[0].message
+        );
     }
 }

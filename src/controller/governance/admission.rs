@@ -155,7 +155,11 @@ impl Admission {
         }
         match &found.off {
             Some(why) => {
-                tracing::warn!(namespace, why, "admission is off: actions that let something rise do not count");
+                tracing::warn!(
+                    namespace,
+                    why,
+                    "admission is off: actions that let something rise do not count"
+                );
             }
             None => tracing::info!(namespace, authors = ?found.authors, "admission is on"),
         }
@@ -213,7 +217,11 @@ impl Admission {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(format!("there is no {kind} {policy} (docs/install.md)"))),
                 Err(error) => match error.refusal() {
-                    Some(why) => return Ok(Some(format!("whether there is a {kind} {policy} cannot be read: {why}"))),
+                    Some(why) => {
+                        return Ok(Some(format!(
+                            "whether there is a {kind} {policy} cannot be read: {why}"
+                        )));
+                    }
                     None => return Err(error),
                 },
             }
@@ -305,7 +313,10 @@ mod tests {
     impl Server {
         fn answer(&self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
             let failure = |code: u16, reason: &str, message: String| {
-                (code, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code, "message": message}))
+                (
+                    code,
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code, "message": message}),
+                )
             };
             if method == Method::POST {
                 self.tried.fetch_add(1, Ordering::Relaxed);
@@ -334,7 +345,9 @@ mod tests {
                 assert!(parts.method == Method::GET || parts.uri.query().unwrap_or_default().contains("dryRun=All"));
                 let body = serde_json::from_slice(&body.collect_bytes().await?).unwrap_or_default();
                 let (code, answer) = server.answer(&parts.method, parts.uri.path(), &body);
-                let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+                let answer = Response::builder()
+                    .status(code)
+                    .body(Body::from(answer.to_string().into_bytes()));
                 Ok::<_, kube::Error>(answer.unwrap())
             }
         });
@@ -370,7 +383,12 @@ mod tests {
         }
         let taken = admission(&Arc::default()).of("risk", None).await;
         assert_eq!(taken.actors, Claimed);
-        assert!(taken.off.unwrap().contains("takes an action in the name of somebody else"));
+        assert!(
+            taken
+                .off
+                .unwrap()
+                .contains("takes an action in the name of somebody else")
+        );
     }
 
     #[tokio::test]
@@ -391,9 +409,13 @@ mod tests {
 
     #[test]
     fn what_somebody_else_refuses_says_nothing_of_the_policy() {
-        let message = |policy: &str| format!("ValidatingAdmissionPolicy '{policy}' with binding 'b' denied request: no");
+        let message =
+            |policy: &str| format!("ValidatingAdmissionPolicy '{policy}' with binding 'b' denied request: no");
         assert!(refused_by(&message("guardbit-actions"), "guardbit-actions"));
-        assert!(refused_by(&message("guardbit-actions.static.k8s.io"), "guardbit-actions"));
+        assert!(refused_by(
+            &message("guardbit-actions.static.k8s.io"),
+            "guardbit-actions"
+        ));
         for other in ["no-actions", "guardbit-actions-2"] {
             assert!(!refused_by(&message(other), "guardbit-actions"), "{other}");
         }

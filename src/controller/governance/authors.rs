@@ -25,7 +25,12 @@ pub(super) fn of(model: &QuantizedModel) -> Vec<String> {
 
 /// Empties the list of a model of which nothing is open. It is emptied only as it was read: whoever has changed the model since is
 /// an author of the next change. `target` is the revision that the spec wants.
-pub(in crate::controller) async fn settle(ctx: &Context, model: &QuantizedModel, plan: &Plan, target: Option<&RevisionRef>) {
+pub(in crate::controller) async fn settle(
+    ctx: &Context,
+    model: &QuantizedModel,
+    plan: &Plan,
+    target: Option<&RevisionRef>,
+) {
     if !model.annotations().contains_key(AUTHORS) || !is_settled(model, plan, target) {
         return;
     }

@@ -54,7 +54,12 @@ pub(super) struct Seen {
 }
 
 /// Finds out what policies ask of a model with this status, and what people want of it.
-pub(super) async fn asked(ctx: &Context, model: &QuantizedModel, status: &QuantizedModelStatus, now: Timestamp) -> Asked {
+pub(super) async fn asked(
+    ctx: &Context,
+    model: &QuantizedModel,
+    status: &QuantizedModelStatus,
+    now: Timestamp,
+) -> Asked {
     let (namespace, uid) = (model.namespace().unwrap_or_default(), model.uid().unwrap_or_default());
     let (mut governance, keep) = by_policies(ctx, model, status);
     let held = ctx.stores.acts.of(&namespace, &model.name_any());
@@ -72,7 +77,10 @@ pub(super) async fn asked(ctx: &Context, model: &QuantizedModel, status: &Quanti
     };
     // Nothing is asked about models that nobody governs: they cost what they cost before.
     if governance.governed().is_some() || !people.acts.is_empty() {
-        let found = ctx.admission.of(&namespace, acts::newest_that_opens(&people.acts)).await;
+        let found = ctx
+            .admission
+            .of(&namespace, acts::newest_that_opens(&people.acts))
+            .await;
         (people.assurance, people.author_assurance) = (found.actors, found.authors);
     }
     let governed = governance.governed();
@@ -100,7 +108,10 @@ fn by_policies(ctx: &Context, model: &QuantizedModel, status: &QuantizedModelSta
         Selection::Known(of) => of,
     };
     let (records, generation) = (&of.enforced.records, model.metadata.generation.unwrap_or_default());
-    let keep = records.keep.as_ref().map(|asked| SignedDuration::from_millis(asked.what));
+    let keep = records
+        .keep
+        .as_ref()
+        .map(|asked| SignedDuration::from_millis(asked.what));
     let signed = records.signed.as_ref();
     let unreadable = of.unreadable.iter().find(|found| found.enforced);
     let rules = [&of.enforced, &of.dry_run];

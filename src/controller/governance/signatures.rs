@@ -19,13 +19,12 @@ pub(in crate::controller) struct Signatures(Mutex<HashMap<String, (u64, SignedBy
 
 impl Signatures {
     /// By which of the keys that rules name the weights of each variant are signed.
-    pub(super) fn of(
-        &self,
-        uid: &str,
-        (generation, spec): (i64, &QuantizedModelSpec),
-        rules: [&Rules; 2],
-    ) -> SignedBy {
-        let keys: BTreeSet<&String> = rules.iter().flat_map(|rules| &rules.weights).flat_map(|of| &of.what).collect();
+    pub(super) fn of(&self, uid: &str, (generation, spec): (i64, &QuantizedModelSpec), rules: [&Rules; 2]) -> SignedBy {
+        let keys: BTreeSet<&String> = rules
+            .iter()
+            .flat_map(|rules| &rules.weights)
+            .flat_map(|of| &of.what)
+            .collect();
         if keys.is_empty() {
             self.forget(uid);
             return SignedBy::new();

@@ -183,7 +183,9 @@ impl Others {
         let selected = move |other: &&Other| {
             let namespace = other.model.namespace().unwrap_or_default();
             let tier = other.model.tier();
-            policies.iter().any(|policy| other.policies.selects(policy, &namespace, tier))
+            policies
+                .iter()
+                .any(|policy| other.policies.selects(policy, &namespace, tier))
         };
         self.busy.iter().filter(selected)
     }
@@ -223,7 +225,8 @@ mod tests {
             json!({"kind": "Climb", "candidate": {"variant": "int8", "revision": "v1:8"}, "planDigest": "p",
                 "startedAt": "2026-11-10T00:00:00Z", "step": 0, "weight": 0})
         });
-        let retiring = json!([{"variant": "int8", "revision": "v1:8", "until": "2026-11-10T00:00:00Z", "reason": "Handover"}]);
+        let retiring =
+            json!([{"variant": "int8", "revision": "v1:8", "until": "2026-11-10T00:00:00Z", "reason": "Handover"}]);
         let retiring = if moves { retiring } else { json!([]) };
         serde_json::from_value(json!({"rollout": rollout, "retiring": retiring})).unwrap()
     }
@@ -297,7 +300,10 @@ mod tests {
     fn of_two_that_want_the_last_place_at_once_one_gets_it() {
         let (rests, climbs) = (status(false, false), status(true, false));
         let slots = Slots::new(1);
-        slots.follow(KnownModels::listed([model("a", &rests), model("b", &rests)]), policies());
+        slots.follow(
+            KnownModels::listed([model("a", &rests), model("b", &rests)]),
+            policies(),
+        );
         let one = governed("two", 1);
         for uid in ["a", "b"] {
             assert_eq!(slots.place(uid, &one, &rests).slot, Slot::Free, "both see it");
@@ -317,7 +323,10 @@ mod tests {
     fn one_after_the_other_leaves_what_falls_short() {
         let (rests, moves) = (status(false, false), status(false, true));
         let slots = Slots::new(1);
-        slots.follow(KnownModels::listed([model("a", &rests), model("b", &rests)]), policies());
+        slots.follow(
+            KnownModels::listed([model("a", &rests), model("b", &rests)]),
+            policies(),
+        );
         let mut falls_back = governed("two", 9);
         falls_back.rules.falls_back_below.min_bits = Some(Asked {
             what: 8,
@@ -330,6 +339,9 @@ mod tests {
         assert!(slots.place("a", &falls_back, &moves).turn, "it is its own");
         slots.note("a", &rests);
         assert!(slots.place("b", &falls_back, &rests).turn);
-        assert!(!slots.place("b", &governed("two", 9), &rests).turn, "nothing asks for it");
+        assert!(
+            !slots.place("b", &governed("two", 9), &rests).turn,
+            "nothing asks for it"
+        );
     }
 }

@@ -75,7 +75,7 @@ pub enum Answer<'a> {
     /// People must approve.
     Waiting {
         /// Who must, for the status.
-        awaiting: Awaiting,
+        awaiting: Box<Awaiting>,
         /// The same as a sentence.
         message: String,
     },
@@ -258,7 +258,10 @@ impl Question<'_> {
             command: format!("kubectl guardbit approve {model} -n {namespace} --change {digest} --reason '{REASON}'"),
         };
         let message = self.sentence(&awaiting);
-        Answer::Waiting { awaiting, message }
+        Answer::Waiting {
+            awaiting: Box::new(awaiting),
+            message,
+        }
     }
 
     /// Who must approve what, and how.

@@ -105,7 +105,11 @@ impl Evaluation<'_> {
             );
             (Truth::False, "Stale", message)
         } else {
-            (Truth::True, "Fresh", format!("the calibration of {name} is fresh until {at}"))
+            (
+                Truth::True,
+                "Fresh",
+                format!("the calibration of {name} is fresh until {at}"),
+            )
         };
         let is_news = set(conditions, self.seen, kind, truth, reason, &message);
         if is_news && truth == Truth::False {

@@ -45,12 +45,7 @@ impl Evaluation<'_> {
 }
 
 /// A new rollout, without any weight.
-fn rollout(
-    spec: &QuantizedModelSpec,
-    kind: RolloutKind,
-    candidate: &RevisionRef,
-    started_at: Time,
-) -> RolloutStatus {
+fn rollout(spec: &QuantizedModelSpec, kind: RolloutKind, candidate: &RevisionRef, started_at: Time) -> RolloutStatus {
     RolloutStatus {
         kind: kind.into(),
         candidate: candidate.clone(),

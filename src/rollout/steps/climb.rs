@@ -36,7 +36,10 @@ impl Evaluation<'_> {
         if let Some((action, why)) = self.taken_away() {
             return self.abandon(&candidate, action, &why);
         }
-        if let Some(why) = self.falls_short(&candidate).filter(|_| rollout.weight > 0 && self.has_turn()) {
+        if let Some(why) = self
+            .falls_short(&candidate)
+            .filter(|_| rollout.weight > 0 && self.has_turn())
+        {
             return self.abandon(&candidate, Action::Demoted, &why);
         }
         if let Some(why) = self.capacity().tried(&candidate).and_then(|w| w.failure.clone()) {

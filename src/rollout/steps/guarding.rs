@@ -143,7 +143,11 @@ impl Evaluation<'_> {
         };
         self.hand_over(&stable, &to);
         self.order = Order::LowerFirst;
-        self.decide(Action::Demoted, &stable, format!("traffic goes to {}: {why}", to.describe()));
+        self.decide(
+            Action::Demoted,
+            &stable,
+            format!("traffic goes to {}: {why}", to.describe()),
+        );
         true
     }
 

@@ -101,7 +101,11 @@ impl Evaluation<'_> {
         let since = match &rollout.weight_since {
             Some(since) => settings.hold_ends(usize::try_from(rollout.step).unwrap_or(0), since.0),
             // Nobody takes its pods away while people are asked.
-            None => rollout.started_at.0.checked_add(self.stood_still(rollout)).unwrap_or(Timestamp::MAX),
+            None => rollout
+                .started_at
+                .0
+                .checked_add(self.stood_still(rollout))
+                .unwrap_or(Timestamp::MAX),
         };
         let at = since.checked_add(settings.schedule_deadline).unwrap_or(Timestamp::MAX);
         let late = self.now >= at;

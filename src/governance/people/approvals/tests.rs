@@ -233,11 +233,11 @@ fn a_promotion_is_approved_by_who_could_see_what_it_rests_on() {
     for other in [
         Awaiting {
             change_digest: OTHER_DIGEST.to_owned(),
-            ..awaiting.clone()
+            ..(*awaiting).clone()
         },
         Awaiting {
             before: ApprovalGate::FirstTraffic.into(),
-            ..awaiting.clone()
+            ..(*awaiting).clone()
         },
     ] {
         let other = Question {
@@ -325,9 +325,10 @@ fn the_status_says_who_may_approve_what_and_how() {
         have: vec![approved("bob", 5), approved("cid", 6)],
         excluded: names(&["ann "]),
         may: "approve on quantizedmodels/fraud-scorer, group audit , group second-line".to_owned(),
-        command: "kubectl guardbit approve fraud-scorer -n risk --change sha256:aa --reason 'why you approve'".to_owned(),
+        command: "kubectl guardbit approve fraud-scorer -n risk --change sha256:aa --reason 'why you approve'"
+            .to_owned(),
     };
-    assert_eq!(awaiting, expected);
+    assert_eq!(*awaiting, expected);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Evaluation<'_> {
             }
             Answer::Rejected { by } => Err(Wait::new(WaitReason::Declined, told(by))),
             Answer::Waiting { awaiting, message } => {
-                self.status.awaiting = Some(awaiting);
+                self.status.awaiting = Some(*awaiting);
                 Err(Wait::new(WaitReason::AwaitingApproval, message))
             }
         }
@@ -97,7 +97,12 @@ impl Evaluation<'_> {
 
     /// The evidence begins anew, so whoever approved a promotion has seen other evidence than what it will rest on.
     pub(in crate::rollout::steps) fn ask_again(&mut self) {
-        if let Some(approved) = self.status.rollout.as_mut().and_then(|rollout| rollout.approved.as_mut()) {
+        if let Some(approved) = self
+            .status
+            .rollout
+            .as_mut()
+            .and_then(|rollout| rollout.approved.as_mut())
+        {
             approved.promotion = None;
         }
         let of_promotion = self.status.awaiting.as_ref();

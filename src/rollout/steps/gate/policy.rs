@@ -167,7 +167,9 @@ impl Evaluation<'_> {
         if let Some(found) = floor.check(&self.rise(variant, false), true).first() {
             return Some(format!("{} ({}): {}", found.policy, found.rule, found.message));
         }
-        let stale = rules.falls_back_when_stale.stale_at(variant, self.calibrated(variant))?;
+        let stale = rules
+            .falls_back_when_stale
+            .stale_at(variant, self.calibrated(variant))?;
         let is_stale = self.now > stale && self.acts.waives(Waive::Freshness).is_none();
         is_stale.then(|| {
             format!("its calibration is too old since {stale}, and a policy says FallBack: calibrate it again, with new data")

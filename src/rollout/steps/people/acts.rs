@@ -18,12 +18,21 @@ const LONGEST_NAME: usize = 256;
 /// An act with who did it and why, for conditions and decisions.
 pub(in crate::rollout::steps) fn told(act: &Act) -> String {
     let (kind, by) = (act.spec.action, plain(act.by(), LONGEST_NAME));
-    format!("{kind} of {by} ({}): {}", act.name, plain(&act.spec.reason, LONGEST_MESSAGE))
+    format!(
+        "{kind} of {by} ({}): {}",
+        act.name,
+        plain(&act.spec.reason, LONGEST_MESSAGE)
+    )
 }
 
 /// An act with who did it.
 fn named(act: &Act) -> String {
-    format!("{} of {} ({})", act.spec.action, plain(act.by(), LONGEST_NAME), act.name)
+    format!(
+        "{} of {} ({})",
+        act.spec.action,
+        plain(act.by(), LONGEST_NAME),
+        act.name
+    )
 }
 
 impl Evaluation<'_> {

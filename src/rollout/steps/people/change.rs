@@ -18,7 +18,11 @@ impl<'a> Evaluation<'a> {
     pub(in crate::rollout::steps) fn change(&self) -> Option<Change> {
         let governed = self.seen.governance.governed();
         let (kind, to, policy) = match &self.status.rollout {
-            Some(rollout) => (rollout.kind.known()?, rollout.candidate.clone(), rollout.policy.as_deref()),
+            Some(rollout) => (
+                rollout.kind.known()?,
+                rollout.candidate.clone(),
+                rollout.policy.as_deref(),
+            ),
             None => match self.ladder.goal(&self.status, self.spec.attempt, self.now) {
                 Goal::Try { kind, variant } => {
                     let to = self.ladder.variants[variant].revision.clone();

@@ -52,7 +52,10 @@ impl Evaluation<'_> {
         match governed {
             Some(governed) => {
                 let from = governed.from.join(", ");
-                self.note(Action::Governed, &format!("from now on {from} says what is asked of it"));
+                self.note(
+                    Action::Governed,
+                    &format!("from now on {from} says what is asked of it"),
+                );
             }
             None => {
                 let why = "no policy selects it any more: a rollout in progress keeps the rules that it began under";
@@ -115,14 +118,8 @@ impl Evaluation<'_> {
                 Action::Paused,
                 format!("{cause}: no rollout begins, a fallback still works"),
             ),
-            (false, Some(weight)) => (
-                Action::Unpaused,
-                format!("{cause}: the rollout goes on from {weight}%"),
-            ),
-            (false, None) => (
-                Action::Unpaused,
-                format!("{cause}: rollouts begin again"),
-            ),
+            (false, Some(weight)) => (Action::Unpaused, format!("{cause}: the rollout goes on from {weight}%")),
+            (false, None) => (Action::Unpaused, format!("{cause}: rollouts begin again")),
         };
         self.note(action, &why);
     }
