@@ -6,6 +6,7 @@ use guardbit::api::QuantizedModelSpec;
 use guardbit::governance::{Answer, Passage, effective, passages};
 use guardbit::model;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 
 use super::scene::{at, model as sample, policy};
 
@@ -181,10 +182,20 @@ fn what_a_file_does_not_show_is_told_or_waited_for() {
         (Answer::Refused, vec!["weights.require".to_owned()]),
         "it has no mount"
     );
-    let signed = "weights: {require: Declared, publicKeys: [key]}";
+    let mut mounted = sample();
+    for variant in &mut mounted.variants {
+        variant.weights.mount =
+            serde_json::from_value(json!({"path": "/models", "volume": "weights"})).expect("a mount");
+    }
+    let signed = rows(
+        &mounted,
+        &["weights: {require: Verified, publicKeys: [key]}"],
+        on_a_tuesday(),
+    );
+    let first_traffic = signed.iter().find(|row| row.1 == Passage::FirstTraffic).expect("one");
     assert_eq!(
-        first(signed),
-        (Passage::FirstTraffic, Waits, vec!["weights.publicKeys".to_owned()])
+        (first_traffic.3, &first_traffic.4[..]),
+        (Waits, &["weights.publicKeys".to_owned()][..])
     );
     let slots = of("int8", "maxInProgress: 1");
     assert_eq!(slots[0], (Passage::FirstTraffic, May, vec!["maxInProgress".to_owned()]));

@@ -48,7 +48,12 @@ fn each_rule_of_a_policy_finds_its_breach_at_the_field_that_is_to_blame() {
         ),
         (
             "weights: {require: Verified, publicKeys: [key]}",
-            &["10:5 note policy-weights", "13:5 note policy-weights"],
+            &[
+                "10:5 error policy-weights",
+                "10:5 note policy-weights",
+                "13:5 error policy-weights",
+                "13:5 note policy-weights",
+            ],
         ),
         ("approvals: [{before: FirstTraffic}]", &["40:3 note policy-waits"]),
         ("maxInProgress: 3", &["40:3 note policy-waits"]),

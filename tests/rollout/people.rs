@@ -1,6 +1,6 @@
 //! What people do to a whole model goes on record, once, and holds nothing up.
 
-use guardbit::api::{Action, DeletionPolicy, Traffic};
+use guardbit::api::{Action, DeletionPolicy, ServiceTraffic, Traffic};
 use guardbit::rollout::{Order, Plan, Record};
 use k8s_openapi::jiff::SignedDuration;
 
@@ -126,7 +126,9 @@ fn what_a_suspension_ends_with_is_told_by_its_end_alone() {
 fn behind_one_service_there_are_no_weights_to_tell_of() {
     let mut spec = spec();
     spec.traffic = Traffic {
-        service: Some(Default::default()),
+        service: Some(ServiceTraffic {
+            allow_coarse_steps: true,
+        }),
         ..Traffic::default()
     };
     let mut world = World::new(spec);

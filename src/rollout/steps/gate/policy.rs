@@ -143,10 +143,16 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Why something is decided, with the gates that a person opened for it.
+    /// Why something is decided, with the gates that a person opened for it. A promotion says again why it was granted, where they
+    /// may be named already.
     pub(in crate::rollout::steps) fn in_spite(&self, why: impl Into<String>) -> String {
-        let all: Vec<String> = std::iter::once(why.into()).chain(self.waived.iter().cloned()).collect();
-        all.join("; ")
+        let mut all = why.into();
+        for sentence in &self.waived {
+            if !all.contains(sentence) {
+                all = format!("{all}; {sentence}");
+            }
+        }
+        all
     }
 
     /// Whether it is the turn of this model to leave what falls short of a policy. Harm waits for no turn.
