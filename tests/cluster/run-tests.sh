@@ -22,7 +22,8 @@ compile() { # prints the programs, each after its kind: test, bench or bin
   cargo test --no-run --message-format=json ${targets:+$(printf -- '--test %s ' $targets)} ${benchmark:+--bench "$benchmark"} \
     | jq -r 'select(.reason == "compiler-artifact" and .executable != null) | "\(.target.kind[0]) \(.executable)"'
 }
-run() { for binary in $binaries; do "$@" "$binary" "${TEST_ARGS[@]}"; done; }
+# All are run, so that one red list does not hide the next.
+run() { local failed=0; for binary in $binaries; do "$@" "$binary" "${TEST_ARGS[@]}" || failed=1; done; return $failed; }
 install() { "$@" apply --server-side --force-conflicts -k crds -o name; "$@" apply --server-side --force-conflicts -f config/manager/namespace.yaml -o name; "$@" apply --server-side --force-conflicts -k config/rbac -o name; }
 programs=$(compile)
 binaries=$(sed -nE 's/^(test|bench) //p' <<< "$programs")

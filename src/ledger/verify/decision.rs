@@ -193,7 +193,7 @@ fn differences(record: &Opened<'_>, statement: &Statement) -> (Option<TestState>
         differs(Check::Decision, "record", &written.record, &expected.record),
     ];
     let mut found: Vec<_> = parts.into_iter().flatten().collect();
-    if found.is_empty() && *written != expected {
+    if found.is_empty() && printed(written) != printed(&expected) {
         let why = "guardbit writes another statement about the same evaluation";
         found.push((Check::Decision, why.to_owned()));
     }
@@ -216,10 +216,16 @@ fn before(record: &Opened<'_>) -> Head {
 }
 
 /// A part of a record that does not follow from the rest.
-fn differs<T: PartialEq + Serialize>(check: Check, part: &str, written: &T, expected: &T) -> Option<(Check, String)> {
-    let told = |part: &T| serde_json::to_string(part).unwrap_or_default();
+fn differs(check: Check, part: &str, written: &impl Serialize, expected: &impl Serialize) -> Option<(Check, String)> {
+    let (written, expected) = (printed(written), printed(expected));
     (written != expected).then(|| {
-        let why = format!("{part}: {} is expected, and it says {}", told(expected), told(written));
+        let why = format!("{part}: {expected} is expected, and it says {written}");
         (check, why)
     })
+}
+
+/// A part of a record as it is on record: times of decisions are printed in whole seconds.
+fn printed(part: &impl Serialize) -> String {
+    // Printing plain data into memory cannot fail.
+    serde_json::to_string(part).unwrap_or_default()
 }
