@@ -10,7 +10,7 @@ use super::reason::WaitReason;
 pub(super) struct Wait {
     pub(super) reason: WaitReason,
     pub(super) message: String,
-    /// When it is over by itself, if that is known.
+    /// When it may be over by itself, if that is known.
     pub(super) until: Option<Timestamp>,
 }
 
@@ -36,7 +36,7 @@ impl Wait {
         }
     }
 
-    /// The same, with when it is over by itself.
+    /// The same, with when it may be over by itself.
     pub(super) fn until(self, until: Option<Timestamp>) -> Self {
         Self { until, ..self }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::SignedDuration;
+
 use crate::api::{RevisionRef, Variant, Waive};
 use crate::governance::people::acts::Act;
 use crate::governance::{Frozen, Rise, Rules};
@@ -131,7 +133,9 @@ impl Evaluation<'_> {
             "{of} may be in progress at once (maxInProgress), and as many are: {}{more}",
             named.join(", ")
         );
-        Err(Wait::new(WaitReason::AwaitingSlot, why))
+        // Nothing tells of a place that gets free.
+        let interval = SignedDuration::from_millis(self.model.rollout.interval_ms());
+        Err(Wait::new(WaitReason::AwaitingSlot, why).until(self.now.checked_add(interval).ok()))
     }
 
     /// Notes that a gate is open only because a person opened it.
