@@ -8,6 +8,8 @@ mod authors;
 mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+#[path = "../support/governance.rs"]
+mod governance;
 #[path = "../api_faults/node.rs"]
 mod node;
 mod records;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::command::Shell;
 use crate::control_plane::apply;
 use crate::stage::{ALICE, GUARDBIT, MODEL, PATIENCE, Stage, act, until};
-use crate::{node, spawn};
+use crate::{governance, node, spawn};
 
 /// A stage with a policy and a guardbit.
 pub struct Ruled {
@@ -49,7 +49,9 @@ impl Ruled {
         }
         let object = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": policy}, "spec": spec});
         apply(&stage.admin, &object).await;
-        may_read_policies(&stage, set).await;
+        for object in governance::reader(set) {
+            apply(&stage.admin, &object).await;
+        }
         let log = std::env::temp_dir().join(format!("guardbit-ruled-{}-{}", std::process::id(), stage.namespace));
         let kubeconfig = Shell::of(&stage, GUARDBIT, &[]);
         let args = [
@@ -209,27 +211,6 @@ impl Ruled {
             .delete(("guardbit.dev", "PrecisionPolicy"), &self.policy)
             .await;
     }
-}
-
-/// The policies of a set have other names than those that guardbit's role lets it read.
-async fn may_read_policies(stage: &Stage, set: &str) {
-    let name = format!("guardbit-policies-{set}");
-    let resources = json!([
-        "validatingadmissionpolicies",
-        "validatingadmissionpolicybindings",
-        "mutatingadmissionpolicies",
-        "mutatingadmissionpolicybindings"
-    ]);
-    let named = json!([stage.of_set("guardbit-ledger"), stage.of_set("guardbit-authors")]);
-    let rule = json!({"apiGroups": ["admissionregistration.k8s.io"], "resources": resources, "resourceNames": named, "verbs": ["get"]});
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule]});
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": "guardbit", "namespace": "guardbit-system"}],
-    });
-    apply(&stage.admin, &role).await;
-    apply(&stage.admin, &binding).await;
 }
 
 impl Stage {

@@ -4,14 +4,16 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::control_plane::{self, apply, objects};
-use crate::refusals;
+use crate::control_plane::{self, apply};
+use crate::{governance, refusals};
+
+pub use crate::governance::{ALICE, BOB, CAROL, GUARDBIT};
 
 /// Longest time that anything awaited here may take. The garbage collector looks for new kinds every 30 seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,12 +21,6 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Name of every model.
 pub const MODEL: &str = "fraud-scorer";
 
-/// Changes models, and may approve.
-pub const ALICE: &str = "alice@bank.example";
-/// The same.
-pub const BOB: &str = "bob@bank.example";
-/// Is on call.
-pub const CAROL: &str = "carol@bank.example";
 /// Changes models, and may not act.
 pub const MALLORY: &str = "mallory@bank.example";
 /// May break the glass.
@@ -37,23 +33,6 @@ pub const ROOT: &str = "root@bank.example";
 pub const PIPELINE: &str = "system:serviceaccount:ci:pipeline";
 /// A node that somebody let approve.
 pub const NODE: &str = "system:node:node-1";
-/// guardbit itself.
-pub const GUARDBIT: &str = "system:serviceaccount:guardbit-system:guardbit";
-
-const ROLES: [&str; 5] = [
-    include_str!("../../config/rbac/service-account.yaml"),
-    include_str!("../../config/rbac/controller.yaml"),
-    include_str!("../../config/rbac/policies.yaml"),
-    include_str!("../../config/rbac/users.yaml"),
-    include_str!("../../config/governance/base/roles.yaml"),
-];
-
-const POLICIES: [&str; 4] = [
-    include_str!("../../config/governance/base/actions.yaml"),
-    include_str!("../../config/governance/base/ledger.yaml"),
-    include_str!("../../config/governance/authors/stamp.yaml"),
-    include_str!("../../config/governance/authors/keep.yaml"),
-];
 
 /// Who has which role in the namespace of a stage.
 const BOUND: [(&str, &str); 12] = [
@@ -111,16 +90,10 @@ impl Stage {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             apply(&self.admin, &namespace).await;
         }
-        for role in ROLES.into_iter().flat_map(objects) {
+        for role in governance::roles() {
             apply(&self.admin, &role).await;
         }
-        for (number, (user, role)) in BOUND.into_iter().enumerate() {
-            let binding = json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-                "metadata": {"name": format!("people-{number}"), "namespace": self.namespace},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-                "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
-            });
+        for binding in governance::bindings(&self.namespace, &BOUND) {
             apply(&self.admin, &binding).await;
         }
         // One right of each role that is bound.
@@ -148,16 +121,9 @@ impl Stage {
     /// The policies as they are shipped, bound in the namespaces with the label of the set, so that other tests are left alone.
     async fn policies(&self) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.namespace, "labels": {"guardbit-policies": self.set}}});
+            "metadata": {"name": self.namespace, "labels": {governance::LABEL: self.set}}});
         apply(&self.admin, &namespace).await;
-        let selector = json!({"namespaceSelector": {"matchLabels": {"guardbit-policies": self.set}}});
-        for mut object in POLICIES.into_iter().flat_map(objects) {
-            let name = json!(self.of_set(object["metadata"]["name"].as_str().expect("a name")));
-            if object["kind"].as_str().expect("a kind").ends_with("Binding") {
-                object["spec"]["policyName"] = name.clone();
-                object["spec"]["matchResources"] = selector.clone();
-            }
-            object["metadata"]["name"] = name;
+        for object in governance::policies(&self.set) {
             apply(&self.admin, &object).await;
         }
         until("actions are guarded", async || !self.forgery_is_taken().await).await;
@@ -186,7 +152,7 @@ impl Stage {
 
     /// The name of a policy in the set of this stage: as in a release of that name.
     pub fn of_set(&self, policy: &str) -> String {
-        policy.replacen("guardbit", &self.set, 1)
+        governance::of_set(&self.set, policy)
     }
 
     /// What guardbit tries to see whether admission is there: an action in the name of somebody else, without a trace.
@@ -212,13 +178,7 @@ impl Stage {
 
     /// The client of a user, who is in these groups.
     pub async fn user(&self, name: &str, groups: &[&str]) -> Client {
-        let mut config = Config::infer().await.expect("a usable KUBECONFIG");
-        config.auth_info.impersonate = Some(name.to_owned());
-        if !groups.is_empty() {
-            let groups = groups.iter().map(|group| (*group).to_owned());
-            config.auth_info.impersonate_groups = Some(groups.collect());
-        }
-        Client::try_from(config).expect("a client")
+        governance::user(name, groups).await
     }
 
     fn api(&self, client: &Client, kind: &str) -> Api<DynamicObject> {

@@ -8,7 +8,13 @@ mod backtest;
 mod changes;
 mod climbs;
 mod comparer;
+#[path = "../support/control_plane.rs"]
+#[allow(dead_code)] // run-tests.sh has applied the CRDs.
+mod control_plane;
 mod failures;
+#[path = "../support/governance.rs"]
+mod governance;
+mod governed;
 mod guardbit;
 mod harms;
 mod ledger;

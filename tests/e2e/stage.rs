@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 
 use guardbit::api::{Action, Decision, QuantizedModel, QuantizedModelStatus};
 
+use crate::governance;
+use crate::governed::govern;
 use crate::guardbit::Guardbit;
 use crate::ledger::{Ledger, Weights};
 use crate::prometheus::counted_by_backends;
@@ -84,6 +86,7 @@ pub struct Setting {
     prometheus: String,
     flags: Vec<String>,
     program: Option<PathBuf>,
+    rules: Option<Value>,
 }
 
 /// The sample, with short holds, in a namespace of its own.
@@ -114,6 +117,7 @@ pub fn setting(test: &str) -> Setting {
         prometheus: shared_prometheus(),
         flags: Vec::new(),
         program: None,
+        rules: None,
     }
 }
 
@@ -175,6 +179,12 @@ impl Setting {
         self
     }
 
+    /// What a PrecisionPolicy asks of the model; the policies of admission are for its namespace then, and Alice applies it.
+    pub fn governed(mut self, rules: Value) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
     /// Namespace of the test.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -194,6 +204,13 @@ impl Setting {
             .create(&PostParams::default(), &namespace)
             .await
             .expect("the namespace is new");
+        let author = match &self.rules {
+            Some(rules) => {
+                govern(&client, &self.namespace, rules).await;
+                governance::user(governance::ALICE, &[]).await
+            }
+            None => client.clone(),
+        };
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         let program = self.program.as_deref();
         let guardbit = Guardbit::start(&client, &self.namespace, &self.prometheus, &flags, program).await;
@@ -205,7 +222,7 @@ impl Setting {
             tasks.push(follow_route(&client, &self.namespace, ledger.clone()));
         }
         let document = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL}, "spec": self.spec});
-        models
+        Api::<QuantizedModel>::namespaced(author, &self.namespace)
             .patch(MODEL, &PatchParams::apply("kubectl"), &Patch::Apply(document))
             .await
             .expect("the API server takes the model");
