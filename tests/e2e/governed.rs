@@ -63,10 +63,10 @@ pub async fn govern(client: &Client, namespace: &str, rules: &Value) {
         dry_run: true,
         ..PostParams::default()
     };
+    let policy = governance::of_set(SET, "guardbit-actions");
     until("a forged action is refused", || async {
-        acts.create(&dry, &forged)
-            .await
-            .is_err_and(|error| error.to_string().contains("spec.actor"))
+        let answer = acts.create(&dry, &forged).await;
+        answer.is_err_and(|error| error.to_string().contains(&policy))
     })
     .await;
 }
