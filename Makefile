@@ -14,7 +14,7 @@ help:
 	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'
 	@echo 'make bench-mirror   what a mirror costs users and the comparer needs, on a real cluster'
-	@echo 'make bench-scale  a thousand models idle and rolling out, ten thousand idle; writes docs/scale.md'
+	@echo 'make bench-scale  a thousand models idle, rolling out, and rolling out governed, ten thousand idle; writes docs/scale.md'
 	@echo 'make bench-weights  how fast weights are hashed, and in how much memory'
 	@echo 'make failures    every failure that a cluster can produce, on a real one; long, and not part of make test'
 	@echo 'make samples     each sample climbs on a real cluster'
@@ -160,11 +160,14 @@ bench-rollback:
 bench-mirror:
 	tests/cluster/run-tests.sh bench-mirror
 
+# `make bench-scale SCALE=1000-governed` measures that alone, and takes what the others were when they were measured last.
+SCALES := 1000-all 1000-governed 10000-idle
+SCALE ?= $(SCALES)
 bench-scale:
 	@mkdir -p docs target
-	tests/bench/scale/scale.sh 1000 all > target/scale-1000.json
-	tests/bench/scale/scale.sh 10000 idle > target/scale-10000.json
-	python3 tests/bench/scale/report.py target/scale-1000.json target/scale-10000.json > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status
+	set -e; for run in $(SCALE); do tests/bench/scale/scale.sh $${run%%-*} $${run#*-} > target/scale-$$run.json; done
+	@for run in $(SCALES); do test -s target/scale-$$run.json || { echo "measure $$run as well: make bench-scale SCALE=$$run"; exit 1; }; done
+	python3 tests/bench/scale/report.py $(SCALES:%=target/scale-%.json) > docs/.scale.md; status=$$?; mv docs/.scale.md docs/scale.md; exit $$status
 
 bench-replay:
 	cargo bench --bench replay

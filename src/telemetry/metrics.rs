@@ -102,6 +102,16 @@ impl Metrics {
         self.models.recorded(namespace, name);
     }
 
+    /// Notes how many records of a model exist. What is written and deleted from then on is counted along.
+    pub fn records_kept(&self, namespace: &str, name: &str, kept: usize) {
+        self.models.records_kept(namespace, name, kept);
+    }
+
+    /// Notes that so many records of a model were deleted.
+    pub fn records_deleted(&self, namespace: &str, name: &str, deleted: usize) {
+        self.models.records_deleted(namespace, name, deleted);
+    }
+
     /// Notes how many records of a model do not exist yet.
     pub fn records_pending(&self, namespace: &str, name: &str, pending: usize) {
         self.models.records_pending(namespace, name, pending);
@@ -267,6 +277,7 @@ mod tests {
         metrics.decided("risk", "fraud", Action::RolledBack, Duration::ZERO);
         metrics.recorded("risk", "fraud");
         metrics.records_pending("risk", "fraud", 2);
+        metrics.records_kept("risk", "fraud", 1);
         metrics.people("risk", "fraud", &[(ActKind::Pause, ActState::InForce)], Some(true));
         assert!(series(&metrics).len() > 15);
         metrics.forget("risk", "fraud");
@@ -290,6 +301,23 @@ mod tests {
             format!("guardbit_records_pending{labels} 2"),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn records_that_exist_are_told_once_they_were_counted() {
+        let metrics = Metrics::default();
+        let told = || {
+            let kept = series(&metrics).into_iter().find(|line| line.contains("records_kept"));
+            kept.map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned())
+        };
+        metrics.recorded("risk", "fraud");
+        assert_eq!(told(), None, "there may be others of before");
+        metrics.records_kept("risk", "fraud", 310);
+        assert_eq!(told().as_deref(), Some("310"));
+        metrics.recorded("risk", "fraud");
+        assert_eq!(told().as_deref(), Some("311"));
+        metrics.records_deleted("risk", "fraud", 100);
+        assert_eq!(told().as_deref(), Some("211"));
     }
 
     #[test]

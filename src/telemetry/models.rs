@@ -88,6 +88,8 @@ struct Records {
     /// Records that this process has written.
     written: u64,
     pending: i64,
+    /// Records that exist; `None` until they were counted.
+    kept: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -113,7 +115,27 @@ impl Models {
     /// Counts a record that was written.
     pub(super) fn recorded(&self, namespace: &str, name: &str) {
         self.change(namespace, name, |told| {
-            told.records.get_or_insert_default().written += 1
+            let records = told.records.get_or_insert_default();
+            records.written += 1;
+            records.kept = records.kept.map(|kept| kept + 1);
+        });
+    }
+
+    /// Notes how many records of a model exist.
+    pub(super) fn records_kept(&self, namespace: &str, name: &str, kept: usize) {
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        self.change(namespace, name, |told| {
+            told.records.get_or_insert_default().kept = Some(kept)
+        });
+    }
+
+    /// Notes that so many records of a model were deleted.
+    pub(super) fn records_deleted(&self, namespace: &str, name: &str, deleted: usize) {
+        let deleted = i64::try_from(deleted).unwrap_or(i64::MAX);
+        self.change(namespace, name, |told| {
+            if let Some(records) = &mut told.records {
+                records.kept = records.kept.map(|kept| kept - deleted);
+            }
         });
     }
 
@@ -324,6 +346,10 @@ impl Collector for Models {
                     .collect()
             },
         )?;
+        gauge("records_kept", "Records that exist.", &|told| {
+            let kept = told.records.iter().filter_map(|records| records.kept);
+            kept.map(|kept| (Vec::new(), kept)).collect()
+        })?;
         gauge(
             "acts",
             "Actions of people that guardbit keeps, by action and state.",

@@ -78,7 +78,7 @@ class Operations(unittest.TestCase):
     def test_metrics(self):
         names = metrics()
         counters = {"reconciles", "decisions", "records"}
-        self.assertEqual(len(names), 20)
+        self.assertEqual(len(names), 21)
         self.named("metrics", [f"guardbit_{name}{'_total' if name in counters else ''}" for name in names])
 
 

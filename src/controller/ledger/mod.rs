@@ -29,7 +29,7 @@ use append::Before;
 pub(super) use chains::Ledger;
 use chains::{Found, records};
 pub(super) use key::KeyFile;
-use objects::{Objects, Outcome, Prune, Trouble};
+use objects::{Listed, Objects, Outcome, Prune, Trouble};
 
 /// How often it is looked for records of a model that are older than they need be.
 const PRUNES: Duration = Duration::from_secs(24 * 3_600);
@@ -65,11 +65,21 @@ pub(super) async fn settle(ctx: &Context, model: &QuantizedModel, observation: &
 /// Finds the newest record in the cluster, because status knows none: it was lost, or the model was made anew, or has no
 /// records yet.
 async fn find(ctx: &Context, model: &QuantizedModel) -> Result<(), Trouble> {
-    let newest = Objects::of(ctx, model).newest(&ctx.ledger.keys()).await?;
+    let objects = Objects::of(ctx, model);
+    let all = listed(ctx, model, &objects).await?;
+    let newest = objects.newest(&all, &ctx.ledger.keys()).await?;
     let found = newest.map_or(Found::Nothing, Found::Newest);
     let uid = model.uid().unwrap_or_default();
     ctx.ledger.of(&uid, |chain| chain.found = Some(found));
     Ok(())
+}
+
+/// The records of a model that exist, oldest first. The metrics tell how many there are.
+async fn listed(ctx: &Context, model: &QuantizedModel, objects: &Objects) -> Result<Vec<Listed>, Trouble> {
+    let all = objects.list().await?;
+    let namespace = model.namespace().unwrap_or_default();
+    ctx.metrics.records_kept(&namespace, &model.name_any(), all.len());
+    Ok(all)
 }
 
 /// Creates the records that are pending in a status, oldest first. Returns whether there are records of ours that the status
@@ -150,10 +160,12 @@ pub(super) async fn write(
         let what = format!("the next record of {}", model.name_any());
         return Err(CallError::Conflict(what).into());
     }
-    match &appended.prune {
-        Some(prune) => Objects::of(ctx, model).delete(prune).await,
-        None => Ok(()),
+    if let Some(prune) = &appended.prune {
+        let deleted = Objects::of(ctx, model).delete(prune).await?;
+        let namespace = model.namespace().unwrap_or_default();
+        ctx.metrics.records_deleted(&namespace, &model.name_any(), deleted);
     }
+    Ok(())
 }
 
 /// Tells in the metrics how many records are pending.
@@ -192,7 +204,12 @@ async fn old(
     if !is_time {
         return None;
     }
-    match Objects::of(ctx, model).old(observation.now, keep).await {
+    let objects = Objects::of(ctx, model);
+    let prune = match listed(ctx, model, &objects).await {
+        Ok(all) => objects.old(&all, observation.now, keep).await,
+        Err(trouble) => Err(trouble),
+    };
+    match prune {
         Ok(prune) => prune,
         Err(trouble) => {
             tracing::warn!(

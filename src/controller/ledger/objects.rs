@@ -162,12 +162,12 @@ impl Objects {
         newest.ok_or_else(|| forked("it is gone".to_owned()))
     }
 
-    /// The newest record that exists; `None` if there is none.
-    pub(super) async fn newest(&self, keys: &Keys) -> Result<Option<Head>, Trouble> {
-        let Some((_, name, _)) = self.list().await?.pop() else {
+    /// The newest of the records that exist; `None` if there is none.
+    pub(super) async fn newest(&self, all: &[Listed], keys: &Keys) -> Result<Option<Head>, Trouble> {
+        let Some((_, name, _)) = all.last() else {
             return Ok(None);
         };
-        let Some(newest) = self.get(&name, LedgerReason::NotListed).await? else {
+        let Some(newest) = self.get(name, LedgerReason::NotListed).await? else {
             let gone = CallError::Conflict(format!("read record {name}"));
             return Err(Trouble::of(LedgerReason::NotListed, gone.into()));
         };
@@ -183,9 +183,13 @@ impl Objects {
         adopt(object, (&self.namespace, &self.name), &keys.public())
     }
 
-    /// The records that are older than they need be, and not among the last.
-    pub(super) async fn old(&self, now: Timestamp, keep: SignedDuration) -> Result<Option<Prune>, Trouble> {
-        let all = self.list().await?;
+    /// Those of the records that exist that are older than they need be, and not among the last.
+    pub(super) async fn old(
+        &self,
+        all: &[Listed],
+        now: Timestamp,
+        keep: SignedDuration,
+    ) -> Result<Option<Prune>, Trouble> {
         let most = all.len().saturating_sub(LEAST_KEPT).min(MOST_PRUNED);
         let is_old = |(_, _, created): &&Listed| created.is_some_and(|at| now.duration_since(at) > keep);
         let old: Vec<_> = all.iter().take(most).take_while(is_old).collect();
@@ -203,8 +207,8 @@ impl Objects {
         }))
     }
 
-    /// Deletes records.
-    pub(super) async fn delete(&self, prune: &Prune) -> Result<(), Error> {
+    /// Deletes records; returns how many.
+    pub(super) async fn delete(&self, prune: &Prune) -> Result<usize, Error> {
         for name in &prune.names {
             let at_once = DeleteParams::default();
             let delete = self.api.delete(name, &at_once);
@@ -218,11 +222,11 @@ impl Objects {
             records = prune.names.len(),
             "old records are deleted"
         );
-        Ok(())
+        Ok(prune.names.len())
     }
 
     /// The records that exist, oldest first.
-    async fn list(&self) -> Result<Vec<Listed>, Trouble> {
+    pub(super) async fn list(&self) -> Result<Vec<Listed>, Trouble> {
         let of_model = ListParams::default().labels(&format!("{MODEL_LABEL}={}", model_label(&self.name)));
         let listed = call(
             format!("list records of {}", self.name),
@@ -253,7 +257,7 @@ impl Objects {
 }
 
 /// Number of a record, its name, and when the API server created it.
-type Listed = (u64, String, Option<Timestamp>);
+pub(super) type Listed = (u64, String, Option<Timestamp>);
 
 /// The statement of a record that is to be written.
 fn statement(record: &PendingRecord) -> Result<Vec<u8>, Trouble> {

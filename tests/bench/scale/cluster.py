@@ -4,10 +4,13 @@ import json
 import re
 import ssl
 import threading
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 NODES = 20
 MODELS = "/apis/guardbit.dev/v1alpha1/quantizedmodels"
+RECORDS = "/apis/guardbit.dev/v1alpha1/precisiondecisions"
 
 
 def namespace(i):
@@ -93,6 +96,35 @@ def prepare(api, user, models):
             "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": name},
             "spec": {"priorityLevelConfiguration": {"name": "workload-high"}, "matchingPrecedence": precedence, "rules": [rule]},
         })
+
+
+def govern(api):
+    """One policy that selects every model and asks nothing but that decisions go on record."""
+    api.apply("/apis/guardbit.dev/v1alpha1/precisionpolicies/bench", {
+        "apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": "bench"}, "spec": {"records": {}},
+    })
+    # Admission comes to work part by part, and refuses changes of models in between.
+    for _ in range(60):
+        try:
+            made = json.loads(api.call("POST", f"{of_model(0)}?dryRun=All", model(0, "fp32")))
+            if "guardbit.dev/authors" in made["metadata"].get("annotations", {}):
+                return
+        except RuntimeError:
+            pass
+        time.sleep(1)
+    raise TimeoutError("nobody keeps who changed a model")
+
+
+def records(api):
+    """How many records there are, and how large one is in etcd."""
+    sizes = [len(json.dumps(record, separators=(",", ":"))) for record in api.items(RECORDS)]
+    return {"records": len(sizes), "record_kib": round(sum(sizes) / max(1, len(sizes)) / 1024, 1)}
+
+
+def etcd_bytes():
+    """What etcd holds, with what was overwritten in the last minutes and is not compacted yet."""
+    text = urllib.request.urlopen("http://127.0.0.1:2379/metrics", timeout=30).read().decode()
+    return float(re.search(r"^etcd_mvcc_db_total_size_in_use_in_bytes (\S+)$", text, re.M).group(1))
 
 
 def requests(api):

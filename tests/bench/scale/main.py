@@ -1,4 +1,5 @@
-"""main.py GUARDBIT MODELS idle|rollouts|all — runs guardbit over so many models and prints one JSON object of figures.
+"""main.py GUARDBIT MODELS idle|rollouts|all|governed — runs guardbit over so many models and prints one JSON object of figures.
+`governed` are rollouts of models that a policy selects, so that their decisions go on record.
 
 Runs inside a control plane with fake nodes (scale.sh). CPU seconds are user and system time of the process; requests are
 counted by the API server, in flow schemas of guardbit's own user; queries by the synthetic Prometheus."""
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 
 import cluster
 from cluster import MODELS, Api, each, of_model
@@ -55,10 +57,12 @@ class Guardbit:
         fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
-    def evaluations(self):
-        import urllib.request
+    def counted(self, counter):
         text = urllib.request.urlopen("http://127.0.0.1:9192/metrics", timeout=30).read().decode()
-        return sum(int(float(n)) for n in re.findall(r'^guardbit_reconciles_total\{.*\} (\S+)$', text, re.M))
+        return sum(int(float(n)) for n in re.findall(rf'^guardbit_{counter}_total\{{.*\}} (\S+)$', text, re.M))
+
+    def evaluations(self):
+        return self.counted("reconciles")
 
     def all_evaluated(self, models, patience=600):
         """Seconds from the start of the process until every model has been evaluated."""
@@ -115,11 +119,32 @@ def await_models(api, models, done, what, patience):
         time.sleep(max(5, 10 * (time.time() - asked)))
 
 
+def roll_out(api, guardbit, metrics, models):
+    """Figures of rollouts of all models: of their beginning, while they go on, and after a restart."""
+    say("rolling out")
+    writes, decisions = cluster.requests(api)[1], guardbit.counted("decisions")
+    patch = {"spec": {"target": "int8"}}
+    each(lambda i: api.call("PATCH", f"{of_model(i)}/model-{i:05}", patch, "application/merge-patch+json"), range(models))
+    weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
+    await_models(api, models, weight, "on trial", models / 2 + 240)
+    time.sleep(90)
+    writes, decisions = cluster.requests(api)[1] - writes, guardbit.counted("decisions") - decisions
+    figures = {
+        **measure(api, guardbit, metrics, 2 * WINDOW),
+        "writes_per_decision": round(writes / decisions, 2), "etcd_mib": round(cluster.etcd_bytes() / 2**20, 1),
+    }
+    say(json.dumps(figures), "restart")
+    guardbit.restart()
+    return {**figures, "first_evaluation_s": round(guardbit.all_evaluated(models), 1)}
+
+
 def main():
     binary, models, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     directory = os.environ["GUARDBIT_CLUSTER_DIR"]
     api = Api(os.environ["KUBECONFIG"])
     cluster.prepare(api, USER, models)
+    if what == "governed":
+        cluster.govern(api)
     metrics = Metrics(api, PORT)
     say("creating models")
     each(lambda i: api.call("POST", of_model(i), cluster.model(i, "fp32")), range(models))
@@ -140,18 +165,18 @@ def main():
             "first_evaluation_s": statistics.median(first), "longest_first_evaluation_s": max(first), "first_evaluations_s": first,
         }
         say(json.dumps(figures))
-    if what in ("rollouts", "all"):
-        say("rolling out")
-        patch = {"spec": {"target": "int8"}}
-        each(lambda i: api.call("PATCH", f"{of_model(i)}/model-{i:05}", patch, "application/merge-patch+json"), range(models))
-        weight = lambda status: (status.get("rollout") or {}).get("weight", 0) >= 5
-        await_models(api, models, weight, "on trial", models / 2 + 240)
-        time.sleep(90)
-        figures["in progress"] = measure(api, guardbit, metrics, 2 * WINDOW)
-        say(json.dumps(figures))
+    else:
+        # As after the idle ones: what it took to bring the models up is no part of the memory of their rollouts.
+        time.sleep(20)
         say("restart")
         guardbit.restart()
-        figures["in progress"]["first_evaluation_s"] = round(guardbit.all_evaluated(models), 1)
+        guardbit.all_evaluated(models)
+        time.sleep(15)
+    if what in ("rollouts", "all"):
+        figures["in progress"] = roll_out(api, guardbit, metrics, models)
+    if what == "governed":
+        figures["governed"] = {**roll_out(api, guardbit, metrics, models), **cluster.records(api)}
+        assert figures["governed"]["records"] >= models, "not all decisions are on record"
     print(json.dumps(figures))
 
 

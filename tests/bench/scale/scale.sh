@@ -1,5 +1,5 @@
 #!/bin/bash
-# scale.sh MODELS idle|rollouts|all [GUARDBIT] — one run on a control plane of its own with fake nodes; prints figures as JSON.
+# scale.sh MODELS idle|rollouts|all|governed [GUARDBIT] — one run on a control plane of its own with fake nodes; prints figures as JSON.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 models=$1; what=$2; binary=${3:-target/release/guardbit}
@@ -22,6 +22,11 @@ openssl x509 -req -in "$dir/pki/guardbit.csr" -CA "$dir/pki/ca.crt" -CAkey "$dir
   -extfile <(echo extendedKeyUsage=clientAuth) 2> /dev/null
 sed 's#pki/admin\.#pki/guardbit.#g' "$dir/admin.kubeconfig" > "$dir/guardbit.kubeconfig"
 for role in guardbit guardbit-policies; do kubectl create clusterrolebinding "bench-$role" --clusterrole="$role" --user=guardbit >&2; done
+# As it is installed: who acts is kept, and records stay as they are. guardbit is another user here.
+if [ "$what" = governed ]; then
+  kubectl kustomize config/governance | sed 's/system:serviceaccount:guardbit-system:guardbit/guardbit/' > "$dir/governance.yaml"
+  kubectl apply --server-side -f "$dir/governance.yaml" -o name >&2
+fi
 for f in "$stages"/{node/fast,node/heartbeat-with-lease,pod/fast}/*.yaml; do
   case $f in */kustomization.yaml) ;; *) echo ---; cat "$f" ;; esac
 done > "$dir/stages.yaml"
