@@ -34,6 +34,9 @@ use objects::{Objects, Outcome, Prune, Trouble};
 /// How often it is looked for records of a model that are older than they need be.
 const PRUNES: Duration = Duration::from_secs(24 * 3_600);
 
+/// How soon it goes on where there are more of them than are deleted at once.
+const PRUNES_ON: Duration = Duration::from_secs(60);
+
 /// Within this time of the start each model is looked at for the first time, so that not all are at once.
 const FIRST_PRUNE: Duration = Duration::from_secs(3_600);
 
@@ -193,7 +196,12 @@ async fn old(
         return None;
     }
     match Objects::of(ctx, model).old(observation.now, keep).await {
-        Ok(prune) => prune,
+        Ok(prune) => {
+            if prune.as_ref().is_some_and(Prune::is_full) {
+                ctx.ledger.of(&uid, |chain| chain.prunes_at = Some(now + PRUNES_ON));
+            }
+            prune
+        }
         Err(trouble) => {
             tracing::warn!(
                 namespace = model.namespace(),

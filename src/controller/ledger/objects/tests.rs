@@ -205,7 +205,25 @@ async fn old_records_go_but_for_the_last_fifty() {
     let prune = objects.old(at(185), keep).await.unwrap().unwrap();
     let tenth = records[9].payload_digest.trim_start_matches("sha256:");
     assert_eq!((prune.through.sequence, prune.through.digest.as_str()), (10, tenth));
+    assert!(!prune.is_full(), "there are no more");
     objects.delete(&prune).await.unwrap();
     assert_eq!(held.lock().len(), 50);
     assert!(objects.old(at(400), keep).await.unwrap().is_none());
+}
+
+/// A model that decided often has more of them than a request a day would ever delete.
+#[tokio::test]
+async fn of_many_old_records_a_hundred_go_at_once_and_the_rest_soon_after() {
+    let held = Held::default();
+    let objects = objects(&held);
+    create(&objects, &chain(170, 0)).await;
+    let created: Timestamp = CREATED.parse().unwrap();
+    let (late, keep) = (created + SignedDuration::from_hours(24), SignedDuration::from_hours(1));
+    let mut deleted = Vec::new();
+    while let Some(prune) = objects.old(late, keep).await.unwrap() {
+        deleted.push((prune.through.sequence, prune.is_full()));
+        objects.delete(&prune).await.unwrap();
+    }
+    assert_eq!(deleted, [(100, true), (120, false)]);
+    assert_eq!(held.lock().len(), 50);
 }
