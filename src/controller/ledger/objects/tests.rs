@@ -11,9 +11,17 @@ use serde_json::{Value, json};
 
 use super::super::append::tests::{after, chain};
 use super::*;
-use crate::ledger::SigningKey;
+use crate::ledger::{PublicKey, SigningKey};
 
 const KEY: &str = include_str!("../../../../tests/testdata/ledger/key.pem");
+
+/// Another key, with which guardbit signs after that one.
+const NEXT: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbmyeMIx0qubfWCTL
+V74sqIzGm+2lUs1XiOVUkBHx71KhRANCAASPxGsaFbtLpbdOex3LkHkeDA5PNQWN
+NttUCM+IRFzd2+LwWSoMzWeFKb+0Y7FdGnGFZ+t4uObACwNGE8i05agj
+-----END PRIVATE KEY-----
+";
 
 /// When the API server created whatever it holds.
 const CREATED: &str = "2026-11-10T00:00:00Z";
@@ -94,6 +102,7 @@ fn keys() -> Keys {
     Keys {
         signs: SigningKey::from_pem(KEY).map_err(|error| error.to_string()),
         former: None,
+        trusted: Vec::new(),
     }
 }
 
@@ -101,6 +110,7 @@ fn no_key() -> Keys {
     Keys {
         signs: Err("there is no file".to_owned()),
         former: None,
+        trusted: Vec::new(),
     }
 }
 
@@ -185,6 +195,27 @@ async fn a_record_that_is_to_be_signed_waits_for_the_key() {
     );
     assert!(held.lock().is_empty());
     assert_eq!(objects.newest(&no_key()).await.unwrap(), None);
+}
+
+/// A model that is made anew, or whose status is lost, after the key was replaced and guardbit started again.
+#[tokio::test]
+async fn a_chain_goes_on_from_a_record_of_a_key_of_before_whose_public_key_is_kept() {
+    let held = Held::default();
+    let objects = objects(&held);
+    let records = chain(2, 0);
+    create(&objects, &records).await;
+    let replaced = |trusted: Vec<PublicKey>| Keys {
+        signs: SigningKey::from_pem(NEXT).map_err(|error| error.to_string()),
+        former: None,
+        trusted,
+    };
+    let lost = objects.newest(&replaced(Vec::new())).await.unwrap_err();
+    assert_eq!(lost.problem.reason, LedgerReason::Forked);
+    let newest = objects.newest(&replaced(keys().public())).await.unwrap().unwrap();
+    assert_eq!(
+        (newest.sequence, newest.digest.as_str()),
+        (2, records[1].payload_digest.trim_start_matches("sha256:"))
+    );
 }
 
 #[tokio::test]
