@@ -105,7 +105,8 @@ fn on_a_volume(how: &str) -> String {
     let template = format!(
         "template: {{spec: {{volumes: [{{name: models, emptyDir: {{}}}}], containers: [{{name: server, image: s, volumeMounts: [{{name: models, mountPath: /models{how}}}]}}]}}}}"
     );
-    with("template: {}", &template).replace("s3://m/int8, digest", "s3://m/int8, mount: {path: /models}, digest")
+    let mount = "s3://m/int8, mount: {path: /models}, digest";
+    with("template: {}", &template).replace("s3://m/int8, digest", mount)
 }
 
 #[test]

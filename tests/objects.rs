@@ -417,10 +417,11 @@ fn a_server_whose_weights_are_in_an_image_does_not_start_before_it_is_seen_to_be
     let int8 = key(&model, "int8", Purpose::Serving);
     let deployment = with_owner(&model, |owner| deployment(owner, &int8));
     let inits = &deployment["spec"]["template"]["spec"]["initContainers"];
-    let last = inits.as_array().and_then(|inits| inits.last()).expect("init containers");
+    let last = inits.as_array().and_then(|inits| inits.last()).expect("one");
     assert_eq!(last["name"], "guardbit-weights");
     assert_eq!(last["image"], IMAGE);
-    assert_eq!(last["args"], json!(["weights", "mounted", "--path=/weights"]), "nothing is hashed");
+    let args = json!(["weights", "mounted", "--path=/weights"]);
+    assert_eq!(last["args"], args, "nothing is hashed");
     assert_eq!(
         last["volumeMounts"],
         json!([{"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true}])

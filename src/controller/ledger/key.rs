@@ -150,7 +150,8 @@ jTbbVAjPiERc3dvi8FkqDM1nhSm/tGOxXRpxhWfreLjmwAsDRhPItOWoIw==
         let keys = KeyFile::new(Some(path.clone())).now();
         let one = key(ONE).unwrap();
         assert_eq!(keyid(keys.signs.as_ref().ok()), Some(one.public().keyid()));
-        assert_eq!(keys.public(), [one.public().clone(), PublicKey::from_pem(FORMER).unwrap()]);
+        let both = [one.public().clone(), PublicKey::from_pem(FORMER).unwrap()];
+        assert_eq!(keys.public(), both);
         // A public key before it, and nothing else, is no key to sign with.
         for wrong in [format!("{former}\n{ONE}"), former.clone()] {
             std::fs::write(&path, wrong).unwrap();

@@ -12,8 +12,7 @@ use crate::rollout::{calibration_gate, validation_gate};
 use super::super::document::Model;
 use super::super::rule::{
     CALIBRATION_DATES, CALIBRATION_MISSING, CALIBRATION_STALE, Finding, NO_FIDELITY_GUARD, PRECISION_MISMATCH,
-    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE, WEIGHTS_NOT_MOUNTED,
-    WEIGHTS_WRITABLE,
+    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE, WEIGHTS_NOT_MOUNTED, WEIGHTS_WRITABLE,
 };
 
 /// Algorithms that need calibration data although they quantize nothing but weights.

@@ -249,7 +249,8 @@ async fn of_many_old_records_a_hundred_go_at_once_and_the_rest_soon_after() {
     let objects = objects(&held);
     create(&objects, &chain(170, 0)).await;
     let created: Timestamp = CREATED.parse().unwrap();
-    let (late, keep) = (created + SignedDuration::from_hours(24), SignedDuration::from_hours(1));
+    let late = created + SignedDuration::from_hours(24);
+    let keep = SignedDuration::from_hours(1);
     let mut deleted = Vec::new();
     while let Some(prune) = objects.old(late, keep).await.unwrap() {
         deleted.push((prune.through.sequence, prune.is_full()));
