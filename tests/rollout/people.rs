@@ -114,7 +114,7 @@ fn who_fights_over_the_route_is_on_record_once_an_hour() {
     let begun = world.now;
     let mut told = Vec::new();
     while world.now.duration_since(begun) < SignedDuration::from_mins(125) {
-        world.set_by_hand(&[("fp32", 100), ("int8", 0)]);
+        world.set_by_hand(&[("fp32", 10), ("int8", 90)]);
         if actions(&world.evaluate()).contains(&Action::HandSet) {
             told.push(world.now);
         }
