@@ -100,6 +100,15 @@ fn with(old: &str, new: &str) -> String {
     CLEAN.replace(old, new)
 }
 
+/// The clean model with the weights of int8 on a volume; `how` is how else the server mounts it.
+fn on_a_volume(how: &str) -> String {
+    let template = format!(
+        "template: {{spec: {{volumes: [{{name: models, emptyDir: {{}}}}], containers: [{{name: server, image: s, volumeMounts: [{{name: models, mountPath: /models{how}}}]}}]}}}}"
+    );
+    let mount = "s3://m/int8, mount: {path: /models}, digest";
+    with("template: {}", &template).replace("s3://m/int8, digest", mount)
+}
+
 #[test]
 fn a_clean_model_has_no_findings() {
     assert_eq!(findings(CLEAN, &surroundings()), [""; 0]);
@@ -282,6 +291,7 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
             with("s3://m/int8, digest", "s3://m/int8, mount: {path: /models}, digest"),
             "13:33 error weights-not-mounted",
         ),
+        (on_a_volume(""), "13:33 warning weights-writable"),
         (
             with_comparer("protocol: OpenAI, mirror: {percent: 5}, shareOfArm: \"5%\"")
                 .replace(
@@ -325,6 +335,16 @@ fn each_rule_finds_its_breach_at_the_field_that_is_to_blame() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn weights_that_the_server_can_only_read_are_nothing_to_tell() {
+    let by_mount = on_a_volume(", readOnly: true");
+    let claim = "persistentVolumeClaim: {claimName: models, readOnly: true}";
+    let by_volume = on_a_volume("").replace("emptyDir: {}", claim);
+    for text in [by_mount, by_volume] {
+        assert_eq!(findings(&text, &surroundings()), [""; 0], "{text}");
+    }
 }
 
 #[test]

@@ -253,6 +253,14 @@ fn mounted(uri: &str, mount: Value) -> QuantizedModel {
     model
 }
 
+/// The sample with the weights of int8 in an image.
+fn in_an_image(mount: Value) -> QuantizedModel {
+    let mut model = mounted("s3://models/fraud", mount);
+    let weights = &mut model.spec.variants[1].weights;
+    weights.uri = format!("oci://registry.example/fraud@{}", weights.digest);
+    model
+}
+
 /// Container and mounts are by name.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let mut items = list.as_array().expect("a list").iter();
@@ -326,16 +334,20 @@ fn weights_on_a_volume_are_hashed_where_the_server_reads_them_before_it_starts()
 /// The command that pods run is one that guardbit takes.
 #[test]
 fn the_arguments_of_the_verifier_are_those_of_the_command() {
-    let model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
-    let int8 = key(&model, "int8", Purpose::Serving);
-    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
-    let verifier = named(
-        &deployment["spec"]["template"]["spec"]["initContainers"],
-        "guardbit-weights",
-    );
-    let args = verifier["args"].as_array().expect("args").iter();
-    let args = args.map(|arg| arg.as_str().expect("a text"));
-    Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+    for model in [
+        mounted("s3://models/fraud", json!({"path": "/models/m"})),
+        in_an_image(json!({"path": "/weights"})),
+    ] {
+        let int8 = key(&model, "int8", Purpose::Serving);
+        let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+        let verifier = named(
+            &deployment["spec"]["template"]["spec"]["initContainers"],
+            "guardbit-weights",
+        );
+        let args = verifier["args"].as_array().expect("args").iter();
+        let args = args.map(|arg| arg.as_str().expect("a text"));
+        Cli::try_parse_from(std::iter::once("guardbit").chain(args)).expect("guardbit takes them");
+    }
 }
 
 #[test]
@@ -381,10 +393,8 @@ fn merged(model: &QuantizedModel, more: serde_json::Map<String, Value>) -> guard
 
 #[test]
 fn weights_in_an_image_are_mounted_by_its_digest_and_read_only() {
-    let mut model = mounted("s3://models/fraud", json!({"path": "/weights"}));
-    let weights = &mut model.spec.variants[1].weights;
-    weights.uri = format!("oci://registry.example/fraud@{}", weights.digest);
-    let reference = weights.uri.trim_start_matches("oci://").to_owned();
+    let model = in_an_image(json!({"path": "/weights"}));
+    let reference = model.spec.variants[1].weights.uri.trim_start_matches("oci://");
     let int8 = key(&model, "int8", Purpose::Serving);
     let deployment = with_owner(&model, |owner| deployment(owner, &int8));
     let pod = &deployment["spec"]["template"]["spec"];
@@ -392,19 +402,30 @@ fn weights_in_an_image_are_mounted_by_its_digest_and_read_only() {
         named(&pod["volumes"], "guardbit-weights")["image"],
         json!({"reference": reference, "pullPolicy": "IfNotPresent"})
     );
+    let mount = json!({"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true});
     let server = named(&pod["containers"], "server");
-    assert_eq!(
-        *named(&server["volumeMounts"], "guardbit-weights"),
-        json!({"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true})
-    );
-    assert_eq!(
-        pod["initContainers"].as_array().map(Vec::len),
-        Some(1),
-        "nothing is hashed"
-    );
+    assert_eq!(*named(&server["volumeMounts"], "guardbit-weights"), mount);
     let annotations = &deployment["metadata"]["annotations"];
     assert_eq!(annotations["guardbit.dev/weights-proof"], "Verified");
-    assert_eq!(annotations["guardbit.dev/weights-verifier"], Value::Null);
+    assert_eq!(annotations["guardbit.dev/weights-verifier"], IMAGE);
+}
+
+/// An API server with the feature gate off drops the volume and its mounts, and some runtimes leave it empty. Neither says so.
+#[test]
+fn a_server_whose_weights_are_in_an_image_does_not_start_before_it_is_seen_to_be_mounted() {
+    let model = in_an_image(json!({"path": "/weights"}));
+    let int8 = key(&model, "int8", Purpose::Serving);
+    let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+    let inits = &deployment["spec"]["template"]["spec"]["initContainers"];
+    let last = inits.as_array().and_then(|inits| inits.last()).expect("one");
+    assert_eq!(last["name"], "guardbit-weights");
+    assert_eq!(last["image"], IMAGE);
+    let args = json!(["weights", "mounted", "--path=/weights"]);
+    assert_eq!(last["args"], args, "nothing is hashed");
+    assert_eq!(
+        last["volumeMounts"],
+        json!([{"name": "guardbit-weights", "mountPath": "/weights", "readOnly": true}])
+    );
 }
 
 /// Another release has another image. A Deployment keeps what it was made with, or its pods would restart.
@@ -448,6 +469,8 @@ fn weights_that_cannot_be_verified_make_no_deployment() {
         unknown.contains("without --comparer-image") && unknown.contains("int8"),
         "{unknown}"
     );
+    let unseen = refused(&in_an_image(json!({"path": "/weights"})), None);
+    assert!(unseen.contains("without --comparer-image"), "{unseen}");
     let nowhere = refused(&mounted("s3://m", json!({"path": "/nowhere"})), Some(IMAGE));
     assert!(nowhere.starts_with("spec.variants[int8].template: "), "{nowhere}");
 }

@@ -90,7 +90,7 @@ pub struct QuantizedModelStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
     /// Digest of the weights that somebody set on the route, once they are on record. It goes when the route carries again
-    /// what guardbit wrote.
+    /// what guardbit wrote, an hour after they went on record at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub hand_set: Option<String>,

@@ -104,7 +104,8 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a private key without a password: PKCS#8 ("BEGIN PRIVATE KEY") or SEC 1 ("BEGIN EC PRIVATE KEY").
+    /// Reads a private key without a password: PKCS#8 ("BEGIN PRIVATE KEY") or SEC 1 ("BEGIN EC PRIVATE KEY"). Public keys may
+    /// stand after it.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let mut found = None;
         for block in blocks(text)? {
@@ -112,6 +113,7 @@ impl SigningKey {
             let key = match block.label {
                 // `openssl ecparam -genkey` writes these before the key, which has them too.
                 "EC PARAMETERS" => continue,
+                PUBLIC if found.is_some() => continue,
                 PRIVATE => pkcs8(&block)?,
                 PRIVATE_SEC1 if !block.text.contains("Proc-Type:") => sec1(&block)?,
                 PRIVATE_SEC1 | "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Password { line }),
@@ -181,6 +183,12 @@ impl PublicKey {
             return Err(KeyError::Absent { wanted: PUBLIC });
         }
         Ok(keys)
+    }
+
+    /// Reads the public keys of a text that has a private key as well; there may be none.
+    pub fn beside(text: &str) -> Result<Vec<Self>, KeyError> {
+        let blocks = blocks(text)?;
+        blocks.iter().filter(|block| block.label == PUBLIC).map(spki).collect()
     }
 
     /// What signatures call it: Base64 of the SHA-256 of the key (SubjectPublicKeyInfo, DER).

@@ -129,6 +129,7 @@ rules! {
     QUANTIZED_REFERENCE Warning "quantized-reference" "the reference is quantized itself"
     SAME_WEIGHTS Warning "same-weights" "two variants have the same weights"
     WEIGHTS_NOT_MOUNTED Error "weights-not-mounted" "weights that are to be verified, and that the server would not read there"
+    WEIGHTS_WRITABLE Warning "weights-writable" "weights that are to be verified, where the server may write"
     SERVICE_NAME Note "service-name" "the Service has another name than its model"
     SEVERAL_MIRRORS Warning "several-mirrors" "two mirrors on one rule, which not every gateway takes"
     POLICY_FLOOR Error "policy-floor" "a variant of fewer bits, or quantized otherwise, than policies permit"

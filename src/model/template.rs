@@ -5,7 +5,7 @@
 //! what is live.
 
 use k8s_openapi::DeepMerge;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodTemplateSpec, Volume, VolumeMount};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -100,6 +100,19 @@ pub fn unverified(spec: &QuantizedModelSpec, variant: &Variant) -> Option<SpecPr
     let pod = merged(spec, variant).ok()?.spec.unwrap_or_default();
     let why = weights::place(&pod, model_container(spec), &variant.weights).err()?;
     Some(SpecProblem::new(self::own(&variant.name), why))
+}
+
+/// How the server mounts the volume on which its weights are verified, where it may write to it.
+pub fn writable(spec: &QuantizedModelSpec, variant: &Variant) -> Option<VolumeMount> {
+    let pod = merged(spec, variant).ok()?.spec.unwrap_or_default();
+    let place = weights::place(&pod, model_container(spec), &variant.weights).ok()??;
+    let mount = place.mount;
+    let is_read_only = |volume: &Volume| {
+        let claim = volume.persistent_volume_claim.as_ref();
+        volume.name == mount.name && claim.is_some_and(|claim| claim.read_only == Some(true))
+    };
+    let is_writable = mount.read_only != Some(true) && !pod.volumes.iter().flatten().any(is_read_only);
+    is_writable.then_some(mount)
 }
 
 fn of(field: &str, template: &PodTemplate) -> Vec<SpecProblem> {

@@ -32,7 +32,7 @@ type SeenRoute = Seen<DynamicObject, Value, Value>;
 /// The waiting reason of a container that starts and ends again and again.
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 
-/// The exit code with which `guardbit weights verify` refuses weights.
+/// The exit code with which `guardbit weights verify` and `guardbit weights mounted` refuse weights.
 const REFUSED: i32 = 1;
 
 /// What `guardbit` begins its messages with.

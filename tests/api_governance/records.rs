@@ -151,6 +151,28 @@ async fn a_record_that_guardbit_deletes_goes_whichever_way() {
     }
 }
 
+/// A webhook that labels whatever it sees also labels what goes, in the write that takes the last finalizer off.
+#[tokio::test]
+async fn a_record_that_goes_may_be_labelled_on_its_way() {
+    let stage = Stage::start("labelled").await;
+    let guardbit = stage.records(&stage.user(GUARDBIT, &[]).await);
+    let mut held = record(1);
+    held.metadata.finalizers = Some(vec!["bank.example/hold".to_owned()]);
+    let written = guardbit.create(&PostParams::default(), &held).await.expect("a record");
+    let name = written.metadata.name.expect("a name");
+    let root = stage.records(&stage.user(ROOT, &[]).await);
+    let params = PatchParams::default();
+    let released = Patch::Merge(json!({"metadata": {"finalizers": null, "labels": {"owner": "mlops"}}}));
+    let message = refused(root.patch(&name, &params, &released).await);
+    assert!(message.contains(ALONE), "{message}");
+    guardbit.delete(&name, &DeleteParams::default()).await.expect("deleted");
+    root.patch(&name, &params, &released).await.expect("let through");
+    until("the record is gone", async || {
+        guardbit.get_opt(&name).await.expect("asked").is_none()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_namespace_goes_with_its_actions_and_records() {
     let stage = Stage::start("ending").await;

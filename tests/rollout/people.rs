@@ -2,7 +2,7 @@
 
 use guardbit::api::{Action, DeletionPolicy, ServiceTraffic, Traffic};
 use guardbit::rollout::{Order, Plan, Record};
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::golden::{at_25_percent, full_ladder_at_int4};
 use crate::handovers::pods;
@@ -100,10 +100,31 @@ fn weights_that_are_set_by_hand_go_on_record_once_for_each_change() {
     world.route = set;
     world.set_by_hand(&[("fp32", 0), ("int8", 100)]);
     assert_eq!(actions(&world.evaluate()), [Action::HandSet], "another change");
-    assert_eq!(actions(&world.evaluate()), []);
-    assert_eq!(world.status.hand_set, None, "it is put right");
-    world.set_by_hand(&[("fp32", 0), ("int8", 100)]);
-    assert_eq!(actions(&world.evaluate()), [Action::HandSet], "the same once more");
+    assert_eq!(actions(&world.evaluate()), [], "it is put right");
+    world.set_by_hand(&[("fp32", 10), ("int8", 90)]);
+    assert_eq!(actions(&world.evaluate()), [Action::HandSet], "others once more");
+}
+
+/// Another tool that takes the route for its own sets its weights as often as guardbit puts them right.
+#[test]
+fn who_fights_over_the_route_is_on_record_once_an_hour() {
+    let mut world = at_25_percent();
+    world.spec.paused = true;
+    world.generation += 1;
+    let begun = world.now;
+    let mut told = Vec::new();
+    while world.now.duration_since(begun) < SignedDuration::from_mins(125) {
+        world.set_by_hand(&[("fp32", 10), ("int8", 90)]);
+        if actions(&world.evaluate()).contains(&Action::HandSet) {
+            told.push(world.now);
+        }
+        assert_eq!(world.route.changed_from, None, "it is put right each time");
+        kill(&mut world);
+        world.run(10);
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+    let is_apart = |pair: &[Timestamp]| pair[1].duration_since(pair[0]) >= SignedDuration::from_mins(60);
+    assert!(told.windows(2).all(is_apart), "{told:?}");
 }
 
 #[test]

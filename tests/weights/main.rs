@@ -216,6 +216,25 @@ fn what_cannot_be_read_or_listed_is_not_taken_for_weights() {
     refused(&nothing, 2, &["there is no file in"]);
 }
 
+/// A volume that was dropped is not there, and one that was not filled is empty.
+#[test]
+fn an_image_that_is_not_mounted_is_not_taken_for_one_that_is() {
+    let folder = Folder::new("mounted");
+    folder.write("m/a", "one");
+    let path = folder.path("m");
+    let mounted = ["mounted", "--path", text(&path)];
+    let (code, out, error) = weights(&mounted);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.contains("is mounted at"), "{out}");
+    folder.remove("m/a");
+    let says = [text(&path), "should be mounted", "ImageVolume", "containerd 2.1"];
+    refused(&mounted, 1, &says);
+    std::fs::remove_dir(&path).expect("removed");
+    refused(&mounted, 1, &says);
+    folder.write("m", "a file");
+    refused(&mounted, 2, &[text(&path)]);
+}
+
 #[test]
 fn a_list_or_a_signature_of_something_else_proves_nothing() {
     let folder = signed("proofs");

@@ -1,7 +1,7 @@
 //! `guardbit weights`: which digest weights have, and whether they are those that are wanted.
 //!
-//! `verify` runs before a model server starts, in a container of its own: its exit code and its one line decide whether the
-//! server does. Owns how files are read; what a digest is, says `crate::weights`.
+//! `verify` and `mounted` run before a model server starts, in a container of its own: their exit code and their one line decide
+//! whether the server does. Owns how files are read; what a digest is, says `crate::weights`.
 
 mod hash;
 mod tree;
@@ -19,7 +19,7 @@ use crate::weights::{Manifest, Sha};
 
 use super::streams::{self, bounded};
 use hash::Stop;
-use tree::{Found, Tree, walk};
+use tree::{Found, Tree, has_anything, walk};
 
 /// Flags of `guardbit weights`.
 #[derive(Debug, Args)]
@@ -34,6 +34,8 @@ enum WeightsCommand {
     Digest(DigestArgs),
     /// Say whether a file or a directory has a digest.
     Verify(VerifyArgs),
+    /// Say whether an image with weights is mounted: whether there is anything where it should be.
+    Mounted(MountedArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +71,13 @@ struct VerifyArgs {
     /// File with public keys that may have signed (PEM); may be given more than once.
     #[arg(long, value_name = "FILE", requires = "bundle")]
     key: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct MountedArgs {
+    /// Where the image should be mounted.
+    #[arg(long)]
+    path: PathBuf,
 }
 
 /// Form of the output.
@@ -129,6 +138,7 @@ pub fn start(args: &WeightsArgs) -> ExitCode {
     let done = match &args.command {
         WeightsCommand::Digest(args) => print(args).map_err(Failure::Unknown),
         WeightsCommand::Verify(args) => verify(args),
+        WeightsCommand::Mounted(args) => mounted(args),
     };
     // The end of the last path of a list may be white space.
     let write = |text: String| streams::write(&plain_lines(text.strip_suffix('\n').unwrap_or(&text)));
@@ -232,6 +242,21 @@ fn verify(args: &VerifyArgs) -> Result<String, Failure> {
         Err(Stop::Differs(difference)) => Err(refused(&difference)),
         Err(Stop::Unreadable(why)) => Err(Failure::Unknown(why)),
     }
+}
+
+/// Whether an image is mounted. The kubelet checks its digest, but not everything that starts pods mounts images, and what does
+/// not says nothing: the API server may drop the volume, and a container runtime may leave it empty.
+fn mounted(args: &MountedArgs) -> Result<String, Failure> {
+    let MountedArgs { path } = args;
+    if has_anything(path)? {
+        return Ok(format!("an image is mounted at {}", path.display()));
+    }
+    Err(Failure::Refused(format!(
+        "there is nothing at {}, where the image with the weights should be mounted: volumes that are images need Kubernetes 1.35, \
+         or 1.31 with the feature gate ImageVolume, and on each node containerd 2.1 or CRI-O 1.31; where they cannot be had, let an \
+         init container fetch the weights to another volume",
+        path.display()
+    )))
 }
 
 /// The list of the files of the weights, if there is one. It is of the digest that is wanted.

@@ -1,6 +1,7 @@
 //! The files of weights: which there are, and where their bytes are.
 
 use std::fs::FileType;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::weights::is_plain;
@@ -69,6 +70,17 @@ pub(super) fn walk(path: &Path, root: Option<&Path>) -> Result<Tree, String> {
         return Err(format!("there is no file in {}", path.display()));
     }
     Ok(Tree::Directory(walk.found))
+}
+
+/// Whether there is anything in a directory. There is nothing in one that does not exist.
+pub(super) fn has_anything(path: &Path) -> Result<bool, String> {
+    let mut entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(told(path, &error)),
+    };
+    let first = entries.next().transpose();
+    Ok(first.map_err(|e| told(path, &e))?.is_some())
 }
 
 /// A directory that is being walked.

@@ -1,5 +1,9 @@
 //! The key that signs records: a file that is mounted from a Secret. It is read at the start, and again when it has changed.
+//!
+//! Public keys may stand in the file after it, of keys that signed before. They sign nothing, and their records are known to be
+//! ours: else a chain whose newest record one of them signed could not be gone on with once that key is destroyed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +36,8 @@ pub(super) struct Keys {
     pub(super) signs: Result<SigningKey, String>,
     /// The key that signed before, if this process has had it.
     pub(super) former: Option<SigningKey>,
+    /// Public keys of those that signed before.
+    pub(super) trusted: Vec<PublicKey>,
 }
 
 impl KeyFile {
@@ -49,13 +55,22 @@ impl KeyFile {
             return Keys {
                 signs: Err(NO_FILE.to_owned()),
                 former: None,
+                trusted: Vec::new(),
             };
         };
         let mut read = self.read.lock();
         if let Some(Read { keys, .. }) = read.as_ref().filter(|read| read.at.elapsed() < READ_AGAIN) {
             return keys.clone();
         }
-        let keys = Keys::after(read.take().map(|read| read.keys), key_in(path));
+        let (signs, trusted) = match keys_in(path) {
+            Ok((key, trusted)) => (Ok(key), trusted),
+            Err(why) => (Err(why), Vec::new()),
+        };
+        let before = read.take().map(|read| read.keys);
+        let keys = Keys {
+            trusted,
+            ..Keys::after(before, signs)
+        };
         *read = Some(Read {
             at: Instant::now(),
             keys: keys.clone(),
@@ -73,19 +88,27 @@ impl Keys {
             (Err(_), Ok(now)) => before.former.filter(|former| former.public() != now.public()),
             (Err(_), Err(_)) => before.former,
         });
-        Self { signs, former }
+        Self {
+            signs,
+            former,
+            trusted: Vec::new(),
+        }
     }
 
     /// The keys that may have signed what exists.
     pub(super) fn public(&self) -> Vec<PublicKey> {
-        let keys = self.signs.iter().chain(&self.former);
-        keys.map(|key| key.public().clone()).collect()
+        let keys = self.signs.iter().chain(&self.former).map(SigningKey::public);
+        keys.chain(&self.trusted).cloned().collect()
     }
 }
 
-fn key_in(path: &Path) -> Result<SigningKey, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    SigningKey::from_pem(&text).map_err(|error| format!("{}: {error}", path.display()))
+/// The key in a file, and the public keys beside it.
+fn keys_in(path: &Path) -> Result<(SigningKey, Vec<PublicKey>), String> {
+    let told = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+    let key = SigningKey::from_pem(&text).map_err(|error| told(&error))?;
+    let beside = PublicKey::beside(&text).map_err(|error| told(&error))?;
+    Ok((key, beside))
 }
 
 #[cfg(test)]
@@ -93,6 +116,12 @@ mod tests {
     use super::*;
 
     const ONE: &str = include_str!("../../../tests/testdata/ledger/key.pem");
+
+    const FORMER: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEj8RrGhW7S6W3Tnsdy5B5HgwOTzUF
+jTbbVAjPiERc3dvi8FkqDM1nhSm/tGOxXRpxhWfreLjmwAsDRhPItOWoIw==
+-----END PUBLIC KEY-----
+";
 
     fn key(text: &str) -> Result<SigningKey, String> {
         SigningKey::from_pem(text).map_err(|error| error.to_string())
@@ -109,6 +138,27 @@ mod tests {
         let gone = KeyFile::new(Some(PathBuf::from("/nowhere/key.pem"))).now();
         assert!(gone.signs.unwrap_err().starts_with("/nowhere/key.pem: "));
         assert!(gone.former.is_none());
+    }
+
+    #[test]
+    fn public_keys_that_stand_after_the_key_are_trusted() {
+        let folder = std::env::temp_dir().join(format!("guardbit-keys-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("key.pem");
+        let former = format!("the one of last year:\n{FORMER}");
+        std::fs::write(&path, format!("{ONE}\n{former}")).unwrap();
+        let keys = KeyFile::new(Some(path.clone())).now();
+        let one = key(ONE).unwrap();
+        assert_eq!(keyid(keys.signs.as_ref().ok()), Some(one.public().keyid()));
+        let both = [one.public().clone(), PublicKey::from_pem(FORMER).unwrap()];
+        assert_eq!(keys.public(), both);
+        // A public key before it, and nothing else, is no key to sign with.
+        for wrong in [format!("{former}\n{ONE}"), former.clone()] {
+            std::fs::write(&path, wrong).unwrap();
+            let why = KeyFile::new(Some(path.clone())).now().signs.unwrap_err();
+            assert!(why.contains("PUBLIC KEY") && why.contains("PRIVATE KEY"), "{why}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

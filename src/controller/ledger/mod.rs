@@ -34,6 +34,9 @@ use objects::{Listed, Objects, Outcome, Prune, Trouble};
 /// How often it is looked for records of a model that are older than they need be.
 const PRUNES: Duration = Duration::from_secs(24 * 3_600);
 
+/// How soon it goes on where there are more of them than are deleted at once.
+const PRUNES_ON: Duration = Duration::from_secs(60);
+
 /// Within this time of the start each model is looked at for the first time, so that not all are at once.
 const FIRST_PRUNE: Duration = Duration::from_secs(3_600);
 
@@ -210,7 +213,12 @@ async fn old(
         Err(trouble) => Err(trouble),
     };
     match prune {
-        Ok(prune) => prune,
+        Ok(prune) => {
+            if prune.as_ref().is_some_and(Prune::is_full) {
+                ctx.ledger.of(&uid, |chain| chain.prunes_at = Some(now + PRUNES_ON));
+            }
+            prune
+        }
         Err(trouble) => {
             tracing::warn!(
                 namespace = model.namespace(),

@@ -54,6 +54,13 @@ pub(super) struct Objects {
     name: String,
 }
 
+impl Prune {
+    /// Whether there may be more of them than are deleted at once.
+    pub(super) fn is_full(&self) -> bool {
+        self.names.len() == MOST_PRUNED
+    }
+}
+
 impl Trouble {
     fn of(reason: LedgerReason, error: Error) -> Self {
         let message = error.to_string();

@@ -12,7 +12,7 @@ use crate::rollout::{calibration_gate, validation_gate};
 use super::super::document::Model;
 use super::super::rule::{
     CALIBRATION_DATES, CALIBRATION_MISSING, CALIBRATION_STALE, Finding, NO_FIDELITY_GUARD, PRECISION_MISMATCH,
-    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE, WEIGHTS_NOT_MOUNTED,
+    QUANTIZED_REFERENCE, SAME_WEIGHTS, SERVICE_NAME, Severity, VALIDATION_GATE, WEIGHTS_NOT_MOUNTED, WEIGHTS_WRITABLE,
 };
 
 /// Algorithms that need calibration data although they quantize nothing but weights.
@@ -52,6 +52,16 @@ pub(super) fn check(model: &Model, now: Timestamp, out: &mut Vec<Finding>) {
                 format!(
                     "the weights of {} cannot be verified with its pod template: {}",
                     variant.name, wrong.problem
+                ),
+            ));
+        }
+        if let Some(mount) = template::writable(spec, variant) {
+            out.push(model.finding(
+                &WEIGHTS_WRITABLE,
+                &format!("{field}.weights.mount"),
+                format!(
+                    "the server of {} may write to the volume {:?} at {}, where its weights are verified: a file that it adds there, such as a cache of what it compiled, makes other weights of them, which are refused once its node restarts; mount the volume with readOnly: true, and let the server write elsewhere",
+                    variant.name, mount.name, mount.mount_path
                 ),
             ));
         }

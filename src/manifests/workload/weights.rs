@@ -1,7 +1,9 @@
 //! What verifies the weights of a revision before its server starts.
 //!
 //! An image is mounted by its digest, which the kubelet checks. Anything else a container of guardbit's own image hashes, on the
-//! volume that the server reads, as the last of the init containers: one before it may fetch the weights.
+//! volume that the server reads, as the last of the init containers: one before it may fetch the weights. Of an image that
+//! container looks whether it is mounted at all: an API server that does not have such volumes turned on drops them without a
+//! word, and a container runtime that does not know them leaves them empty.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -47,7 +49,6 @@ pub(super) fn add(
             image: Some(source),
             ..Volume::default()
         });
-        return Ok(None);
     }
     let image = image.ok_or_else(|| BuildError::NoImage(variant.name.clone()))?;
     let verifier = verifier(pod, &place, variant, image);
@@ -55,13 +56,23 @@ pub(super) fn add(
     Ok(Some(image.into()))
 }
 
-/// The container that hashes the weights, as `restricted` pod security wants it. Its arguments and all the rest of it must stay
-/// what they are: they are part of live templates.
+/// The container that hashes the weights, or looks whether their image is mounted, as `restricted` pod security wants it. Its
+/// arguments and all the rest of it must stay what they are: they are part of live templates.
 fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Container {
     let weights = &variant.weights;
     let path = weights.mount.as_ref().map_or("", |mount| mount.path.as_str());
     // Kubernetes replaces `$(NAME)` in arguments, and takes two dollar signs for one.
     let flag = |name: &str, value: &dyn Display| format!("--{name}={value}").replace('$', "$$");
+    let mut args = vec!["weights".to_owned()];
+    match weights.image() {
+        Some(_) => args.extend(["mounted".to_owned(), flag("path", &path)]),
+        None => args.extend([
+            "verify".to_owned(),
+            flag("path", &path),
+            flag("root", &place.mount.mount_path),
+            flag("digest", &weights.digest),
+        ]),
+    }
     let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
         let quantities = of
             .iter()
@@ -72,13 +83,7 @@ fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Con
         name: ADDED.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![
-            "weights".to_owned(),
-            "verify".to_owned(),
-            flag("path", &path),
-            flag("root", &place.mount.mount_path),
-            flag("digest", &weights.digest),
-        ]),
+        args: Some(args),
         resources: Some(ResourceRequirements {
             requests: Some(quantities(&[("cpu", "100m"), ("memory", "32Mi")])),
             limits: Some(quantities(&[("memory", "128Mi")])),

@@ -11,9 +11,17 @@ use serde_json::{Value, json};
 
 use super::super::append::tests::{after, chain};
 use super::*;
-use crate::ledger::SigningKey;
+use crate::ledger::{PublicKey, SigningKey};
 
 const KEY: &str = include_str!("../../../../tests/testdata/ledger/key.pem");
+
+/// Another key, with which guardbit signs after that one.
+const NEXT: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbmyeMIx0qubfWCTL
+V74sqIzGm+2lUs1XiOVUkBHx71KhRANCAASPxGsaFbtLpbdOex3LkHkeDA5PNQWN
+NttUCM+IRFzd2+LwWSoMzWeFKb+0Y7FdGnGFZ+t4uObACwNGE8i05agj
+-----END PRIVATE KEY-----
+";
 
 /// When the API server created whatever it holds.
 const CREATED: &str = "2026-11-10T00:00:00Z";
@@ -94,6 +102,7 @@ fn keys() -> Keys {
     Keys {
         signs: SigningKey::from_pem(KEY).map_err(|error| error.to_string()),
         former: None,
+        trusted: Vec::new(),
     }
 }
 
@@ -101,6 +110,7 @@ fn no_key() -> Keys {
     Keys {
         signs: Err("there is no file".to_owned()),
         former: None,
+        trusted: Vec::new(),
     }
 }
 
@@ -198,6 +208,27 @@ async fn a_record_that_is_to_be_signed_waits_for_the_key() {
     assert_eq!(newest(&objects, &no_key()).await.unwrap(), None);
 }
 
+/// A model that is made anew, or whose status is lost, after the key was replaced and guardbit started again.
+#[tokio::test]
+async fn a_chain_goes_on_from_a_record_of_a_key_of_before_whose_public_key_is_kept() {
+    let held = Held::default();
+    let objects = objects(&held);
+    let records = chain(2, 0);
+    create(&objects, &records).await;
+    let replaced = |trusted: Vec<PublicKey>| Keys {
+        signs: SigningKey::from_pem(NEXT).map_err(|error| error.to_string()),
+        former: None,
+        trusted,
+    };
+    let lost = newest(&objects, &replaced(Vec::new())).await.unwrap_err();
+    assert_eq!(lost.problem.reason, LedgerReason::Forked);
+    let newest = newest(&objects, &replaced(keys().public())).await.unwrap().unwrap();
+    assert_eq!(
+        (newest.sequence, newest.digest.as_str()),
+        (2, records[1].payload_digest.trim_start_matches("sha256:"))
+    );
+}
+
 #[tokio::test]
 async fn old_records_go_but_for_the_last_fifty() {
     let held = Held::default();
@@ -213,7 +244,26 @@ async fn old_records_go_but_for_the_last_fifty() {
     let prune = old(&objects, at(185), keep).await.unwrap();
     let tenth = records[9].payload_digest.trim_start_matches("sha256:");
     assert_eq!((prune.through.sequence, prune.through.digest.as_str()), (10, tenth));
+    assert!(!prune.is_full(), "there are no more");
     assert_eq!(objects.delete(&prune).await.unwrap(), 10);
     assert_eq!(held.lock().len(), 50);
     assert!(old(&objects, at(400), keep).await.is_none());
+}
+
+/// A model that decided often has more of them than a request a day would ever delete.
+#[tokio::test]
+async fn of_many_old_records_a_hundred_go_at_once_and_the_rest_soon_after() {
+    let held = Held::default();
+    let objects = objects(&held);
+    create(&objects, &chain(170, 0)).await;
+    let created: Timestamp = CREATED.parse().unwrap();
+    let late = created + SignedDuration::from_hours(24);
+    let keep = SignedDuration::from_hours(1);
+    let mut deleted = Vec::new();
+    while let Some(prune) = old(&objects, late, keep).await {
+        deleted.push((prune.through.sequence, prune.is_full()));
+        objects.delete(&prune).await.unwrap();
+    }
+    assert_eq!(deleted, [(100, true), (120, false)]);
+    assert_eq!(held.lock().len(), 50);
 }

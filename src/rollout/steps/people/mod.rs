@@ -9,6 +9,7 @@ mod change;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
 use crate::api::{Action, Phase, RevisionRef, SplitBy};
@@ -19,6 +20,10 @@ use super::super::observation::{ModelSeen, RouteSeen, Seen};
 use super::super::plan::Plan;
 
 pub(super) use acts::told;
+
+/// Weights that are set again within this time of what is on record of them are not put there again: whoever fights over a route
+/// with guardbit would fill records for as long as the fight lasts.
+const AGAIN: SignedDuration = SignedDuration::from_mins(60);
 
 /// Weights by revision.
 type Weights = BTreeMap<RevisionRef, i32>;
@@ -71,7 +76,9 @@ impl Evaluation<'_> {
         let seen = self.seen;
         let route = &seen.route;
         let Some(written) = &route.changed_from else {
-            self.status.hand_set = None;
+            if !self.was_set_lately() {
+                self.status.hand_set = None;
+            }
             return;
         };
         let now = digest(route);
@@ -83,6 +90,13 @@ impl Evaluation<'_> {
             self.note(Action::HandSet, &why);
         }
         self.status.hand_set = Some(now);
+    }
+
+    /// Whether weights that somebody set went on record a short time ago.
+    fn was_set_lately(&self) -> bool {
+        let mut decisions = self.status.decisions.iter().rev();
+        let last = decisions.find(|decision| decision.action == Action::HandSet);
+        last.is_some_and(|decision| self.now.duration_since(decision.time.0) < AGAIN)
     }
 
     /// Puts on record that the model was paused, in the spec or by an act, or that it is so no more.
