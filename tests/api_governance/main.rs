@@ -4,6 +4,8 @@
 //! Needs `KUBECONFIG`; `tests/cluster/run-tests.sh` starts a control plane and sets it.
 
 mod acts;
+#[path = "../support/admission.rs"]
+mod admission;
 mod authors;
 mod command;
 #[path = "../support/control_plane.rs"]

@@ -10,9 +10,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
+use crate::admission::{GUARDBIT, let_guardbit_read};
 use crate::command::Shell;
 use crate::control_plane::apply;
-use crate::stage::{ALICE, GUARDBIT, MODEL, PATIENCE, Stage, act, until};
+use crate::stage::{ALICE, MODEL, PATIENCE, Stage, act, until};
 use crate::{node, spawn};
 
 /// A stage with a policy and a guardbit.
@@ -49,7 +50,7 @@ impl Ruled {
         }
         let object = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": policy}, "spec": spec});
         apply(&stage.admin, &object).await;
-        may_read_policies(&stage, set).await;
+        let_guardbit_read(&stage.admin, set).await;
         let log = std::env::temp_dir().join(format!("guardbit-ruled-{}-{}", std::process::id(), stage.namespace));
         let kubeconfig = Shell::of(&stage, GUARDBIT, &[]);
         let args = [
@@ -209,27 +210,6 @@ impl Ruled {
             .delete(("guardbit.dev", "PrecisionPolicy"), &self.policy)
             .await;
     }
-}
-
-/// The policies of a set have other names than those that guardbit's role lets it read.
-async fn may_read_policies(stage: &Stage, set: &str) {
-    let name = format!("guardbit-policies-{set}");
-    let resources = json!([
-        "validatingadmissionpolicies",
-        "validatingadmissionpolicybindings",
-        "mutatingadmissionpolicies",
-        "mutatingadmissionpolicybindings"
-    ]);
-    let named = json!([stage.of_set("guardbit-ledger"), stage.of_set("guardbit-authors")]);
-    let rule = json!({"apiGroups": ["admissionregistration.k8s.io"], "resources": resources, "resourceNames": named, "verbs": ["get"]});
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule]});
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": "guardbit", "namespace": "guardbit-system"}],
-    });
-    apply(&stage.admin, &role).await;
-    apply(&stage.admin, &binding).await;
 }
 
 impl Stage {

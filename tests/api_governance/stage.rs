@@ -4,14 +4,17 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::control_plane::{self, apply, objects};
+use crate::admission::{self, SET};
+use crate::control_plane::{self, apply};
 use crate::refusals;
+
+pub use crate::admission::GUARDBIT;
 
 /// Longest time that anything awaited here may take. The garbage collector looks for new kinds every 30 seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,23 +40,6 @@ pub const ROOT: &str = "root@bank.example";
 pub const PIPELINE: &str = "system:serviceaccount:ci:pipeline";
 /// A node that somebody let approve.
 pub const NODE: &str = "system:node:node-1";
-/// guardbit itself.
-pub const GUARDBIT: &str = "system:serviceaccount:guardbit-system:guardbit";
-
-const ROLES: [&str; 5] = [
-    include_str!("../../config/rbac/service-account.yaml"),
-    include_str!("../../config/rbac/controller.yaml"),
-    include_str!("../../config/rbac/policies.yaml"),
-    include_str!("../../config/rbac/users.yaml"),
-    include_str!("../../config/governance/base/roles.yaml"),
-];
-
-const POLICIES: [&str; 4] = [
-    include_str!("../../config/governance/base/actions.yaml"),
-    include_str!("../../config/governance/base/ledger.yaml"),
-    include_str!("../../config/governance/authors/stamp.yaml"),
-    include_str!("../../config/governance/authors/keep.yaml"),
-];
 
 /// Who has which role in the namespace of a stage.
 const BOUND: [(&str, &str); 12] = [
@@ -107,13 +93,9 @@ impl Stage {
     }
 
     async fn people(&self) {
-        for name in ["guardbit-system", &self.namespace] {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            apply(&self.admin, &namespace).await;
-        }
-        for role in ROLES.into_iter().flat_map(objects) {
-            apply(&self.admin, &role).await;
-        }
+        admission::apply_roles(&self.admin).await;
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        apply(&self.admin, &namespace).await;
         for (number, (user, role)) in BOUND.into_iter().enumerate() {
             let binding = json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
@@ -148,18 +130,9 @@ impl Stage {
     /// The policies as they are shipped, bound in the namespaces with the label of the set, so that other tests are left alone.
     async fn policies(&self) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.namespace, "labels": {"guardbit-policies": self.set}}});
+            "metadata": {"name": self.namespace, "labels": {SET: self.set}}});
         apply(&self.admin, &namespace).await;
-        let selector = json!({"namespaceSelector": {"matchLabels": {"guardbit-policies": self.set}}});
-        for mut object in POLICIES.into_iter().flat_map(objects) {
-            let name = json!(self.of_set(object["metadata"]["name"].as_str().expect("a name")));
-            if object["kind"].as_str().expect("a kind").ends_with("Binding") {
-                object["spec"]["policyName"] = name.clone();
-                object["spec"]["matchResources"] = selector.clone();
-            }
-            object["metadata"]["name"] = name;
-            apply(&self.admin, &object).await;
-        }
+        admission::apply_policies(&self.admin, &self.set).await;
         until("actions are guarded", async || !self.forgery_is_taken().await).await;
         let dry = PostParams {
             dry_run: true,
@@ -186,7 +159,7 @@ impl Stage {
 
     /// The name of a policy in the set of this stage: as in a release of that name.
     pub fn of_set(&self, policy: &str) -> String {
-        policy.replacen("guardbit", &self.set, 1)
+        admission::of_set(&self.set, policy)
     }
 
     /// What guardbit tries to see whether admission is there: an action in the name of somebody else, without a trace.
@@ -212,13 +185,7 @@ impl Stage {
 
     /// The client of a user, who is in these groups.
     pub async fn user(&self, name: &str, groups: &[&str]) -> Client {
-        let mut config = Config::infer().await.expect("a usable KUBECONFIG");
-        config.auth_info.impersonate = Some(name.to_owned());
-        if !groups.is_empty() {
-            let groups = groups.iter().map(|group| (*group).to_owned());
-            config.auth_info.impersonate_groups = Some(groups.collect());
-        }
-        Client::try_from(config).expect("a client")
+        admission::user(name, groups).await
     }
 
     fn api(&self, client: &Client, kind: &str) -> Api<DynamicObject> {
