@@ -9,7 +9,7 @@ help:
 	@echo 'make demo-clean  removes what the demo left'
 	@echo 'make bench-decisions  how often, and how soon, guardbit and the rules of others decide; writes docs/decisions.md'
 	@echo 'make bench-replay  how fast guardbit simulate reads and replays'
-	@echo 'make faults      every API call of four rollouts once with every fault; make test tries a sample of them'
+	@echo 'make faults      every API call of seven rollouts once with every fault; make test tries a sample of them'
 	@echo 'make model       all orders of ten events in small worlds; make test tries those of eight; GUARDBIT_MODEL_DEPTH=12 for more'
 	@echo 'make fuzz        the readers of what others wrote, ten minutes each; GUARDBIT_FUZZ_SECONDS=60 for less'
 	@echo 'make bench-rollback   how soon a candidate that turns bad gets no more traffic, on a real cluster'

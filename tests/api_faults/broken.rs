@@ -11,7 +11,7 @@ use crate::invariants::{MODEL, lowered_after, violations};
 const NAMESPACE: &str = "risk";
 
 /// Events by a name, in the order in which they were written, a second apart.
-type Tape = Vec<(&'static str, Seen)>;
+pub type Tape = Vec<(&'static str, Seen)>;
 
 fn revision(variant: &str) -> Value {
     json!({"variant": variant, "revision": digest(variant)})
@@ -30,7 +30,7 @@ fn serving(variant: &str) -> String {
 }
 
 /// All but pinned requests, which reach the pinned pods of the reference.
-fn route(weights: &[(&str, i64)]) -> Seen {
+pub fn route(weights: &[(&str, i64)]) -> Seen {
     Seen::Route(Route {
         weights: weights.iter().map(|(v, w)| (serving(v), *w)).collect(),
         pinned: vec![backend("fp32", Purpose::Pinned)],
@@ -57,7 +57,7 @@ fn deployment(variant: &str, replicas: i64) -> Seen {
 }
 
 /// A status with these decisions of `int8`; `rollout` is the weight on record, `counted` what the guard has counted.
-fn status(decisions: &[(&str, &str)], rollout: Option<i32>, counted: i64, verdict: &str) -> Value {
+pub fn status(decisions: &[(&str, &str)], rollout: Option<i32>, counted: i64, verdict: &str) -> Value {
     let time = "2026-11-10T00:00:00Z";
     let decision = |(i, (action, why)): (usize, &(&str, &str))| json!({"time": format!("2026-11-10T00:00:{i:02}Z"), "action": action, "variant": "int8", "revision": digest("int8"), "why": why});
     let mut status = json!({
@@ -73,7 +73,7 @@ fn status(decisions: &[(&str, &str)], rollout: Option<i32>, counted: i64, verdic
     status
 }
 
-fn seen(status: &Value) -> Seen {
+pub fn seen(status: &Value) -> Seen {
     Seen::Model(Box::new(serde_json::from_value(status.clone()).expect("a status")))
 }
 
@@ -117,7 +117,7 @@ fn history() -> Tape {
     ]
 }
 
-fn entries(tape: Tape) -> Vec<Entry> {
+pub fn entries(tape: Tape) -> Vec<Entry> {
     let number = 1..;
     let entry = |(i, (_, seen)): (i64, (&str, Seen))| Entry {
         version: i.unsigned_abs(),
@@ -138,19 +138,19 @@ fn at(tape: &Tape, name: &str) -> usize {
 }
 
 /// Something else happens instead.
-fn instead(tape: &mut Tape, name: &str, seen: Seen) {
+pub fn instead(tape: &mut Tape, name: &str, seen: Seen) {
     let at = at(tape, name);
     tape[at].1 = seen;
 }
 
 /// Something happens right after.
-fn after(tape: &mut Tape, name: &str, seen: Seen) {
+pub fn after(tape: &mut Tape, name: &str, seen: Seen) {
     let at = at(tape, name);
     tape.insert(at + 1, ("", seen));
 }
 
 /// Two events in the other order.
-fn swapped(tape: &mut Tape, one: &str, other: &str) {
+pub fn swapped(tape: &mut Tape, one: &str, other: &str) {
     let (one, other) = (at(tape, one), at(tape, other));
     tape.swap(one, other);
 }
@@ -162,7 +162,7 @@ fn a_history_in_which_all_is_well_breaks_nothing() {
 }
 
 /// What goes wrong, how, and what is said of it.
-type Breakage = (&'static str, fn(&mut Tape), &'static str);
+pub type Breakage = (&'static str, fn(&mut Tape), &'static str);
 
 #[test]
 fn a_broken_history_is_found_by_each_check() {

@@ -4,6 +4,8 @@
 use http::Method;
 use serde_json::Value;
 
+use crate::people::AUTHORS;
+
 /// One call to the API server.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -41,7 +43,8 @@ impl Call {
             ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
             rest => rest,
         };
-        let resource = rest.first().copied().unwrap_or_default().to_owned();
+        // A group itself says which resources it has.
+        let resource = rest.first().copied().unwrap_or("resources").to_owned();
         let object = rest.get(1).map_or(String::new(), |name| format!(" {}", plain(name)));
         let sub = rest.get(2).map_or(String::new(), |sub| format!("/{sub}"));
         let parameter = |key: &str| {
@@ -65,10 +68,11 @@ impl Call {
             String::new()
         };
         let page = parameter("limit").filter(|l| l == "1").map_or("", |_| " limit=1");
+        let trial = parameter("dryRun").map_or("", |_| " dry run");
         // Events are named by the API server's clock.
         let object = if resource == "events" { String::new() } else { object };
         Self {
-            name: format!("{verb} {resource}{sub}{object}{manager}{detail}{page}"),
+            name: format!("{verb} {resource}{sub}{object}{manager}{detail}{page}{trial}"),
             resource,
             kind,
         }
@@ -94,6 +98,7 @@ fn detail(resource: &str, sub: &str, body: &Value) -> String {
             format!(": {phase} after {} decisions, {last}", decisions.len())
         }
         ("quantizedmodels", _) if !body["metadata"]["finalizers"].is_null() => ": finalizers".to_owned(),
+        ("quantizedmodels", _) if body["metadata"]["annotations"].get(AUTHORS).is_some() => ": authors".to_owned(),
         ("httproutes", _) => {
             let rule = body["spec"]["rules"].as_array().and_then(|rules| rules.last());
             let backends = rule.and_then(|r| r["backendRefs"].as_array());
@@ -110,6 +115,7 @@ fn detail(resource: &str, sub: &str, body: &Value) -> String {
             let words: Vec<_> = summary.split([' ', ':']).take(2).collect();
             format!(": {}", words.join(" "))
         }
+        ("precisionactions", "/status") => format!(": {}", body["status"]["state"].as_str().unwrap_or_default()),
         ("events", _) => body["reason"]
             .as_str()
             .map_or(String::new(), |reason| format!(": {reason}")),

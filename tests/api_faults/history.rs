@@ -1,5 +1,5 @@
-//! What really happened to one model, as watches of its own tell: every event of the model, its route, its Deployments and
-//! its endpoints, in the order in which the API server wrote them.
+//! What really happened to one model, as watches of its own tell: every event of the model, its route, its Deployments, its
+//! endpoints, its records and the actions of people, in the order in which the API server wrote them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::calls::plain;
+use crate::people::{AUTHORS, LAPSED};
 
 /// Time between two tries of a watch that could not be opened.
 const RETRY: Duration = Duration::from_millis(100);
@@ -43,6 +44,21 @@ pub enum Seen {
     Endpoints(String, usize),
     /// A record of the model.
     Record(Box<PrecisionDecision>),
+    /// The authors of what is not decided, one a line; empty when there are none.
+    Authors(String),
+    /// An action of a person, by name; `None` when it is gone.
+    Act(String, Option<Act>),
+}
+
+/// An action of a person.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Act {
+    /// What is wanted.
+    pub action: String,
+    /// What guardbit says of it; empty while it has said nothing.
+    pub state: String,
+    /// Name of the record that it had a part in, as guardbit says.
+    pub record: Option<String>,
 }
 
 /// Weights by backend, and the backends of pinned requests.
@@ -52,6 +68,14 @@ pub struct Route {
     pub weights: BTreeMap<String, i64>,
     /// Of the rules before it.
     pub pinned: Vec<String>,
+}
+
+impl Route {
+    /// What the candidate has.
+    pub fn of_candidate(&self) -> i64 {
+        let of = self.weights.iter().find(|(name, _)| name.contains("-int8-"));
+        of.map_or(0, |(_, weight)| *weight)
+    }
 }
 
 /// A Deployment as far as guardbit writes it.
@@ -123,6 +147,12 @@ pub struct State {
     pub route: Route,
     /// The Deployments, by name.
     pub deployments: BTreeMap<String, Deployment>,
+    /// The authors of what is not decided.
+    pub authors: String,
+    /// The actions of people, by name.
+    pub acts: BTreeMap<String, Act>,
+    /// Number and digest of the newest record.
+    pub newest: Option<(i64, String)>,
 }
 
 impl State {
@@ -141,8 +171,23 @@ impl State {
             Seen::Route(route) => self.route = route.clone(),
             Seen::Deployment(name, Some(deployment)) => drop(self.deployments.insert(name.clone(), deployment.clone())),
             Seen::Deployment(name, None) => drop(self.deployments.remove(name)),
-            Seen::Endpoints(..) | Seen::Record(_) => {}
+            Seen::Record(record) => {
+                let (number, digest) = (record.spec.sequence, record.spec.payload_digest.clone());
+                if self.newest.as_ref().is_none_or(|(newest, _)| *newest < number) {
+                    self.newest = Some((number, digest));
+                }
+            }
+            Seen::Authors(authors) => self.authors.clone_from(authors),
+            Seen::Act(name, Some(act)) => drop(self.acts.insert(name.clone(), act.clone())),
+            Seen::Act(name, None) => drop(self.acts.remove(name)),
+            Seen::Endpoints(..) => {}
         }
+    }
+
+    /// Whether the newest record that the status speaks of exists.
+    fn is_on_record(&self) -> bool {
+        let ledger = self.status.ledger.as_ref();
+        ledger.map(|ledger| (ledger.sequence, format!("sha256:{}", ledger.head))) == self.newest
     }
 
     /// What must be the same after every run, whatever happened on the way.
@@ -151,6 +196,9 @@ impl State {
             status,
             route,
             deployments,
+            authors,
+            acts,
+            newest: _,
         } = self;
         let of = |r: &Option<guardbit::api::RevisionRef>| r.as_ref().map_or("none", |r| r.variant.as_str()).to_owned();
         let all = |lines: Vec<String>| lines.join(", ");
@@ -158,6 +206,9 @@ impl State {
         let deployments = deployments
             .iter()
             .map(|(name, d)| format!("{} {} ({})", plain(name), d.replicas, d.marks.join(" ")));
+        // What lapsed long ago goes when it is looked for, which is once an hour.
+        let acts = acts.iter().filter(|(name, _)| *name != LAPSED);
+        let acts = acts.map(|(name, act)| format!("{name} {}", act.state));
         [
             format!(
                 "phase {}",
@@ -207,6 +258,9 @@ impl State {
                 all(route.pinned.iter().map(|name| plain(name).to_owned()).collect())
             ),
             format!("deployments {}", all(deployments.collect())),
+            format!("authors {}", authors.replace('\n', ", ")),
+            format!("actions {}", all(acts.collect())),
+            format!("on record {}", self.is_on_record()),
         ]
         .join("\n")
     }
@@ -220,9 +274,10 @@ impl Observer {
     /// Starts the watches.
     pub async fn start(client: &Client) -> Self {
         let observer = Self::default();
-        let kinds: [(&str, &str, &str); 5] = [
+        let kinds: [(&str, &str, &str); 6] = [
             ("guardbit.dev", "v1alpha1", "QuantizedModel"),
             ("guardbit.dev", "v1alpha1", "PrecisionDecision"),
+            ("guardbit.dev", "v1alpha1", "PrecisionAction"),
             ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
             ("apps", "v1", "Deployment"),
             ("discovery.k8s.io", "v1", "EndpointSlice"),
@@ -282,32 +337,30 @@ impl Observer {
         else {
             return;
         };
-        let Some(seen) = seen(kind, object, there) else { return };
-        let entry = Entry {
-            version: object
-                .resource_version()
-                .and_then(|v| v.parse().ok())
-                .expect("a number"),
-            at: Timestamp::now().as_millisecond(),
-            seen,
-        };
-        history.0.send_modify(|entries| entries.push(entry));
+        let version = object.resource_version().and_then(|v| v.parse::<u64>().ok());
+        let (version, at) = (version.expect("a number"), Timestamp::now().as_millisecond());
+        let seen = seen(kind, object, there).into_iter();
+        let told = seen.map(|seen| Entry { version, at, seen });
+        history.0.send_modify(|entries| entries.extend(told));
     }
 }
 
-fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
+fn seen(kind: &str, object: &DynamicObject, there: bool) -> Vec<Seen> {
     let name = object.name_any();
-    Some(match kind {
+    vec![match kind {
         "QuantizedModel" => {
             let status = object
                 .data
                 .get("status")
                 .cloned()
                 .unwrap_or_else(|| serde_json::json!({}));
-            Seen::Model(serde_json::from_value(status).expect("a status"))
+            let authors = object.annotations().get(AUTHORS).cloned();
+            let status = Seen::Model(serde_json::from_value(status).expect("a status"));
+            return vec![Seen::Authors(authors.unwrap_or_default()), status];
         }
+        "PrecisionAction" => Seen::Act(name, there.then(|| act(object))),
         // What goes, goes with its namespace.
-        "PrecisionDecision" if !there => return None,
+        "PrecisionDecision" if !there => return Vec::new(),
         "PrecisionDecision" => {
             let record = serde_json::to_value(object).expect("JSON");
             Seen::Record(serde_json::from_value(record).expect("a record"))
@@ -316,7 +369,9 @@ fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
         "HTTPRoute" => Seen::Route(Route::default()),
         "Deployment" => Seen::Deployment(name, there.then(|| deployment(object))),
         _ => {
-            let service = object.labels().get("kubernetes.io/service-name")?.clone();
+            let Some(service) = object.labels().get("kubernetes.io/service-name").cloned() else {
+                return Vec::new();
+            };
             let endpoints = object.data["endpoints"].as_array().filter(|_| there);
             let ready = endpoints
                 .into_iter()
@@ -324,7 +379,16 @@ fn seen(kind: &str, object: &DynamicObject, there: bool) -> Option<Seen> {
                 .filter(|e| e["conditions"]["ready"] != false);
             Seen::Endpoints(service, ready.count())
         }
-    })
+    }]
+}
+
+fn act(object: &DynamicObject) -> Act {
+    let text = |pointer: &str| object.data.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Act {
+        action: text("/spec/action").unwrap_or_default(),
+        state: text("/status/state").unwrap_or_default(),
+        record: text("/status/record"),
+    }
 }
 
 fn route(data: &Value) -> Route {

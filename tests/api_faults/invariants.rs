@@ -31,7 +31,7 @@ pub fn violations(namespace: &str, entries: &[Entry], replicas: &BTreeMap<&str, 
             Seen::Route(route) => check.route(route),
             Seen::Model(status) => check.status(entry.at, status),
             Seen::Endpoints(service, ready) => drop(check.endpoints.insert(service.clone(), *ready)),
-            Seen::Deployment(..) | Seen::Record(_) => {}
+            Seen::Deployment(..) | Seen::Record(_) | Seen::Authors(_) | Seen::Act(..) => {}
         }
         check.state.apply(entry);
         check.fallback();
@@ -260,14 +260,7 @@ fn recorded(status: &QuantizedModelStatus, candidate: &RevisionRef, weight: i64)
 /// How long a candidate that ended at 0 had its last weight, in milliseconds.
 pub fn lowered_after(entries: &[Entry]) -> Option<i64> {
     let routes = entries.iter().filter_map(|e| match &e.seen {
-        Seen::Route(route) => Some((
-            e.at,
-            route
-                .weights
-                .iter()
-                .find(|(name, _)| name.contains("-int8-"))
-                .map_or(0, |(_, w)| *w),
-        )),
+        Seen::Route(route) => Some((e.at, route.of_candidate())),
         _ => None,
     });
     let mut weights: Vec<(i64, i64)> = routes.collect();

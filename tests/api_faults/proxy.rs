@@ -9,12 +9,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use http::{Request, StatusCode, header};
-use serde_json::json;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::calls::{Call, Kind};
 use crate::metrics::Metrics;
+use crate::people::LAPSED;
 use crate::process::Process;
 
 /// What happens at a call.
@@ -276,8 +279,24 @@ async fn answer(State(proxy): State<Proxy>, request: Request<Body>) -> Response 
             gone()
         }
         _ if call.kind == Kind::Watch => proxy.follow(call.resource, answer),
+        _ if call.kind == Kind::Read && call.resource == "precisionactions" => dated_back(answer).await,
         _ => answer,
     }
+}
+
+/// A list of actions in which one was created two days ago, for nobody can make the API server say so.
+async fn dated_back(answer: Response) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, 16 << 20).await.unwrap_or_default();
+    let Ok(mut list) = serde_json::from_slice::<Value>(&body) else {
+        return Response::from_parts(parts, Body::from(body));
+    };
+    let items = list["items"].as_array_mut().into_iter().flatten();
+    for act in items.filter(|act| act["metadata"]["name"] == LAPSED) {
+        act["metadata"]["creationTimestamp"] = json!(Time(Timestamp::now() - SignedDuration::from_hours(48)));
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(list.to_string()))
 }
 
 /// Nobody hears it.

@@ -13,17 +13,18 @@ use serde_json::{Value, json};
 use guardbit::api::{Action, QuantizedModel};
 
 use crate::calls::{Call, Kind};
-use crate::control_plane;
 use crate::history::{History, Observer, State};
 use crate::invariants::{MODEL, lowered_after, violations};
 use crate::metrics::{Badness, Metrics};
 use crate::node::NODE;
+use crate::people::{self, LAPSED, People};
 use crate::process::Process;
 use crate::proxy::{Proxy, Strike};
-use crate::records;
+use crate::{admission, control_plane, records};
 
-/// Longest time that a rollout may take to where it must come; without a fault it is there in ten seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time that a rollout may take to where it must come; without a fault it is there in ten seconds. Whether admission does
+/// its part is asked again after a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Nothing is written for so long when a rollout has come to rest.
 const QUIET: Duration = Duration::from_millis(1_700);
@@ -39,14 +40,16 @@ pub struct Scenario {
     pub election: Election,
     /// What the candidate's pods do.
     pub pods: Pods,
-    /// Whether a policy asks for records.
-    pub records: bool,
+    /// What a policy asks, and what people do.
+    pub governed: Governed,
     /// How long the first step is held.
     pub hold: &'static str,
     /// When it is through, for now.
     pub at_rest: fn(&State) -> bool,
     /// Which calls of it are tried.
     pub calls: fn(&Call) -> bool,
+    /// Which of them are tried although an earlier rollout makes them as well: more depends on them here.
+    pub again: fn(&Call) -> bool,
     /// Which matter most, with the how-manieth of its name each is: they are tried in a sample as well.
     pub vital: fn(&Call, usize) -> bool,
 }
@@ -67,6 +70,40 @@ pub enum Pods {
     Steady,
     /// They are unready at the first step, until traffic has been taken from them.
     Flicker,
+}
+
+/// What a policy asks, and what people do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Governed {
+    /// No policy selects the model.
+    No,
+    /// It asks for records.
+    Recorded,
+    /// It asks for records, and for approval of the first traffic, which somebody gives. Admission does its part.
+    Approved,
+    /// The same, and on call takes the candidate back at its first step.
+    TakenBack,
+}
+
+impl Governed {
+    /// Whether it asks for records.
+    fn is_recorded(self) -> bool {
+        self != Self::No
+    }
+
+    /// Whether people have a part.
+    fn has_people(self) -> bool {
+        matches!(self, Self::Approved | Self::TakenBack)
+    }
+
+    /// Labels of the namespace, by which policies select it.
+    fn labels(self) -> Value {
+        match self {
+            Self::No => json!({}),
+            Self::Recorded => json!({SELECTED: "recorded"}),
+            Self::Approved | Self::TakenBack => json!({SELECTED: "approved", (admission::SET): people::SET}),
+        }
+    }
 }
 
 /// How a run has to end.
@@ -101,7 +138,7 @@ pub struct Outcome {
 }
 
 /// The model: two variants, pinned requests, two steps.
-fn model(hold: &str) -> Value {
+pub fn model(hold: &str) -> Value {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     json!({
         "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL},
@@ -125,22 +162,31 @@ fn model(hold: &str) -> Value {
 
 /// Runs one.
 pub async fn run(
-    client: &Client,
+    (client, people): (&Client, &People),
     observer: &Observer,
     scenario: Scenario,
     namespace: &str,
     strike: Option<Strike>,
     end: End<'_>,
 ) -> Outcome {
-    create_namespace(client, namespace, scenario.records).await;
+    create_namespace(client, namespace, scenario.governed).await;
     let history = observer.history(namespace);
+    // Admission tells users apart, and nobody else does.
+    let has_people = scenario.governed.has_people();
+    let (author, guardbit) = if has_people {
+        people.acted_long_ago(namespace).await;
+        (&people.author, &people.guardbit)
+    } else {
+        (client, client)
+    };
+    let is_swept = people::is_swept(strike.as_ref());
     let (metrics, prometheus, measuring) = Metrics::serve(Arc::clone(&history), scenario.badness).await;
     let process = Arc::new(Process::new(
         arguments(scenario, namespace, &prometheus),
         std::env::temp_dir().join(format!("guardbit-faults-{}-{namespace}", std::process::id())),
     ));
-    let (proxy, url, serving) = Proxy::start(client.clone(), Arc::clone(&process), metrics, strike).await;
-    let models: Api<QuantizedModel> = Api::namespaced(client.clone(), namespace);
+    let (proxy, url, serving) = Proxy::start(guardbit.clone(), Arc::clone(&process), metrics, strike).await;
+    let models: Api<QuantizedModel> = Api::namespaced(author.clone(), namespace);
     models
         .patch(
             MODEL,
@@ -152,6 +198,13 @@ pub async fn run(
     process.start(&url);
     let flicker = (scenario.pods == Pods::Flicker)
         .then(|| tokio::spawn(flicker(client.clone(), namespace.to_owned(), Arc::clone(&history))));
+    let acting = has_people.then(|| {
+        let takes_back = scenario.governed == Governed::TakenBack;
+        let act = people
+            .clone()
+            .act(namespace.to_owned(), Arc::clone(&history), takes_back);
+        tokio::spawn(act)
+    });
     let begun = Instant::now();
     let mut complaints = Vec::new();
     let mut rested = None;
@@ -186,7 +239,9 @@ pub async fn run(
         }
     }
     let took = begun.elapsed();
-    flicker.inspect(tokio::task::JoinHandle::abort);
+    for task in flicker.into_iter().chain(acting) {
+        task.abort();
+    }
     process.end();
     serving.abort();
     measuring.abort();
@@ -205,8 +260,15 @@ pub async fn run(
         &history.entries(),
         &BTreeMap::from([("fp32", 2), ("int8", 2)]),
     ));
-    if scenario.records {
-        complaints.extend(records::violations(namespace, &history.entries()));
+    if scenario.governed.is_recorded() {
+        complaints.extend(records::disorder(&history.entries()));
+        complaints.extend(records::breaks(namespace, &history.entries()));
+    }
+    if has_people {
+        complaints.extend(people::violations(&history.entries()));
+        if is_swept && history.state().acts.contains_key(LAPSED) {
+            complaints.push("the action that lapsed two days ago is still there".to_owned());
+        }
     }
     let outcome = Outcome {
         rested,
@@ -249,16 +311,15 @@ fn arguments(scenario: Scenario, namespace: &str, prometheus: &str) -> Vec<Strin
     } else {
         args.push("--no-leader-election");
     }
+    if scenario.governed.has_people() {
+        args.extend(["--governance-prefix", people::SET]);
+    }
     args.into_iter().map(str::to_owned).collect()
 }
 
 /// Takes readiness from the candidate's pods at the first step, and gives it back when no traffic goes there.
 async fn flicker(client: Client, namespace: String, history: Arc<History>) {
-    let weight = |state: &State| {
-        let of = |(name, w): (&String, &i64)| name.contains("-int8-").then_some(*w);
-        state.route.weights.iter().find_map(of).unwrap_or(0)
-    };
-    history.until(|state| weight(state) == 20).await;
+    history.until(|state| state.route.of_candidate() == 20).await;
     make_ready(&client, &namespace, "False").await;
     history
         .until(|state| state.status.decisions.iter().any(|d| d.action == Action::Withdrawn))
@@ -282,27 +343,26 @@ async fn make_ready(client: &Client, namespace: &str, status: &str) {
     }
 }
 
-/// Label of the namespaces whose models go on record.
-const RECORDED: &str = "guardbit-faults";
+/// Label of the namespaces that a policy selects.
+const SELECTED: &str = "guardbit-faults";
 
-/// The policy that asks for records.
+/// The policies: one asks for records, and one also for an approval.
 pub async fn govern(client: &Client) {
-    let labels = json!({RECORDED: "recorded"});
-    let policy = json!({
-        "apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": "faults"},
-        "spec": {"appliesTo": {"namespaces": {"matchLabels": labels}}, "records": {}},
-    });
-    control_plane::apply(client, &policy).await;
+    let approvals = json!([{"before": "FirstTraffic", "count": 1}]);
+    for (name, approvals) in [("recorded", json!([])), ("approved", approvals)] {
+        let selects = json!({"namespaces": {"matchLabels": {SELECTED: name}}});
+        let policy = json!({
+            "apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": format!("faults-{name}")},
+            "spec": {"mode": "Enforce", "appliesTo": selects, "approvals": approvals, "records": {"keep": "4416h"}},
+        });
+        control_plane::apply(client, &policy).await;
+    }
 }
 
-async fn create_namespace(client: &Client, name: &str, records: bool) {
+async fn create_namespace(client: &Client, name: &str, governed: Governed) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let labels = if records {
-        json!({RECORDED: "recorded"})
-    } else {
-        json!({})
-    };
-    let namespace = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
+    let namespace = json!({"metadata": {"name": name, "labels": governed.labels()}});
+    let namespace = serde_json::from_value(namespace).expect("a namespace");
     namespaces
         .create(&PostParams::default(), &namespace)
         .await

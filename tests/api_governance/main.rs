@@ -4,12 +4,12 @@
 //! Needs `KUBECONFIG`; `tests/cluster/run-tests.sh` starts a control plane and sets it.
 
 mod acts;
+#[path = "../support/admission.rs"]
+mod admission;
 mod authors;
 mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
-#[path = "../support/governance.rs"]
-mod governance;
 #[path = "../api_faults/node.rs"]
 mod node;
 mod records;

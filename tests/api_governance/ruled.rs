@@ -10,10 +10,11 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
+use crate::admission::{GUARDBIT, let_guardbit_read};
 use crate::command::Shell;
 use crate::control_plane::apply;
-use crate::stage::{ALICE, GUARDBIT, MODEL, PATIENCE, Stage, act, until};
-use crate::{governance, node, spawn};
+use crate::stage::{ALICE, MODEL, PATIENCE, Stage, act, until};
+use crate::{node, spawn};
 
 /// A stage with a policy and a guardbit.
 pub struct Ruled {
@@ -49,9 +50,7 @@ impl Ruled {
         }
         let object = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": policy}, "spec": spec});
         apply(&stage.admin, &object).await;
-        for object in governance::reader(set) {
-            apply(&stage.admin, &object).await;
-        }
+        let_guardbit_read(&stage.admin, set).await;
         let log = std::env::temp_dir().join(format!("guardbit-ruled-{}-{}", std::process::id(), stage.namespace));
         let kubeconfig = Shell::of(&stage, GUARDBIT, &[]);
         let args = [

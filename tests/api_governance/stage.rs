@@ -10,10 +10,11 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use crate::admission::{self, SET};
 use crate::control_plane::{self, apply};
-use crate::{governance, refusals};
+use crate::refusals;
 
-pub use crate::governance::{ALICE, BOB, CAROL, GUARDBIT};
+pub use crate::admission::GUARDBIT;
 
 /// Longest time that anything awaited here may take. The garbage collector looks for new kinds every 30 seconds.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,6 +22,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Name of every model.
 pub const MODEL: &str = "fraud-scorer";
 
+/// Changes models, and may approve.
+pub const ALICE: &str = "alice@bank.example";
+/// The same.
+pub const BOB: &str = "bob@bank.example";
+/// Is on call.
+pub const CAROL: &str = "carol@bank.example";
 /// Changes models, and may not act.
 pub const MALLORY: &str = "mallory@bank.example";
 /// May break the glass.
@@ -86,14 +93,16 @@ impl Stage {
     }
 
     async fn people(&self) {
-        for name in ["guardbit-system", &self.namespace] {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            apply(&self.admin, &namespace).await;
-        }
-        for role in governance::roles() {
-            apply(&self.admin, &role).await;
-        }
-        for binding in governance::bindings(&self.namespace, &BOUND) {
+        admission::apply_roles(&self.admin).await;
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        apply(&self.admin, &namespace).await;
+        for (number, (user, role)) in BOUND.into_iter().enumerate() {
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": format!("people-{number}"), "namespace": self.namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+            });
             apply(&self.admin, &binding).await;
         }
         // One right of each role that is bound.
@@ -121,11 +130,9 @@ impl Stage {
     /// The policies as they are shipped, bound in the namespaces with the label of the set, so that other tests are left alone.
     async fn policies(&self) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.namespace, "labels": {governance::LABEL: self.set}}});
+            "metadata": {"name": self.namespace, "labels": {SET: self.set}}});
         apply(&self.admin, &namespace).await;
-        for object in governance::policies(&self.set) {
-            apply(&self.admin, &object).await;
-        }
+        admission::apply_policies(&self.admin, &self.set).await;
         until("actions are guarded", async || !self.forgery_is_taken().await).await;
         let dry = PostParams {
             dry_run: true,
@@ -152,7 +159,7 @@ impl Stage {
 
     /// The name of a policy in the set of this stage: as in a release of that name.
     pub fn of_set(&self, policy: &str) -> String {
-        governance::of_set(&self.set, policy)
+        admission::of_set(&self.set, policy)
     }
 
     /// What guardbit tries to see whether admission is there: an action in the name of somebody else, without a trace.
@@ -178,7 +185,7 @@ impl Stage {
 
     /// The client of a user, who is in these groups.
     pub async fn user(&self, name: &str, groups: &[&str]) -> Client {
-        governance::user(name, groups).await
+        admission::user(name, groups).await
     }
 
     fn api(&self, client: &Client, kind: &str) -> Api<DynamicObject> {

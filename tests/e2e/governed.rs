@@ -15,12 +15,19 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::acts::{condition, until};
+use crate::admission;
 use crate::control_plane::apply;
-use crate::governance::{self, ALICE, BOB, CAROL, LABEL};
-use crate::stage::{MODEL, Stage, setting};
+use crate::stage::{MODEL, Stage, client, setting};
 
 /// The set of the policies of admission. Tests that write what only guardbit may are left alone by them.
 const SET: &str = "e2e";
+
+/// Changes models, and may approve.
+const ALICE: &str = "alice@bank.example";
+/// May approve.
+const BOB: &str = "bob@bank.example";
+/// Is on call.
+const CAROL: &str = "carol@bank.example";
 
 const BOUND: [(&str, &str); 4] = [
     (ALICE, "guardbit-editor"),
@@ -39,36 +46,59 @@ const GONE: Duration = Duration::from_secs(60);
 const KEY: &str = include_str!("../testdata/ledger/key.pem");
 const PUBLIC_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/ledger/key.pub");
 
-/// Puts a namespace under the policies of admission, and its models under a PrecisionPolicy with these rules.
-pub async fn govern(client: &Client, namespace: &str, rules: &Value) {
-    let of_set =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {LABEL: SET}}});
+/// Lets people have their roles, and puts the models of a namespace under a PrecisionPolicy with these rules. The policies of
+/// admission are for the namespaces with the label of their set.
+async fn govern(client: &Client, namespace: &str, rules: &Value) {
+    admission::apply_roles(client).await;
+    admission::let_guardbit_read(client, SET).await;
+    admission::apply_policies(client, SET).await;
+    for (number, (user, role)) in BOUND.iter().enumerate() {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("guardbit-e2e-people-{number}")},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+        });
+        apply(client, &binding).await;
+    }
     let mut spec = json!({"appliesTo": {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}});
     for (rule, asked) in rules.as_object().into_iter().flatten() {
         spec[rule] = asked.clone();
     }
     let policy = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "PrecisionPolicy", "metadata": {"name": namespace}, "spec": spec});
-    let objects = governance::roles()
-        .chain(governance::bindings(namespace, &BOUND))
-        .chain(governance::reader(SET))
-        .chain(governance::policies(SET))
-        .chain([of_set, policy]);
-    for object in objects {
-        apply(client, &object).await;
-    }
+    apply(client, &policy).await;
+
     // The API server compiles policies a moment after it has taken them.
-    let acts: Api<PrecisionAction> = Api::namespaced(governance::user(governance::GUARDBIT, &[]).await, namespace);
-    let forged = act("probe", "Pause", CAROL, "6f0c9b1e-6f0c-4b1e-8f0c-6f0c9b1e6f0c");
+    let probe = format!("{namespace}-probe");
+    let of_set =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {admission::SET: SET}}});
+    apply(client, &of_set).await;
     let dry = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    let policy = governance::of_set(SET, "guardbit-actions");
+    let acts: Api<PrecisionAction> = Api::namespaced(admission::user(admission::GUARDBIT, &[]).await, &probe);
+    let forged = act("probe", "Pause", CAROL, "6f0c9b1e-6f0c-4b1e-8f0c-6f0c9b1e6f0c");
+    let policy = admission::of_set(SET, "guardbit-actions");
     until("a forged action is refused", || async {
         let answer = acts.create(&dry, &forged).await;
         answer.is_err_and(|error| error.to_string().contains(&policy))
     })
     .await;
+    let sample = include_str!("../../config/samples/fraud-scorer.yaml");
+    let mut model: QuantizedModel = serde_yaml_ng::from_str(sample).expect("the sample");
+    model.metadata.namespace = None;
+    let models: Api<QuantizedModel> = Api::namespaced(admission::user(ALICE, &[]).await, &probe);
+    until("authors are stamped", || async {
+        let made = models.create(&dry, &model).await;
+        made.is_ok_and(|made| made.annotations().contains_key("guardbit.dev/authors"))
+    })
+    .await;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces
+        .delete(&probe, &DeleteParams::default())
+        .await
+        .expect("deleted");
 }
 
 /// An action of a person on the model.
@@ -85,7 +115,7 @@ async fn acts(stage: &Stage, by: &str, action: &str, name: &str, change: Option<
     let model = stage.models().get(MODEL).await.expect("it is there");
     let mut act = act(name, action, by, &model.uid().unwrap_or_default());
     act.spec.change_digest = change.map(str::to_owned);
-    let api: Api<PrecisionAction> = Api::namespaced(governance::user(by, &[]).await, &stage.namespace);
+    let api: Api<PrecisionAction> = Api::namespaced(admission::user(by, &[]).await, &stage.namespace);
     api.create(&PostParams::default(), &act).await.expect("taken");
 }
 
@@ -108,7 +138,7 @@ async fn asked(stage: &Stage, before: ApprovalGate) -> String {
 
 /// Alice applies this spec, as git would.
 async fn applies(stage: &Stage, spec: &Value) {
-    let models: Api<QuantizedModel> = Api::namespaced(governance::user(ALICE, &[]).await, &stage.namespace);
+    let models: Api<QuantizedModel> = Api::namespaced(admission::user(ALICE, &[]).await, &stage.namespace);
     let document = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL}, "spec": spec});
     models
         .patch(MODEL, &PatchParams::apply("kubectl").force(), &Patch::Apply(document))
@@ -171,14 +201,16 @@ async fn a_model_of_high_risk_waits_for_people_and_is_brought_down_whatever_forb
         "approvals": [{"before": "FirstTraffic", "count": 1}, {"before": "Promotion", "count": 1}],
         "records": {"signed": "Required"},
     });
+    let administrator = client().await;
     let setting = setting("governed")
         .variants(&["fp32", "int8"])
         .guards(&["errors"])
-        .governed(rules)
+        .applied_by(admission::user(ALICE, &[]).await, (admission::SET, SET))
         .flag("--governance-prefix")
         .flag(SET)
         .flag("--signing-key-file")
         .flag(key.to_str().expect("a path"));
+    govern(&administrator, setting.namespace(), &rules).await;
     let stage = setting.start().await;
     let spec = stage.spec().await;
 

@@ -4,6 +4,8 @@
 //! `tests/cluster/run-tests.sh full` starts the cluster and sets the environment that [`stage`] reads.
 
 mod acts;
+#[path = "../support/admission.rs"]
+mod admission;
 mod backtest;
 mod changes;
 mod climbs;
@@ -12,8 +14,6 @@ mod comparer;
 #[allow(dead_code)] // run-tests.sh has applied the CRDs.
 mod control_plane;
 mod failures;
-#[path = "../support/governance.rs"]
-mod governance;
 mod governed;
 mod guardbit;
 mod harms;

@@ -19,8 +19,6 @@ use tokio::task::JoinHandle;
 
 use guardbit::api::{Action, Decision, QuantizedModel, QuantizedModelStatus};
 
-use crate::governance;
-use crate::governed::govern;
 use crate::guardbit::Guardbit;
 use crate::ledger::{Ledger, Weights};
 use crate::prometheus::counted_by_backends;
@@ -86,7 +84,8 @@ pub struct Setting {
     prometheus: String,
     flags: Vec<String>,
     program: Option<PathBuf>,
-    rules: Option<Value>,
+    labels: Value,
+    author: Option<Client>,
 }
 
 /// The sample, with short holds, in a namespace of its own.
@@ -117,7 +116,8 @@ pub fn setting(test: &str) -> Setting {
         prometheus: shared_prometheus(),
         flags: Vec::new(),
         program: None,
-        rules: None,
+        labels: json!({"pod-security.kubernetes.io/enforce": "restricted"}),
+        author: None,
     }
 }
 
@@ -179,9 +179,10 @@ impl Setting {
         self
     }
 
-    /// What a PrecisionPolicy asks of the model; the policies of admission are for its namespace then, and Alice applies it.
-    pub fn governed(mut self, rules: Value) -> Self {
-        self.rules = Some(rules);
+    /// One more label of the namespace, and who applies the model, instead of an administrator.
+    pub fn applied_by(mut self, author: Client, label: (&str, &str)) -> Self {
+        self.labels[label.0] = json!(label.1);
+        self.author = Some(author);
         self
     }
 
@@ -196,21 +197,13 @@ impl Setting {
         let begun = Instant::now();
         let client = client().await;
         let namespaces: Api<Namespace> = Api::all(client.clone());
-        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": self.namespace, "labels": labels}}))
+            serde_json::from_value(json!({"metadata": {"name": self.namespace, "labels": self.labels}}))
                 .expect("a namespace");
         namespaces
             .create(&PostParams::default(), &namespace)
             .await
             .expect("the namespace is new");
-        let author = match &self.rules {
-            Some(rules) => {
-                govern(&client, &self.namespace, rules).await;
-                governance::user(governance::ALICE, &[]).await
-            }
-            None => client.clone(),
-        };
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         let program = self.program.as_deref();
         let guardbit = Guardbit::start(&client, &self.namespace, &self.prometheus, &flags, program).await;
@@ -222,6 +215,7 @@ impl Setting {
             tasks.push(follow_route(&client, &self.namespace, ledger.clone()));
         }
         let document = json!({"apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": MODEL}, "spec": self.spec});
+        let author = self.author.unwrap_or_else(|| client.clone());
         Api::<QuantizedModel>::namespaced(author, &self.namespace)
             .patch(MODEL, &PatchParams::apply("kubectl"), &Patch::Apply(document))
             .await
@@ -301,7 +295,8 @@ pub fn http() -> reqwest::Client {
     reqwest::Client::new()
 }
 
-async fn client() -> Client {
+/// The client of an administrator.
+pub async fn client() -> Client {
     environment("KUBECONFIG");
     cryptography();
     Client::try_default().await.expect("a usable KUBECONFIG")

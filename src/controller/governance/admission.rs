@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest answer of the API server that is repeated, in characters.
 const LONGEST_ANSWER: usize = 512;
 
+/// Code of the answer to who lacks a right.
+const FORBIDDEN: u16 = 403;
+
 /// What was found of admission for the models of a namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::controller) struct Found {
@@ -229,7 +232,8 @@ impl Admission {
         Ok(None)
     }
 
-    /// Whether the authors of changes are kept. Older clusters cannot do that, and it is nobody's fault.
+    /// Whether the authors of changes are kept. Older clusters cannot do that, and it is nobody's fault. Where guardbit may
+    /// not read it, they count as not kept; any other answer says nothing, and it is asked again soon.
     async fn authors(&self) -> Result<bool, CallError> {
         let policy = format!("{}-authors", self.prefix);
         for (kind, versions) in [
@@ -241,7 +245,7 @@ impl Admission {
             match self.is_there(kind, versions, &policy).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(error) if error.refusal().is_some() => return Ok(false),
+                Err(error) if error.status().is_some_and(|status| status.code == FORBIDDEN) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -307,6 +311,8 @@ mod tests {
     struct Server {
         refuses: AtomicBool,
         lacks: &'static str,
+        /// What it answers for objects of this path, which are there.
+        fails: Option<(&'static str, u16)>,
         tried: AtomicUsize,
     }
 
@@ -326,6 +332,9 @@ mod tests {
                     return failure(403, "Forbidden", message.to_owned());
                 }
                 return (201, body.clone());
+            }
+            if let Some((_, code)) = self.fails.filter(|(part, _)| path.contains(part)) {
+                return failure(code, "Reason", "no".to_owned());
             }
             let lacks = !self.lacks.is_empty() && path.contains(self.lacks);
             if lacks || path.contains("v1beta1") {
@@ -389,6 +398,25 @@ mod tests {
                 .unwrap()
                 .contains("takes an action in the name of somebody else")
         );
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_says_nothing_of_authors_is_asked_for_again_soon() {
+        for (code, actors, again) in [
+            (FORBIDDEN, Assurance::Pinned, EACH),
+            (410, Assurance::Claimed, AGAIN),
+            (500, Assurance::Claimed, AGAIN),
+        ] {
+            let server = Arc::new(Server {
+                refuses: AtomicBool::new(true),
+                fails: Some(("/mutatingadmissionpolicies/", code)),
+                ..Server::default()
+            });
+            let admission = admission(&server);
+            let found = admission.of("risk", None).await;
+            assert_eq!((found.actors, found.authors), (actors, Assurance::Claimed), "{code}");
+            assert_eq!(admission.known.lock()["risk"].again, again, "{code}");
+        }
     }
 
     #[tokio::test]

@@ -1,22 +1,16 @@
-//! People, and the policies of admission of config/governance, for the namespaces with the label of a set.
+//! The admission policies of config/governance on a real API server, and users as it knows them. They come in sets: each has names
+//! of its own and is bound in the namespaces with its label, so that other tests are left alone.
 
 use kube::{Client, Config};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::control_plane::objects;
-
-/// Changes models, and may approve.
-pub const ALICE: &str = "alice@bank.example";
-/// The same.
-pub const BOB: &str = "bob@bank.example";
-/// Is on call.
-pub const CAROL: &str = "carol@bank.example";
+use crate::control_plane::{apply, objects};
 
 /// guardbit itself.
 pub const GUARDBIT: &str = "system:serviceaccount:guardbit-system:guardbit";
 
-/// Label of the namespaces that the policies of a set are for.
-pub const LABEL: &str = "guardbit-policies";
+/// Label of the namespaces in which the policies of a set are bound; its value is the name of the set.
+pub const SET: &str = "guardbit-policies";
 
 const ROLES: [&str; 5] = [
     include_str!("../../config/rbac/service-account.yaml"),
@@ -33,45 +27,30 @@ const POLICIES: [&str; 4] = [
     include_str!("../../config/governance/authors/keep.yaml"),
 ];
 
-/// The roles of guardbit and of people, as they are shipped.
-pub fn roles() -> impl Iterator<Item = Value> {
-    ROLES.into_iter().flat_map(objects)
+/// Applies the roles of guardbit and of people, and binds those of guardbit.
+pub async fn apply_roles(admin: &Client) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "guardbit-system"}});
+    apply(admin, &namespace).await;
+    for role in ROLES.into_iter().flat_map(objects) {
+        apply(admin, &role).await;
+    }
 }
 
-/// Lets users have roles in a namespace.
-pub fn bindings<'a>(namespace: &'a str, bound: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = Value> + 'a {
-    bound.iter().enumerate().map(move |(number, (user, role))| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-            "metadata": {"name": format!("people-{number}"), "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
-        })
-    })
-}
-
-/// The name of a policy in a set: as in a release of that name.
-pub fn of_set(set: &str, policy: &str) -> String {
-    policy.replacen("guardbit", set, 1)
-}
-
-/// The policies as they are shipped, under the names of a set, and bound in the namespaces with its label, so that other tests are
-/// left alone.
-pub fn policies(set: &str) -> impl Iterator<Item = Value> {
-    let selector = json!({"namespaceSelector": {"matchLabels": {LABEL: set}}});
-    POLICIES.into_iter().flat_map(objects).map(move |mut object| {
+/// Applies the policies as they are shipped, as a set.
+pub async fn apply_policies(admin: &Client, set: &str) {
+    for mut object in POLICIES.into_iter().flat_map(objects) {
         let name = json!(of_set(set, object["metadata"]["name"].as_str().expect("a name")));
         if object["kind"].as_str().expect("a kind").ends_with("Binding") {
             object["spec"]["policyName"] = name.clone();
-            object["spec"]["matchResources"] = selector.clone();
+            object["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {SET: set}}});
         }
         object["metadata"]["name"] = name;
-        object
-    })
+        apply(admin, &object).await;
+    }
 }
 
-/// What lets guardbit read the policies of a set: they have other names than those that its role tells.
-pub fn reader(set: &str) -> [Value; 2] {
+/// Lets guardbit read the policies of a set, which have other names than those that its role lets it read.
+pub async fn let_guardbit_read(admin: &Client, set: &str) {
     let name = format!("guardbit-policies-{set}");
     let resources = json!([
         "validatingadmissionpolicies",
@@ -79,7 +58,7 @@ pub fn reader(set: &str) -> [Value; 2] {
         "mutatingadmissionpolicies",
         "mutatingadmissionpolicybindings"
     ]);
-    let named = ["guardbit-ledger", "guardbit-authors"].map(|policy| of_set(set, policy));
+    let named = json!([of_set(set, "guardbit-ledger"), of_set(set, "guardbit-authors")]);
     let rule = json!({"apiGroups": ["admissionregistration.k8s.io"], "resources": resources, "resourceNames": named, "verbs": ["get"]});
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule]});
     let binding = json!({
@@ -87,7 +66,13 @@ pub fn reader(set: &str) -> [Value; 2] {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": "guardbit", "namespace": "guardbit-system"}],
     });
-    [role, binding]
+    apply(admin, &role).await;
+    apply(admin, &binding).await;
+}
+
+/// The name of a policy in a set: as in a release of that name.
+pub fn of_set(set: &str, policy: &str) -> String {
+    policy.replacen("guardbit", set, 1)
 }
 
 /// The client of a user, who is in these groups.
