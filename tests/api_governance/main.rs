@@ -6,6 +6,8 @@
 mod acts;
 mod authors;
 mod command;
+#[path = "../support/commands.rs"]
+mod commands;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 #[path = "../api_faults/node.rs"]
