@@ -30,6 +30,20 @@ fn flags() {
     assert_named("flags", flags.map(|f| format!("--{f}")));
 }
 
+/// Every command of the program is named, with the program before it or among others.
+#[test]
+fn commands() {
+    let cli = Cli::command();
+    let names = cli.get_subcommands().map(|command| command.get_name());
+    let is_named = |name: &&str| {
+        README.contains(&format!("`guardbit {name}`"))
+            || README.contains(&format!("`guardbit {name} "))
+            || README.contains(&format!("`{name}`"))
+    };
+    let missing: Vec<&str> = names.filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "README.md does not name these commands: {missing:?}");
+}
+
 /// The Deployment in `config/` starts guardbit with flags and variables that it takes.
 #[test]
 fn the_deployment_in_config_is_one_that_starts() {
