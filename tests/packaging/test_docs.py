@@ -257,6 +257,14 @@ class Commands(unittest.TestCase):
         for case in yaml.safe_load(block):
             self.assertIn(case, yaml.safe_load(source("config/samples/policies/tests/high-risk.yaml")))
 
+    def test_every_rule_of_a_policy_is_on_the_page_for_risk_officers(self):
+        page = source("docs/governance.md")
+        (path,) = [path for path in crds() if path.name.startswith("precisionpolicies.")]
+        schema = yaml.safe_load(path.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        fields = schema["properties"]["spec"]["properties"]
+        self.assertGreater(len(fields), 10)
+        self.assertEqual([name for name in fields if f"`{name}`" not in page and f"`{name}: " not in page], [])
+
     def test_roles_that_are_bound_on_the_pages_are_installed(self):
         installed = {o["metadata"]["name"] for part in ("config/default", "config/governance") for o in of_kind(kustomize(part), "ClusterRole")}
         bound = [(page, yaml.safe_load(block)["roleRef"]["name"]) for page, block in blocks("RoleBinding")]
