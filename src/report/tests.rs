@@ -571,6 +571,11 @@ fn hostile() -> Vec<Statement> {
         for (revision, _) in &mut predicate.weights.after {
             revision.variant = EVIL.to_owned();
         }
+        let mut pause = act("p", 0, &json!({"action": "Pause", "validFor": "24h"}));
+        (pause.name, pause.spec.reason) = (EVIL.to_owned(), EVIL.to_owned());
+        pause.spec.actor.username = EVIL.to_owned();
+        let people = predicate.look.seen.people.to_mut();
+        (people.acts, people.authors) = (vec![pause], vec![EVIL.to_owned()]);
     }
     chain
 }
