@@ -30,6 +30,20 @@ fn flags() {
     assert_named("flags", flags.map(|f| format!("--{f}")));
 }
 
+/// Every command of the program is named, with the program before it or among others.
+#[test]
+fn commands() {
+    let cli = Cli::command();
+    let names = cli.get_subcommands().map(|command| command.get_name());
+    let is_named = |name: &&str| {
+        README.contains(&format!("`guardbit {name}`"))
+            || README.contains(&format!("`guardbit {name} "))
+            || README.contains(&format!("`{name}`"))
+    };
+    let missing: Vec<&str> = names.filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "README.md does not name these commands: {missing:?}");
+}
+
 /// The Deployment in `config/` starts guardbit with flags and variables that it takes.
 #[test]
 fn the_deployment_in_config_is_one_that_starts() {
@@ -102,6 +116,35 @@ fn conditions_and_reasons_of_missing_evidence() {
         "conditions",
         ["EvidenceAvailable", "FallbackCapacity", "IdentityMismatch"].map(str::to_owned),
     );
+}
+
+/// docs/approvals.md tells of every flag of the commands for people, of every gate, and of every state of an action.
+#[test]
+fn the_page_for_approvers() {
+    const PAGE: &str = include_str!("../docs/approvals.md");
+    let is_named = |name: &str| PAGE.contains(&format!("`{name}`"));
+    let cli = Cli::command();
+    for verb in ["approve", "reject", "pause", "resume", "rollback", "retry", "break-glass"] {
+        let command = cli.find_subcommand(verb).expect(verb);
+        assert!(PAGE.contains(verb), "{verb}");
+        for flag in command.get_arguments().filter_map(|a| a.get_long()) {
+            assert!(flag == "help" || is_named(&format!("--{flag}")), "{verb} --{flag}");
+        }
+    }
+    let source = include_str!("../src/api/governance/action.rs");
+    let gates = members(source, "Waive").into_iter().map(|gate| gate.to_lowercase());
+    for name in members(source, "ActState").into_iter().chain(gates) {
+        assert!(is_named(&name), "{name}");
+    }
+}
+
+/// docs/records.md tells of everything that is checked.
+#[test]
+fn the_page_for_auditors() {
+    const PAGE: &str = include_str!("../docs/records.md");
+    for check in members(include_str!("../src/ledger/verify/finding.rs"), "Check") {
+        assert!(PAGE.contains(&format!("`{check}`")), "{check}");
+    }
 }
 
 #[test]

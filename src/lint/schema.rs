@@ -252,8 +252,12 @@ impl Schema {
             return;
         }
         let n = text.chars().count() as u64;
-        if schema["minLength"].as_u64().is_some_and(|least| n < least) {
-            out.push(broken(field, "is empty; write a value, or leave the field out"));
+        if let Some(least) = schema["minLength"].as_u64().filter(|least| n < *least) {
+            let problem = match n {
+                0 => "is empty; write a value, or leave the field out".to_owned(),
+                _ => format!("has {n} characters, and must have {least} or more"),
+            };
+            out.push(broken(field, &problem));
         }
         if schema["maxLength"].as_u64().is_some_and(|most| n > most) {
             out.push(broken(

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{Action, Decision, Model, QuantizedModelSpec};
+use crate::api::{Action, Decision, Model, PolicyFinding, QuantizedModelSpec};
 use crate::ledger::{After, Head, ModelName, Predicate, Signing, Statement};
 
+use super::people::{OpenAct, in_force, told};
 use super::period::{Begins, Edge, Period, Recorded, written_at};
 use super::shares::{Weights, ordered};
 use super::side::Lineage;
@@ -48,6 +49,10 @@ pub(super) struct Chain {
     pub(super) after: After,
     pub(super) paused: bool,
     pub(super) suspended: bool,
+    /// Actions of people that hold something back, or open something.
+    pub(super) acts: Vec<OpenAct>,
+    /// Where the model falls short of policies.
+    pub(super) findings: Vec<PolicyFinding>,
 }
 
 impl Report {
@@ -108,7 +113,9 @@ fn chain(statements: &[&Statement]) -> Option<Chain> {
         .map(|pair| [0, 1].map(|at| pair[at].predicate.record.sequence));
     let missing = sequences.filter(|[before, after]| after - before > 1);
     let all = || statements.iter().map(|statement| &statement.predicate);
-    let spec = &newest.look.seen.model.spec;
+    let model = &newest.look.seen.model;
+    let spec = &model.spec;
+    let findings = model.status.policy.iter().flat_map(|policy| policy.findings.clone());
     let sequence = newest.record.sequence;
     Some(Chain {
         model: newest.record.model.clone(),
@@ -129,6 +136,8 @@ fn chain(statements: &[&Statement]) -> Option<Chain> {
         after: newest.after.clone(),
         paused: spec.paused,
         suspended: spec.suspend,
+        acts: in_force(newest),
+        findings: findings.collect(),
     })
 }
 
@@ -139,6 +148,8 @@ struct Walk {
     open: Option<Period>,
     lineage: Lineage,
     asked: Option<Asked>,
+    /// Uids of the actions that were told.
+    acts: BTreeSet<String>,
 }
 
 impl Walk {
@@ -182,11 +193,13 @@ impl Walk {
         }));
     }
 
-    /// What people changed in the spec since the record before.
+    /// What people did by actions, and changed in the spec, since the record before.
     fn by_hand(&mut self, record: &Predicate) -> Vec<Recorded<String>> {
         let asked = Asked::of(&record.look.seen.model.spec);
-        let changes = asked.since(self.asked.as_ref());
+        let mut changes = asked.since(self.asked.as_ref());
         self.asked = Some(asked);
+        let acts = record.look.seen.people.acts.iter();
+        changes.extend(acts.filter(|act| self.acts.insert(act.uid.clone())).map(told));
         let recorded = |what| Recorded {
             record: record.record.sequence,
             at: written_at(record),

@@ -149,7 +149,22 @@ fn states(report: &Report, chain: &Chain, now: Timestamp) -> Vec<(&'static str, 
     if chain.suspended {
         states.push(("Suspended", as_of()));
     }
-    let troubled = [Phase::Degraded, Phase::RollingBack, Phase::Pending];
+    let in_force = chain.acts.iter().filter(|act| act.until > now);
+    states.extend(in_force.map(|act| ("Action in force", act.told.clone())));
+    for finding in &chain.findings {
+        let what = if finding.enforced {
+            "Falls short of a policy"
+        } else {
+            "Would fall short of a policy (DryRun)"
+        };
+        states.push((what, format!("{} ({}): {}", finding.policy, finding.rule, finding.message)));
+    }
+    let troubled = [
+        Phase::Degraded,
+        Phase::RollingBack,
+        Phase::Pending,
+        Phase::AwaitingApproval,
+    ];
     if let Some(phase) = chain
         .after
         .phase

@@ -1,5 +1,7 @@
 //! One stretch of a chain: a rollout, or what lies between two.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{
@@ -10,6 +12,7 @@ use crate::ledger::Predicate;
 use crate::model::presets::guards;
 
 use super::curve::Epoch;
+use super::people::policies;
 use super::shares::Shares;
 
 /// A rollout, or what lies between two.
@@ -27,7 +30,11 @@ pub(super) struct Period {
     /// Generation of the spec when it began.
     pub(super) generation: i64,
     pub(super) decisions: Vec<Recorded<Decision>>,
-    /// What people changed in the spec beside it.
+    /// Who had a hand in the spec that it rests on, where the API server keeps that.
+    pub(super) authors: BTreeSet<String>,
+    /// The policies that selected the model when it began.
+    pub(super) policies: Option<String>,
+    /// What people did by actions, and changed in the spec beside it.
     pub(super) by_hand: Vec<Recorded<String>>,
     pub(super) shares: Shares,
     /// The plans that it was judged by, the first as it was frozen at the start.
@@ -144,6 +151,8 @@ impl Period {
             records: (sequence, sequence),
             generation: model.generation,
             decisions: Vec::new(),
+            authors: BTreeSet::new(),
+            policies: policies(record),
             by_hand: Vec::new(),
             shares: Shares::default(),
             plans: Vec::new(),
@@ -157,6 +166,7 @@ impl Period {
             Begins::After => {
                 begun.shares.begin(at, sequence, &record.weights.after);
                 begun.freeze(record);
+                begun.name_authors(record);
             }
         }
         begun
@@ -175,6 +185,7 @@ impl Period {
     pub(super) fn take(&mut self, record: &Predicate, decisions: Vec<Decision>) {
         let (at, sequence) = (written_at(record), record.record.sequence);
         self.records.1 = sequence;
+        self.name_authors(record);
         self.count(record);
         self.note_omission(record);
         if !record.verdicts.is_empty() {
@@ -195,6 +206,13 @@ impl Period {
             at,
             what,
         }));
+    }
+
+    /// Adds who had a hand in the spec. Those of a spec that ends it asked for what comes next.
+    fn name_authors(&mut self, record: &Predicate) {
+        if self.is(record.after.rollout.as_ref()) {
+            self.authors.extend(record.look.seen.people.authors.iter().cloned());
+        }
     }
 
     /// Adds what was counted until this record, for the plan that was in force then.

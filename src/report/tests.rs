@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{
@@ -12,6 +13,7 @@ use crate::api::{
     Rejected, RevisionRef, RolloutKind, RolloutStatus, Verdict,
 };
 use crate::evidence::{Counts, Observed, Poll};
+use crate::governance::people::acts::Act;
 use crate::ledger::{
     After, Core, Documents, Evidence, Head, Journal, Look, ModelName, Predicate, RULES, RecordInfo, Signing, Statement,
     Weights,
@@ -448,6 +450,86 @@ fn what_ended_long_ago_can_be_left_out() {
     assert!(!markdown(&ticket(&report.since(at(5)))).contains("Rollout of"));
 }
 
+/// An action of Carol for the model, created at this minute.
+fn act(name: &str, minute: i64, wanted: &Value) -> Act {
+    let mut spec = json!({
+        "modelRef": {"name": "fraud-scorer", "uid": "6f0c"},
+        "actor": {"username": "carol"},
+        "reason": "The feature store is stale.",
+    });
+    let wanted = wanted.as_object().unwrap().clone();
+    spec.as_object_mut().unwrap().extend(wanted);
+    let act = json!({"name": name, "uid": name, "created": at(minute).to_string(), "spec": spec});
+    serde_json::from_value(act).unwrap()
+}
+
+/// The chain, in which Carol pauses, resumes and breaks the glass while a change of Alice is on trial.
+fn with_people() -> Vec<Statement> {
+    let pause = act("p", 2, &json!({"action": "Pause", "validFor": "24h"}));
+    let resume = act("r", 3, &json!({"action": "Resume", "validFor": "1h"}));
+    let mut gates = json!({"action": "BreakGlass", "validFor": "1h", "incident": "INC-2291"});
+    gates["waives"] = json!(["Approvals", "Freezes"]);
+    let glass = act("g", 3, &gates);
+    let mut chain = chain();
+    for (at, acts) in [
+        (2, vec![pause.clone()]),
+        (3, vec![pause.clone(), resume.clone(), glass.clone()]),
+        (4, vec![pause, resume, glass]),
+    ] {
+        let people = chain[at].predicate.look.seen.people.to_mut();
+        people.acts = acts;
+        people.authors = vec![if at == 4 { "bob" } else { "alice" }.to_owned()];
+    }
+    chain
+}
+
+#[test]
+fn what_people_did_is_told_once_with_who_why_and_until_when() {
+    let text = markdown(&ticket(&Report::of(&with_people())));
+    // Who changed the spec when the rollout had ended asked for something else.
+    assert_eq!(rows(&text, "Asked for by"), [["Asked for by", "alice"]]);
+    assert_eq!(rows(&text, "Policies"), [["Policies", "none"]]);
+    let glass = "BreakGlass by carol (g), for INC-2291, opens Approvals, Freezes, from 2026-11-28T12:03:00Z to \
+                 2026-11-28T13:03:00Z: The feature store is stale.";
+    let told = vec!["2026-11-28T12:03:00Z", "4", glass];
+    assert!(rows(&text, told[0]).contains(&told), "{text}");
+    for action in ["Pause by carol", "Resume by carol", "BreakGlass by carol"] {
+        assert_eq!(text.matches(action).count(), 1, "{action}: {text}");
+    }
+}
+
+#[test]
+fn an_inventory_tells_which_actions_are_in_force_and_where_a_model_falls_short() {
+    let mut chain = with_people();
+    let status = json!({
+        "digest": "sha256:00",
+        "findings": [
+            {"policy": "high-risk", "rule": "floor.minBits", "message": "int8 has 8 bits", "enforced": true},
+            {"policy": "trial", "rule": "guards", "message": "no guard", "enforced": false},
+        ],
+    });
+    let last = chain[4].predicate.look.seen.model.to_mut();
+    last.status.policy = Some(serde_json::from_value(status).unwrap());
+    let reports = [Report::of(&chain)];
+    let open = |minute: i64| {
+        let text = markdown(&inventory(&reports, at(minute)));
+        let rows = rows(&text, "risk/fraud-scorer").into_iter();
+        let told = rows
+            .filter(|row| row.len() == 3)
+            .map(|row| format!("{}: {}", row[1], row[2]));
+        told.collect::<Vec<String>>()
+    };
+    let found = open(10);
+    let begins = |start: &str| found.iter().filter(|row| row.starts_with(start)).count();
+    // The pause was taken back.
+    assert_eq!(begins("Action in force: BreakGlass by carol"), 1, "{found:?}");
+    assert_eq!(begins("Action in force"), 1, "{found:?}");
+    assert_eq!(begins("Falls short of a policy: high-risk (floor.minBits)"), 1, "{found:?}");
+    assert_eq!(begins("Would fall short of a policy (DryRun): trial"), 1, "{found:?}");
+    // It has lapsed.
+    assert!(open(70).iter().all(|row| !row.starts_with("Action in force")));
+}
+
 /// Text that would be markup, HTML, another row or another line if it were not escaped.
 const EVIL: &str = "x | y |\n\n# forged\n</td></table></svg><script>alert(1)</script> `c` [l](javascript:z) \u{202e}txt ![i](//e.example)";
 
@@ -489,6 +571,11 @@ fn hostile() -> Vec<Statement> {
         for (revision, _) in &mut predicate.weights.after {
             revision.variant = EVIL.to_owned();
         }
+        let mut pause = act("p", 0, &json!({"action": "Pause", "validFor": "24h"}));
+        (pause.name, pause.spec.reason) = (EVIL.to_owned(), EVIL.to_owned());
+        pause.spec.actor.username = EVIL.to_owned();
+        let people = predicate.look.seen.people.to_mut();
+        (people.acts, people.authors) = (vec![pause], vec![EVIL.to_owned()]);
     }
     chain
 }

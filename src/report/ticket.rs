@@ -125,6 +125,8 @@ fn summary(period: &Period, chain: &Chain) -> Table {
     ];
     if let Some(trial) = &period.trial {
         rows.push(("Kind", kind(trial)));
+        rows.push(("Asked for by", asked_for_by(period)));
+        rows.push(("Policies", period.policies.clone().unwrap_or_else(|| "none".to_owned())));
         rows.push(("Outcome", outcome(period)));
     }
     if let Some(last) = period.decisions.last() {
@@ -133,6 +135,13 @@ fn summary(period: &Period, chain: &Chain) -> Table {
     rows.push(("Generation of the spec", period.generation.to_string()));
     rows.push(("Records", format!("{} to {}", period.records.0, period.records.1)));
     Table::listing("In short", rows)
+}
+
+fn asked_for_by(period: &Period) -> String {
+    if period.authors.is_empty() {
+        return "not on record: the API server did not keep who changed the spec".to_owned();
+    }
+    Vec::from_iter(period.authors.iter().cloned()).join(", ")
 }
 
 fn kind(trial: &Trial) -> String {
@@ -317,11 +326,11 @@ fn by_hand(changes: &[Recorded<String>]) -> Vec<Block> {
         .map(|Recorded { record, at, what }| vec![time(*at), record.to_string(), what.clone()]);
     let table = Table::new(
         "Seen for the first time in these records",
-        &["Time", "Record", "Change"],
+        &["Time", "Record", "What"],
         rows.collect(),
     );
     vec![
-        Block::Part("Overrides and changes by hand".to_owned()),
+        Block::Part("Actions of people, and changes by hand".to_owned()),
         Block::Table(table),
     ]
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::commands::commands;
 use crate::stage::{ALICE, BOB, CAROL, GRACE, GUARDBIT, MALLORY, MODEL, PIPELINE};
 use crate::stage::{Stage, model, until};
 use crate::told::told;
@@ -201,6 +202,43 @@ async fn each_verb_is_carried_out_for_who_has_the_right_to_it() {
     );
     assert!(made["metadata"].get("managedFields").is_none(), "{out}");
     assert_eq!(actions(&stage).await.len(), 7);
+}
+
+/// docs/approvals.md: each of its commands is one that the API server takes, from whoever has the right to it, in this order.
+#[tokio::test]
+async fn the_commands_of_the_page_are_carried_out() {
+    let stage = stage("page").await;
+    let mut done = Vec::new();
+    for (command, _) in commands(include_str!("../../docs/approvals.md")) {
+        let Some(words) = command.strip_prefix("kubectl guardbit ") else {
+            continue;
+        };
+        let verb = words.split(' ').next().unwrap_or_default();
+        let user = match verb {
+            "approve" | "reject" => BOB,
+            "break-glass" => GRACE,
+            _ => CAROL,
+        };
+        // Nobody is asked here, no guardbit runs that could be waited for, and the namespace has a name of its own.
+        let words = words.replace(" -n risk ", &format!(" -n {} ", stage.namespace));
+        let words = words.replace(" --wait", "");
+        let line = format!("{} {words} --yes", env!("CARGO_BIN_EXE_guardbit"));
+        let shell = Shell::of(&stage, user, &["model-risk"]);
+        let mut command = Command::new("sh");
+        command.args(["-e", "-c", &line]).stdin(Stdio::null());
+        let (code, out, err) = told(command.env("KUBECONFIG", shell.path()));
+        assert_eq!(code, 0, "{line}: {err}");
+        let became = if line.contains(" --dry-run") {
+            "would be created"
+        } else {
+            "created"
+        };
+        assert!(out.ends_with(&format!(" {became}\n")), "{line}: {out}");
+        done.push(verb);
+    }
+    for verb in ["approve", "reject", "rollback", "resume", "retry", "break-glass"] {
+        assert!(done.contains(&verb), "{verb} is not among {done:?}");
+    }
 }
 
 #[tokio::test]

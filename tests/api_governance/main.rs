@@ -8,6 +8,8 @@ mod acts;
 mod admission;
 mod authors;
 mod command;
+#[path = "../support/commands.rs"]
+mod commands;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 #[path = "../api_faults/node.rs"]

@@ -38,7 +38,10 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "foresight",
         ],
     ),
-    ("report", &["api", "evidence", "guards", "judge", "ledger", "model"]),
+    (
+        "report",
+        &["api", "evidence", "governance", "guards", "judge", "ledger", "model"],
+    ),
     ("telemetry", &["api", "guards"]),
     ("watch", &["api", "governance", "manifests", "model", "rollout"]),
     (

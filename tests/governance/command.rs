@@ -89,6 +89,11 @@ fn the_exit_code_tells_a_refusal_from_what_waits_and_from_what_could_not_be_test
         "appliesTo: {namespaces: {matchLabels: {data: customer}}}, floor: {minBits: 16}",
     );
     let unreadable = policy("unreadable", "floor: {minBits: 64}");
+    let no_key = policy(
+        "no-key",
+        &format!("weights: {{require: Verified, publicKeys: [{}]}}", "k".repeat(64)),
+    );
+    let short_key = policy("short-key", "weights: {require: Verified, publicKeys: [key]}");
     let broken = Temporary::new("broken.yaml", "a: [\n");
     let twin = Temporary::new("twin.yaml", &std::fs::read_to_string(waits.path()).expect("written"));
     let friday = "2026-11-27T10:00:00+01:00";
@@ -119,6 +124,12 @@ fn the_exit_code_tells_a_refusal_from_what_waits_and_from_what_could_not_be_test
         (&[SAMPLE], 0, "high-risk can be read"),
         (&[MODEL], 2, "there is no PrecisionPolicy"),
         (&[unreadable.path(), MODEL], 2, "unreadable.yaml:4:16: error: "),
+        (
+            &[no_key.path(), MODEL],
+            2,
+            "no-key: spec.weights.publicKeys has a text that is no public key",
+        ),
+        (&[short_key.path()], 2, "has 3 characters, and must have 64 or more"),
         (&[broken.path(), SAMPLE], 2, "broken.yaml:"),
         (&[waits.path(), twin.path(), MODEL], 2, "a policy has a name of its own"),
         (&[SAMPLE, MODEL, "--at", "Friday"], 2, "is no time"),

@@ -2,11 +2,15 @@
 
 mod bytes;
 mod command;
+#[path = "../support/commands.rs"]
+mod commands;
 mod files;
 mod forgeries;
 mod outside;
 mod page;
 mod records;
+#[path = "../support/page.rs"]
+mod shown;
 mod splices;
 #[path = "../support/told.rs"]
 mod told;

@@ -1,15 +1,20 @@
-"""docs/: everything that the code can tell is on the page, and the commands are ones that work."""
+"""README.md and docs/: everything that the code can tell is on the page, and the commands are ones that work."""
+import os
 import re
 import shlex
 import subprocess
+import tempfile
 import unittest
 
 import yaml
 
-from support import ROOT, documents, metrics, tool
+from support import ROOT, crds, documents, kustomize, metrics, of_kind, tool
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-PAGES = sorted(str(page.relative_to(ROOT / "docs").with_suffix("")) for page in (ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+
+# Pages of which another test runs all commands but those of kubectl.
+RUN_ELSEWHERE = {"docs/records.md": "tests/ledger/page.rs", "docs/weights.md": "tests/weights/page.rs"}
 
 
 def source(path):
@@ -32,18 +37,46 @@ def members(path, enum):
     return found
 
 
-def commands():
-    """All commands of the pages: those after `$ ` in a block `console`."""
+def lines():
+    """All commands of the pages as they stand there: after `$ ` in a block `console`."""
     for page in PAGES:
-        for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
+        for block in re.findall(r"```console\n(.*?)```", source(page), re.S):
             for line in re.findall(r"^\$ (.*)$", block, re.M):
-                yield page, shlex.split(line)
+                yield page, line
+
+
+def commands():
+    """All commands of the pages in words."""
+    for page, line in lines():
+        yield page, shlex.split(line, comments=True)
+
+
+def blocks(kind):
+    """All blocks of YAML that hold an object of this kind, with their pages."""
+    for page in PAGES:
+        for block in re.findall(r"^```yaml\n(.*?)^```$", source(page), re.S | re.M):
+            if re.search(rf"^kind: {kind}$", block, re.M):
+                yield page, block
+
+
+def own(words):
+    """The arguments of guardbit among the words of a command, which may go on in a shell."""
+    ends = [words.index(word) for word in ("|", ">", "&&") if word in words]
+    return words[: min(ends, default=len(words))]
+
+
+def guardbit(*arguments, **more):
+    """Runs guardbit as it was built, in the repository if nothing else is said, without a cluster."""
+    command = [ROOT / "target/debug/guardbit", *arguments]
+    environment = os.environ | {"KUBECONFIG": "/nowhere"}
+    usual = {"cwd": ROOT, "input": "", "env": environment}
+    return subprocess.run(command, capture_output=True, text=True, **usual | more)
 
 
 def shown():
-    """Commands of guardbit itself with the lines that the page shows of their output."""
-    for page in PAGES:
-        for block in re.findall(r"```console\n(.*?)```", source(f"docs/{page}.md"), re.S):
+    """Commands of guardbit itself with the lines that the page shows of their output. Those of README.md are of models and metrics that are not here."""
+    for page in PAGES[1:]:
+        for block in re.findall(r"```console\n(.*?)```", source(page), re.S):
             for command, output in re.findall(r"^\$ (guardbit (?:lint|plan|policy) .*)\n((?:(?!\$ ).*\n)*)", block, re.M):
                 yield page, shlex.split(command), [line for line in output.splitlines() if line and line != "⋮"]
 
@@ -86,8 +119,8 @@ class Commands(unittest.TestCase):
     def test_those_of_helm_and_kustomize_render(self):
         rendered = 0
         for page, command in commands():
-            if page == "records" and command[0] != "kubectl":
-                continue  # tests/ledger/page.rs runs them
+            if page in RUN_ELSEWHERE and command[0] != "kubectl":
+                continue
             match command:
                 case ["helm", "template", *rest]:
                     text = tool("helm", "template", *rest).stdout
@@ -99,43 +132,68 @@ class Commands(unittest.TestCase):
                     text = tool("testplane", "kubectl", "kustomize", rest[rest.index("-k") + 1]).stdout
                 case ["kubectl", "apply", "--server-side", "-f", path]:
                     text = source(path)
-                # They act on a cluster, and tests/api_governance has one: here only the flags are held against the program.
+                # They act on a cluster, and tests/api_governance has one, where those of docs/approvals.md are carried out.
                 case ["kubectl", "guardbit", verb, model, *rest]:
-                    verbs = re.findall(r"^ {4}(\w+)\(\w+\),$", source("src/cli/act/arguments.rs"), re.M)
-                    self.assertIn(verb, [re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower() for name in verbs], f"docs/{page}.md")
-                    self.assertIn(model, SAMPLES, f"docs/{page}.md")
-                    flags = set(re.findall(r"^ +(?:pub\(super\) )?(\w+): ", source_of("act"), re.M))
-                    for flag in (word.split("=")[0] for word in rest if word.startswith("--")):
-                        self.assertIn(flag[2:].replace("-", "_"), flags, f"docs/{page}.md: {flag}")
+                    self.assertIn(model, SAMPLES, page)
+                    self.understood(page, [verb, model, *rest])
                     continue
                 # On a cluster: those of the chart are run by `make chart`. A model that is named is that of a sample.
                 case ["helm" | "kubectl", *rest]:
                     if "quantizedmodel" in rest:
-                        self.assertIn(rest[rest.index("quantizedmodel") + 1], SAMPLES, f"docs/{page}.md")
+                        self.assertIn(rest[rest.index("quantizedmodel") + 1], SAMPLES, page)
+                    self.fields_exist(page, rest)
                     continue
-                case ["guardbit", "lint" | "plan" | "policy", *_]:
+                case ["guardbit", "lint" | "plan" | "policy", *_] if page != "README.md":
+                    continue  # run below
+                # Some need a cluster, which tests/ledger/page.rs has, and those of README.md files that are not here.
+                case ["guardbit", "export" | "lint" | "plan" | "report" | "simulate" | "verify", *_]:
+                    self.understood(page, own(command[1:]))
+                    continue
+                case ["openssl", *_]:
                     continue  # run below
                 # They need servers, and tests/compare has some: here only the flags are held against the program.
                 case ["guardbit", "compare" | "golden" | "weights" as of, *rest]:
                     flags = set(re.findall(r"^ +(?:pub\(super\) )?(\w+): ", source_of(of), re.M))
                     for flag in (word for word in rest if word.startswith("--")):
-                        self.assertIn(flag[2:].replace("-", "_"), flags, f"docs/{page}.md: {flag}")
+                        self.assertIn(flag[2:].replace("-", "_"), flags, f"{page}: {flag}")
                     continue
                 case _:
-                    self.fail(f"docs/{page}.md: {' '.join(command)} is not tried by any test")
+                    self.fail(f"{page}: {' '.join(command)} is not tried by any test")
             self.assertTrue(documents(text), command)
             rendered += 1
         self.assertGreaterEqual(rendered, 7)
 
+    def understood(self, page, arguments):
+        """guardbit takes these arguments, whatever comes of them where there is neither a file nor a cluster."""
+        with tempfile.TemporaryDirectory() as nowhere:
+            done = guardbit(*arguments, cwd=nowhere)
+        self.assertNotIn("try '--help'", done.stderr, f"{page}: {shlex.join(arguments)}")
+
+    def fields_exist(self, page, arguments):
+        """The fields that a command of kubectl prints are ones that its kind has."""
+        kinds = {}
+        for crd in (yaml.safe_load(path.read_text())["spec"] for path in crds()):
+            kinds |= {crd["names"][name]: crd["versions"][0]["schema"]["openAPIV3Schema"] for name in ("plural", "singular")}
+        root = next((kinds[word] for word in arguments if word in kinds), None)
+        for output in (word for word in arguments if root and word.startswith("jsonpath=")):
+            around = root
+            for ranged, path, end in re.findall(r"\{(range )?\.([\w.\[\]*]+)\}|\{(end)\}", output):
+                at = root if end else around
+                for name in path.replace("[*]", ".[*]").split(".") if path else []:
+                    at = at.get("items") if name == "[*]" else at.get("properties", {}).get(name)
+                    self.assertIsNotNone(at, f"{page}: there is no {name} of {path} in {output}")
+                if ranged or end:
+                    around = at
+
     def test_links_lead_somewhere(self):
         for page in PAGES:
-            for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", source(f"docs/{page}.md")):
+            for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", source(page)):
                 if not target.startswith("https://"):
-                    self.assertTrue(((ROOT / "docs" / page).parent / target).exists(), f"docs/{page}.md: {target}")
+                    self.assertTrue(((ROOT / page).parent / target).exists(), f"{page}: {target}")
 
     def test_paths_that_are_named_exist(self):
         found = []
-        for page in ["CONTRIBUTING.md", "README.md", *(f"docs/{page}.md" for page in PAGES)]:
+        for page in ["CONTRIBUTING.md", *PAGES]:
             paths = re.findall(r"`((?:src|tests)/[^`\s]*)`", source(page))
             for path in paths:
                 self.assertTrue((ROOT / path).exists(), f"{page}: {path}")
@@ -150,50 +208,108 @@ class Commands(unittest.TestCase):
 
     def test_models_on_the_pages_are_ones_that_lint_takes(self):
         linted = 0
-        for page in PAGES:
-            for block in re.findall(r"^```yaml\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M):
-                if re.search(r"^kind: QuantizedModel$", block, re.M):
-                    command = [ROOT / "target/debug/guardbit", "lint", "-f", "-"]
-                    done = subprocess.run(command, input=block, cwd=ROOT, capture_output=True, text=True)
-                    self.assertEqual(done.returncode, 0, f"docs/{page}.md: {done.stdout}{done.stderr}")
-                    linted += 1
+        for page, block in blocks("QuantizedModel"):
+            if page == "README.md":
+                continue  # an outline, which is tried below
+            done = guardbit("lint", "-f", "-", input=block)
+            self.assertEqual(done.returncode, 0, f"{page}: {done.stdout}{done.stderr}")
+            linted += 1
         self.assertGreaterEqual(linted, 2)
+
+    def test_the_outline_in_the_readme_has_fields_that_there_are(self):
+        ((_, block),) = [found for found in blocks("QuantizedModel") if found[0] == "README.md"]
+        (path,) = [path for path in crds() if path.name.startswith("quantizedmodels.")]
+        schema = yaml.safe_load(path.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+        def walk(value, schema, at):
+            if isinstance(value, list):
+                for item in value:
+                    walk(item, schema["items"], f"{at}[]")
+            elif isinstance(value, dict) and "properties" in schema:
+                for name in value.keys() - {"…"}:
+                    self.assertIn(name, schema["properties"], at)
+                    walk(value[name], schema["properties"][name], f"{at}.{name}")
+
+        walk(yaml.safe_load(block)["spec"], schema["properties"]["spec"], "spec")
+
+    def test_the_parts_of_a_model_on_the_page_of_weights_make_one_that_lint_takes(self):
+        model = yaml.safe_load(source("config/samples/fraud-scorer.yaml"))
+        found = re.findall(r"^```yaml\n(.*?)^```$", source("docs/weights.md"), re.S | re.M)
+        variants, serving = [yaml.safe_load(text) for text in found if not re.search("^kind: ", text, re.M)]
+        (variant,) = variants["variants"]
+        (written,) = [of for of in model["spec"]["variants"] if of["name"] == variant["name"]]
+        written["weights"] = variant["weights"]
+        model["spec"]["serving"]["template"] = serving["serving"]["template"]
+        done = guardbit("lint", "-f", "-", input=yaml.safe_dump(model, allow_unicode=True))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_policies_on_the_pages_are_ones_that_can_be_read(self):
         read = []
-        for page in PAGES:
-            for block in re.findall(r"^```yaml\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M):
-                if re.search(r"^kind: PrecisionPolicy$", block, re.M):
-                    command = [ROOT / "target/debug/guardbit", "policy", "test", "-"]
-                    done = subprocess.run(command, input=block, cwd=ROOT, capture_output=True, text=True)
-                    self.assertEqual(done.returncode, 0, f"docs/{page}.md: {done.stderr}")
-                    read.append(yaml.safe_load(block))
+        for page, block in blocks("PrecisionPolicy"):
+            done = guardbit("policy", "test", "-", input=block)
+            self.assertEqual(done.returncode, 0, f"{page}: {done.stderr}")
+            read.append(yaml.safe_load(block))
         self.assertIn(yaml.safe_load(source("config/samples/policies/high-risk.yaml")), read)
+        self.assertGreaterEqual(len(read), 2)
+
+    def test_cases_on_the_page_are_among_those_of_the_sample(self):
+        (block,) = re.findall(r"^```yaml\n(- case: .*?)^```$", source("docs/governance.md"), re.S | re.M)
+        for case in yaml.safe_load(block):
+            self.assertIn(case, yaml.safe_load(source("config/samples/policies/tests/high-risk.yaml")))
+
+    def test_every_rule_of_a_policy_is_on_the_page_for_risk_officers(self):
+        page = source("docs/governance.md")
+        (path,) = [path for path in crds() if path.name.startswith("precisionpolicies.")]
+        schema = yaml.safe_load(path.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        fields = schema["properties"]["spec"]["properties"]
+        self.assertGreater(len(fields), 10)
+        self.assertEqual([name for name in fields if f"`{name}`" not in page and f"`{name}: " not in page], [])
+
+    def test_roles_that_are_bound_on_the_pages_are_installed(self):
+        installed = {o["metadata"]["name"] for part in ("config/default", "config/governance") for o in of_kind(kustomize(part), "ClusterRole")}
+        bound = [(page, yaml.safe_load(block)["roleRef"]["name"]) for page, block in blocks("RoleBinding")]
+        self.assertTrue(bound)
+        for page, role in bound:
+            self.assertIn(role, installed, page)
+
+    def test_the_key_that_is_made_on_the_page_is_one_that_signs(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for page, line in lines():
+                if line.startswith("openssl ") and page not in RUN_ELSEWHERE:
+                    subprocess.run(["sh", "-e", "-c", line], cwd=directory, check=True, capture_output=True)
+            key = subprocess.run(["openssl", "pkey", "-pubin", "-in", "guardbit.pub", "-noout", "-text"], cwd=directory, check=True, capture_output=True, text=True)
+            self.assertIn("prime256v1", key.stdout)
+            done = guardbit("verify", ".", "--key", "guardbit.pub", cwd=directory)
+        # It reads the key, and there are no records.
+        self.assertIn("there is no record in .", done.stderr)
 
     def test_those_of_guardbit_print_what_the_page_shows(self):
         run = 0
         for page, command, lines in shown():
-            done = subprocess.run([ROOT / "target/debug/guardbit", *command[1:]], cwd=ROOT, capture_output=True, text=True)
+            done = guardbit(*command[1:])
             # A page may show that a policy refuses something.
             codes = [0, 1] if command[1] == "policy" else [0]
-            self.assertIn(done.returncode, codes, f"docs/{page}.md: {shlex.join(command)}: {done.stderr}")
+            self.assertIn(done.returncode, codes, f"{page}: {shlex.join(command)}: {done.stderr}")
             printed = done.stdout.splitlines()
             if command[1] == "lint":
-                self.assertEqual(printed, lines, f"docs/{page}.md: {shlex.join(command)}")
+                self.assertEqual(printed, lines, f"{page}: {shlex.join(command)}")
             for line in lines:
-                self.assertIn(line, printed, f"docs/{page}.md: {shlex.join(command)}")
+                self.assertIn(line, printed, f"{page}: {shlex.join(command)}")
             run += 1
         self.assertGreaterEqual(run, 11)
 
     def test_every_block_is_of_a_kind_that_is_tried(self):
         for page in PAGES:
-            blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", source(f"docs/{page}.md"), re.S | re.M)
-            for kind, text in blocks:
-                self.assertIn(kind, ["console", "yaml"], f"docs/{page}.md: a block that no test tries")
+            for kind, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", source(page), re.S | re.M):
+                # What the demo printed is no command.
+                kinds = ["console", "yaml", "text"] if page == "README.md" else ["console", "yaml"]
+                self.assertIn(kind, kinds, f"{page}: a block that no test tries")
+                if kind == "text":
+                    continue
                 if kind == "yaml":
-                    self.assertTrue(list(yaml.safe_load_all(text)), f"docs/{page}.md")
+                    self.assertTrue(list(yaml.safe_load_all(text)), page)
                 else:
-                    self.assertRegex(text, r"^\$ ", f"docs/{page}.md: no command")
+                    self.assertRegex(text, r"^\$ ", f"{page}: no command")
 
     def test_each_sample_has_a_guide(self):
         samples = {path.stem for path in (ROOT / "config/samples").glob("*.yaml")}

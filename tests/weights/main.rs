@@ -1,6 +1,11 @@
 //! `guardbit weights` as people and pods call it, on real files.
 
+#[path = "../support/commands.rs"]
+mod commands;
 mod folder;
+mod page;
+#[path = "../support/page.rs"]
+mod shown;
 #[path = "../support/told.rs"]
 mod told;
 

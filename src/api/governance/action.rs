@@ -35,7 +35,7 @@ use super::super::word::{Word, list_known_words, words};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("an action is never changed: create another"))]
 #[x_kube(validation = Rule::new("(self.action in ['Approve', 'Reject']) == has(self.changeDigest)")
-    .message("changeDigest goes with Approve and Reject, which need it: kubectl guardbit get shows it"))]
+    .message("changeDigest goes with Approve and Reject, which need it: status.awaiting of the model has it"))]
 #[x_kube(validation = Rule::new("self.action == 'RollBack' || !has(self.to)")
     .message("to goes with RollBack only: leave it out"))]
 #[x_kube(validation = Rule::new("(self.action == 'Retry') == has(self.variant)")

@@ -191,8 +191,8 @@ impl Cluster {
         if code == Some(403) && self.lacks_right(kind, model).await {
             let Called { right, role, .. } = called(kind);
             return format!(
-                "{error}; the ClusterRole {role} has the right {right}, and whoever administers namespace {namespace} binds it \
-                 to you (docs/install.md)"
+                "{error}; the ClusterRole {role} has the right {right}, and a cluster administrator binds it to you in namespace \
+                 {namespace} (docs/install.md)"
             );
         }
         match error {

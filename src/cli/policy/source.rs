@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::GROUP;
 use crate::governance::Policy;
+use crate::ledger::PublicKey;
 use crate::lint::{self, Finding, Located, Model, ReadPolicies, Schema, Severity, WrittenPolicy};
 
 use super::super::streams;
@@ -76,6 +77,9 @@ impl Governing {
                 ));
             }
         }
+        for policy in self.policies() {
+            check_keys(policy)?;
+        }
         self.labels = labels.map(|Labels(labels)| labels);
         Ok(self)
     }
@@ -131,6 +135,19 @@ impl Governing {
         });
         located.collect()
     }
+}
+
+/// Fails where a text that a policy names as a key is none. The API server takes it, and no weights would ever be signed by
+/// it.
+fn check_keys(policy: &Policy) -> Result<(), String> {
+    let keys = policy.rules.iter().flat_map(|rules| &rules.weights);
+    for key in keys.flat_map(|asked| &asked.what) {
+        PublicKey::from_pem(key).map_err(|why| {
+            let name = &policy.name;
+            format!("{name}: spec.weights.publicKeys has a text that is no public key, so no weights are signed by it: {why}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Findings of one file.

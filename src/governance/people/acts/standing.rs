@@ -239,7 +239,7 @@ pub fn in_force<'a>(acts: &'a [Act], facts: &Facts<'_>) -> InForce<'a> {
             None if other_change => result.stand(
                 act.act,
                 ActState::Waiting,
-                "no change with its digest is asked for now: kubectl guardbit get shows the digest of the one that is",
+                "no change with its digest is asked for now: status.awaiting of the model has the one that awaits approval",
             ),
             None => {
                 let rung = cap(&act, facts, &effects);
