@@ -41,7 +41,10 @@ fn commands() {
             || README.contains(&format!("`{name}`"))
     };
     let missing: Vec<&str> = names.filter(|name| !is_named(name)).collect();
-    assert!(missing.is_empty(), "README.md does not name these commands: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "README.md does not name these commands: {missing:?}"
+    );
 }
 
 /// The Deployment in `config/` starts guardbit with flags and variables that it takes.
@@ -124,7 +127,15 @@ fn the_page_for_approvers() {
     const PAGE: &str = include_str!("../docs/approvals.md");
     let is_named = |name: &str| PAGE.contains(&format!("`{name}`"));
     let cli = Cli::command();
-    for verb in ["approve", "reject", "pause", "resume", "rollback", "retry", "break-glass"] {
+    for verb in [
+        "approve",
+        "reject",
+        "pause",
+        "resume",
+        "rollback",
+        "retry",
+        "break-glass",
+    ] {
         let command = cli.find_subcommand(verb).expect(verb);
         assert!(PAGE.contains(verb), "{verb}");
         for flag in command.get_arguments().filter_map(|a| a.get_long()) {

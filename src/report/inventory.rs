@@ -157,7 +157,10 @@ fn states(report: &Report, chain: &Chain, now: Timestamp) -> Vec<(&'static str, 
         } else {
             "Would fall short of a policy (DryRun)"
         };
-        states.push((what, format!("{} ({}): {}", finding.policy, finding.rule, finding.message)));
+        states.push((
+            what,
+            format!("{} ({}): {}", finding.policy, finding.rule, finding.message),
+        ));
     }
     let troubled = [
         Phase::Degraded,

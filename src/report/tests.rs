@@ -524,7 +524,11 @@ fn an_inventory_tells_which_actions_are_in_force_and_where_a_model_falls_short()
     // The pause was taken back.
     assert_eq!(begins("Action in force: BreakGlass by carol"), 1, "{found:?}");
     assert_eq!(begins("Action in force"), 1, "{found:?}");
-    assert_eq!(begins("Falls short of a policy: high-risk (floor.minBits)"), 1, "{found:?}");
+    assert_eq!(
+        begins("Falls short of a policy: high-risk (floor.minBits)"),
+        1,
+        "{found:?}"
+    );
     assert_eq!(begins("Would fall short of a policy (DryRun): trial"), 1, "{found:?}");
     // It has lapsed.
     assert!(open(70).iter().all(|row| !row.starts_with("Action in force")));
