@@ -4,6 +4,7 @@
 mod events;
 mod invariants;
 mod mutants;
+mod oversight;
 mod search;
 mod state;
 mod traffic;
