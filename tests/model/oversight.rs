@@ -170,6 +170,15 @@ impl World {
 }
 
 impl Oversight {
+    /// Nobody has acted yet.
+    pub fn of(asks: Asks, records: Records) -> Self {
+        Self {
+            asks,
+            records,
+            ..Self::default()
+        }
+    }
+
     /// What the controller sees of it.
     pub fn seen(&self, now: i64) -> (Governance, People, LedgerSeen) {
         let people = People {
