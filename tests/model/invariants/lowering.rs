@@ -75,9 +75,7 @@ impl Step<'_> {
 
     /// Lowering the candidate waits for nothing: not for a pause, a policy or a person, and not for the record.
     pub(super) fn lowering_waits_for_nothing(&self, history: &History) -> Result<(), Broken> {
-        use Action::{
-            Declined, Demoted, Failed, FellBack, RolledBack, Superseded, TakenBack, Undecided, Withdrawn,
-        };
+        use Action::{Declined, Demoted, Failed, FellBack, RolledBack, Superseded, TakenBack, Undecided, Withdrawn};
         let given_up = self.decided(&[
             Declined, Demoted, Failed, RolledBack, Superseded, TakenBack, Undecided, Withdrawn,
         ]);
