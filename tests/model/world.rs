@@ -10,8 +10,8 @@ use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Revis
 use guardbit::evidence::GuardSamples;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, QueryScope, Record, RouteSeen, Scope,
-    Workload, WorkloadKey, watch,
+    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, QueryScope, Record, RouteSeen,
+    Scope, Workload, WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
