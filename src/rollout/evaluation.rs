@@ -197,9 +197,12 @@ impl<'a> Evaluation<'a> {
     pub(super) fn prune(&mut self) -> Next {
         let now = self.now;
         self.drain_unknown();
-        self.status
-            .retiring
-            .retain(|r| r.until.0 > now || r.reason == RetiringReason::Handover);
+        // What served before a promotion goes on until that is on record, however long it takes.
+        let is_unwritten = self.capacity().stable_is_unwritten();
+        self.status.retiring.retain(|r| {
+            let goes_on = is_unwritten && r.reason == RetiringReason::KeepWarm;
+            r.until.0 > now || r.reason == RetiringReason::Handover || goes_on
+        });
         let live = |v: &str, r: &str| {
             let here = |of: &RevisionRef| is(of, v, r);
             self.ladder.variants.iter().any(|v| here(&v.revision))

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use guardbit::api::{Duration, OnUndecided, QuantizedModelSpec, QuantizedModelStatus};
+use guardbit::api::{ActKind, Duration, OnUndecided, QuantizedModelSpec, QuantizedModelStatus};
 
 use crate::invariants::{Broken, Judge};
+use crate::oversight::{Asks, Records};
 use crate::traffic::{Metrics, Mood};
 use crate::world::{Evaluation, Pods, World};
 
@@ -52,6 +53,12 @@ pub enum Change {
     OnUndecided(OnUndecided),
     BreakSpec(bool),
     Delete,
+    /// Policies ask something else.
+    Asks(Asks),
+    /// A freeze begins, and ends by itself.
+    Freeze,
+    Act(ActKind),
+    Records(Records),
 }
 
 /// Changes with the whole evaluation that they cause.
@@ -140,6 +147,19 @@ impl Change {
                 before.is_some_and(|before| before > 0)
             }
             Self::Delete => world.deleted_at.replace(world.now()).is_none(),
+            Self::Asks(asks) => {
+                let oversight = world.oversight.as_mut();
+                oversight.is_some_and(|of| std::mem::replace(&mut of.asks, asks) != asks)
+            }
+            Self::Freeze => {
+                let now = world.now();
+                world.oversight.as_mut().is_some_and(|of| of.begin_freeze(now))
+            }
+            Self::Act(kind) => world.act(kind),
+            Self::Records(records) => {
+                let oversight = world.oversight.as_mut();
+                oversight.is_some_and(|of| std::mem::replace(&mut of.records, records) != records)
+            }
             _ => self.edit(world),
         }
     }

@@ -1,6 +1,8 @@
 //! Broken variants of `decide`, each in one way that breaks one invariant. The search must find all of them: a check that
 //! finds nothing in the real code may only have looked away.
 
+mod oversight;
+
 use guardbit::api::{Action, RevisionRef, Verdict};
 use guardbit::evidence::{GuardSamples, Matrix, Role};
 use guardbit::model::identity::Purpose;
@@ -61,7 +63,11 @@ const fn mutant(invariant: Invariant, name: &'static str, world: fn() -> Model, 
 }
 
 /// One or more for each invariant.
-pub const MUTANTS: [Mutant; 33] = [
+pub fn mutants() -> Vec<Mutant> {
+    MUTANTS.into_iter().chain(oversight::MUTANTS).collect()
+}
+
+const MUTANTS: [Mutant; 33] = [
     mutant(
         HandsOff,
         "a suspension is not heeded",

@@ -8,7 +8,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{Action, Phase, QuantizedModelStatus, RevisionRef};
+use guardbit::api::{Action, ApprovalGate, Phase, QuantizedModelStatus, RevisionRef};
 use guardbit::rollout::Workload;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -73,6 +73,9 @@ impl Hash for State<'_> {
         }
         (world.route.exists, &world.route.weights, &world.route.changed_from).hash(h);
         world.history.hash_at(self.now, h);
+        if let Some(oversight) = &world.oversight {
+            oversight.hash_at(self.now, &newest.held, h);
+        }
     }
 }
 
@@ -149,6 +152,44 @@ impl State<'_> {
             (&of.variant, &of.revision, of.keeps, self.since(of.until.0)).hash(h);
             std::mem::discriminant(&of.reason).hash(h);
         }
+        if let Some(oversight) = &self.world.oversight {
+            self.overseen(status, oversight.unwritten_since(), h);
+        }
+    }
+
+    /// What policies and people have brought about. `unwritten` is since when something is not on record.
+    fn overseen<H: Hasher>(&self, status: &QuantizedModelStatus, unwritten: Option<i64>, h: &mut H) {
+        (status.policy.is_some(), status.calibrations.len()).hash(h);
+        let awaiting = status.awaiting.as_ref().map(|of| {
+            let is_promotion = of.before == ApprovalGate::Promotion;
+            (&of.change_digest, is_promotion, self.since(of.since.0))
+        });
+        awaiting.hash(h);
+        let rollout = status.rollout.as_ref().map(|of| {
+            let approved = of.approved.as_ref().map(|of| (&of.first_traffic, &of.promotion));
+            (&of.policy, &of.rules, approved)
+        });
+        rollout.hash(h);
+        // A Resume ends a Pause as well.
+        let mut recorded = status.decisions.iter().rev().filter_map(|d| d.action.known());
+        let last = recorded.find(|action| matches!(action, Action::Paused | Action::Unpaused | Action::Resumed));
+        (last == Some(Action::Paused)).hash(h);
+        // What was found in this very second is not older than an act of it.
+        let found = status.rejected.iter().map(|of| &of.at);
+        for at in found.chain(status.failed.iter().map(|of| &of.at)) {
+            (self.since(at.0) == 0).hash(h);
+        }
+        let stable = status.decisions.iter().rev().find_map(|decision| {
+            use Action::{Bootstrapped, Demoted, FellBack, Promoted, Recovered, TakenBack, TargetMoved};
+            let rose = match decision.action.known()? {
+                Bootstrapped | Promoted => true,
+                Recovered | FellBack | TargetMoved | TakenBack | Demoted => false,
+                _ => return None,
+            };
+            let is_unwritten = unwritten.is_some_and(|since| seconds(decision.time.0) >= since);
+            Some((&decision.variant, &decision.revision, rose && is_unwritten))
+        });
+        stable.hash(h);
     }
 
     fn evidence<H: Hasher>(&self, status: &QuantizedModelStatus, h: &mut H) {

@@ -10,12 +10,13 @@ use guardbit::api::{GuardStatus, QuantizedModelSpec, QuantizedModelStatus, Revis
 use guardbit::evidence::GuardSamples;
 use guardbit::model::identity::{self, Purpose};
 use guardbit::rollout::{
-    EvidenceProblem, EvidenceReason, Governance, GuardQuery, LedgerSeen, ModelSeen, Observation, Order, People, Plan,
-    QueryScope, Record, RouteSeen, Scope, Workload, WorkloadKey, watch,
+    EvidenceProblem, EvidenceReason, GuardQuery, ModelSeen, Observation, Order, Plan, QueryScope, Record, RouteSeen,
+    Scope, Workload, WorkloadKey, watch,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::invariants::{Broken, History, Judge};
+use crate::oversight::Oversight;
 use crate::traffic::{Metrics, Mood, SCRAPE, Traffic};
 
 /// 10 November 2026.
@@ -98,6 +99,8 @@ pub struct World {
     /// Whether a comparer asks pairs.
     pub compares: bool,
     pub pairs: Traffic,
+    /// Policies, people and records, where there are any.
+    pub oversight: Option<Oversight>,
     /// What someone remembers who has seen every evaluation.
     pub history: History,
 }
@@ -122,6 +125,7 @@ impl World {
             traffic: Traffic::default(),
             compares: false,
             pairs: Traffic::default(),
+            oversight: None,
             history: History::default(),
         }
     }
@@ -179,6 +183,8 @@ impl World {
             .collect();
         let mut route = self.route.clone();
         route.refused = self.refused.then(|| "Accepted=False".to_owned());
+        let oversight = self.oversight.as_ref();
+        let (governance, people, ledger) = oversight.map(|of| of.seen(self.now())).unwrap_or_default();
         let observation = Observation {
             now,
             model,
@@ -186,9 +192,9 @@ impl World {
             route,
             comparer: None,
             evidence,
-            governance: Governance::Ungoverned,
-            people: People::default(),
-            ledger: LedgerSeen::default(),
+            governance,
+            people,
+            ledger,
         };
         (observation, queries)
     }
@@ -247,8 +253,13 @@ impl World {
         if self.released || evaluation == Evaluation::None {
             return Ok(true);
         }
-        let (observation, mut queries) = self.observe();
-        let plan = judge.decide(&observation, &mut queries);
+        let (mut observation, mut queries) = self.observe();
+        let mut plan = judge.decide(&observation, &mut queries);
+        // What lowers somebody does not wait for records of before.
+        if plan.order == Order::RecordFirst && self.settle() {
+            (observation, queries) = self.observe();
+            plan = judge.decide(&observation, &mut queries);
+        }
         if evaluation == Evaluation::Killed(Write::Lower) && plan.order == Order::RecordFirst {
             return Ok(false);
         }
@@ -293,6 +304,7 @@ impl World {
                     Order::LowerFirst => Write::Lower,
                     Order::RecordFirst => Write::Status,
                 };
+                let was_behind = self.is_behind();
                 let all = [
                     Write::Lower,
                     Write::Status,
@@ -312,13 +324,34 @@ impl World {
                         self.restart();
                         return Ok(());
                     }
+                    if write == Write::Status {
+                        self.settle();
+                        // What is decided takes effect once it is on record.
+                        if plan.order == Order::RecordFirst && self.is_behind() && !was_behind {
+                            return Ok(());
+                        }
+                    }
                 }
             }
         }
         Ok(())
     }
 
+    /// Creates the records that are missing. Returns whether there were any, and the API server takes them.
+    fn settle(&mut self) -> bool {
+        self.oversight.as_mut().is_some_and(Oversight::settle)
+    }
+
+    /// Whether something that was decided is not on record.
+    fn is_behind(&self) -> bool {
+        self.oversight.as_ref().is_some_and(|of| of.unwritten().is_some())
+    }
+
     fn store(&mut self, plan: &Plan, history: History) {
+        let now = self.now();
+        if let Some(oversight) = &mut self.oversight {
+            oversight.append(now, &plan.decisions);
+        }
         self.history = history;
         let held = match plan.record {
             Record::Now => plan.status.evidence.clone(),
@@ -338,7 +371,7 @@ impl World {
         match write {
             Write::Lower | Write::Route => {
                 if let Some(route) = &plan.route {
-                    self.history.written(&self.status, &self.route, route, write, judge)?;
+                    self.history.written(self, route, write, judge)?;
                     self.route.exists = true;
                     self.route.weights = route.weights.iter().cloned().collect();
                     self.route.changed_from = None;

@@ -1,12 +1,13 @@
 //! The small worlds that are searched: where each starts, and what can happen in it.
 
-use guardbit::api::{OnUndecided, QuantizedModelSpec, Shadow};
+use guardbit::api::{ActKind, OnUndecided, QuantizedModelSpec, Shadow};
 
 use crate::events::{Change, Event, seen, with};
 use crate::invariants::Judge;
+use crate::oversight::{Asks, Oversight, Records};
 use crate::search::Model;
 use crate::traffic::{Metrics, Mood};
-use crate::world::{Evaluation, Pods, World, Write};
+use crate::world::{Evaluation, Pods, World, Write, serving};
 
 use Change::{
     Attempt, BreakSpec, Compares, Delete, DeleteRoute, Hold, Jump, LoseStatus, Pass, Paused, Refuse, Restart,
@@ -66,9 +67,20 @@ fn weight(world: &World, variant: &str) -> i32 {
 
 /// fp32 serves, and has for a while.
 fn installed(spec: QuantizedModelSpec) -> World {
-    let mut world = reach(World::new(spec), |world| stable(world, "fp32") && world.route.exists);
+    install(World::new(spec))
+}
+
+fn install(world: World) -> World {
+    let mut world = reach(world, |world| stable(world, "fp32") && world.route.exists);
     world.pass(300);
     world
+}
+
+/// The same with a policy that asks this, and records of which becomes that; people may act in it.
+fn overseen(asks: Asks, records: Records) -> World {
+    let mut world = World::new(spec());
+    world.oversight = Some(Oversight::of(asks, records));
+    install(world)
 }
 
 fn int8_at_10(spec: QuantizedModelSpec) -> World {
@@ -315,6 +327,63 @@ pub fn shadow_stage() -> Model {
         seen(&[Compares(false), Compares(true), Tolerance("1%")]),
     ];
     model("shadow stage", before_its_stage(), events)
+}
+
+fn acts(kinds: &[ActKind]) -> Vec<Event> {
+    seen(&kinds.iter().map(|kind| Change::Act(*kind)).collect::<Vec<_>>())
+}
+
+/// People who roll back, pause and resume, whatever the spec asks for. No policy selects the model.
+pub fn people_act() -> Model {
+    let start = overseen(Asks::Absent, Records::Nowhere);
+    let start = reach(start, |world| weight(world, "int8") == 10);
+    let events = [
+        turns_bad("int8"),
+        acts(&[ActKind::RollBack, ActKind::Pause, ActKind::Resume]),
+    ];
+    model("people act", start, events)
+}
+
+/// People who are asked: they approve, reject, and have a variant tried again.
+pub fn people_approve() -> Model {
+    let is_ready = |world: &World| {
+        let workload = world.workloads.get(&serving(&world.revision("int8")));
+        workload.is_some_and(|workload| workload.ready > 0)
+    };
+    let start = overseen(Asks::Approvals, Records::Nowhere);
+    let start = reach(start, |world| world.status.awaiting.is_some() && is_ready(world));
+    let events = [
+        turns_bad("int8"),
+        acts(&[ActKind::Approve, ActKind::Reject, ActKind::Retry]),
+    ];
+    model("people approve", start, events)
+}
+
+/// Policies that appear, are edited and go, and of which nothing is known for a time.
+pub fn policy_changes() -> Model {
+    use Asks::{Absent, Floor, FloorFallsBack, Nothing, Unknown};
+    let start = overseen(Nothing, Records::Nowhere);
+    let start = reach(start, |world| weight(world, "int8") == 10);
+    let asks = [Nothing, Floor, FloorFallsBack, Absent, Unknown].map(Change::Asks);
+    model("policies", start, [turns_bad("int8"), seen(&asks)])
+}
+
+/// Freezes of a minute, from the start of a rollout to its promotion.
+pub fn freeze_comes_and_goes() -> Model {
+    let start = overseen(Asks::Nothing, Records::Nowhere);
+    model("freeze", start, [turns_bad("int8"), seen(&[Change::Freeze])])
+}
+
+/// Records that the API server refuses or nobody can sign, and a controller that is killed before it writes them.
+pub fn records_are_refused() -> Model {
+    use Records::{Refused, Taken, Unsigned};
+    let start = reach(overseen(Asks::Nothing, Taken), |world| weight(world, "int8") == 10);
+    let events = [
+        turns_bad("int8"),
+        seen(&[Taken, Refused, Unsigned].map(Change::Records)),
+        with(&[Pass], Evaluation::Killed(Write::Status)),
+    ];
+    model("records", start, events)
 }
 
 /// Two candidates, a status that is lost, a clock that jumps: all in one.

@@ -149,6 +149,24 @@ fn a_promotion_moves_no_traffic_until_it_is_on_record() {
 }
 
 #[test]
+fn a_promotion_that_is_not_on_record_moves_no_traffic_when_what_served_before_is_to_be_warm_no_longer() {
+    let mut wanted = spec();
+    wanted.rollout.keep_warm = "60s".into();
+    let mut world = refused(World::new(wanted), Action::Promoted);
+    let before = (carried(&world, "int8"), carried(&world, "fp32"));
+    world.run(300);
+    assert_eq!(
+        (carried(&world, "int8"), carried(&world, "fp32")),
+        before,
+        "{}",
+        world.transcript
+    );
+    world.ledger = LedgerSeen::default();
+    world.run(10);
+    assert!(carried(&world, "int8") > before.0, "{}", world.transcript);
+}
+
+#[test]
 fn a_promoted_variant_that_turns_bad_before_it_is_on_record_loses_what_it_has() {
     let mut world = refused(World::new(spec()), Action::Promoted);
     world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));

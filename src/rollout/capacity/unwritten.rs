@@ -34,7 +34,7 @@ impl Capacity<'_> {
 
     /// Whether it is not on record yet that stable became stable, by its first install or by a promotion. It is on its way up
     /// until then; a revision that traffic fell back to, or was moved down to, is not.
-    pub(super) fn stable_is_unwritten(&self) -> bool {
+    pub(in crate::rollout) fn stable_is_unwritten(&self) -> bool {
         let (Some(since), Some(stable)) = (self.seen.ledger.unwritten_since, &self.status.stable) else {
             return false;
         };

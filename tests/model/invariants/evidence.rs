@@ -47,6 +47,10 @@ impl Step<'_> {
                 continue;
             }
             let on_trial = self.before.rollout.as_ref().is_some_and(|r| r.candidate == *of);
+            if on_trial && *weight <= history.granted {
+                // It was granted on what was shown then, and that is on record now.
+                continue;
+            }
             let first = self.seen.model.spec.rollout.steps[0].weight;
             if on_trial && self.decided(&[Action::Raised, Action::Promoted]) {
                 if before == 0 && *weight <= first {

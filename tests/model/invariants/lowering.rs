@@ -38,17 +38,17 @@ impl Step<'_> {
         })
     }
 
-    /// A rejected identity is not tried again, and never gets more than it has.
+    /// A rejected identity is not tried again unless a person said so since, and never gets more than it has.
     pub(super) fn rejected_stays_out(&self, history: &History) -> Result<(), Broken> {
         let recovered = self.decided(&[Action::Recovered]);
         let on_trial = self.plan.status.rollout.as_ref().map(|r| &r.candidate);
         if let Some(of) = on_trial.filter(|_| !history.rejected.is_empty() && !recovered) {
-            self.holds(Invariant::RejectedStaysOut, !history.rejected.contains(of), || {
+            self.holds(Invariant::RejectedStaysOut, !history.rejected.contains_key(of), || {
                 format!("the rejected {} is tried again", of.variant)
             })?;
         }
         let last = self.last_weights(history);
-        for of in &history.rejected {
+        for of in history.rejected.keys() {
             let (before, now) = (last.get(of).copied().unwrap_or(0), self.weight(of));
             self.holds(Invariant::RejectedStaysOut, now <= before, || {
                 format!("the rejected {} rises from {before}% to {now}%", of.variant)
@@ -73,11 +73,13 @@ impl Step<'_> {
         enough(candidate) && enough(baseline) && candidate.0 >= 0.45 * candidate.1 && baseline.0 == 0.0
     }
 
-    /// Lowering the candidate waits for nothing: not for a pause, and not for the record.
+    /// Lowering the candidate waits for nothing: not for a pause, a policy or a person, and not for the record.
     pub(super) fn lowering_waits_for_nothing(&self, history: &History) -> Result<(), Broken> {
-        use Action::{Failed, FellBack, RolledBack, Superseded, Undecided, Withdrawn};
-        let lowered = self.decided(&[FellBack, Failed, RolledBack, Superseded, Undecided, Withdrawn]);
-        if lowered {
+        use Action::{Declined, Demoted, Failed, FellBack, RolledBack, Superseded, TakenBack, Undecided, Withdrawn};
+        let given_up = self.decided(&[
+            Declined, Demoted, Failed, RolledBack, Superseded, TakenBack, Undecided, Withdrawn,
+        ]);
+        if given_up || self.decided(&[FellBack]) {
             self.holds(
                 Invariant::LoweringComesFirst,
                 self.plan.order == Order::LowerFirst,
@@ -91,8 +93,7 @@ impl Step<'_> {
         let position = |variant: &str| self.seen.model.spec.variants.iter().position(|v| v.name == variant);
         let beyond =
             rollout.kind == RolloutKind::Climb && position(&of.variant) > Some(self.seen.model.spec.target_index());
-        let given_up = self.decided(&[Failed, RolledBack, Superseded, Undecided, Withdrawn]);
-        let wanted = !given_up && !beyond && self.in_spec(of);
+        let wanted = !given_up && !beyond && self.in_spec(of) && !self.is_taken_away(rollout);
         if wanted {
             return Ok(());
         }
@@ -102,7 +103,7 @@ impl Step<'_> {
         };
         self.holds(Invariant::LoweringWaitsForNothing, self.weight(of) <= allowed, || {
             format!(
-                "{} is given up or no longer asked for, and has {}%",
+                "{} is given up, taken back or no longer asked for, and has {}%",
                 of.variant,
                 self.weight(of)
             )

@@ -6,17 +6,21 @@
 
 mod evidence;
 mod lowering;
+mod oversight;
 mod weights;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
-use guardbit::api::{Action, Phase, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, RolloutStatus};
+use guardbit::api::{
+    ActKind, Action, ApprovalGate, Phase, QuantizedModelStatus, RetiringReason, RevisionRef, RolloutKind, RolloutStatus,
+};
 use guardbit::evidence::{ArmSamples, Matrix, Role};
-use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, RouteSeen, Scope, Workload, WorkloadKey, decide};
+use guardbit::rollout::{GuardQuery, Observation, Plan, RoutePlan, Scope, Workload, WorkloadKey, decide};
 
 use crate::mutants::Mutant;
+use crate::oversight::Oversight;
 use crate::state::ago;
 use crate::traffic::SCRAPE;
 use crate::world::{World, Write, seconds, serving};
@@ -35,6 +39,10 @@ pub enum Invariant {
     PinnedAreNoEvidence,
     RecoveryMovesNothing,
     GatesComeFirst,
+    ApprovalComesFirst,
+    FreezeRaisesNothing,
+    FloorHolds,
+    CapHolds,
     RisesNeedEvidence,
     StageComesFirst,
     NothingCountsTwice,
@@ -51,7 +59,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::HandsOff,
         Self::WeightsSumTo100,
         Self::WeightNeedsEndpoints,
@@ -63,6 +71,10 @@ impl Invariant {
         Self::PinnedAreNoEvidence,
         Self::RecoveryMovesNothing,
         Self::GatesComeFirst,
+        Self::ApprovalComesFirst,
+        Self::FreezeRaisesNothing,
+        Self::FloorHolds,
+        Self::CapHolds,
         Self::RisesNeedEvidence,
         Self::StageComesFirst,
         Self::NothingCountsTwice,
@@ -133,12 +145,23 @@ struct Trial {
     promoting: bool,
 }
 
+/// What people have approved of a trial.
+#[derive(Clone, Copy, Debug, Default, Hash)]
+struct Approved {
+    first_traffic: bool,
+    promotion: bool,
+}
+
 /// What someone remembers who has seen every plan that was recorded.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    rejected: BTreeSet<RevisionRef>,
+    /// Who was rejected, and when.
+    rejected: BTreeMap<RevisionRef, i64>,
+    approved: Approved,
     /// Of the last plan.
     weights: BTreeMap<RevisionRef, i32>,
+    /// What the candidate was granted; it is given it once that is on record.
+    granted: i32,
     /// Who lost all of its weight, and when.
     lowered: BTreeMap<RevisionRef, i64>,
     trial: Option<Trial>,
@@ -171,9 +194,9 @@ impl History {
     /// What was known to the status alone is gone with it.
     pub fn status_is_lost(&mut self, workloads: &BTreeMap<WorkloadKey, Workload>) {
         self.rejected
-            .retain(|r| workloads.get(&serving(r)).is_some_and(|w| w.marks.rejected.is_some()));
+            .retain(|r, _| workloads.get(&serving(r)).is_some_and(|w| w.marks.rejected.is_some()));
         self.lowered.clear();
-        self.trial = None;
+        (self.trial, self.granted) = (None, 0);
     }
 
     /// Nobody can know any more since when connections drain.
@@ -186,7 +209,8 @@ impl History {
     }
 
     pub fn hash_at<H: Hasher>(&self, now: i64, h: &mut H) {
-        (&self.rejected, &self.weights, &self.trial, &self.tolerance).hash(h);
+        (&self.weights, &self.trial, &self.tolerance, self.granted, self.approved).hash(h);
+        self.rejected.keys().collect::<Vec<_>>().hash(h);
         for at in [self.stage, self.first_weight, self.since, self.newest, self.began] {
             at.map(|at| ago(now, at)).hash(h);
         }
@@ -219,6 +243,7 @@ impl History {
         }
         let mut next = self.clone();
         next.hear(&step);
+        next.heed(&step);
         for found in [
             step.weights_sum_to_100(),
             step.weight_needs_endpoints(),
@@ -228,6 +253,11 @@ impl History {
             step.pinned_requests_reach_the_reference(queries),
             step.recovery_moves_nothing(self),
             step.no_weight_before_the_gates(self),
+            step.approvals_come_first(&next),
+            step.nothing_rises_in_a_freeze(self),
+            step.nothing_rises_below_a_floor(self),
+            step.nothing_rises_against_people(self),
+            step.nothing_rises_unrecorded(),
             step.no_rise_without_evidence(self, &next),
             step.no_weight_before_the_pairs(self),
             step.nothing_counts_twice(self, queries),
@@ -235,7 +265,7 @@ impl History {
             step.the_deadline_is_kept(&next),
             step.disrupted_pods_decide_nothing(),
             step.harm_is_answered(self, &next),
-            step.rejected_stays_out(self),
+            step.rejected_stays_out(&next),
             step.lowering_waits_for_nothing(self),
             step.decisions_are_on_record(),
         ] {
@@ -257,18 +287,44 @@ impl History {
         }
     }
 
+    /// Takes in what people want.
+    fn heed(&mut self, step: &Step<'_>) {
+        let Some(oversight) = &step.world.oversight else {
+            return;
+        };
+        for done in oversight.standing(ActKind::Retry, step.now) {
+            let is_about = |of: &RevisionRef| done.act.spec.variant.as_ref() == Some(&of.variant);
+            self.rejected.retain(|of, at| !is_about(of) || *at >= done.created);
+        }
+        let Some(rollout) = &step.before.rollout else {
+            return;
+        };
+        for done in oversight.standing(ActKind::Approve, step.now) {
+            if done.candidate.as_ref() == Some(&rollout.candidate) {
+                self.approved.first_traffic = true;
+                self.approved.promotion |= done.gate == Some(ApprovalGate::Promotion);
+            }
+        }
+    }
+
     fn remember(&mut self, step: &Step<'_>) {
         let Step { plan, now, .. } = step;
         let status = &plan.status;
         for decision in &plan.decisions {
             if matches!(decision.action.known(), Some(Action::RolledBack | Action::FellBack)) {
-                self.rejected.insert(revision(&decision.variant, &decision.revision));
+                let of = revision(&decision.variant, &decision.revision);
+                self.rejected.insert(of, *now);
             }
         }
         let candidate = status.rollout.as_ref().map(|r| r.candidate.clone());
         if self.trial.as_ref().map(|t| &t.candidate) != candidate.as_ref() {
             (self.trial, self.stage, self.first_weight, self.newest) = (None, None, None, None);
+            (self.granted, self.approved) = (0, Approved::default());
         }
+        let granted = if step.seen.ledger.is_behind() { self.granted } else { 0 };
+        self.granted = status.rollout.as_ref().map_or(0, |rollout| {
+            step.weight(&rollout.candidate).max(granted).min(rollout.weight)
+        });
         let tolerance = step.tolerance();
         let afresh = step.begins_afresh() || self.tolerance != tolerance;
         let begins = afresh || step.begins_step();
@@ -307,17 +363,19 @@ impl History {
         self.weights = step.weights.clone();
     }
 
-    /// As a reader of the API server sees it: a weight that rises is on record before.
+    /// As a reader of the API server sees it: a weight that rises is on record before. While the record of something that
+    /// was decided is missing no candidate rises, nor whoever is stable by it.
     pub fn written(
         &self,
-        stored: &QuantizedModelStatus,
-        now: &RouteSeen,
+        world: &World,
         wanted: &RoutePlan,
         write: Write,
         judge: &Judge<'_>,
     ) -> Result<(), Broken> {
+        let stored = &world.status;
+        let unwritten = world.oversight.as_ref().and_then(Oversight::unwritten);
         for (of, weight) in &wanted.weights {
-            if *weight <= now.weights.get(of).copied().unwrap_or(0) {
+            if *weight <= world.route.weights.get(of).copied().unwrap_or(0) {
                 continue;
             }
             let granted = stored.rollout.as_ref().filter(|r| r.candidate == *of).map(|r| r.weight);
@@ -331,7 +389,8 @@ impl History {
                 Some(granted) => *weight <= granted,
                 None => trusted || (write == Write::Lower && self.weights.contains_key(of)),
             };
-            judge.holds(Invariant::RisesAreRecordedFirst, recorded, || {
+            let is_missing = unwritten.is_some_and(|raised| granted.is_some() || raised.contains(of));
+            judge.holds(Invariant::RisesAreRecordedFirst, recorded && !is_missing, || {
                 format!("{} is given {weight}%, of which nothing is on record yet", of.variant)
             })?;
         }
@@ -406,16 +465,20 @@ impl Step<'_> {
 
     /// Another trial begins, or this one anew.
     fn begins_afresh(&self) -> bool {
-        use Action::{EvidenceReset, FellBack, PlanChanged, Promoted, Recovered, Started, TargetMoved};
+        use Action::{
+            Demoted, EvidenceReset, FellBack, PlanChanged, Promoted, Recovered, Started, TakenBack, TargetMoved,
+        };
         let ended = self.before.rollout.is_some() && self.plan.status.rollout.is_none();
         ended
             || self.decided(&[
+                Demoted,
                 EvidenceReset,
                 FellBack,
                 PlanChanged,
                 Promoted,
                 Recovered,
                 Started,
+                TakenBack,
                 TargetMoved,
             ])
     }
