@@ -131,11 +131,16 @@ impl Ledger {
     }
 }
 
-/// Whether what is decided goes on record. While nobody knows what policies ask, it does where it did before.
+/// Whether what is decided goes on record. While nobody knows what policies ask, it does where it did before; and so does that no
+/// policy asks any more, or whoever takes the policies away would leave no trace.
 pub(super) fn records(observation: &Observation) -> bool {
-    let governance = &observation.governance;
-    let is_unknown = matches!(governance, Governance::Unknown(_));
-    governance.records() || (is_unknown && observation.model.status.ledger.is_some())
+    let (governance, status) = (&observation.governance, &observation.model.status);
+    let goes_on = match governance {
+        Governance::Unknown(_) => true,
+        Governance::Ungoverned => status.policy.is_some(),
+        Governance::Governed(_) => false,
+    };
+    governance.records() || (goes_on && status.ledger.is_some())
 }
 
 impl Chain {
