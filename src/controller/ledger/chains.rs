@@ -131,14 +131,13 @@ impl Ledger {
     }
 }
 
-/// Whether what is decided goes on record. While nobody knows what policies ask, it does where it did before; and so does that no
-/// policy asks any more, or whoever takes the policies away would leave no trace.
+/// Whether what is decided goes on record. Where it did before, it does so while nobody knows what policies ask, while one is there
+/// whose rules are only told, and once more when none is: whoever takes a policy back would else leave no trace.
 pub(super) fn records(observation: &Observation) -> bool {
     let (governance, status) = (&observation.governance, &observation.model.status);
     let goes_on = match governance {
-        Governance::Unknown(_) => true,
+        Governance::Unknown(_) | Governance::Governed(_) => true,
         Governance::Ungoverned => status.policy.is_some(),
-        Governance::Governed(_) => false,
     };
     governance.records() || (goes_on && status.ledger.is_some())
 }

@@ -198,6 +198,15 @@ fn that_no_policy_asks_any_more_goes_on_record_and_nothing_after_it() {
     assert!(plan.status.policy.is_some());
     world.model.status = plan.status;
     world.model.status.ledger.as_mut().unwrap().pending.clear();
+    let told = Governed {
+        from: vec!["high-risk@4".to_owned()],
+        ..Governed::default()
+    };
+    world.governance = Governance::Governed(told.clone());
+    let (_, appended) = evaluate(&world, before(None));
+    assert!(appended.recorded, "its rules are only told, and there are records");
+    let (plan, appended) = evaluate(&observation(Governance::Governed(told)), before(Some(Found::Nothing)));
+    assert!(!plan.decisions.is_empty() && !appended.recorded, "none were kept before");
     world.governance = Governance::Ungoverned;
     world.model.spec.target = Some("fp32".to_owned());
     let (plan, appended) = evaluate(&world, before(None));
