@@ -7,7 +7,7 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::api::{LedgerStatus, QuantizedModelStatus};
+use crate::api::{LedgerStatus, PendingRecord, QuantizedModelStatus};
 use crate::ledger::{Head, Journal, Signing};
 use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation};
 use crate::watch::Packed;
@@ -23,8 +23,9 @@ pub(in crate::controller) struct Ledger {
 /// What is known of the records of one model.
 #[derive(Default)]
 pub(super) struct Chain {
-    /// Number of the newest record that is known to exist. Status may still say that it is pending.
-    pub(super) created: i64,
+    /// Number and digest of the newest record that this process has created or found in its place. Status may still say that it is
+    /// pending. A status that is put back to what it was says another record of its number.
+    pub(super) created: Option<(i64, String)>,
     /// What was found in the cluster, until status says it.
     pub(super) found: Option<Found>,
     /// What was counted since the newest record.
@@ -153,15 +154,26 @@ impl Chain {
             });
         }
         if let Some(ledger) = ledger {
-            ledger.pending.retain(|record| record.sequence > self.created);
+            let created = self.created_of(&ledger.pending);
+            ledger.pending.drain(..created);
         }
+    }
+
+    /// How many of the records that a status says are pending exist already; the oldest come first.
+    pub(super) fn created_of(&self, pending: &[PendingRecord]) -> usize {
+        let Some((sequence, digest)) = &self.created else {
+            return 0;
+        };
+        let newest = pending
+            .iter()
+            .rposition(|record| record.sequence == *sequence && record.payload_digest == *digest);
+        newest.map_or(0, |at| at + 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PendingRecord;
     use crate::rollout::Governed;
 
     fn governed() -> Governance {
@@ -176,7 +188,7 @@ mod tests {
             sequence,
             time: time.to_owned(),
             summary: String::new(),
-            payload_digest: String::new(),
+            payload_digest: format!("d{sequence}"),
             payload: String::new(),
             signed: false,
         }
@@ -214,7 +226,7 @@ mod tests {
         let seen = ledger.seen("u", &governed(), &mut shown);
         let earliest: Timestamp = "2026-11-28T09:00:00Z".parse().unwrap();
         assert_eq!(seen.unwritten_since, Some(earliest));
-        ledger.of("u", |chain| chain.created = 9);
+        ledger.of("u", |chain| chain.created = Some((9, "d9".to_owned())));
         let mut shown = status(two);
         let seen = ledger.seen("u", &governed(), &mut shown);
         assert_eq!(
@@ -222,6 +234,20 @@ mod tests {
             (None, Vec::new())
         );
         assert!(seen.unsigned.is_some(), "there is no key");
+    }
+
+    #[test]
+    fn a_record_of_a_status_that_was_put_back_is_none_of_those_that_exist() {
+        let ledger = ledger();
+        ledger.of("u", |chain| chain.created = Some((9, "d9".to_owned())));
+        for sequence in [3, 9] {
+            let mut other = pending(sequence, "2026-11-28T10:00:00Z");
+            other.payload_digest = "of another past".to_owned();
+            let mut shown = status(vec![other]);
+            let seen = ledger.seen("u", &governed(), &mut shown);
+            assert!(seen.is_behind(), "{sequence}");
+            assert_eq!(shown.ledger.unwrap().pending.len(), 1, "{sequence}");
+        }
     }
 
     #[test]
