@@ -8,6 +8,7 @@ mod authors;
 mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod evasions;
 #[path = "../api_faults/node.rs"]
 mod node;
 mod records;
