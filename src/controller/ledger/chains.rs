@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::api::{LedgerStatus, PendingRecord, QuantizedModelStatus};
 use crate::ledger::{Head, Journal, Signing};
-use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation};
+use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation, Remembered};
 use crate::watch::Packed;
 
 use super::key::{KeyFile, Keys};
@@ -28,6 +28,8 @@ pub(super) struct Chain {
     pub(super) created: Option<(i64, String)>,
     /// What was found in the cluster, until status says it.
     pub(super) found: Option<Found>,
+    /// What the record that was found says that holds.
+    pub(super) remembered: Option<Box<Remembered>>,
     /// What was counted since the newest record.
     pub(super) journal: Option<Packed<Journal>>,
     /// What keeps records from being written.
@@ -66,9 +68,9 @@ impl Ledger {
         if !governance.records() && status.ledger.is_none() {
             return LedgerSeen::default();
         }
-        let problem = self.of(uid, |chain| {
+        let (problem, remembered) = self.of(uid, |chain| {
             chain.correct(&mut status.ledger);
-            chain.problem.clone()
+            (chain.problem.clone(), chain.remembered.clone())
         });
         let pending = status.ledger.iter().flat_map(|ledger| &ledger.pending);
         // A time that cannot be read is nobody's: it is taken for the earliest.
@@ -79,6 +81,7 @@ impl Ledger {
             unwritten_since: since,
             problem,
             unsigned: self.keys.now().signs.err().filter(|_| governance.records()),
+            remembered: remembered.filter(|_| status.stable.is_none()),
         }
     }
 
@@ -98,8 +101,8 @@ impl Ledger {
         self.of(uid, |chain| {
             chain.journal = journal.map(Packed::of);
             if recorded {
-                // Status says from now on where the chain goes on.
-                chain.found = None;
+                // Status says from now on where the chain goes on, and what holds.
+                (chain.found, chain.remembered) = (None, None);
             }
         });
     }
@@ -174,6 +177,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RevisionRef;
     use crate::rollout::Governed;
 
     fn governed() -> Governance {
@@ -272,9 +276,18 @@ mod tests {
             (31, "h31", 0)
         );
         assert_eq!(seen.unwritten_since, None);
+        // What it says that holds is of use where nobody else says it.
+        ledger.of("u", |chain| chain.remembered = Some(Box::default()));
+        let mut lost = status(Vec::new());
+        assert!(ledger.seen("u", &governed(), &mut lost).remembered.is_some());
+        lost.stable = Some(RevisionRef {
+            variant: "fp32".to_owned(),
+            revision: "v1:0".to_owned(),
+        });
+        assert_eq!(ledger.seen("u", &governed(), &mut lost).remembered, None);
         ledger.keep("u", None, true);
         let mut shown = status(Vec::new());
-        ledger.seen("u", &governed(), &mut shown);
+        assert_eq!(ledger.seen("u", &governed(), &mut shown).remembered, None);
         assert_eq!(shown.ledger.unwrap().sequence, 9);
     }
 }

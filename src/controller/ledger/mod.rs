@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 
-use crate::api::{LedgerStatus, PendingRecord, QuantizedModel};
+use crate::api::{LedgerStatus, PendingRecord, Proven, QuantizedModel, RevisionRef};
 use crate::apiserver::CallError;
-use crate::ledger::object_name;
-use crate::rollout::{Event, Heard, Observation, Plan, Reason};
+use crate::ledger::{After, object_name};
+use crate::rollout::{Event, Heard, Observation, Plan, Reason, Remembered};
 use crate::watch::hash;
 
 use super::context::Context;
@@ -66,10 +66,36 @@ pub(super) async fn settle(ctx: &Context, model: &QuantizedModel, observation: &
 /// records yet.
 async fn find(ctx: &Context, model: &QuantizedModel) -> Result<(), Trouble> {
     let newest = Objects::of(ctx, model).newest(&ctx.ledger.keys()).await?;
-    let found = newest.map_or(Found::Nothing, Found::Newest);
+    let (found, after) = match newest {
+        None => (Found::Nothing, None),
+        Some(adopted) => (Found::Newest(adopted.head), adopted.after),
+    };
     let uid = model.uid().unwrap_or_default();
-    ctx.ledger.of(&uid, |chain| chain.found = Some(found));
+    ctx.ledger.of(&uid, |chain| {
+        chain.found = Some(found);
+        chain.remembered = after.map(|after| Box::new(remembered(after)));
+    });
     Ok(())
+}
+
+/// What a record says that holds, as far as a lost status is rebuilt from it.
+fn remembered(after: After) -> Remembered {
+    let After {
+        stable,
+        reference,
+        rollout,
+        proven,
+        rejected,
+        ..
+    } = after;
+    let revision = |Proven { variant, revision, .. }| RevisionRef { variant, revision };
+    Remembered {
+        stable,
+        reference,
+        on_trial: rollout.map(|rollout| (rollout.candidate, rollout.weight)),
+        proven: proven.into_iter().map(revision).collect(),
+        rejected,
+    }
 }
 
 /// Creates the records that are pending in a status, oldest first. Returns whether there are records of ours that the status

@@ -163,7 +163,7 @@ impl Objects {
     }
 
     /// The newest record that exists; `None` if there is none.
-    pub(super) async fn newest(&self, keys: &Keys) -> Result<Option<Head>, Trouble> {
+    pub(super) async fn newest(&self, keys: &Keys) -> Result<Option<Adopted>, Trouble> {
         let Some((_, name, _)) = self.list().await?.pop() else {
             return Ok(None);
         };
@@ -176,7 +176,7 @@ impl Objects {
                 format!("the chain cannot go on from {name}: {why}; nothing rises until a person has seen to it");
             Trouble::told(LedgerReason::Forked, message)
         })?;
-        Ok(Some(adopted.head))
+        Ok(Some(adopted))
     }
 
     fn adopt(&self, object: PrecisionDecision, keys: &Keys) -> Result<Adopted, String> {
