@@ -4,7 +4,7 @@ use guardbit::evidence::Observed;
 use guardbit::governance::Policy;
 use guardbit::ledger::Statement;
 use guardbit::ledger::verify::{Check, Finding, Item, Outcome, Trust};
-use guardbit::rollout::{Governance, Governed, GuardHeard, Order};
+use guardbit::rollout::{Governance, Governed, GuardHeard, Order, Remembered};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -148,6 +148,25 @@ fn a_spec_that_was_looser_than_it_says_is_found() {
         spec.rollout.steps[1].hold = "2h".into();
     };
     assert!(found(RAISED, strict).contains(&Check::Decision));
+}
+
+/// Lets the look that decided say that status was lost, and that the record before says this.
+fn remembering(remembered: Remembered) -> impl FnOnce(&mut Statement) {
+    |statement: &mut Statement| {
+        let ledger = statement.predicate.look.seen.ledger.to_mut();
+        ledger.remembered = Some(Box::new(remembered));
+    }
+}
+
+#[test]
+fn a_status_that_was_rebuilt_from_something_else_than_the_record_before_is_found() {
+    let before = rollout()[RAISED - 2].predicate.after.remembered();
+    assert_eq!(found(RAISED, remembering(before.clone())), []);
+    let other = Remembered {
+        proven: Vec::new(),
+        ..before
+    };
+    assert_eq!(found(RAISED, remembering(other)), [Check::Decision]);
 }
 
 #[test]

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 
-use crate::api::{LedgerStatus, PendingRecord, Proven, QuantizedModel, RevisionRef};
+use crate::api::{LedgerStatus, PendingRecord, QuantizedModel};
 use crate::apiserver::CallError;
-use crate::ledger::{After, object_name};
-use crate::rollout::{Event, Heard, Observation, Plan, Reason, Remembered};
+use crate::ledger::object_name;
+use crate::rollout::{Event, Heard, Observation, Plan, Reason};
 use crate::watch::hash;
 
 use super::context::Context;
@@ -73,29 +73,9 @@ async fn find(ctx: &Context, model: &QuantizedModel) -> Result<(), Trouble> {
     let uid = model.uid().unwrap_or_default();
     ctx.ledger.of(&uid, |chain| {
         chain.found = Some(found);
-        chain.remembered = after.map(|after| Box::new(remembered(after)));
+        chain.remembered = after.map(|after| Box::new(after.remembered()));
     });
     Ok(())
-}
-
-/// What a record says that holds, as far as a lost status is rebuilt from it.
-fn remembered(after: After) -> Remembered {
-    let After {
-        stable,
-        reference,
-        rollout,
-        proven,
-        rejected,
-        ..
-    } = after;
-    let revision = |Proven { variant, revision, .. }| RevisionRef { variant, revision };
-    Remembered {
-        stable,
-        reference,
-        on_trial: rollout.map(|rollout| (rollout.candidate, rollout.weight)),
-        proven: proven.into_iter().map(revision).collect(),
-        rejected,
-    }
 }
 
 /// Creates the records that are pending in a status, oldest first. Returns whether there are records of ours that the status
