@@ -136,36 +136,23 @@ impl Evaluation<'_> {
         })
     }
 
-    /// The state that Deployments and the route say. Where a policy may ask for something, marks on Deployments make nothing stable
-    /// that has no traffic, and prove nothing else.
+    /// The state that Deployments and the route say. Where a policy may ask for something and there is no route, nothing has ever
+    /// served: that is a first install, which asks the gates, whatever a mark says.
     fn from_objects(&self, serving: &[Serving<'_>]) -> Option<Rebuilt> {
-        let is_believed = matches!(&*self.seen.governance, Governance::Ungoverned) || self.capacity().by_replicas();
-        let mut marked = serving.iter().filter(|(_, workload)| workload.marks.stable);
-        let marked = marked.find(|(revision, _)| is_believed || self.routed(revision) > 0);
-        let heaviest = || {
-            let carrying = serving.iter().filter(|(revision, _)| self.routed(revision) > 0);
-            carrying.max_by_key(|(revision, _)| self.routed(revision))
-        };
-        let (stable, _) = *marked.or_else(heaviest)?;
-        let is_reference = |(revision, workload): &&Serving<'_>| {
-            if is_believed {
-                workload.marks.reference
-            } else {
-                **revision == self.ladder.reference().revision
-            }
-        };
-        let reference = serving.iter().find(is_reference).map_or(stable, |(revision, _)| *revision);
+        if !self.seen.route.exists && !matches!(&*self.seen.governance, Governance::Ungoverned) {
+            return None;
+        }
+        let marked = serving.iter().find(|(_, workload)| workload.marks.stable);
+        let carrying = serving.iter().filter(|(revision, _)| self.routed(revision) > 0);
+        let heaviest = carrying.max_by_key(|(revision, _)| self.routed(revision));
+        let (stable, _) = *marked.or(heaviest)?;
+        let reference = serving.iter().find(|(_, workload)| workload.marks.reference);
+        let reference = reference.map_or(stable, |(revision, _)| *revision);
         let on_trial = serving
             .iter()
             .map(|(revision, _)| (*revision, self.routed(revision)))
             .find(|(revision, weight)| *revision != stable && *revision != reference && *weight > 0);
-        let proven = serving.iter().filter(|(revision, workload)| {
-            if is_believed {
-                workload.marks.proven
-            } else {
-                *revision == reference || (*revision == stable && workload.marks.proven)
-            }
-        });
+        let proven = serving.iter().filter(|(_, workload)| workload.marks.proven);
         let rejected = serving.iter().filter_map(|(revision, workload)| {
             let Rejection { guard, reason } = workload.marks.rejected.clone()?;
             let RevisionRef { variant, revision } = (*revision).clone();
