@@ -4,9 +4,10 @@
 use guardbit::api::{Action, QuantizedModel};
 use guardbit::ledger::verify::{Item, Source, Trust, verify};
 use guardbit::ledger::{LARGEST_STATEMENT, unpack};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::rollouts::approvals;
@@ -41,6 +42,15 @@ pub async fn a_model_that_is_made_anew_is_asked_for_anew() {
     gone.expect("deleted");
     until("the model is gone", async || {
         models.get_opt(MODEL).await.expect("asked").is_none()
+    })
+    .await;
+    // With what served it, or the next one would go on with that.
+    let deployments: Api<Deployment> = Api::namespaced(ruled.stage.admin.clone(), &ruled.stage.namespace);
+    let pods: Api<Pod> = Api::namespaced(ruled.stage.admin.clone(), &ruled.stage.namespace);
+    until("all that served it is gone", async || {
+        let all = ListParams::default();
+        let left = deployments.list(&all).await.expect("listed").items.len();
+        left + pods.list(&all).await.expect("listed").items.len() == 0
     })
     .await;
     // Approvals for the model that is gone, and for one that is not there yet.

@@ -169,9 +169,9 @@ pub(super) fn count(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
     let Some(ledger) = &plan.status.ledger else { return };
     let uid = model.uid().unwrap_or_default();
     let created = ctx.ledger.of(&uid, |chain| chain.created_of(&ledger.pending));
+    let pending = ledger.pending.len().saturating_sub(created);
     let namespace = model.namespace().unwrap_or_default();
-    ctx.metrics
-        .records_pending(&namespace, &model.name_any(), ledger.pending.len().saturating_sub(created));
+    ctx.metrics.records_pending(&namespace, &model.name_any(), pending);
 }
 
 /// Records that are older than they need be; asked once a day, while nothing goes on.
