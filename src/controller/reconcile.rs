@@ -14,7 +14,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
 
-use crate::api::QuantizedModel;
+use crate::api::{self, QuantizedModel};
 use crate::apiserver::{CALL_TIMEOUT, CallError, call, limited};
 use crate::model::identity::Digests;
 use crate::model::interval;
@@ -303,6 +303,14 @@ async fn evaluate(
     {
         recording.unsettled = ledger::settle(ctx, model, observation).await.err();
         plan = governance::plan(ctx, &uid, observation, Some(heard));
+        let is_lost = plan.decisions.iter().any(|of| of.action == api::Action::Recovered);
+        // What served is on record. While that cannot be read, it is left as it is.
+        if is_lost
+            && ctx.ledger.lacks_head(&uid, observation)
+            && let Some(error) = recording.unsettled.take()
+        {
+            return Err(error);
+        }
     }
     lower(ctx, model, &Apply::of(ctx, model, digests, &plan)).await?;
     ctx.forecasts.tell(&uid, observation, &mut plan.status);

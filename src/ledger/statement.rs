@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Decision, GuardStatus, Phase, Proven, Rejected, RevisionRef, RolloutStatus, Word};
-use crate::rollout::{Heard, Order, Seen, TestState};
+use crate::rollout::{Heard, Order, Remembered, Seen, TestState};
 
 use super::journal::Journal;
 use super::link::Head;
@@ -275,4 +275,22 @@ pub struct After {
     pub proven: Vec<Proven>,
     /// Revisions that were judged harmful.
     pub rejected: Vec<Rejected>,
+}
+
+impl After {
+    /// What of it a lost status is rebuilt from.
+    pub fn remembered(&self) -> Remembered {
+        let revision = |of: &Proven| RevisionRef {
+            variant: of.variant.clone(),
+            revision: of.revision.clone(),
+        };
+        let rollout = self.rollout.as_ref();
+        Remembered {
+            stable: self.stable.clone(),
+            reference: self.reference.clone(),
+            on_trial: rollout.map(|rollout| (rollout.candidate.clone(), rollout.weight)),
+            proven: self.proven.iter().map(revision).collect(),
+            rejected: self.rejected.clone(),
+        }
+    }
 }

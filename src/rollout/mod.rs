@@ -30,8 +30,8 @@ pub use evidence::{GuardHeard, Heard, TestState, WarmUntil, guard_status, hear};
 pub use newer::stands_still;
 pub use observation::{
     ComparedArms, ComparerSeen, EvidenceProblem, Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen,
-    MirrorSeen, ModelSeen, Observation, People, RecoveryMarks, Refused, Rejection, RouteHarm, RouteSeen, Seen, Slot,
-    Workload, WorkloadKey,
+    MirrorSeen, ModelSeen, Observation, People, RecoveryMarks, Refused, Rejection, Remembered, RouteHarm, RouteSeen,
+    Seen, Slot, Workload, WorkloadKey,
 };
 pub use plan::{ActTold, Event, Joined, Order, Plan, Reason, Record, RoutePlan, Scope, Template, WorkloadPlan};
 pub use reason::{EvidenceReason, WaitReason};

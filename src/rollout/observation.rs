@@ -22,7 +22,7 @@ use crate::model::template::{self, TemplateProblem};
 use super::reason::EvidenceReason;
 use super::wire;
 
-pub use governance::{Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen, People, Slot};
+pub use governance::{Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen, People, Remembered, Slot};
 
 /// What records say in place of a sentence that may quote a pod template.
 const WITHHELD: &str = "a part of the pod template cannot be used; records do not quote it";

@@ -268,22 +268,37 @@ pub async fn a_lost_status_goes_on_with_the_records_that_exist(client: &Client) 
         .until("raised", |model| decided(model, Action::Raised) && is_recorded(model))
         .await;
     let before = chain(&corner).await;
+    // Somebody says on its Deployment that int8 has earned all traffic, and takes away what says otherwise.
+    let marks = json!({"guardbit.dev/stable": "true", "guardbit.dev/proven": "true"});
+    let forged = Patch::Merge(json!({"metadata": {"annotations": marks}}));
+    let of_int8 = ListParams::default().labels("guardbit.dev/variant=int8,guardbit.dev/purpose=serving");
+    let deployments = corner.api::<Deployment>();
+    for deployment in deployments.list(&of_int8).await.expect("listed") {
+        deployments
+            .patch(&deployment.name_any(), &PatchParams::default(), &forged)
+            .await
+            .expect("patched");
+    }
     let lost = Patch::Merge(json!({"status": null}));
     let models = corner.api::<QuantizedModel>();
     models
         .patch_status(MODEL, &PatchParams::default(), &lost)
         .await
         .expect("an administrator may");
-    corner
+    let model = corner
         .until("recovered", |model| {
             decided(model, Action::Recovered) && is_recorded(model)
         })
         .await;
+    let stable = model.status.and_then(|status| status.stable);
+    assert_eq!(stable.map(|stable| stable.variant).as_deref(), Some("fp32"));
     let after = chain(&corner).await;
     assert!(after.len() > before.len());
     let next = statement(&after[before.len()]);
     let recovered = &next["predicate"]["documents"]["recovered"];
     assert_eq!(recovered["sequence"], before.len(), "{next}");
+    let why = "the status was lost: state was rebuilt from the newest record";
+    assert!(after[before.len()].spec.summary.contains(why), "{next}");
     ungovern(client, test).await;
 }
 

@@ -2,7 +2,7 @@
 
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::{ALICE, BOB, CAROL, GRACE, GUARDBIT, MALLORY, MODEL, NADIA, NODE, PIPELINE, ROOT};
 use crate::stage::{Stage, act, refused};
@@ -264,6 +264,61 @@ async fn an_action_has_no_owner_and_no_finalizer() {
         let patch = Patch::Merge(json!({"metadata": tie}));
         let message = refused(root.patch("free", &PatchParams::default(), &patch).await);
         assert!(message.contains("written by guardbit alone"), "{message}");
+    }
+}
+
+/// What no act may last, nor say: longer than its kind may, more than a page, what a terminal obeys, what belongs to another kind.
+#[tokio::test]
+async fn an_action_lasts_and_says_no_more_than_its_kind_may() {
+    let stage = Stage::start("bounds").await;
+    let refuses = async |user: &str, action: &str, pointer: &str, value: Value, says: &str| {
+        let mut act = act("bounds", action, user);
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = act.data["spec"].pointer_mut(parent).expect("there");
+        match value {
+            Value::Null => drop(parent.as_object_mut().expect("an object").remove(field)),
+            value => parent[field] = value,
+        }
+        let actions = stage.actions(&stage.user(user, &[]).await);
+        let message = refused(actions.create(&TRY, &act).await);
+        assert!(message.contains(says), "{action} {pointer}: {message}");
+    };
+    let lasts = "validFor must be at least 1m, and at most what the action may last";
+    for (user, action, most) in [
+        (ALICE, "Approve", 168),
+        (ALICE, "Reject", 168),
+        (CAROL, "Pause", 168),
+        (CAROL, "Resume", 1),
+        (CAROL, "RollBack", 720),
+        (CAROL, "Retry", 24),
+        (GRACE, "BreakGlass", 4),
+    ] {
+        let longest = json!(format!("{most}h"));
+        let mut longest_of_all = act("bounds", action, user);
+        longest_of_all.data["spec"]["validFor"] = longest;
+        let actions = stage.actions(&stage.user(user, &[]).await);
+        let taken = actions.create(&TRY, &longest_of_all).await;
+        taken.unwrap_or_else(|error| panic!("{action} of {most}h: {error}"));
+        let longer = json!(format!("{most}h1s"));
+        for length in [longer, json!("30s"), json!("0s")] {
+            refuses(user, action, "/validFor", length, lasts).await;
+        }
+    }
+    refuses(ALICE, "Approve", "/validFor", json!("for ever"), "spec.validFor").await;
+    refuses(ALICE, "Approve", "/reason", json!("lgtm"), "spec.reason").await;
+    refuses(ALICE, "Approve", "/reason", json!("x".repeat(1_001)), "spec.reason").await;
+    refuses(ALICE, "Approve", "/reason", json!("x".repeat(1_000_000)), "spec.reason").await;
+    for name in ["alice@bank.example\nbob@bank.example", "\u{1b}[2Jalice", ""] {
+        refuses(ALICE, "Approve", "/actor/username", json!(name), "spec.actor.username").await;
+    }
+    let groups: Vec<String> = (0..33).map(|number| format!("group-{number}")).collect();
+    refuses(ALICE, "Approve", "/actor/groups", json!(groups), "spec.actor.groups").await;
+    refuses(ALICE, "Approve", "/changeDigest", Value::Null, "changeDigest goes with").await;
+    refuses(ALICE, "Approve", "/to", json!("int4"), "to goes with RollBack only").await;
+    refuses(GRACE, "BreakGlass", "/incident", Value::Null, "incident and waives").await;
+    // The floor, the guards and the validation are no gates that a person opens.
+    for gate in ["Floor", "Guards", "Validation"] {
+        refuses(GRACE, "BreakGlass", "/waives", json!([gate]), "spec.waives").await;
     }
 }
 

@@ -12,6 +12,7 @@ mod command;
 mod commands;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+mod evasions;
 #[path = "../api_faults/node.rs"]
 mod node;
 mod records;

@@ -199,20 +199,18 @@ async fn a_namespace_goes_with_its_actions_and_records() {
 }
 
 /// Who may change the policies may forge. guardbit's probe finds that out: from then on such an approval counts for nothing.
-#[tokio::test]
-async fn without_the_binding_a_forged_approval_is_taken_and_the_probe_finds_out() {
-    let stage = Stage::under("unbound", "unbound").await;
+async fn is_found_out_without(kind: &str, set: &str) {
+    let stage = Stage::under(set, set).await;
     assert!(
         !stage.forgery_is_taken().await,
         "the probe is refused while admission is there"
     );
-    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding");
-    let bindings: Api<DynamicObject> = Api::all_with(stage.admin.clone(), &ApiResource::from_gvk(&kind));
-    let binding = stage.of_set("guardbit-actions");
-    bindings
-        .delete(&binding, &DeleteParams::default())
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
+    let objects: Api<DynamicObject> = Api::all_with(stage.admin.clone(), &resource);
+    objects
+        .delete(&stage.of_set("guardbit-actions"), &DeleteParams::default())
         .await
-        .expect("nothing keeps the binding");
+        .expect("nothing keeps it");
     until("the probe is taken", async || stage.forgery_is_taken().await).await;
     let bob = stage.actions(&stage.user(BOB, &[]).await);
     let forged = bob
@@ -227,4 +225,14 @@ async fn without_the_binding_a_forged_approval_is_taken_and_the_probe_finds_out(
             .await,
     );
     assert!(message.contains(ALONE), "{message}");
+}
+
+#[tokio::test]
+async fn without_the_binding_a_forged_approval_is_taken_and_the_probe_finds_out() {
+    is_found_out_without("ValidatingAdmissionPolicyBinding", "unbound").await;
+}
+
+#[tokio::test]
+async fn without_the_policy_a_forged_approval_is_taken_and_the_probe_finds_out() {
+    is_found_out_without("ValidatingAdmissionPolicy", "undone").await;
 }

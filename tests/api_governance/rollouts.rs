@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::ruled::{Ruled, condition, decided, status};
 use crate::stage::{ALICE, BOB, CAROL, MODEL, PATIENCE, ROOT, Stage, authors, model, refused, until};
-use crate::{control_plane, node};
+use crate::{control_plane, evasions, node};
 
 /// Group of the kinds of admission.
 const ADMISSION: &str = "admissionregistration.k8s.io";
@@ -20,7 +20,7 @@ const HEALS: u32 = 5;
 const HEAL: Duration = Duration::from_secs(2);
 
 /// One person must approve the first traffic.
-fn approvals() -> Value {
+pub fn approvals() -> Value {
     json!({"approvals": [{"before": "FirstTraffic", "count": 1}]})
 }
 
@@ -35,6 +35,10 @@ async fn people_and_guardbit() {
     without_admission_nothing_opens_and_what_lowers_still_does().await;
     of_two_models_that_want_the_last_place_one_gets_it().await;
     a_server_that_a_policy_does_not_permit_holds_the_start().await;
+    evasions::a_model_that_is_made_anew_is_asked_for_anew().await;
+    evasions::who_takes_a_policy_away_opens_nothing_and_is_on_record().await;
+    evasions::a_flood_of_acts_keeps_no_rollback_out().await;
+    evasions::a_status_of_yesterday_forks_no_chain().await;
 }
 
 async fn a_second_person_approves_and_a_rollback_outlives_what_git_applies() {

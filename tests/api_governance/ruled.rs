@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-use guardbit::api::{Action, PrecisionAction, QuantizedModel, QuantizedModelStatus};
+use guardbit::api::{Action, PrecisionAction, PrecisionDecision, QuantizedModel, QuantizedModelStatus};
 use k8s_openapi::api::core::v1::{Event, ServiceAccount};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -63,6 +63,8 @@ impl Ruled {
             "--no-leader-election",
             "--governance-prefix",
             set,
+            "--signing-key-file",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/ledger/key.pem"),
         ];
         let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         let program = Path::new(env!("CARGO_BIN_EXE_guardbit"));
@@ -77,6 +79,15 @@ impl Ruled {
 
     /// Alice applies a model of two variants, as git would.
     pub async fn apply_model(&self, name: &str) {
+        self.apply_model_with(name, &json!({})).await;
+    }
+
+    /// The same, with more fields of `rollout`.
+    pub async fn apply_model_with(&self, name: &str, more: &Value) {
+        let mut rollout = json!({"interval": "1s"});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            rollout[field] = value.clone();
+        }
         let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
         let model = json!({
             "apiVersion": "guardbit.dev/v1alpha1", "kind": "QuantizedModel", "metadata": {"name": name},
@@ -91,7 +102,7 @@ impl Ruled {
                 "target": "int8",
                 "traffic": {"gateway": {"parentRefs": [{"name": "inference"}]}},
                 "guards": [{"name": "errors", "proportion": {"bad": "e_total", "total": "t_total"}}],
-                "rollout": {"interval": "1s"},
+                "rollout": rollout,
             },
         });
         let alice = self.stage.models(&self.stage.user(ALICE, &[]).await);
@@ -204,11 +215,23 @@ impl Ruled {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The records of the model, oldest first.
+    pub async fn records(&self) -> Vec<PrecisionDecision> {
+        let records: Api<PrecisionDecision> = Api::namespaced(self.stage.admin.clone(), &self.stage.namespace);
+        let mut there = records.list(&ListParams::default()).await.expect("listed").items;
+        there.sort_by_key(|record| record.spec.sequence);
+        there
+    }
+
     /// Deletes the PrecisionPolicy, which is the cluster's.
+    pub async fn take_policy_away(&self) {
+        let policy = ("guardbit.dev", "PrecisionPolicy");
+        self.stage.delete(policy, &self.policy).await;
+    }
+
+    /// Leaves nothing behind that is the cluster's.
     pub async fn end(self) {
-        self.stage
-            .delete(("guardbit.dev", "PrecisionPolicy"), &self.policy)
-            .await;
+        self.take_policy_away().await;
     }
 }
 

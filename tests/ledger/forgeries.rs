@@ -1,12 +1,16 @@
 //! What somebody with the key can do: guardbit itself, changed by its owner. The counts must still lead to the decision.
 
 use guardbit::evidence::Observed;
+use guardbit::governance::Policy;
 use guardbit::ledger::Statement;
-use guardbit::ledger::verify::{Check, Trust};
-use guardbit::rollout::{GuardHeard, Order};
+use guardbit::ledger::verify::{Check, Finding, Item, Outcome, Trust};
+use guardbit::rollout::{Governance, Governed, GuardHeard, Order, Remembered};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::records::{anchor, at, broken, exported, key, linked, rollout, trust};
+use crate::records::{Recorder, anchor, at, broken, exported, item, key, linked, object, only, rollout, trust};
+use crate::world::{World, spec};
 
 /// The checks that find a change of one record, after which all records are linked and signed anew.
 fn found(number: usize, change: impl FnOnce(&mut Statement)) -> Vec<Check> {
@@ -146,6 +150,25 @@ fn a_spec_that_was_looser_than_it_says_is_found() {
     assert!(found(RAISED, strict).contains(&Check::Decision));
 }
 
+/// Lets the look that decided say that status was lost, and that the record before says this.
+fn remembering(remembered: Remembered) -> impl FnOnce(&mut Statement) {
+    |statement: &mut Statement| {
+        let ledger = statement.predicate.look.seen.ledger.to_mut();
+        ledger.remembered = Some(Box::new(remembered));
+    }
+}
+
+#[test]
+fn a_status_that_was_rebuilt_from_something_else_than_the_record_before_is_found() {
+    let before = rollout()[RAISED - 2].predicate.after.remembered();
+    assert_eq!(found(RAISED, remembering(before.clone())), []);
+    let other = Remembered {
+        proven: Vec::new(),
+        ..before
+    };
+    assert_eq!(found(RAISED, remembering(other)), [Check::Decision]);
+}
+
 #[test]
 fn a_record_about_another_evaluation_is_found() {
     let time = |statement: &mut Statement| {
@@ -161,6 +184,58 @@ fn a_record_about_another_evaluation_is_found() {
 fn time_that_goes_back_is_found() {
     let back = |statement: &mut Statement| statement.predicate.record.time = "2026-11-09T23:00:00Z".to_owned();
     assert_eq!(found(RAISED, back), [Check::Time]);
+}
+
+/// Records as objects that the API server created so long after they say that they were decided.
+fn created_later(records: &[Statement], late: SignedDuration) -> Vec<Item> {
+    let created = |statement: &Statement| {
+        let mut object = object(statement, Some(&key()));
+        let time: Timestamp = statement.predicate.record.time.parse().expect("a time");
+        object.metadata.creation_timestamp = Some(Time(time + late));
+        item(object)
+    };
+    records.iter().map(created).collect()
+}
+
+/// The records of a climb under a policy that lets nothing rise from one o'clock to three.
+fn climb_before_a_freeze() -> Vec<Statement> {
+    let at = |time: &str| format!("2026-11-10T{time}Z");
+    let freeze = json!({"name": "change-stop", "between": {"from": at("01:00:00"), "to": at("03:00:00")}});
+    let policy = Policy::read("high-risk", 3, &json!({"freezes": [freeze]}));
+    let rules = policy.rules.unwrap_or_else(|problems| panic!("{problems:?}"));
+    let mut world = World::new(spec());
+    world.governance = Governance::Governed(Governed {
+        from: vec!["high-risk@3".to_owned()],
+        digest: rules.digest(),
+        rules: Box::new(rules),
+        records: true,
+        ..Governed::default()
+    });
+    let mut recorder = Recorder::new();
+    recorder.run(&mut world, 110);
+    let raised = world.status.rollout.as_ref().map(|rollout| rollout.weight);
+    assert_eq!(raised, Some(25), "{}", world.transcript);
+    recorder.statements
+}
+
+/// By the clock of guardbit no freeze holds, or none any more. The API server has a clock of its own.
+#[test]
+fn a_clock_that_was_moved_to_get_by_a_freeze_is_found() {
+    let records = climb_before_a_freeze();
+    let report = only(&created_later(&records, SignedDuration::from_secs(1)), &trust());
+    assert_eq!(report.outcome(), Outcome::Holds, "{report}");
+    // Put forward, to after its end.
+    let items = created_later(&records, SignedDuration::from_hours(-2));
+    let found: Vec<Check> = broken(&items, &trust()).into_iter().map(|(_, check)| check).collect();
+    assert_eq!(found, vec![Check::Time; records.len()]);
+    // Put back, to before its beginning.
+    let report = only(&created_later(&records, SignedDuration::from_hours(2)), &trust());
+    assert_eq!(report.outcome(), Outcome::HoldsWithReservations, "{report}");
+    let told = |Finding { check, message, .. }: &Finding| {
+        *check == Check::Time && message.contains(", when the freeze change-stop of high-risk holds until")
+    };
+    assert!(report.findings.iter().all(told), "{:?}", report.findings);
+    assert_eq!(report.findings.len(), records.len());
 }
 
 #[test]

@@ -317,7 +317,7 @@ class Commands(unittest.TestCase):
 
     def test_the_threat_model_names_tests_that_exist(self):
         page = source("docs/threat-model.md")
-        files = set(re.findall(r"tests/\w+(?:/\w+)?\.rs", page))
+        files = set(re.findall(r"\b(?:src|tests)(?:/\w+)+\.rs", page))
         text = "".join(source(path) for path in files)
         tests = re.findall(r"`([a-z]+(?:_[a-z0-9]+){3,})`", page)
         self.assertGreater(len(tests), 15)

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 
 use guardbit::api::{
-    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, Waive,
+    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, RiskTier, Waive,
 };
 use guardbit::governance::Policy;
 use guardbit::governance::people::acts::{Act, Assurance};
 use guardbit::ledger::{Predicate, Statement};
 use guardbit::rollout::{Governance, Governed, People, Reason, Seen, Slot, resolve};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::golden::{bad, story};
@@ -253,6 +254,59 @@ fn an_edit_in_mid_rollout_asks_again() {
 }
 
 #[test]
+fn what_is_loosened_after_its_approval_waits_for_another() {
+    type Edit = fn(&mut QuantizedModelSpec);
+    let edits: [(&str, Edit); 5] = [
+        ("deadline", |spec| spec.rollout.deadline = "60m".into()),
+        ("holdout", |spec| spec.rollout.holdout = 1),
+        ("interval", |spec| spec.rollout.interval = "10s".into()),
+        ("guards", |spec| drop(spec.guards.pop())),
+        ("tier", |spec| spec.model.risk_tier = Some(RiskTier::Minimal)),
+    ];
+    for (what, edit) in edits {
+        let mut world = governed(spec(), &first_traffic(1));
+        world.run(60);
+        let approved = world.status.awaiting.as_ref().map(|of| of.change_digest.clone());
+        assert!(approved.is_some(), "{what}");
+        // Both come before the next evaluation.
+        let approval = act(&world, ActKind::Approve, "bob");
+        world.people.acts.push(approval);
+        edit(&mut world.spec);
+        edited(&mut world);
+        world.run(60);
+        let waits = (weight(&world), reason(&world, "Progressing"));
+        assert_eq!(waits, (Some(0), "AwaitingApproval"), "{what}: {}", world.transcript);
+        let awaiting = world.status.awaiting.as_ref();
+        assert_ne!(awaiting.map(|of| of.change_digest.clone()), approved, "{what}");
+    }
+}
+
+#[test]
+fn who_changes_his_mind_many_times_decides_once_an_evaluation() {
+    let mut world = governed(spec(), &first_traffic(1));
+    world.run(60);
+    let since = world.now - SignedDuration::from_secs(40);
+    for second in 0..40 {
+        let kind = if second % 2 == 0 {
+            ActKind::Approve
+        } else {
+            ActKind::Reject
+        };
+        let mut act = act(&world, kind, "bob");
+        act.created = Time(since + SignedDuration::from_secs(second));
+        world.people.acts.push(act);
+    }
+    let records = world.chain.records.len();
+    edited(&mut world);
+    let decided: Vec<_> = world.status.decisions.iter().map(|of| of.action.clone()).collect();
+    assert!(decided.last().is_some_and(|of| *of == Action::Declined), "{decided:?}");
+    assert_eq!(world.chain.records.len(), records + 1, "{}", world.transcript);
+    world.run(300);
+    let held = (weight(&world), world.chain.records.len());
+    assert_eq!(held, (None, records + 1), "{}", world.transcript);
+}
+
+#[test]
 fn rejected_by_a_person_and_retried() {
     let mut world = governed(spec(), &first_traffic(1));
     world.run(60);
@@ -455,6 +509,22 @@ fn breakglass_opens_the_freeze_and_not_the_floor() {
     assert_eq!((stable(&world), weight(&world)), ("int8", None), "{}", world.transcript);
     assert_eq!(reason(&world, "Stalled"), "PolicyNotMet");
     story("breakglass_opens_the_freeze_and_not_the_floor", &world);
+}
+
+/// What was found harmful gets no weight by any gate that a person opens, whether he opens it before or afterwards.
+#[test]
+fn breakglass_gives_no_weight_to_what_is_harmful() {
+    let mut world = governed(spec(), &first_traffic(1));
+    acts(&mut world, ActKind::BreakGlass, "dan");
+    world.run(110);
+    assert_eq!(weight(&world), Some(25), "{}", world.transcript);
+    world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
+    world.run(300);
+    assert!(has(&world, Action::RolledBack), "{}", world.transcript);
+    acts(&mut world, ActKind::BreakGlass, "eve");
+    world.run(900);
+    let held = (weight(&world), stable(&world), world.status.rejected.len());
+    assert_eq!(held, (None, "fp32", 1), "{}", world.transcript);
 }
 
 #[test]

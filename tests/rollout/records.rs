@@ -1,9 +1,11 @@
 //! What waits for records and for policies, and what does not: nothing rises by what is not on record, and whoever is lowered is
 //! lowered.
 
-use guardbit::api::{Action, QuantizedModelStatus};
+use guardbit::api::{Action, QuantizedModelStatus, RevisionRef};
+use guardbit::model::identity::Purpose;
 use guardbit::rollout::{
-    Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen, Order, Plan, Reason, RouteSeen, decide,
+    Governance, Governed, LedgerProblem, LedgerReason, LedgerSeen, Order, Plan, Reason, RecoveryMarks, Remembered,
+    RouteSeen, Workload, WorkloadKey, decide,
 };
 
 use crate::golden::{at_25_percent, bad};
@@ -293,4 +295,123 @@ fn the_condition_says_whether_every_decision_is_on_record() {
     (world.governance, world.ledger) = (Governance::Ungoverned, LedgerSeen::default());
     world.evaluate();
     assert_eq!(reason(&world.status, "Recorded"), None);
+}
+
+/// The status is gone, and somebody wrote on the Deployments that int8 is stable and has earned its traffic, and set weights.
+fn forged(mut world: World) -> World {
+    world.status = QuantizedModelStatus::default();
+    for (key, workload) in &mut world.workloads {
+        let is_forged = key.revision.variant == "int8";
+        workload.marks.stable = is_forged;
+        workload.marks.proven = is_forged;
+        workload.marks.reference = is_forged;
+    }
+    world
+}
+
+fn stable(world: &World) -> Option<&str> {
+    world.status.stable.as_ref().map(|stable| stable.variant.as_str())
+}
+
+fn proven(world: &World) -> Vec<&str> {
+    let proven = world.status.proven.iter();
+    proven.map(|proven| proven.variant.as_str()).collect()
+}
+
+#[test]
+fn a_lost_status_is_rebuilt_from_the_newest_record_whatever_objects_say() {
+    let mut world = at_25_percent();
+    let status = world.status.clone();
+    let rollout = status.rollout.expect("a rollout");
+    let of = |variant: &str| {
+        let mut arms = world.route.weights.keys();
+        arms.find(|of| of.variant == variant).cloned().expect("an arm")
+    };
+    let (fp32, int8): (RevisionRef, RevisionRef) = (of("fp32"), of("int8"));
+    world = forged(world);
+    world.governance = governed();
+    world.route.weights.insert(fp32.clone(), 10);
+    world.route.weights.insert(int8.clone(), 90);
+    let without = world.observe();
+    world.ledger.remembered = Some(Box::new(Remembered {
+        stable: status.stable,
+        reference: status.reference,
+        on_trial: Some((rollout.candidate, rollout.weight)),
+        proven: vec![fp32],
+        rejected: status.rejected,
+    }));
+    let plan = world.evaluate();
+    assert!(has(&world, Action::Recovered), "{}", world.transcript);
+    assert_eq!((stable(&world), proven(&world)), (Some("fp32"), vec!["fp32"]));
+    let on_trial = world.status.rollout.as_ref().map(|rollout| rollout.weight);
+    assert_eq!(
+        (on_trial, weight(&plan, "int8")),
+        (Some(25), 25),
+        "nobody decided on 90%"
+    );
+    // That this is so because of the record, is shown by what happens without it.
+    let fooled = decide(&without).status.stable.map(|stable| stable.variant);
+    assert_eq!(fooled.as_deref(), Some("int8"));
+}
+
+#[test]
+fn what_was_rejected_on_record_stays_rejected_though_nothing_says_so_on_its_deployment() {
+    let mut world = at_25_percent();
+    world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
+    world.run(300);
+    let status = world.status.clone();
+    assert_eq!(status.rejected.len(), 1, "{}", world.transcript);
+    for workload in world.workloads.values_mut() {
+        workload.marks.rejected = None;
+    }
+    (world.status, world.governance) = (QuantizedModelStatus::default(), governed());
+    world.ledger.remembered = Some(Box::new(Remembered {
+        stable: status.stable,
+        reference: status.reference,
+        rejected: status.rejected.clone(),
+        ..Remembered::default()
+    }));
+    world.evaluate();
+    assert_eq!(world.status.rejected, status.rejected);
+    world.ledger = LedgerSeen::default();
+    world.run(600);
+    assert_eq!(carried(&world, "int8"), 0, "{}", world.transcript);
+}
+
+#[test]
+fn a_deployment_that_somebody_made_before_the_model_is_not_taken_for_stable_where_policies_ask() {
+    for is_governed in [true, false] {
+        let mut world = World::new(spec());
+        let int8 = world.observe().model.revisions[1].clone();
+        let key = WorkloadKey {
+            revision: int8,
+            purpose: Purpose::Serving,
+        };
+        let planted = Workload {
+            desired: 10,
+            ready: 10,
+            pods: 10,
+            image_ids: vec!["sha256:aa".to_owned()],
+            marks: RecoveryMarks {
+                stable: true,
+                proven: true,
+                reference: true,
+                ..RecoveryMarks::default()
+            },
+            ..Workload::default()
+        };
+        world.workloads.insert(key, planted);
+        if is_governed {
+            world.governance = governed();
+        }
+        world.evaluate();
+        assert_eq!(has(&world, Action::Recovered), !is_governed, "{}", world.transcript);
+        let fooled = (!is_governed).then_some("int8");
+        assert_eq!(stable(&world), fooled, "{}", world.transcript);
+        if is_governed {
+            world.run(60);
+            assert_eq!(stable(&world), Some("fp32"), "{}", world.transcript);
+            assert!(has(&world, Action::Bootstrapped), "{}", world.transcript);
+        }
+    }
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
-use crate::api::{LedgerStatus, QuantizedModelStatus};
+use crate::api::{LedgerStatus, PendingRecord, QuantizedModelStatus};
 use crate::ledger::{Head, Journal, Signing};
-use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation};
+use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation, Remembered};
 use crate::watch::Packed;
 
 use super::key::{KeyFile, Keys};
@@ -23,10 +23,13 @@ pub(in crate::controller) struct Ledger {
 /// What is known of the records of one model.
 #[derive(Default)]
 pub(super) struct Chain {
-    /// Number of the newest record that is known to exist. Status may still say that it is pending.
-    pub(super) created: i64,
+    /// Number and digest of the newest record that this process has created or found in its place. Status may still say that it is
+    /// pending. A status that is put back to what it was says another record of its number.
+    pub(super) created: Option<(i64, String)>,
     /// What was found in the cluster, until status says it.
     pub(super) found: Option<Found>,
+    /// What the record that was found says that holds.
+    pub(super) remembered: Option<Box<Remembered>>,
     /// What was counted since the newest record.
     pub(super) journal: Option<Packed<Journal>>,
     /// What keeps records from being written.
@@ -65,9 +68,9 @@ impl Ledger {
         if !governance.records() && status.ledger.is_none() {
             return LedgerSeen::default();
         }
-        let problem = self.of(uid, |chain| {
+        let (problem, remembered) = self.of(uid, |chain| {
             chain.correct(&mut status.ledger);
-            chain.problem.clone()
+            (chain.problem.clone(), chain.remembered.clone())
         });
         let pending = status.ledger.iter().flat_map(|ledger| &ledger.pending);
         // A time that cannot be read is nobody's: it is taken for the earliest.
@@ -78,6 +81,7 @@ impl Ledger {
             unwritten_since: since,
             problem,
             unsigned: self.keys.now().signs.err().filter(|_| governance.records()),
+            remembered: remembered.filter(|_| status.stable.is_none()),
         }
     }
 
@@ -97,8 +101,8 @@ impl Ledger {
         self.of(uid, |chain| {
             chain.journal = journal.map(Packed::of);
             if recorded {
-                // Status says from now on where the chain goes on.
-                chain.found = None;
+                // Status says from now on where the chain goes on, and what holds.
+                (chain.found, chain.remembered) = (None, None);
             }
         });
     }
@@ -131,11 +135,15 @@ impl Ledger {
     }
 }
 
-/// Whether what is decided goes on record. While nobody knows what policies ask, it does where it did before.
+/// Whether what is decided goes on record. Where it did before, it does so while nobody knows what policies ask, while one is there
+/// whose rules are only told, and once more when none is: whoever takes a policy back would else leave no trace.
 pub(super) fn records(observation: &Observation) -> bool {
-    let governance = &observation.governance;
-    let is_unknown = matches!(governance, Governance::Unknown(_));
-    governance.records() || (is_unknown && observation.model.status.ledger.is_some())
+    let (governance, status) = (&observation.governance, &observation.model.status);
+    let goes_on = match governance {
+        Governance::Unknown(_) | Governance::Governed(_) => true,
+        Governance::Ungoverned => status.policy.is_some(),
+    };
+    governance.records() || (goes_on && status.ledger.is_some())
 }
 
 impl Chain {
@@ -149,15 +157,27 @@ impl Chain {
             });
         }
         if let Some(ledger) = ledger {
-            ledger.pending.retain(|record| record.sequence > self.created);
+            let created = self.created_of(&ledger.pending);
+            ledger.pending.drain(..created);
         }
+    }
+
+    /// How many of the records that a status says are pending exist already; the oldest come first.
+    pub(super) fn created_of(&self, pending: &[PendingRecord]) -> usize {
+        let Some((sequence, digest)) = &self.created else {
+            return 0;
+        };
+        let newest = pending
+            .iter()
+            .rposition(|record| record.sequence == *sequence && record.payload_digest == *digest);
+        newest.map_or(0, |at| at + 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PendingRecord;
+    use crate::api::RevisionRef;
     use crate::rollout::Governed;
 
     fn governed() -> Governance {
@@ -172,7 +192,7 @@ mod tests {
             sequence,
             time: time.to_owned(),
             summary: String::new(),
-            payload_digest: String::new(),
+            payload_digest: format!("d{sequence}"),
             payload: String::new(),
             signed: false,
         }
@@ -210,7 +230,7 @@ mod tests {
         let seen = ledger.seen("u", &governed(), &mut shown);
         let earliest: Timestamp = "2026-11-28T09:00:00Z".parse().unwrap();
         assert_eq!(seen.unwritten_since, Some(earliest));
-        ledger.of("u", |chain| chain.created = 9);
+        ledger.of("u", |chain| chain.created = Some((9, "d9".to_owned())));
         let mut shown = status(two);
         let seen = ledger.seen("u", &governed(), &mut shown);
         assert_eq!(
@@ -218,6 +238,20 @@ mod tests {
             (None, Vec::new())
         );
         assert!(seen.unsigned.is_some(), "there is no key");
+    }
+
+    #[test]
+    fn a_record_of_a_status_that_was_put_back_is_none_of_those_that_exist() {
+        let ledger = ledger();
+        ledger.of("u", |chain| chain.created = Some((9, "d9".to_owned())));
+        for sequence in [3, 9] {
+            let mut other = pending(sequence, "2026-11-28T10:00:00Z");
+            other.payload_digest = "of another past".to_owned();
+            let mut shown = status(vec![other]);
+            let seen = ledger.seen("u", &governed(), &mut shown);
+            assert!(seen.is_behind(), "{sequence}");
+            assert_eq!(shown.ledger.unwrap().pending.len(), 1, "{sequence}");
+        }
     }
 
     #[test]
@@ -242,9 +276,18 @@ mod tests {
             (31, "h31", 0)
         );
         assert_eq!(seen.unwritten_since, None);
+        // What it says that holds is of use where nobody else says it.
+        ledger.of("u", |chain| chain.remembered = Some(Box::default()));
+        let mut lost = status(Vec::new());
+        assert!(ledger.seen("u", &governed(), &mut lost).remembered.is_some());
+        lost.stable = Some(RevisionRef {
+            variant: "fp32".to_owned(),
+            revision: "v1:0".to_owned(),
+        });
+        assert_eq!(ledger.seen("u", &governed(), &mut lost).remembered, None);
         ledger.keep("u", None, true);
         let mut shown = status(Vec::new());
-        ledger.seen("u", &governed(), &mut shown);
+        assert_eq!(ledger.seen("u", &governed(), &mut shown).remembered, None);
         assert_eq!(shown.ledger.unwrap().sequence, 9);
     }
 }

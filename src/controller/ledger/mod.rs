@@ -70,10 +70,15 @@ pub(super) async fn settle(ctx: &Context, model: &QuantizedModel, observation: &
 async fn find(ctx: &Context, model: &QuantizedModel) -> Result<(), Trouble> {
     let objects = Objects::of(ctx, model);
     let all = listed(ctx, model, &objects).await?;
-    let newest = objects.newest(&all, &ctx.ledger.keys()).await?;
-    let found = newest.map_or(Found::Nothing, Found::Newest);
+    let (found, after) = match objects.newest(&all, &ctx.ledger.keys()).await? {
+        None => (Found::Nothing, None),
+        Some(adopted) => (Found::Newest(adopted.head), adopted.after),
+    };
     let uid = model.uid().unwrap_or_default();
-    ctx.ledger.of(&uid, |chain| chain.found = Some(found));
+    ctx.ledger.of(&uid, |chain| {
+        chain.found = Some(found);
+        chain.remembered = after.map(|after| Box::new(after.remembered()));
+    });
     Ok(())
 }
 
@@ -93,9 +98,11 @@ async fn create(ctx: &Context, model: &QuantizedModel, ledger: Option<&LedgerSta
     if pending.is_empty() {
         return Ok(false);
     }
-    let (created, mut signed_by) = ctx.ledger.of(&uid, |chain| (chain.created, chain.signed_by.clone()));
+    let (created, mut signed_by) = ctx
+        .ledger
+        .of(&uid, |chain| (chain.created_of(pending), chain.signed_by.clone()));
     let objects = Objects::of(ctx, model);
-    for record in pending.iter().filter(|record| record.sequence > created) {
+    for record in pending.iter().skip(created) {
         let keys = ctx.ledger.keys();
         let keyid = keys.signs.as_ref().ok().map(|key| key.public().keyid().to_owned());
         match objects.create(record, &keys, signed_by != keyid).await? {
@@ -114,7 +121,7 @@ async fn create(ctx: &Context, model: &QuantizedModel, ledger: Option<&LedgerSta
         }
         signed_by = keyid.filter(|_| record.signed).or(signed_by);
         ctx.ledger.of(&uid, |chain| {
-            chain.created = record.sequence;
+            chain.created = Some((record.sequence, record.payload_digest.clone()));
             chain.signed_by.clone_from(&signed_by);
         });
     }
@@ -175,11 +182,10 @@ pub(super) async fn write(
 pub(super) fn count(ctx: &Context, model: &QuantizedModel, plan: &Plan) {
     let Some(ledger) = &plan.status.ledger else { return };
     let uid = model.uid().unwrap_or_default();
-    let created = ctx.ledger.of(&uid, |chain| chain.created);
-    let pending = ledger.pending.iter().filter(|record| record.sequence > created);
+    let created = ctx.ledger.of(&uid, |chain| chain.created_of(&ledger.pending));
+    let pending = ledger.pending.len().saturating_sub(created);
     let namespace = model.namespace().unwrap_or_default();
-    ctx.metrics
-        .records_pending(&namespace, &model.name_any(), pending.count());
+    ctx.metrics.records_pending(&namespace, &model.name_any(), pending);
 }
 
 /// Records that are older than they need be; asked once a day, while nothing goes on.

@@ -170,7 +170,7 @@ impl Objects {
     }
 
     /// The newest of the records that exist; `None` if there is none.
-    pub(super) async fn newest(&self, all: &[Listed], keys: &Keys) -> Result<Option<Head>, Trouble> {
+    pub(super) async fn newest(&self, all: &[Listed], keys: &Keys) -> Result<Option<Adopted>, Trouble> {
         let Some((_, name, _)) = all.last() else {
             return Ok(None);
         };
@@ -183,7 +183,7 @@ impl Objects {
                 format!("the chain cannot go on from {name}: {why}; nothing rises until a person has seen to it");
             Trouble::told(LedgerReason::Forked, message)
         })?;
-        Ok(Some(adopted.head))
+        Ok(Some(adopted))
     }
 
     fn adopt(&self, object: PrecisionDecision, keys: &Keys) -> Result<Adopted, String> {

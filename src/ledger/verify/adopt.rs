@@ -5,12 +5,12 @@ use crate::api::PrecisionDecision;
 
 use super::super::key::PublicKey;
 use super::super::link::Head;
-use super::super::statement::Subject;
+use super::super::statement::{After, Subject};
 use super::input::{Item, Source, Trust};
 use super::open::open;
 
 /// A record from which a chain can go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Adopted {
     /// Its number and digest.
     pub head: Head,
@@ -18,6 +18,8 @@ pub struct Adopted {
     pub before: String,
     /// Uid of the model that it is about.
     pub uid: String,
+    /// What it says that holds; `None` where another core wrote it.
+    pub after: Option<After>,
 }
 
 /// Reads a record of a model, which one of the keys must have signed. Without keys there is nothing to check that with, and it
@@ -49,5 +51,6 @@ pub fn adopt(
         before: before.unwrap_or_default(),
         uid: model.uid.clone(),
         head: opened.head,
+        after: opened.statement.map(|statement| statement.predicate.after),
     })
 }

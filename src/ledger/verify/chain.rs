@@ -1,6 +1,8 @@
 //! Whether the records of a model are a chain: numbers, links, model, time, and what is known of them from elsewhere.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::Action;
 
 use super::super::link::Head;
 use super::super::statement::Subject;
@@ -153,14 +155,30 @@ fn created_when_it_says(record: &Opened<'_>) -> Option<(u64, Finding)> {
     if late < -CLOCKS_DIFFER {
         Some(record.broken(Check::Time, &told()))
     } else if late > CLOCKS_DIFFER {
+        let frozen = raised_in_a_freeze(record, created).unwrap_or_default();
         let told = format!(
-            "{}: it was not taken for so long, or the clock of guardbit was wrong",
+            "{}{frozen}: it was not taken for so long, or the clock of guardbit was wrong",
             told()
         );
         Some(record.reservation(Check::Time, &told))
     } else {
         None
     }
+}
+
+/// The freeze that held, by the rules of the record itself, when the API server created a record that lets something rise:
+/// whoever puts the clock of guardbit back gets by a freeze.
+fn raised_in_a_freeze(record: &Opened<'_>, created: Timestamp) -> Option<String> {
+    let predicate = &record.statement.as_ref()?.predicate;
+    let raises = predicate.decisions.iter().any(|decision| {
+        let action = decision.action.known();
+        matches!(
+            action,
+            Some(Action::Bootstrapped | Action::Started | Action::Raised | Action::Promoting | Action::Promoted)
+        )
+    });
+    let frozen = predicate.look.seen.governance.governed()?.rules.frozen_at(created)?;
+    raises.then(|| format!(", when the {frozen}"))
 }
 
 /// A record is signed where the one before is, and by the same key unless that one hands over.

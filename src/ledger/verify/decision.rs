@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use crate::evidence::Poll;
-use crate::rollout::{Scope, TestState, resolve};
+use crate::rollout::{Remembered, Scope, TestState, resolve};
 
 use super::super::RULES;
 use super::super::entry::{Entry, Written};
@@ -41,6 +41,8 @@ pub(super) struct End {
     time: Timestamp,
     /// What the tests know from then on; `None` while nothing is on trial, and where the decision was not made again.
     tests: Option<TestState>,
+    /// What holds from then on, for a status that is lost; `None` where another core wrote it.
+    holds: Option<Remembered>,
 }
 
 /// Makes the decision of a record once more. `before` is the end of the record before, where that is here.
@@ -49,6 +51,7 @@ pub(super) fn decide_again(record: &Opened<'_>, before: Option<&End>) -> Again {
         let end = End {
             time: record.time,
             tests: None,
+            holds: None,
         };
         return Again {
             made: Made::Not(other_core(record)),
@@ -59,6 +62,7 @@ pub(super) fn decide_again(record: &Opened<'_>, before: Option<&End>) -> Again {
     let (is_known, gap) = begins(record, statement, before);
     let (tests, differences) = differences(record, statement);
     let differences = counted(statement).into_iter().chain(differences);
+    let differences = differences.chain(misremembered(statement, before));
     let mut found: Vec<_> = differences.map(|(check, why)| record.broken(check, &why)).collect();
     let made = if !found.is_empty() {
         Made::Differs
@@ -71,8 +75,16 @@ pub(super) fn decide_again(record: &Opened<'_>, before: Option<&End>) -> Again {
     let end = End {
         time: record.time,
         tests,
+        holds: Some(statement.predicate.after.remembered()),
     };
     Again { made, found, end }
+}
+
+/// Why a status that was lost was not rebuilt from the record before.
+fn misremembered(statement: &Statement, before: Option<&End>) -> Option<(Check, String)> {
+    let told = statement.predicate.look.seen.ledger.remembered.as_deref()?;
+    let holds = before?.holds.as_ref()?;
+    differs(Check::Decision, "what the record before it says", told, holds)
 }
 
 /// Why the decision of another core is not made again.
@@ -102,6 +114,7 @@ fn begins(record: &Opened<'_>, statement: &Statement, before: Option<&End>) -> (
     let Some(End {
         time,
         tests: Some(tests),
+        ..
     }) = before.filter(same_trial)
     else {
         // A trial begins with nothing. It may begin without a decision, where guards were edited.

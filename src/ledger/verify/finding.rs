@@ -55,7 +55,7 @@ impl Check {
             Self::Gap => 9,
             Self::Evidence => 10,
             Self::Decision => 11,
-            // 12 is that approvals are counted again: the same decision follows only if they are.
+            // 12, which counts approvals, is a part of 11: they are in what was seen.
             Self::Beside => 13,
             Self::Anchor => 14,
         }

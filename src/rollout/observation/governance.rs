@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::PolicyFinding;
 use crate::api::word::words;
+use crate::api::{PolicyFinding, Rejected, RevisionRef};
 use crate::governance::Rules;
 use crate::governance::people::acts::{Act, Assurance};
 
@@ -123,7 +123,7 @@ impl Governance {
 }
 
 /// How the records of the model stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerSeen {
     /// When that was decided whose record does not exist yet; the earliest, if there are several.
@@ -135,6 +135,25 @@ pub struct LedgerSeen {
     /// Why records are not signed; `None` where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsigned: Option<String>,
+    /// What the newest record says that holds, where status was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered: Option<Box<Remembered>>,
+}
+
+/// What a record says that holds, as far as a lost status is rebuilt from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remembered {
+    /// The revision that carries the main traffic.
+    pub stable: Option<RevisionRef>,
+    /// The revision that others are compared with.
+    pub reference: Option<RevisionRef>,
+    /// The revision on trial, and its weight.
+    pub on_trial: Option<(RevisionRef, i32)>,
+    /// Revisions that earned their traffic.
+    pub proven: Vec<RevisionRef>,
+    /// Revisions that were judged harmful.
+    pub rejected: Vec<Rejected>,
 }
 
 /// What keeps records from being written.
@@ -178,6 +197,10 @@ mod tests {
     fn what_is_not_there_is_not_printed_and_all_of_it_is_read_back() {
         let none = LedgerSeen::default();
         assert_eq!(serde_json::to_value(&none).unwrap(), json!({}));
+        let revision = RevisionRef {
+            variant: "int8".to_owned(),
+            revision: "v1:8".to_owned(),
+        };
         let whole = LedgerSeen {
             unwritten_since: Some("2026-11-28T10:05:17.250Z".parse().unwrap()),
             problem: Some(LedgerProblem {
@@ -185,6 +208,11 @@ mod tests {
                 message: "m".to_owned(),
             }),
             unsigned: Some("u".to_owned()),
+            remembered: Some(Box::new(Remembered {
+                on_trial: Some((revision.clone(), 5)),
+                proven: vec![revision],
+                ..Remembered::default()
+            })),
         };
         for seen in [none, whole] {
             let printed = serde_json::to_string(&seen).unwrap();

@@ -8,9 +8,23 @@ use crate::model::identity::Purpose;
 use super::super::evaluation::Evaluation;
 use super::super::ladder::Goal;
 use super::super::next::{Next, Wait};
-use super::super::observation::Rejection;
+use super::super::observation::{Governance, Rejection, Remembered, Workload};
 use super::super::reason::WaitReason;
 use super::gate::{Grant, Transition};
+
+/// A revision whose Deployment serves users, and the Deployment.
+type Serving<'a> = (&'a RevisionRef, &'a Workload);
+
+/// A state that is rebuilt.
+struct Rebuilt {
+    stable: RevisionRef,
+    reference: RevisionRef,
+    proven: Vec<RevisionRef>,
+    rejected: Vec<Rejected>,
+    /// The revision on trial, and the weight with which it goes on.
+    on_trial: Option<(RevisionRef, i32)>,
+    why: &'static str,
+}
 
 impl Evaluation<'_> {
     /// The first install: the bootstrap variant takes all traffic as soon as it is ready, because there is nothing to
@@ -61,77 +75,108 @@ impl Evaluation<'_> {
         self.status.reference = Some(reference);
     }
 
-    /// Rebuilds a lost status from the owned objects. Returns whether there was anything to rebuild it from. No weight
-    /// changes.
+    /// Rebuilds a lost status. Returns whether there was anything to rebuild it from. No weight rises by it, but that of a stable
+    /// revision to which others are lowered.
     pub(in crate::rollout) fn recover(&mut self) -> bool {
-        let serving: Vec<_> = self
-            .seen
+        let seen = self.seen;
+        let serving: Vec<Serving<'_>> = seen
             .workloads
             .iter()
             .filter(|(key, _)| key.purpose == Purpose::Serving)
+            .map(|(key, workload)| (&key.revision, workload))
             .collect();
-        let weight = |revision: &RevisionRef| self.seen.route.weights.get(revision).copied().unwrap_or(0);
-        let marked = serving
-            .iter()
-            .find(|(_, w)| w.marks.stable)
-            .map(|(key, _)| key.revision.clone());
-        let heaviest = || {
-            serving
-                .iter()
-                .map(|(key, _)| &key.revision)
-                .filter(|r| weight(r) > 0)
-                .max_by_key(|r| weight(r))
-                .cloned()
-        };
-        let Some(stable) = marked.or_else(heaviest) else {
+        let remembered = seen.ledger.remembered.as_deref();
+        let recorded = remembered.and_then(|record| self.by_record(record, &serving));
+        let Some(rebuilt) = recorded.or_else(|| self.by_objects(&serving)) else {
             return false;
         };
-        let reference = serving
-            .iter()
-            .find(|(_, w)| w.marks.reference)
-            .map(|(key, _)| key.revision.clone());
-        let reference = reference.unwrap_or_else(|| stable.clone());
-        let on_trial = serving
-            .iter()
-            .map(|(key, _)| key.revision.clone())
-            .find(|r| *r != stable && *r != reference && weight(r) > 0)
-            .map(|candidate| (candidate.clone(), weight(&candidate)));
-        let proven: Vec<_> = serving
-            .iter()
-            .filter(|(_, w)| w.marks.proven)
-            .map(|(key, _)| key.revision.clone())
-            .collect();
-        let rejected: Vec<_> = serving
-            .iter()
-            .filter_map(|(key, w)| {
-                let Rejection { guard, reason } = w.marks.rejected.clone()?;
-                let RevisionRef { variant, revision } = key.revision.clone();
-                Some(Rejected {
-                    variant,
-                    revision,
-                    guard,
-                    reason,
-                    at: self.time(),
-                })
-            })
-            .collect();
+        let Rebuilt {
+            stable,
+            reference,
+            proven,
+            rejected,
+            on_trial,
+            why,
+        } = rebuilt;
         self.status.stable = Some(stable.clone());
         self.adopt_reference(reference);
         self.status.rejected = rejected;
         for revision in &proven {
             self.prove(revision, ProvenBy::Promotion);
         }
-        self.decide(
-            Action::Recovered,
-            &stable,
-            "the status was lost: state was rebuilt from the owned objects, no weight changes",
-        );
+        self.decide(Action::Recovered, &stable, why);
         if let Some((candidate, weight)) = on_trial {
             self.resume(&candidate, weight);
         }
         // What acts bring about depends on what serves.
         self.heed();
         true
+    }
+
+    /// The state that the newest record says: whoever can write Deployments can write marks on them, and no record. `None` where
+    /// nothing runs that it knows as good.
+    fn by_record(&self, record: &Remembered, serving: &[Serving<'_>]) -> Option<Rebuilt> {
+        let is_there = |revision: &&RevisionRef| serving.iter().any(|(there, _)| **there == **revision);
+        let proven = record.proven.iter().filter(is_there);
+        let proven = proven.max_by_key(|revision| self.routed(revision));
+        let stable = record.stable.as_ref().filter(is_there).or(proven)?.clone();
+        let reference = record.reference.as_ref().filter(is_there).unwrap_or(&stable).clone();
+        // A weight that nobody decided is not kept.
+        let on_trial = record.on_trial.as_ref().and_then(|(candidate, decided)| {
+            let weight = self.routed(candidate).min(*decided);
+            (weight > 0 && *candidate != stable).then(|| (candidate.clone(), weight))
+        });
+        Some(Rebuilt {
+            stable,
+            reference,
+            proven: record.proven.clone(),
+            rejected: record.rejected.clone(),
+            on_trial,
+            why: "the status was lost: state was rebuilt from the newest record",
+        })
+    }
+
+    /// The state that Deployments and the route say. Where a policy may ask for something and there is no route, nothing has ever
+    /// served: that is a first install, which asks the gates, whatever a mark says.
+    fn by_objects(&self, serving: &[Serving<'_>]) -> Option<Rebuilt> {
+        if !self.seen.route.exists && !matches!(&*self.seen.governance, Governance::Ungoverned) {
+            return None;
+        }
+        let marked = serving.iter().find(|(_, workload)| workload.marks.stable);
+        let carrying = serving.iter().filter(|(revision, _)| self.routed(revision) > 0);
+        let heaviest = carrying.max_by_key(|(revision, _)| self.routed(revision));
+        let (stable, _) = *marked.or(heaviest)?;
+        let reference = serving.iter().find(|(_, workload)| workload.marks.reference);
+        let reference = reference.map_or(stable, |(revision, _)| *revision);
+        let on_trial = serving
+            .iter()
+            .map(|(revision, _)| (*revision, self.routed(revision)))
+            .find(|(revision, weight)| *revision != stable && *revision != reference && *weight > 0);
+        let proven = serving.iter().filter(|(_, workload)| workload.marks.proven);
+        let rejected = serving.iter().filter_map(|(revision, workload)| {
+            let Rejection { guard, reason } = workload.marks.rejected.clone()?;
+            let RevisionRef { variant, revision } = (*revision).clone();
+            Some(Rejected {
+                variant,
+                revision,
+                guard,
+                reason,
+                at: self.time(),
+            })
+        });
+        Some(Rebuilt {
+            stable: stable.clone(),
+            reference: reference.clone(),
+            proven: proven.map(|(revision, _)| (*revision).clone()).collect(),
+            rejected: rejected.collect(),
+            on_trial: on_trial.map(|(revision, weight)| (revision.clone(), weight)),
+            why: "the status was lost: state was rebuilt from the owned objects, no weight changes",
+        })
+    }
+
+    /// Share of the traffic that the route gives a revision.
+    fn routed(&self, revision: &RevisionRef) -> i32 {
+        self.seen.route.weights.get(revision).copied().unwrap_or(0)
     }
 
     /// Resumes a candidate that carries traffic although nothing is known of its rollout.

@@ -365,13 +365,7 @@ impl History {
 
     /// As a reader of the API server sees it: a weight that rises is on record before. While the record of something that
     /// was decided is missing no candidate rises, nor whoever is stable by it.
-    pub fn written(
-        &self,
-        world: &World,
-        wanted: &RoutePlan,
-        write: Write,
-        judge: &Judge<'_>,
-    ) -> Result<(), Broken> {
+    pub fn written(&self, world: &World, wanted: &RoutePlan, write: Write, judge: &Judge<'_>) -> Result<(), Broken> {
         let stored = &world.status;
         let unwritten = world.oversight.as_ref().and_then(Oversight::unwritten);
         for (of, weight) in &wanted.weights {

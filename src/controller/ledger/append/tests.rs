@@ -192,6 +192,40 @@ fn what_policies_ask_is_not_known_and_records_go_on_where_there_were_some() {
 }
 
 #[test]
+fn that_no_policy_asks_any_more_goes_on_record_and_nothing_after_it() {
+    let mut world = governed();
+    let (plan, _) = evaluate(&world, before(Some(Found::Nothing)));
+    assert!(plan.status.policy.is_some());
+    world.model.status = plan.status;
+    world.model.status.ledger.as_mut().unwrap().pending.clear();
+    let told = Governed {
+        from: vec!["high-risk@4".to_owned()],
+        ..Governed::default()
+    };
+    world.governance = Governance::Governed(told.clone());
+    let (_, appended) = evaluate(&world, before(None));
+    assert!(appended.recorded, "its rules are only told, and there are records");
+    let (plan, appended) = evaluate(&observation(Governance::Governed(told)), before(Some(Found::Nothing)));
+    assert!(
+        !plan.decisions.is_empty() && !appended.recorded,
+        "none were kept before"
+    );
+    world.governance = Governance::Ungoverned;
+    world.model.spec.target = Some("fp32".to_owned());
+    let (plan, appended) = evaluate(&world, before(None));
+    let actions: Vec<_> = plan.decisions.iter().map(|decision| decision.action.clone()).collect();
+    assert_eq!(actions, [Action::Ungoverned]);
+    let ledger = plan.status.ledger.clone().unwrap();
+    assert!(appended.recorded && (ledger.sequence, ledger.pending.len()) == (2, 1));
+    // No policy asks for records of what is decided later.
+    world.model.status = plan.status;
+    world.model.spec.target = Some("int8".to_owned());
+    let (plan, appended) = evaluate(&world, before(None));
+    assert!(!plan.decisions.is_empty() && !appended.recorded);
+    assert_eq!(plan.status.ledger.unwrap().sequence, 2);
+}
+
+#[test]
 fn a_chain_that_was_found_goes_on_at_once_and_says_so() {
     let mut world = governed();
     world.workloads.clear();

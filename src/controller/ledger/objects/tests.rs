@@ -122,7 +122,7 @@ async fn create(objects: &Objects, records: &[PendingRecord]) {
 }
 
 /// The newest of the records that exist.
-async fn newest(objects: &Objects, keys: &Keys) -> Result<Option<Head>, Trouble> {
+async fn newest(objects: &Objects, keys: &Keys) -> Result<Option<Adopted>, Trouble> {
     objects.newest(&objects.list().await?, keys).await
 }
 
@@ -173,7 +173,9 @@ async fn a_status_that_is_older_than_the_records_goes_on_from_the_newest() {
         digest: records[3].payload_digest.trim_start_matches("sha256:").to_owned(),
     };
     assert_eq!(overtaken, Outcome::Overtaken(head.clone()));
-    assert_eq!(newest(&objects, &keys()).await.unwrap(), Some(head));
+    let found = newest(&objects, &keys()).await.unwrap().expect("there are some");
+    assert_eq!(found.head, head);
+    assert!(found.after.is_some(), "this core wrote it");
 }
 
 #[tokio::test]
@@ -222,7 +224,11 @@ async fn a_chain_goes_on_from_a_record_of_a_key_of_before_whose_public_key_is_ke
     };
     let lost = newest(&objects, &replaced(Vec::new())).await.unwrap_err();
     assert_eq!(lost.problem.reason, LedgerReason::Forked);
-    let newest = newest(&objects, &replaced(keys().public())).await.unwrap().unwrap();
+    let newest = newest(&objects, &replaced(keys().public()))
+        .await
+        .unwrap()
+        .unwrap()
+        .head;
     assert_eq!(
         (newest.sequence, newest.digest.as_str()),
         (2, records[1].payload_digest.trim_start_matches("sha256:"))

@@ -99,7 +99,13 @@ fn four_eyes_see_a_change_whoever_its_authors_are() {
         (
             &["ann"],
             pinned,
-            &["system:node:worker-1", "system:anonymous", "system:admin", ""],
+            &[
+                "system:node:worker-1",
+                "system:anonymous",
+                "system:admin",
+                "",
+                "bob\nann",
+            ],
             false,
         ),
     ] {
