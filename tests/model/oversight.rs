@@ -190,6 +190,7 @@ impl Oversight {
         };
         let is_refused = self.records == Records::Refused && self.unwritten.is_some();
         let ledger = LedgerSeen {
+            remembered: None,
             unwritten_since: self.unwritten.map(time),
             problem: is_refused.then(|| LedgerProblem {
                 reason: LedgerReason::NotWritten,
