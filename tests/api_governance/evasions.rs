@@ -49,8 +49,13 @@ pub async fn a_model_that_is_made_anew_is_asked_for_anew() {
     let pods: Api<Pod> = Api::namespaced(ruled.stage.admin.clone(), &ruled.stage.namespace);
     until("all that served it is gone", async || {
         let all = ListParams::default();
-        let left = deployments.list(&all).await.expect("listed").items.len();
-        left + pods.list(&all).await.expect("listed").items.len() == 0
+        let deployments = deployments.list(&all).await.expect("listed").items;
+        let pods = pods.list(&all).await.expect("listed").items;
+        let mut left = deployments
+            .iter()
+            .map(ResourceExt::name_any)
+            .chain(pods.iter().map(ResourceExt::name_any));
+        !left.any(|name| name.starts_with(MODEL))
     })
     .await;
     // Approvals for the model that is gone, and for one that is not there yet.
