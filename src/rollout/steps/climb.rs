@@ -138,6 +138,7 @@ impl Evaluation<'_> {
         };
         let why = format!("{why}: the weight stays at {weight}%, evidence and hold start afresh");
         self.decide(Action::PlanChanged, &candidate, why);
+        self.ask_again();
         self.forget();
     }
 

@@ -68,6 +68,7 @@ impl Evaluation<'_> {
         if let Some(rollout) = &mut self.status.rollout {
             (rollout.weight, rollout.step, rollout.promoting, rollout.weight_since) = (0, 0, false, None);
         }
+        self.ask_later();
         self.order = Order::LowerFirst;
         self.decide(Action::Withdrawn, candidate, why);
         self.begin_step();

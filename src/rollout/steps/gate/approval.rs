@@ -105,6 +105,11 @@ impl Evaluation<'_> {
         {
             approved.promotion = None;
         }
+        self.ask_later();
+    }
+
+    /// The promotion is not what comes next any more, so nobody is asked about it until it is: the clock of the rollout goes on.
+    pub(in crate::rollout::steps) fn ask_later(&mut self) {
         let of_promotion = self.status.awaiting.as_ref();
         if of_promotion.is_some_and(|awaiting| awaiting.before == ApprovalGate::Promotion) {
             self.status.awaiting = None;
