@@ -222,7 +222,7 @@ impl<'a> Capacity<'a> {
     }
 
     /// Where traffic goes when stable is harmful: to the previous stable while it is warm, else to the next safer
-    /// proven variant, else to the reference.
+    /// proven variant, else to the reference. What is safer than a variant that the spec has no more nobody knows.
     pub(in crate::rollout) fn fallback(&self, stable: &RevisionRef) -> RevisionRef {
         let reference = || {
             self.status
@@ -244,10 +244,7 @@ impl<'a> Capacity<'a> {
         if let Some(previous) = warm.into_iter().find(proven) {
             return previous;
         }
-        let limit = self
-            .ladder
-            .position(&stable.variant)
-            .unwrap_or(self.ladder.variants.len());
+        let limit = self.ladder.position(&stable.variant).unwrap_or(0);
         self.ladder.safest_proven_below(limit, self.status)
     }
 

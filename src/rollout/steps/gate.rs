@@ -31,6 +31,8 @@ pub(super) enum Transition {
     DecidePromotion,
     /// The candidate becomes stable.
     Promote,
+    /// Traffic moves to a proven revision from a variant that the spec has no more, so that it may be a rise.
+    Move,
 }
 
 impl Transition {
@@ -38,7 +40,7 @@ impl Transition {
     /// traffic before anything more rises.
     fn asks(self) -> &'static [ApprovalGate] {
         match self {
-            Self::Bootstrap | Self::Start => &[],
+            Self::Bootstrap | Self::Start | Self::Move => &[],
             Self::Raise(_) => &[ApprovalGate::FirstTraffic],
             Self::DecidePromotion | Self::Promote => &[ApprovalGate::FirstTraffic, ApprovalGate::Promotion],
         }
@@ -60,7 +62,7 @@ impl Evaluation<'_> {
                 self.gates(revision)?;
             }
             Transition::Raise(0) => self.gates(revision)?,
-            Transition::Raise(_) | Transition::DecidePromotion | Transition::Promote => {}
+            Transition::Raise(_) | Transition::DecidePromotion | Transition::Promote | Transition::Move => {}
         }
         if let Some(declined) = self.declined() {
             return Err(declined);

@@ -151,14 +151,28 @@ impl Evaluation<'_> {
         true
     }
 
+    /// Moves traffic to what the spec asks for instead of stable. That waits for nothing, unless it may be a rise.
     fn move_to(&mut self, to: &RevisionRef) -> Next {
-        if let Some(stable) = self.status.stable.clone().filter(|stable| stable != to) {
-            self.hand_over(&stable, to);
-            let (from, name) = (stable.describe(), to.describe());
-            let why = format!("the spec asks for less than {from}: traffic moves to {name}");
-            self.decide(Action::TargetMoved, to, why);
+        let Some(stable) = self.status.stable.clone().filter(|stable| stable != to) else {
+            return Next::default();
+        };
+        if self.may_rise(&stable, to)
+            && let Err(closed) = self.may(Transition::Move, to)
+        {
+            return Next::closed(closed);
         }
+        self.hand_over(&stable, to);
+        let (from, name) = (stable.describe(), to.describe());
+        let why = self.in_spite(format!("the spec asks for less than {from}: traffic moves to {name}"));
+        self.decide(Action::TargetMoved, to, why);
         Next::default()
+    }
+
+    /// Whether traffic that moves from one revision to another may go to fewer bits: nobody knows how many the variant has that the
+    /// spec has no more. The reference is no rise for any.
+    fn may_rise(&self, from: &RevisionRef, to: &RevisionRef) -> bool {
+        let is_reference = self.ladder.position(&to.variant) == Some(0) || self.status.reference.as_ref() == Some(to);
+        self.ladder.position(&from.variant).is_none() && !is_reference
     }
 
     fn start(&mut self, kind: RolloutKind, variant: usize) -> Next {
