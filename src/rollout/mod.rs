@@ -68,6 +68,7 @@ pub fn resolve(seen: &Seen<'_>, heard: Heard) -> Plan {
         return steps::suspend(seen);
     }
     let mut evaluation = Evaluation::new(seen, resolved, ladder);
+    evaluation.put_under_rules();
     evaluation.heed();
     evaluation.note_people();
     if evaluation.status.stable.is_none() && !evaluation.recover() {

@@ -3,11 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use crate::api::{QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
+use crate::api::{Action, QuantizedModelSpec, RevisionRef, RolloutKind, RolloutStatus};
 use crate::model::identity;
 use crate::model::presets::guards;
 
 use super::super::evaluation::Evaluation;
+use super::super::observation::Governed;
 use super::super::trial::questions;
 
 /// Digest of what a rollout is judged by. When it changes, the weights stay and evidence starts afresh.
@@ -36,12 +37,32 @@ impl Evaluation<'_> {
     pub(super) fn begun(&self, kind: RolloutKind, candidate: &RevisionRef) -> RolloutStatus {
         let mut rollout = rollout(self.spec, kind, candidate, self.time());
         if let Some(governed) = self.seen.governance.governed() {
-            rollout.policy = Some(governed.digest.clone());
-            // Serialisation cannot fail: all keys are strings.
-            rollout.rules = serde_json::to_string(&governed.rules).ok();
+            put_under(governed, &mut rollout);
         }
         rollout
     }
+
+    /// Puts a rollout under the rules that hold now if its status was lost and rebuilt while nobody knew what policies ask: else it
+    /// would go on under none.
+    pub(in crate::rollout) fn put_under_rules(&mut self) {
+        let (seen, status) = (self.seen, &mut self.status);
+        let (Some(governed), Some(rollout)) = (seen.governance.governed(), &mut status.rollout) else {
+            return;
+        };
+        let mut decisions = status.decisions.iter();
+        // Status keeps whole seconds.
+        let began = |at: &Time| at.0.as_second() == rollout.started_at.0.as_second();
+        let is_rebuilt = decisions.any(|of| of.action == Action::Recovered && began(&of.time));
+        if is_rebuilt && rollout.policy.is_none() {
+            put_under(governed, rollout);
+        }
+    }
+}
+
+fn put_under(governed: &Governed, rollout: &mut RolloutStatus) {
+    rollout.policy = Some(governed.digest.clone());
+    // Serialisation cannot fail: all keys are strings.
+    rollout.rules = serde_json::to_string(&governed.rules).ok();
 }
 
 /// A new rollout, without any weight.
