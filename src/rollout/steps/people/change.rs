@@ -89,7 +89,20 @@ impl<'a> Evaluation<'a> {
                 });
             }
         }
-        let surplus = self.status.calibrations.len().saturating_sub(KEPT_CALIBRATIONS);
-        self.status.calibrations.drain(..surplus);
+        // Whoever writes many others into the spec must not make one of those that stand in it fresher.
+        let spec = self.spec;
+        let stands = |of: &Calibrated| {
+            let mut variants = spec.variants.iter();
+            variants.any(|variant| {
+                let dataset = variant.calibration.as_ref().map(|calibration| &calibration.dataset.digest);
+                variant.weights.digest == of.weights && dataset == Some(&of.dataset)
+            })
+        };
+        let mut surplus = self.status.calibrations.len().saturating_sub(KEPT_CALIBRATIONS);
+        self.status.calibrations.retain(|of| {
+            let goes = surplus > 0 && !stands(of);
+            surplus -= usize::from(goes);
+            !goes
+        });
     }
 }
