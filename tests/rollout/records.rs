@@ -379,6 +379,35 @@ fn what_was_rejected_on_record_stays_rejected_though_nothing_says_so_on_its_depl
 }
 
 #[test]
+fn what_was_rejected_on_record_is_not_taken_for_stable_where_nothing_else_runs_that_the_record_knows() {
+    let mut world = at_25_percent();
+    world.behaviour.insert("int8".into(), bad(|b| b.errors = 0.2));
+    for _ in 0..300 {
+        if world.status.rejected.is_empty() {
+            world.run(1);
+        }
+    }
+    let rejected = world.status.rejected.clone();
+    assert_eq!(rejected.len(), 1, "{}", world.transcript);
+    world = forged(world);
+    for workload in world.workloads.values_mut() {
+        workload.marks.rejected = None;
+    }
+    world.workloads.retain(|key, _| key.revision.variant == "int8");
+    assert!(!world.workloads.is_empty());
+    world.governance = governed();
+    let without = decide(&world.observe()).status.stable.map(|stable| stable.variant);
+    assert_eq!(without.as_deref(), Some("int8"), "it is marked");
+    world.ledger.remembered = Some(Box::new(Remembered {
+        rejected: rejected.clone(),
+        ..Remembered::default()
+    }));
+    world.evaluate();
+    assert_eq!(stable(&world), None, "{}", world.transcript);
+    assert_eq!(world.status.rejected, rejected);
+}
+
+#[test]
 fn a_deployment_that_somebody_made_before_the_model_is_not_taken_for_stable_where_policies_ask() {
     for is_governed in [true, false] {
         let mut world = World::new(spec());

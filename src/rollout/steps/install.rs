@@ -6,7 +6,7 @@ use crate::api::{Action, ProvenBy, Rejected, RevisionRef, RolloutKind, RolloutSt
 use crate::model::identity::Purpose;
 
 use super::super::evaluation::Evaluation;
-use super::super::ladder::Goal;
+use super::super::ladder::{Goal, is};
 use super::super::next::{Next, Wait};
 use super::super::observation::{Governance, Rejection, Remembered, Workload};
 use super::super::reason::WaitReason;
@@ -87,7 +87,11 @@ impl Evaluation<'_> {
             .collect();
         let remembered = seen.ledger.remembered.as_deref();
         let recorded = remembered.and_then(|record| self.by_record(record, &serving));
-        let Some(rebuilt) = recorded.or_else(|| self.by_objects(&serving)) else {
+        let rejected = remembered.map_or(&[][..], |record| record.rejected.as_slice());
+        let Some(rebuilt) = recorded.or_else(|| self.by_objects(&serving, rejected)) else {
+            if !rejected.is_empty() {
+                self.status.rejected = rejected.to_vec();
+            }
             return false;
         };
         let Rebuilt {
@@ -137,11 +141,14 @@ impl Evaluation<'_> {
     }
 
     /// The state that Deployments and the route say. Where a policy may ask for something and there is no route, nothing has ever
-    /// served: that is a first install, which asks the gates, whatever a mark says.
-    fn by_objects(&self, serving: &[Serving<'_>]) -> Option<Rebuilt> {
+    /// served: that is a first install, which asks the gates, whatever a mark says. What is rejected on record serves nobody.
+    fn by_objects(&self, serving: &[Serving<'_>], on_record: &[Rejected]) -> Option<Rebuilt> {
         if !self.seen.route.exists && !matches!(&*self.seen.governance, Governance::Ungoverned) {
             return None;
         }
+        let is_harmful = |of: &RevisionRef| on_record.iter().any(|known| is(of, &known.variant, &known.revision));
+        let serving = serving.iter().copied().filter(|(revision, _)| !is_harmful(revision));
+        let serving: Vec<Serving<'_>> = serving.collect();
         let marked = serving.iter().find(|(_, workload)| workload.marks.stable);
         let carrying = serving.iter().filter(|(revision, _)| self.routed(revision) > 0);
         let heaviest = carrying.max_by_key(|(revision, _)| self.routed(revision));
@@ -168,7 +175,7 @@ impl Evaluation<'_> {
             stable: stable.clone(),
             reference: reference.clone(),
             proven: proven.map(|(revision, _)| (*revision).clone()).collect(),
-            rejected: rejected.collect(),
+            rejected: on_record.iter().cloned().chain(rejected).collect(),
             on_trial: on_trial.map(|(revision, weight)| (revision.clone(), weight)),
             why: "the status was lost: state was rebuilt from the owned objects, no weight changes",
         })
