@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
@@ -27,6 +27,9 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How often it is looked for acts that are over for so long.
 const SWEEPS: Duration = Duration::from_secs(3_600);
+
+/// Code of the answer to an object that its schema does not take.
+const INVALID: u16 = 422;
 
 /// Actions that one answer of the API server holds.
 const PAGE: u32 = 500;
@@ -117,7 +120,11 @@ pub(super) async fn tell(
             Err(CallError::Conflict(_)) => tracing::debug!(namespace, act = act.name, "another act of that name"),
             Err(error) => {
                 tracing::warn!(namespace, act = act.name, %error, "the state of an action is not told");
-                return;
+                // One that is invalid by now stays so, and keeps nothing from the others.
+                let is_invalid = error.status().is_some_and(|status| status.code == INVALID);
+                if !is_invalid {
+                    return;
+                }
             }
         }
     }
@@ -145,8 +152,12 @@ async fn delete_old(client: &Client, all: &Api<SeenAct>) -> Result<(), CallError
         for seen in list.items.iter().filter(|seen| is_old(seen, now)) {
             let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
             let actions: Api<PrecisionAction> = Api::namespaced(client.clone(), &namespace);
-            let at_once = DeleteParams::default();
-            let gone = call_opt(format!("delete action {name}"), actions.delete(&name, &at_once)).await;
+            // Another of its name may be in force.
+            let this_one = DeleteParams::default().preconditions(Preconditions {
+                uid: seen.uid(),
+                ..Preconditions::default()
+            });
+            let gone = call_opt(format!("delete action {name}"), actions.delete(&name, &this_one)).await;
             match gone {
                 Ok(_) => tracing::info!(namespace, name, "an action that lapsed is deleted"),
                 Err(error) => tracing::warn!(namespace, name, %error, "an action that lapsed is not deleted"),

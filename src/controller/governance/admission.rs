@@ -114,7 +114,8 @@ impl Admission {
         let is_new = newest > asked.newest;
         if is_new {
             asked.newest = newest;
-            asked.found.send_replace(None);
+            // A look that goes on began before the act, and answers only those who asked before.
+            asked.found = Asked::default().found;
         }
         let at = match asked.at.filter(|at| !is_new && at.elapsed() < asked.again) {
             Some(at) => at,
@@ -433,6 +434,17 @@ mod tests {
             assert_eq!(admission.of("risk", act).await.actors, Assurance::Claimed);
         }
         assert_eq!(server.tried.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_an_act_does_not_answer_for_it() {
+        let admission = admission(&refusing(""));
+        let (before, _) = admission.ask("risk", None);
+        let act = Some("2026-11-10T00:00:00Z".parse().unwrap());
+        let (after, _) = admission.ask("risk", act);
+        assert!(!before.same_channel(&after));
+        assert!(after.same_channel(&admission.ask("risk", act).0), "it is asked once");
+        assert_eq!(admission.of("risk", act).await.actors, Assurance::Pinned);
     }
 
     #[test]
