@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use guardbit::api::{
-    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, RiskTier, Waive,
+    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, QuantizedModelStatus,
+    RiskTier, Waive,
 };
 use guardbit::governance::Policy;
 use guardbit::governance::people::acts::{Act, Assurance};
@@ -15,6 +16,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::golden::{bad, story};
+use crate::handovers::pods;
 use crate::world::{World, spec};
 
 const UID: &str = "6f0c";
@@ -161,6 +163,37 @@ fn waits_for_promotion_with_evidence_shown() {
     world.run(300);
     assert_eq!(stable(&world), "int8", "{}", world.transcript);
     story("waits_for_promotion_with_evidence_shown", &world);
+}
+
+/// The evidence of after the edits is other than what bob has seen.
+#[test]
+fn a_promotion_is_asked_about_again_after_an_edit_that_was_taken_back() {
+    let mut world = governed(spec(), &json!({"approvals": [{"before": "Promotion"}]}));
+    world.run(600);
+    acts(&mut world, ActKind::Approve, "bob");
+    assert!(has(&world, Action::Promoting), "{}", world.transcript);
+    let guards = world.spec.guards.clone();
+    world.spec.guards.pop();
+    edited(&mut world);
+    world.spec.guards = guards;
+    edited(&mut world);
+    world.run(900);
+    assert_eq!((weight(&world), stable(&world)), (Some(50), "fp32"), "{}", world.transcript);
+    assert_eq!(reason(&world, "Progressing"), "AwaitingApproval");
+}
+
+#[test]
+fn the_clock_goes_on_while_a_candidate_that_lost_its_pods_climbs_again() {
+    let mut world = governed(spec(), &json!({"approvals": [{"before": "Promotion"}]}));
+    world.run(600);
+    assert!(world.status.awaiting.is_some(), "{}", world.transcript);
+    pods(&mut world, "int8", 0);
+    edited(&mut world);
+    assert!(has(&world, Action::Withdrawn), "{}", world.transcript);
+    assert!(world.status.awaiting.is_none());
+    edited(&mut world);
+    let rollout = world.status.rollout.as_ref().expect("a rollout");
+    assert!(rollout.stands_still_since.is_none(), "{rollout:?}");
 }
 
 #[test]
@@ -542,6 +575,35 @@ fn floor_rises_under_a_candidate() {
     story("floor_rises_under_a_candidate", &world);
 }
 
+/// int8 is stable, int4 has served before, and the floor rises above it. Without int8 in the spec nobody knows what is less.
+#[test]
+fn no_traffic_moves_below_the_floor_from_a_variant_that_is_taken_out_of_the_spec() {
+    let mut wanted = spec();
+    wanted.target = None;
+    let mut world = governed(wanted, &json!({}));
+    world.decides_twice = false;
+    world.run(2_400);
+    assert_eq!(stable(&world), "int4", "{}", world.transcript);
+    world.spec.target = Some("int8".into());
+    edited(&mut world);
+    world.run(300);
+    assert_eq!(stable(&world), "int8", "{}", world.transcript);
+    world.governance = Governance::Governed(asks(&json!({"floor": {"minBits": 8}})));
+    world.spec.target = None;
+    world.spec.variants.remove(1);
+    edited(&mut world);
+    world.run(60);
+    assert_eq!(
+        (stable(&world), reason(&world, "Stalled")),
+        ("int8", "PolicyNotMet"),
+        "{}",
+        world.transcript
+    );
+    world.spec.target = Some("fp32".into());
+    edited(&mut world);
+    assert_eq!(stable(&world), "fp32", "less waits for nothing: {}", world.transcript);
+}
+
 #[test]
 fn floor_rises_under_stable_is_reported() {
     let mut world = governed(spec(), &json!({}));
@@ -698,6 +760,58 @@ fn policies_that_come_and_go_are_on_record_and_a_rollout_keeps_its_rules() {
     world.governance = Governance::Governed(asks(&json!({})));
     edited(&mut world);
     assert!(has(&world, Action::Governed) && world.status.policy.is_some());
+}
+
+/// Its status is lost, and rebuilt before the watch of policies has delivered.
+#[test]
+fn a_rollout_that_is_rebuilt_while_nobody_knows_what_policies_ask_goes_on_under_their_rules() {
+    let rules = json!({"approvals": [{"before": "FirstTraffic"}]});
+    let mut world = governed(spec(), &rules);
+    world.run(60);
+    acts(&mut world, ActKind::Approve, "bob");
+    world.run(30);
+    assert_eq!(weight(&world), Some(5), "{}", world.transcript);
+    world.decides_twice = false;
+    world.people.acts.clear();
+    world.status = QuantizedModelStatus::default();
+    world.governance = Governance::Unknown("not delivered".to_owned());
+    edited(&mut world);
+    assert!(has(&world, Action::Recovered), "{}", world.transcript);
+    assert_eq!(weight(&world), Some(5));
+    world.governance = Governance::Governed(asks(&rules));
+    edited(&mut world);
+    world.run(300);
+    assert_eq!(
+        (weight(&world), reason(&world, "Progressing")),
+        (Some(5), "AwaitingApproval"),
+        "{}",
+        world.transcript
+    );
+}
+
+/// Each edit names another set of data, and the first is that of int8.
+#[test]
+fn a_calibration_is_not_made_fresher_by_many_others() {
+    let mut world = governed(spec(), &json!({"calibration": {"maxAge": "1h"}}));
+    world.run(5);
+    let known = |world: &World| {
+        let calibration = world.spec.variants[1].calibration.as_ref().expect("a calibration");
+        let mut all = world.status.calibrations.iter();
+        let first = all.find(|of| of.dataset == calibration.dataset.digest);
+        first.map(|of| of.completed_at.clone())
+    };
+    let first = known(&world);
+    assert!(first.is_some());
+    // From now on it is said to have been done today.
+    let calibration = world.spec.variants[1].calibration.as_mut().expect("a calibration");
+    calibration.completed_at = serde_json::from_value(json!("2026-11-10T00:00:00Z")).ok();
+    for number in 0..100 {
+        let mut other = world.spec.variants[1].calibration.clone().expect("a calibration");
+        other.dataset.digest = format!("sha256:{number:064}");
+        world.spec.variants[2].calibration = Some(other);
+        edited(&mut world);
+    }
+    assert_eq!((world.status.calibrations.len(), known(&world)), (64, first));
 }
 
 #[test]
