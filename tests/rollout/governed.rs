@@ -178,7 +178,12 @@ fn a_promotion_is_asked_about_again_after_an_edit_that_was_taken_back() {
     world.spec.guards = guards;
     edited(&mut world);
     world.run(900);
-    assert_eq!((weight(&world), stable(&world)), (Some(50), "fp32"), "{}", world.transcript);
+    assert_eq!(
+        (weight(&world), stable(&world)),
+        (Some(50), "fp32"),
+        "{}",
+        world.transcript
+    );
     assert_eq!(reason(&world, "Progressing"), "AwaitingApproval");
 }
 
@@ -449,6 +454,18 @@ fn rolled_back_by_act_stays_down_while_git_insists() {
         world.transcript
     );
     story("rolled_back_by_act_stays_down_while_git_insists", &world);
+}
+
+#[test]
+fn whoever_rolls_back_before_the_first_install_gets_the_reference() {
+    let mut wanted = spec();
+    wanted.target = None;
+    wanted.rollout.bootstrap = Some("int4".into());
+    let mut world = World::new(wanted);
+    world.people = people();
+    acts(&mut world, ActKind::RollBack, "cid");
+    world.run(120);
+    assert_eq!(stable(&world), "fp32", "{}", world.transcript);
 }
 
 #[test]

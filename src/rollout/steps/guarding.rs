@@ -112,8 +112,11 @@ impl Evaluation<'_> {
             return false;
         };
         let is_below = |at: usize| at <= cap.rung;
-        let to = self.ladder.safest_proven_below(cap.rung + 1, &self.status);
-        if self.ladder.position(&stable.variant).is_some_and(is_below) || to == stable {
+        // What is safer than a variant that the spec has no more nobody knows, but for the reference.
+        let position = self.ladder.position(&stable.variant);
+        let limit = position.map_or(0, |_| cap.rung + 1);
+        let to = self.ladder.safest_proven_below(limit, &self.status);
+        if position.is_some_and(is_below) || to == stable {
             return false;
         }
         self.hand_over(&stable, &to);

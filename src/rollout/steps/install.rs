@@ -30,6 +30,10 @@ impl Evaluation<'_> {
     /// The first install: the bootstrap variant takes all traffic as soon as it is ready, because there is nothing to
     /// compare it with.
     pub(in crate::rollout) fn bootstrap(&mut self) -> Next {
+        if let Some(cap) = self.acts.cap {
+            // A person has rolled back, also where the status of that is lost.
+            self.ladder.bootstrap = self.ladder.bootstrap.min(cap.rung);
+        }
         let first = self.ladder.first().clone();
         let grant = match self.may(Transition::Bootstrap, &first) {
             Ok(grant) => grant,
