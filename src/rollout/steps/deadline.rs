@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Action, OnUndecided, RolloutKind, RolloutStatus, Verdict};
+use crate::api::{Action, ApprovalGate, OnUndecided, RolloutKind, RolloutStatus, Verdict};
 use crate::guards::GuardReport;
 
 use super::super::evaluation::Evaluation;
@@ -25,7 +25,7 @@ impl Evaluation<'_> {
     /// has frozen the weights.
     pub(super) fn stands_still(&mut self) -> Option<Wait> {
         let (now, paused) = (self.now, self.paused());
-        let waits_for_people = self.status.awaiting.is_some() || self.frozen().is_some();
+        let waits_for_people = self.asks_people() || self.frozen().is_some();
         let rollout = self.status.rollout.as_mut()?;
         let still = paused.is_some() || rollout.escalated_at.is_some() || waits_for_people;
         match (still, rollout.stands_still_since.take()) {
@@ -37,6 +37,16 @@ impl Evaluation<'_> {
             (false, None) => {}
         }
         paused
+    }
+
+    /// Whether people are asked, and nothing else is waited for. A guard that was healthy when they were asked about the promotion
+    /// may be so no more: then the clock goes on, and what they have approved stays approved.
+    fn asks_people(&self) -> bool {
+        let is_shown = |evidence: &Evidence| evidence.all_healthy() && evidence.lacking_benefit().is_none();
+        let awaiting = self.status.awaiting.as_ref();
+        awaiting.is_some_and(|awaiting| {
+            awaiting.before != ApprovalGate::Promotion || self.evidence.as_ref().is_some_and(is_shown)
+        })
     }
 
     /// Gives a rollout that waits for a person its whole deadline again, once a person said so after it was asked.

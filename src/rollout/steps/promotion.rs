@@ -16,15 +16,12 @@ impl Evaluation<'_> {
             return Next::default();
         };
         if !evidence.all_healthy() {
-            // A guard may have been healthy before.
-            self.ask_later();
             return Next::wait(Wait::new(
                 WaitReason::NotYetHealthy,
                 "the last step is held until every guard has shown health; see status.guards",
             ));
         }
         if let Some(wanted) = evidence.lacking_benefit() {
-            self.ask_later();
             return Next::wait(Wait::new(
                 WaitReason::NoBenefitYet,
                 format!("every guard is healthy, but the candidate is not shown to be {wanted} yet; see status.guards"),
