@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use guardbit::api::{
-    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec, QuantizedModelStatus,
-    RiskTier, Waive,
+    ActKind, Action, Actor, ModelRef, OnUndecided, Phase, PrecisionActionSpec, QuantizedModelSpec,
+    QuantizedModelStatus, RiskTier, Waive,
 };
 use guardbit::governance::Policy;
 use guardbit::governance::people::acts::{Act, Assurance};

@@ -94,7 +94,10 @@ impl<'a> Evaluation<'a> {
         let stands = |of: &Calibrated| {
             let mut variants = spec.variants.iter();
             variants.any(|variant| {
-                let dataset = variant.calibration.as_ref().map(|calibration| &calibration.dataset.digest);
+                let dataset = variant
+                    .calibration
+                    .as_ref()
+                    .map(|calibration| &calibration.dataset.digest);
                 variant.weights.digest == of.weights && dataset == Some(&of.dataset)
             })
         };
