@@ -1,6 +1,6 @@
 //! Records that guardbit wrote hold, and what they cannot show is said.
 
-use guardbit::ledger::verify::{Check, Outcome, Report, Severity, Trust, verify};
+use guardbit::ledger::verify::{Check, Outcome, Report, Severity, Trust, adopt, verify};
 use guardbit::ledger::{Head, RULES, Signing, Statement};
 
 use crate::records::{
@@ -104,6 +104,32 @@ fn pruned_records_are_attested_by_a_later_one() {
         (Outcome::Holds, Some(1)),
         "{whole}"
     );
+}
+
+/// They are deleted one by one: somebody may verify the others meanwhile, and guardbit may be killed.
+#[test]
+fn records_of_which_not_all_are_deleted_yet_are_attested_by_the_last_that_is_to_go() {
+    let mut records = rollout();
+    records[5].predicate.documents.pruned = Some(Head::of(4, &records[3].print()));
+    let records = linked(records);
+    for deleted in 1..4 {
+        let report = only(&exported(&records[deleted..], &key()), &trust());
+        let from = deleted as u64 + 1;
+        assert_eq!(
+            (report.outcome(), report.complete_from),
+            (Outcome::Holds, Some(from)),
+            "{report}"
+        );
+        // One in the middle is missed as ever.
+        let mut items = exported(&records[deleted..], &key());
+        items.remove(4 - deleted);
+        assert_eq!(only(&items, &trust()).outcome(), Outcome::Broken, "{deleted}");
+    }
+    // A record that says of another one that it may go attests nothing.
+    let mut records = records;
+    records[5].predicate.documents.pruned = Some(Head::of(4, b"another"));
+    let report = only(&exported(&linked(records)[2..], &key()), &trust());
+    assert_eq!(report.outcome(), Outcome::Broken, "{report}");
 }
 
 #[test]
@@ -214,8 +240,16 @@ fn a_key_may_be_replaced_by_one_that_is_given_too() {
     );
     let mut handed_over = object(&records[4], Some(&other_key()));
     handed_over.spec.rotated_from = object(&records[4], Some(&key())).spec.signature;
-    items[4] = item(handed_over);
+    items[4] = item(handed_over.clone());
     assert_eq!(only(&items, &trust).outcome(), Outcome::Holds);
+    // Records from there on hold by the new key alone, and guardbit goes on from them once the former key is gone.
+    let newer = Trust {
+        keys: vec![other_key().public().clone()],
+        anchors: vec![anchor(&records[3])],
+        ..Trust::default()
+    };
+    assert_eq!(only(&items[4..], &newer).outcome(), Outcome::Holds);
+    assert!(adopt(handed_over, ("risk", "fraud"), &newer.keys).is_ok());
 }
 
 #[test]

@@ -78,7 +78,9 @@ pub(super) fn open<'a>(item: &'a Item, trust: &Trust) -> Result<Opened<'a>, Find
             return Err(broken(Check::Signature, why));
         }
     };
-    let handed_over = former.as_ref().map(signed).transpose()?;
+    // Whether a key that nobody knows any more has agreed cannot be told, and the record is signed without it.
+    let is_known = |former: &&Signature| trust.keys.iter().any(|key| key.keyid() == former.keyid);
+    let handed_over = former.as_ref().filter(is_known).map(signed).transpose()?;
     let Frame { subject, predicate } = frame(&payload).map_err(|why| broken(Check::Form, &why))?;
     let FramePredicate {
         record: info,
