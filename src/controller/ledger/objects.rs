@@ -290,7 +290,8 @@ fn is_as_written(there: &PrecisionDecision, record: &PendingRecord, keys: &Keys)
         (None, true) => return Err("it has no signature".to_owned()),
         (Some(signature), true) => Signature::from(signature.clone()),
     };
-    match keys.public().iter().find(|key| key.keyid() == signature.keyid) {
+    let public = keys.public();
+    match public.iter().find(|key| key.keyid() == signature.keyid) {
         Some(key) if !key.verifies(&ours, &signature) => Err("its signature does not hold".to_owned()),
         Some(_) | None => Ok(()),
     }
