@@ -444,6 +444,29 @@ fn no_record_is_written_outside_of_the_directory() {
     }
 }
 
+/// A file that is there stays. So an object with another name, which the admission policies do not protect, must not come first.
+#[test]
+fn an_object_that_is_not_called_as_its_record_is_not_exported_in_its_place() {
+    let (folder, records) = (Folder::new("posing"), rollout());
+    let other = renamed(&records, |model| model.uid = "another".to_owned());
+    let mut objects: Vec<_> = records
+        .iter()
+        .map(|statement| object(statement, Some(&key())))
+        .collect();
+    let mut posing = object(&other[7], None);
+    posing.metadata.name = Some("fraud-0".to_owned());
+    objects.insert(0, posing);
+    let (api, out) = (ApiServer::of(&folder, objects), folder.0.join("export"));
+    let (code, _, err) = api.export(&["fraud", text(&out)]);
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        first(&err).contains("risk/fraud-0 is not exported: its statement is record 8, whose object is called fraud-000008"),
+        "{err}"
+    );
+    let (code, found, _) = verify(&[text(&out), "--key", KEY]);
+    assert_eq!(code, 0, "{found}");
+}
+
 #[test]
 fn what_cannot_be_exported_is_said() {
     let (folder, records) = (Folder::new("export-usage"), rollout());
