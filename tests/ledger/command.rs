@@ -216,6 +216,16 @@ fn records_without_a_signature_need_to_be_allowed() {
 }
 
 #[test]
+fn a_report_on_records_of_which_none_holds_says_so() {
+    let folder = Folder::new("forged-report");
+    let export = folder.export("export", &exported(&rollout(), &other_key()));
+    let (code, out, err) = told(guardbit().args(["report", "--from", text(&export), "--key", KEY]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("8 records could not be opened, first"), "{out}");
+    assert!(!out.contains("were not verified"), "{out}");
+}
+
+#[test]
 fn nobody_forges_a_line_with_the_name_of_a_model() {
     let folder = Folder::new("names");
     let forged = "fraud\nrisk/fraud: 8 records, signed, 1…8 complete, 8 replayed";
