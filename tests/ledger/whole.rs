@@ -1,10 +1,11 @@
 //! Records that guardbit wrote hold, and what they cannot show is said.
 
 use guardbit::ledger::verify::{Check, Outcome, Report, Severity, Trust, adopt, verify};
-use guardbit::ledger::{Head, RULES, Signing, Statement};
+use guardbit::ledger::{Bundle, Head, RULES, Signing, Statement};
+use serde_json::json;
 
 use crate::records::{
-    Recorder, UID, anchor, exported, item, key, linked, object, objects, only, other_key, renamed, rollout, trust,
+    Recorder, UID, anchor, exported, file, item, key, linked, object, objects, only, other_key, renamed, rollout, trust,
 };
 use crate::world::{World, spec};
 
@@ -212,6 +213,32 @@ fn records_of_other_rules_are_not_decided_again() {
     );
     let told = format!("6 replayed, 2 not replayed (rules {}, this is {RULES})", RULES + 1);
     assert!(report.to_string().contains(&told), "{report}");
+}
+
+#[test]
+fn a_record_of_a_newer_release_may_say_more_and_is_not_decided_again() {
+    let newest = |release: &str, more: &str| {
+        let of = |statement: &mut Statement| statement.predicate.record.core.guardbit = release.to_owned();
+        let records = with_info(rollout(), 7, of);
+        let mut value: serde_json::Value = serde_json::from_slice(&records[7].print()).expect("JSON");
+        value.pointer_mut(more).expect("an object")["novel"] = json!(true);
+        let payload = serde_json_canonicalizer::to_vec(&value).expect("JSON");
+        let bundle = Bundle {
+            signature: Some(key().sign(&payload)),
+            payload,
+        };
+        let mut items = exported(&records[..7], &key());
+        items.push(file(&records[7], &bundle));
+        verify(&items, &trust())
+    };
+    for more in ["/predicate/verdicts/0", "/predicate/look/seen/model/spec"] {
+        let newer = newest("99.0.0", more);
+        assert_eq!(newer.outcome(), Outcome::HoldsWithReservations, "{newer}");
+        let chain = &newer.chains[0];
+        assert_eq!((chain.replayed, chain.complete_from), (7, Some(1)), "{newer}");
+        assert!(chain.not_replayed[0].why.starts_with("release 99.0.0, this is "), "{newer}");
+        assert_eq!(newest(guardbit::RELEASE, more).outcome(), Outcome::Broken);
+    }
 }
 
 #[test]
