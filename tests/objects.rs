@@ -311,16 +311,13 @@ fn weights_on_a_volume_are_hashed_where_the_server_reads_them_before_it_starts()
             "seccompProfile": {"type": "RuntimeDefault"},
         })
     );
-    assert_eq!(
-        verifier["resources"],
-        json!({"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}})
-    );
+    let server = named(&pod["containers"], "server");
+    assert_eq!(verifier["resources"], server["resources"]);
     assert_eq!(verifier["terminationMessagePolicy"], "FallbackToLogsOnError");
     for container in [verifier, inits[0], &pod["containers"][0]] {
         assert_eq!(&variables(container)[..1], ["GUARDBIT_VARIANT"], "{container}");
     }
     // The server is not changed, and nobody else is told of it.
-    let server = named(&pod["containers"], "server");
     assert_eq!(server["volumeMounts"].as_array().map(Vec::len), Some(1));
     let annotations = &deployment["metadata"]["annotations"];
     assert_eq!(annotations["guardbit.dev/weights-proof"], "Verified");
@@ -329,6 +326,42 @@ fn weights_on_a_volume_are_hashed_where_the_server_reads_them_before_it_starts()
         deployment["spec"]["template"]["metadata"]["annotations"]["guardbit.dev/weights-proof"],
         "Verified"
     );
+}
+
+/// A pod whose containers may have what they ask for gets CPUs of its own, and a quota may want a limit of each of them.
+#[test]
+fn what_verifies_weights_asks_for_what_the_server_does() {
+    let of = |resources: Value| {
+        let mut model = mounted("s3://models/fraud", json!({"path": "/models/m"}));
+        let guardbit::api::PodTemplate(shared) = &mut model.spec.serving.template;
+        shared["spec"]["containers"][0]["resources"] = resources;
+        let int8 = key(&model, "int8", Purpose::Serving);
+        let deployment = with_owner(&model, |owner| deployment(owner, &int8));
+        named(
+            &deployment["spec"]["template"]["spec"]["initContainers"],
+            "guardbit-weights",
+        )["resources"]
+            .clone()
+    };
+    let all = json!({"cpu": "4", "memory": "16Gi", "ephemeral-storage": "1Gi", "nvidia.com/gpu": "1"});
+    let own = json!({"cpu": "4", "memory": "16Gi", "ephemeral-storage": "1Gi"});
+    for (server, verifier) in [
+        (
+            json!({"requests": all, "limits": all}),
+            json!({"requests": own, "limits": own}),
+        ),
+        (json!({"limits": all}), json!({"limits": own})),
+        (
+            json!({"limits": {"nvidia.com/gpu": "1"}}),
+            json!({"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}),
+        ),
+        (
+            json!({"requests": {"cpu": "2"}}),
+            json!({"requests": {"cpu": "2", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}),
+        ),
+    ] {
+        assert_eq!(of(server.clone()), verifier, "{server}");
+    }
 }
 
 /// The command that pods run is one that guardbit takes.

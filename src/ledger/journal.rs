@@ -32,14 +32,16 @@ impl Journal {
         }
     }
 
-    /// The journal where it leads to this evaluation, or else one that begins at it: polls that are not followed by these,
-    /// or that were judged by something else, do not lead to what the tests know.
+    /// Whether it leads to an evaluation that saw this and whose tests knew this before: polls that are not followed by these, or
+    /// that were judged by something else, do not.
+    pub fn leads_to(&self, seen: &Seen<'_>, before: &TestState) -> bool {
+        self.through == before.digest() && self.judged_by == TestState::judged_by(&seen.model.spec)
+    }
+
+    /// The journal where it leads to this evaluation, or else one that begins at it.
     pub fn leading_to(journal: Option<Self>, seen: &Seen<'_>, before: TestState) -> Self {
-        let leads = |journal: &Self| {
-            journal.through == before.digest() && journal.judged_by == TestState::judged_by(&seen.model.spec)
-        };
         match journal {
-            Some(journal) if leads(&journal) => journal,
+            Some(journal) if journal.leads_to(seen, &before) => journal,
             _ => Self::begin(before, seen),
         }
     }

@@ -216,6 +216,16 @@ fn records_without_a_signature_need_to_be_allowed() {
 }
 
 #[test]
+fn a_report_on_records_of_which_none_holds_says_so() {
+    let folder = Folder::new("forged-report");
+    let export = folder.export("export", &exported(&rollout(), &other_key()));
+    let (code, out, err) = told(guardbit().args(["report", "--from", text(&export), "--key", KEY]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("8 records could not be opened, first"), "{out}");
+    assert!(!out.contains("were not verified"), "{out}");
+}
+
+#[test]
 fn nobody_forges_a_line_with_the_name_of_a_model() {
     let folder = Folder::new("names");
     let forged = "fraud\nrisk/fraud: 8 records, signed, 1…8 complete, 8 replayed";
@@ -442,6 +452,29 @@ fn no_record_is_written_outside_of_the_directory() {
         );
         assert!(!folder.0.join("a/elsewhere").exists() && !folder.0.join("a/b/elsewhere").exists());
     }
+}
+
+/// A file that is there stays. So an object with another name, which the admission policies do not protect, must not come first.
+#[test]
+fn an_object_that_is_not_called_as_its_record_is_not_exported_in_its_place() {
+    let (folder, records) = (Folder::new("posing"), rollout());
+    let other = renamed(&records, |model| model.uid = "another".to_owned());
+    let mut objects: Vec<_> = records
+        .iter()
+        .map(|statement| object(statement, Some(&key())))
+        .collect();
+    let mut posing = object(&other[7], None);
+    posing.metadata.name = Some("fraud-0".to_owned());
+    objects.insert(0, posing);
+    let (api, out) = (ApiServer::of(&folder, objects), folder.0.join("export"));
+    let (code, _, err) = api.export(&["fraud", text(&out)]);
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        first(&err).contains("risk/fraud-0 is not exported: its statement is record 8, whose object is called fraud-000008"),
+        "{err}"
+    );
+    let (code, found, _) = verify(&[text(&out), "--key", KEY]);
+    assert_eq!(code, 0, "{found}");
 }
 
 #[test]

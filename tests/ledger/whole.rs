@@ -1,10 +1,11 @@
 //! Records that guardbit wrote hold, and what they cannot show is said.
 
-use guardbit::ledger::verify::{Check, Outcome, Report, Severity, Trust, verify};
-use guardbit::ledger::{Head, RULES, Signing, Statement};
+use guardbit::ledger::verify::{Check, Outcome, Report, Severity, Trust, adopt, verify};
+use guardbit::ledger::{Bundle, Head, RULES, Signing, Statement};
+use serde_json::json;
 
 use crate::records::{
-    Recorder, UID, anchor, exported, item, key, linked, object, objects, only, other_key, renamed, rollout, trust,
+    Recorder, UID, anchor, exported, file, item, key, linked, object, objects, only, other_key, renamed, rollout, trust,
 };
 use crate::world::{World, spec};
 
@@ -106,6 +107,32 @@ fn pruned_records_are_attested_by_a_later_one() {
     );
 }
 
+/// They are deleted one by one: somebody may verify the others meanwhile, and guardbit may be killed.
+#[test]
+fn records_of_which_not_all_are_deleted_yet_are_attested_by_the_last_that_is_to_go() {
+    let mut records = rollout();
+    records[5].predicate.documents.pruned = Some(Head::of(4, &records[3].print()));
+    let records = linked(records);
+    for deleted in 1..4 {
+        let report = only(&exported(&records[deleted..], &key()), &trust());
+        let from = deleted as u64 + 1;
+        assert_eq!(
+            (report.outcome(), report.complete_from),
+            (Outcome::Holds, Some(from)),
+            "{report}"
+        );
+        // One in the middle is missed as ever.
+        let mut items = exported(&records[deleted..], &key());
+        items.remove(4 - deleted);
+        assert_eq!(only(&items, &trust()).outcome(), Outcome::Broken, "{deleted}");
+    }
+    // A record that says of another one that it may go attests nothing.
+    let mut records = records;
+    records[5].predicate.documents.pruned = Some(Head::of(4, b"another"));
+    let report = only(&exported(&linked(records)[2..], &key()), &trust());
+    assert_eq!(report.outcome(), Outcome::Broken, "{report}");
+}
+
 #[test]
 fn earlier_records_are_attested_by_an_anchor() {
     let records = rollout();
@@ -189,6 +216,32 @@ fn records_of_other_rules_are_not_decided_again() {
 }
 
 #[test]
+fn a_record_of_a_newer_release_may_say_more_and_is_not_decided_again() {
+    let newest = |release: &str, more: &str| {
+        let of = |statement: &mut Statement| statement.predicate.record.core.guardbit = release.to_owned();
+        let records = with_info(rollout(), 7, of);
+        let mut value: serde_json::Value = serde_json::from_slice(&records[7].print()).expect("JSON");
+        value.pointer_mut(more).expect("an object")["novel"] = json!(true);
+        let payload = serde_json_canonicalizer::to_vec(&value).expect("JSON");
+        let bundle = Bundle {
+            signature: Some(key().sign(&payload)),
+            payload,
+        };
+        let mut items = exported(&records[..7], &key());
+        items.push(file(&records[7], &bundle));
+        verify(&items, &trust())
+    };
+    for more in ["/predicate/verdicts/0", "/predicate/look/seen/model/spec"] {
+        let newer = newest("99.0.0", more);
+        assert_eq!(newer.outcome(), Outcome::HoldsWithReservations, "{newer}");
+        let chain = &newer.chains[0];
+        assert_eq!((chain.replayed, chain.complete_from), (7, Some(1)), "{newer}");
+        assert!(chain.not_replayed[0].why.starts_with("release 99.0.0, this is "), "{newer}");
+        assert_eq!(newest(guardbit::RELEASE, more).outcome(), Outcome::Broken);
+    }
+}
+
+#[test]
 fn the_release_that_wrote_a_record_is_no_matter() {
     let records = with_info(rollout(), 0, |statement| {
         statement.predicate.record.core.guardbit = "0.0.9".to_owned()
@@ -214,8 +267,16 @@ fn a_key_may_be_replaced_by_one_that_is_given_too() {
     );
     let mut handed_over = object(&records[4], Some(&other_key()));
     handed_over.spec.rotated_from = object(&records[4], Some(&key())).spec.signature;
-    items[4] = item(handed_over);
+    items[4] = item(handed_over.clone());
     assert_eq!(only(&items, &trust).outcome(), Outcome::Holds);
+    // Records from there on hold by the new key alone, and guardbit goes on from them once the former key is gone.
+    let newer = Trust {
+        keys: vec![other_key().public().clone()],
+        anchors: vec![anchor(&records[3])],
+        ..Trust::default()
+    };
+    assert_eq!(only(&items[4..], &newer).outcome(), Outcome::Holds);
+    assert!(adopt(handed_over, ("risk", "fraud"), &newer.keys).is_ok());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::api::{PrecisionDecision, plain_lines};
-use crate::ledger::{Bundle, Head, LARGEST_STATEMENT, Signature, unpack};
+use crate::ledger::{Bundle, Head, LARGEST_STATEMENT, Signature, object_name, unpack};
 
 use super::super::streams;
 use super::source::{EXPORTED, LARGEST_FILE, Wanted, of_cluster};
@@ -173,6 +173,11 @@ impl Record {
         if is_elsewhere || !is_name(&model.namespace) || !is_name(&model.name) {
             let Model { namespace, name } = model;
             return Err(told(format!("its statement is about {namespace:?}/{name:?}")));
+        }
+        // Any object may say that it is of this model, and the first file of a record stays for ever.
+        let expected = object_name(&model.name, sequence);
+        if metadata.name.as_ref() != Some(&expected) {
+            return Err(told(format!("its statement is record {sequence}, whose object is called {expected}")));
         }
         let signature = spec.signature.clone().map(Signature::from);
         Ok(Self {

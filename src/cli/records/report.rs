@@ -136,15 +136,14 @@ fn chains(args: &ReportArgs, items: &[Item]) -> Chains {
     chains
 }
 
-/// What the verification found of a model, with what could not be opened at all.
+/// What the verification found of a model, with what could not be opened at all: that may be all records of the model.
 fn sentence(verified: &Verified, (namespace, name): &(String, String)) -> Option<String> {
     let of = |chain: &&verify::Report| chain.namespace == *namespace && chain.name == *name;
-    let mut told = verified.chains.iter().find(of)?.to_string();
-    if let Some(first) = verified.apart.first() {
-        told.push_str(&format!(
-            "; {} records could not be opened, first {first}",
-            verified.apart.len()
-        ));
-    }
-    Some(told)
+    let chain = verified.chains.iter().find(of).map(ToString::to_string);
+    let apart = verified.apart.first().map(|first| {
+        let count = verified.apart.len();
+        format!("{count} records could not be opened, first {first}")
+    });
+    let told: Vec<_> = chain.into_iter().chain(apart).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }

@@ -2,7 +2,7 @@
 
 use crate::api::{LedgerStatus, PendingRecord};
 use crate::ledger::{Documents, Entry, Head, Journal, LARGEST_STATEMENT, Signing, Written, pack, unpack};
-use crate::rollout::{Heard, Observation, Plan, Record, Scope};
+use crate::rollout::{Heard, Observation, Plan, Record, Scope, TestState};
 
 use super::chains::{Found, records};
 use super::objects::Prune;
@@ -10,11 +10,13 @@ use super::objects::Prune;
 /// Polls, and bytes of them, after which a record is written though nothing was decided.
 const CHECKPOINT: (usize, usize) = (240, 48 * 1024);
 
-/// Records that may wait with all that was counted. Later ones hold only the evaluation that decided, because a status has an end.
-const WHOLE_PENDING: usize = 8;
+/// Records that may wait with all that was counted, and bytes of them. Later ones hold only the evaluation that decided, because a
+/// status has an end.
+const WHOLE_PENDING: (usize, usize) = (8, 256 * 1024);
 
-/// Most records that may wait. Whatever is decided beyond is in status and in the log alone.
-const MOST_PENDING: usize = 64;
+/// Most records that may wait, and bytes of them after which no more may: with one more, and all else, a model must stay below the
+/// 1.5 MiB that etcd takes. Whatever is decided beyond is in status and in the log alone.
+const MOST_PENDING: (usize, usize) = (64, 512 * 1024);
 
 /// What is known of the chain when an evaluation goes on record.
 pub(super) struct Before {
@@ -63,7 +65,17 @@ pub(super) fn append(
         signing,
         prune,
     } = before;
-    let journal = journal.or_else(|| stored(plan.status.ledger.as_ref()?));
+    let in_status = || stored(plan.status.ledger.as_ref()?);
+    let leads = |journal: &Journal| {
+        let tests = TestState::before(heard);
+        tests.is_some_and(|tests| journal.leads_to(&seen, &tests))
+    };
+    let journal = match journal {
+        // The answer to the write of a status that was taken may have been lost.
+        Some(kept) if !leads(&kept) => in_status().filter(leads).or(Some(kept)),
+        Some(kept) => Some(kept),
+        None => in_status(),
+    };
     let recovered = match &found {
         Some(Found::Newest(head)) => Some(head.clone()),
         Some(Found::Nothing) | None => None,
@@ -73,14 +85,18 @@ pub(super) fn append(
         plan.status.rollout.is_some() && (journal.polls() >= polls || journal.bytes() >= bytes)
     });
     let wanted = !plan.decisions.is_empty() || recovered.is_some() || prune.is_some() || is_full;
-    let waiting = plan.status.ledger.as_ref().map_or(0, |ledger| ledger.pending.len());
-    let head = head(uid, plan.status.ledger.as_ref(), found.as_ref()).filter(|_| wanted && waiting < MOST_PENDING);
+    let ledger = plan.status.ledger.as_ref();
+    let pending = ledger.map_or(&[][..], |ledger| ledger.pending.as_slice());
+    let (waiting, bytes) = (pending.len(), pending.iter().map(|record| record.payload.len()).sum::<usize>());
+    let below = |(most, most_bytes): (usize, usize)| waiting < most && bytes < most_bytes;
+    let (may_wait, may_be_whole) = (below(MOST_PENDING), below(WHOLE_PENDING));
+    let head = head(uid, ledger, found.as_ref()).filter(|_| wanted && may_wait);
     if let Some(head) = head {
         let entry = Entry::of(Written {
             seen: &seen,
             heard,
             plan,
-            journal: journal.filter(|_| waiting < WHOLE_PENDING),
+            journal: journal.filter(|_| may_be_whole),
             head: &head,
             uid,
             signing,
@@ -103,6 +119,8 @@ pub(super) fn append(
             "what was decided does not go on record: too many records wait, or those that exist could not be read"
         );
     }
+    // A journal that is full and cannot go on record is lost: it would grow until no status is taken any more.
+    let journal = journal.filter(|_| !is_full);
     // After a promotion, what was counted before the last status is not kept.
     let journal = Journal::append(journal, &seen, heard, plan).filter(|_| !is_due || plan.status.rollout.is_some());
     if let Some(ledger) = plan.status.ledger.as_mut().filter(|_| is_due) {

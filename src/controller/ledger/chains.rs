@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::api::{LedgerStatus, PendingRecord, QuantizedModelStatus};
-use crate::ledger::{Head, Journal, Signing};
+use crate::ledger::{Head, Journal, LARGEST_STATEMENT, Signing, linked_to, unpack};
 use crate::rollout::{Governance, LedgerProblem, LedgerSeen, Observation, Remembered};
 use crate::watch::Packed;
 
@@ -146,9 +146,26 @@ pub(super) fn records(observation: &Observation) -> bool {
     governance.records() || (goes_on && status.ledger.is_some())
 }
 
+/// Whether a record that a status says is pending goes on from this one.
+fn follows(ledger: &LedgerStatus, head: &Head) -> bool {
+    let next = i64::try_from(head.sequence + 1).ok();
+    let mut pending = ledger.pending.iter();
+    let next = pending.find(|record| Some(record.sequence) == next);
+    let statement = next.and_then(|record| unpack(&record.payload, LARGEST_STATEMENT).ok());
+    statement.and_then(|statement| linked_to(&statement)).as_ref() == Some(&head.digest)
+}
+
 impl Chain {
     /// Brings what a status says of its records up to what is known.
-    fn correct(&self, ledger: &mut Option<LedgerStatus>) {
+    fn correct(&mut self, ledger: &mut Option<LedgerStatus>) {
+        let found = match &self.found {
+            Some(Found::Newest(head)) => Some(head),
+            Some(Found::Nothing) | None => None,
+        };
+        // It was written, and the answer to that was lost: what it says would else be left out.
+        if found.zip(ledger.as_ref()).is_some_and(|(head, ledger)| follows(ledger, head)) {
+            (self.found, self.remembered) = (None, None);
+        }
         if let Some(Found::Newest(head)) = &self.found {
             *ledger = Some(LedgerStatus {
                 sequence: i64::try_from(head.sequence).unwrap_or(i64::MAX),
@@ -176,6 +193,7 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use super::super::append::tests::chain;
     use super::*;
     use crate::api::RevisionRef;
     use crate::rollout::Governed;
@@ -289,5 +307,21 @@ mod tests {
         let mut shown = status(Vec::new());
         assert_eq!(ledger.seen("u", &governed(), &mut shown).remembered, None);
         assert_eq!(shown.ledger.unwrap().sequence, 9);
+    }
+
+    #[test]
+    fn a_record_that_follows_what_was_found_stays_though_the_write_of_its_status_was_not_answered() {
+        let records = chain(2, 0);
+        let digest = records[0].payload_digest.trim_start_matches("sha256:").to_owned();
+        let head = Head { sequence: 1, digest };
+        for (pending, stays) in [(chain(2, 300).remove(1), false), (records[1].clone(), true)] {
+            let ledger = ledger();
+            ledger.of("u", |chain| chain.found = Some(Found::Newest(head.clone())));
+            let mut shown = status(vec![pending.clone()]);
+            ledger.seen("u", &governed(), &mut shown);
+            let kept = if stays { vec![pending] } else { Vec::new() };
+            assert_eq!(shown.ledger.unwrap().pending, kept);
+            assert_eq!(ledger.of("u", |chain| chain.found.is_none()), stays);
+        }
     }
 }

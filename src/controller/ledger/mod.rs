@@ -107,7 +107,8 @@ async fn create(ctx: &Context, model: &QuantizedModel, ledger: Option<&LedgerSta
         let keyid = keys.signs.as_ref().ok().map(|key| key.public().keyid().to_owned());
         match objects.create(record, &keys, signed_by != keyid).await? {
             Outcome::Created => tell(ctx, model, record),
-            Outcome::WasThere => {}
+            // Its line may be lost with the process that created it.
+            Outcome::WasThere => attest(model, record),
             Outcome::Overtaken(head) => {
                 tracing::warn!(
                     namespace = model.namespace(),
@@ -262,21 +263,37 @@ pub(super) async fn farewell(ctx: &Context, model: &QuantizedModel) -> Result<()
     Ok(())
 }
 
-/// Tells of a record that was written: a line of the log, which is an anchor outside of the cluster, an event, and a metric.
+/// Tells of a record that was written now: a line of the log, an event, and a metric.
 fn tell(ctx: &Context, model: &QuantizedModel, record: &PendingRecord) {
-    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    attest(model, record);
     let PendingRecord {
-        sequence,
         summary,
         payload_digest: digest,
         ..
     } = record;
-    let object = object_name(&name, u64::try_from(*sequence).unwrap_or_default());
-    tracing::info!(namespace, name, record = object, sequence, digest, "recorded");
     let event = Event {
         reason: Reason::Recorded,
-        note: format!("{object} {digest}: {summary}"),
+        note: format!("{} {digest}: {summary}", object_of(model, record)),
     };
     ctx.events.tell(model, &[event]);
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     ctx.metrics.recorded(&namespace, &name);
+}
+
+/// Writes the line of the log that tells of a record that exists: an anchor outside of the cluster. It may come twice, and is never
+/// left out.
+fn attest(model: &QuantizedModel, record: &PendingRecord) {
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    let PendingRecord {
+        sequence,
+        payload_digest: digest,
+        ..
+    } = record;
+    let object = object_of(model, record);
+    tracing::info!(namespace, name, record = object, sequence, digest, "recorded");
+}
+
+/// Name of the object of a record.
+fn object_of(model: &QuantizedModel, record: &PendingRecord) -> String {
+    object_name(&model.name_any(), u64::try_from(record.sequence).unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use crate::api::{PendingRecord, PrecisionDecision, PrecisionDecisionSpec, QuantizedModel};
 use crate::apiserver::{CallError, call, call_opt};
 use crate::ledger::verify::{Adopted, adopt};
-use crate::ledger::{Head, LARGEST_STATEMENT, linked_to, object_name, unpack};
+use crate::ledger::{Head, LARGEST_STATEMENT, Signature, linked_to, object_name, unpack};
 use crate::manifests::{MANAGER_STATUS, MODEL_LABEL, model_label};
 use crate::rollout::{LedgerProblem, LedgerReason};
 
@@ -98,7 +98,10 @@ impl Objects {
             // There is one of its name; or a quota was counted by somebody else at the same time.
             Err(conflict @ CallError::Conflict(_)) => match self.get(&name, LedgerReason::NotWritten).await? {
                 None => Err(Trouble::of(LedgerReason::NotWritten, conflict.into())),
-                Some(there) if there.spec.payload_digest == record.payload_digest => Ok(Outcome::WasThere),
+                Some(there) if there.spec.payload_digest == record.payload_digest => {
+                    is_as_written(&there, record, keys).map_err(|why| forked(&name, &why))?;
+                    Ok(Outcome::WasThere)
+                }
                 Some(there) => self.follow(there, record, keys).await.map(Outcome::Overtaken),
             },
             Err(error) => Err(Trouble::of(LedgerReason::NotWritten, error.into())),
@@ -139,12 +142,7 @@ impl Objects {
     /// linked to the record before ours. Nobody can tell that where nothing is signed.
     async fn follow(&self, there: PrecisionDecision, ours: &PendingRecord, keys: &Keys) -> Result<Head, Trouble> {
         let name = there.name_any();
-        let forked = |why: String| {
-            let message = format!(
-                "{name} is another record than the one that was to be written, and not ours: {why}; nothing rises until a person has seen to it"
-            );
-            Trouble::told(LedgerReason::Forked, message)
-        };
+        let forked = |why: String| forked(&name, &why);
         let public = keys.public();
         if public.is_empty() {
             return Err(forked("without a key nobody can tell whose it is".to_owned()));
@@ -265,6 +263,39 @@ impl Objects {
 
 /// Number of a record, its name, and when the API server created it.
 pub(super) type Listed = (u64, String, Option<Timestamp>);
+
+/// A record that exists in place of one that was to be written.
+fn forked(name: &str, why: &str) -> Trouble {
+    let message = format!(
+        "{name} is another record than the one that was to be written, and not ours: {why}; nothing rises until a person has seen to it"
+    );
+    Trouble::told(LedgerReason::Forked, message)
+}
+
+/// Fails unless an object that says it holds a record does so: the digest of a record stands in the status, where whoever would have
+/// another one in its place can read it. A key of before, which nobody knows any more, may have signed it.
+fn is_as_written(there: &PrecisionDecision, record: &PendingRecord, keys: &Keys) -> Result<(), String> {
+    let spec = &there.spec;
+    let ours = unpack(&record.payload, LARGEST_STATEMENT).map_err(|why| why.to_string())?;
+    let theirs = unpack(&spec.payload, LARGEST_STATEMENT).map_err(|why| why.to_string())?;
+    if ours != theirs {
+        return Err("its statement is another one than its digest says".to_owned());
+    }
+    let beside = (record.sequence, &record.time, &record.summary);
+    if (spec.sequence, &spec.time, &spec.summary) != beside {
+        return Err("its number, time or summary is not that of its statement".to_owned());
+    }
+    let signature = match (&spec.signature, record.signed) {
+        (_, false) => return Ok(()),
+        (None, true) => return Err("it has no signature".to_owned()),
+        (Some(signature), true) => Signature::from(signature.clone()),
+    };
+    let public = keys.public();
+    match public.iter().find(|key| key.keyid() == signature.keyid) {
+        Some(key) if !key.verifies(&ours, &signature) => Err("its signature does not hold".to_owned()),
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// The statement of a record that is to be written.
 fn statement(record: &PendingRecord) -> Result<Vec<u8>, Trouble> {

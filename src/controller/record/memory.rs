@@ -32,8 +32,13 @@ struct Running {
 /// Evidence, and the status of the guards.
 type Gathered = (Option<String>, Vec<GuardStatus>);
 
+/// Time after which a watch that has not shown what was written never will. It takes milliseconds as a rule; but where etcd was put
+/// back to what it was, versions begin anew below those that were written, and every write on top of these conflicts.
+const SHOWN_WITHIN: Duration = Duration::from_secs(300);
+
 /// A status as it was last written.
 struct Written {
+    at: Instant,
     version: u64,
     status: Packed<QuantizedModelStatus>,
 }
@@ -73,7 +78,8 @@ impl Memory {
         let uid = model.uid().unwrap_or_default();
         let mut written = self.written.lock();
         let newer = |last: &&Written| version(&model).is_some_and(|seen| seen < last.version);
-        let last = written.get(&uid).filter(newer);
+        let is_recent = |last: &&Written| last.at.elapsed() < SHOWN_WITHIN;
+        let last = written.get(&uid).filter(newer).filter(is_recent);
         match last.and_then(|last| Some((last.version, last.status.read().ok()?))) {
             Some((version, status)) => {
                 model.status = Some(status);
@@ -88,8 +94,9 @@ impl Memory {
         let (uid, version) = (model.uid().unwrap_or_default(), version(&model));
         if let (Some(version), Some(status)) = (version, &model.status) {
             let status = Packed::of(status);
+            let at = Instant::now();
             let mut written = self.written.lock();
-            written.insert(uid, Written { version, status });
+            written.insert(uid, Written { at, version, status });
         }
     }
 
@@ -177,6 +184,17 @@ mod tests {
             "somebody wrote after us"
         );
         assert_eq!(seen("9"), ("9".to_owned(), Phase::Progressing), "and ours is forgotten");
+    }
+
+    #[test]
+    fn a_cluster_that_was_put_back_is_believed_after_a_while() {
+        let memory = Memory::default();
+        memory.wrote(model("10", Phase::RollingBack));
+        let long_ago = Instant::now().checked_sub(SHOWN_WITHIN).expect("a machine that runs for a while");
+        memory.written.lock().get_mut("u").unwrap().at = long_ago;
+        let latest = memory.latest(model("9", Phase::Progressing));
+        assert_eq!(latest.resource_version().unwrap(), "9");
+        assert_eq!(latest.status.unwrap().phase.unwrap().known(), Some(Phase::Progressing));
     }
 
     #[test]

@@ -54,6 +54,12 @@ fn beginning(first: &Opened<'_>, records: &[Opened<'_>], anchors: &[&Anchor]) ->
     if anchors.iter().any(|anchor| anchor.head() == first.head) {
         return None;
     }
+    // They are deleted one after the other, the oldest first. While that goes on, or after it was cut short, the newest of those
+    // that are to go is still here, and everything from the first on leads to it.
+    let mut pruned = records.iter().filter_map(|record| record.pruned.as_ref());
+    if pruned.any(|newest| records.iter().any(|record| record.head == *newest)) {
+        return None;
+    }
     let pruned = records.iter().filter_map(|record| record.pruned.clone());
     let attested = anchors.iter().map(|anchor| anchor.head());
     let mut before = pruned.chain(attested).filter(|head| head.sequence == missing);

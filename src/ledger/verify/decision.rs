@@ -5,6 +5,7 @@ use std::iter;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
+use crate::RELEASE;
 use crate::evidence::Poll;
 use crate::rollout::{Remembered, Scope, TestState, resolve};
 
@@ -90,10 +91,12 @@ fn misremembered(statement: &Statement, before: Option<&End>) -> Option<(Check, 
 /// Why the decision of another core is not made again.
 fn other_core(record: &Opened<'_>) -> String {
     let core = &record.info.core;
-    if core.rules == RULES {
+    if core.rules != RULES {
+        format!("rules {}, this is {RULES}", core.rules)
+    } else if core.state != TestState::version() {
         format!("state {}, this is {}", core.state, TestState::version())
     } else {
-        format!("rules {}, this is {RULES}", core.rules)
+        format!("release {}, this is {RELEASE}", core.guardbit)
     }
 }
 

@@ -23,6 +23,14 @@ use super::error::BuildError;
 /// The user of guardbit's image.
 const USER: i64 = 65532;
 
+/// Resources of the container that verifies, with what it asks for and may have where the template says nothing of them for the
+/// server.
+const RESOURCES: [(&str, Option<&str>, Option<&str>); 3] = [
+    ("cpu", Some("100m"), None),
+    ("memory", Some("32Mi"), Some("128Mi")),
+    ("ephemeral-storage", None, None),
+];
+
 /// Adds to pods what verifies the weights of their variant. `server` is the name of the container that serves the model, and
 /// `image` that of the container that verifies. Returns that image where it is used.
 pub(super) fn add(
@@ -73,22 +81,14 @@ fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Con
             flag("digest", &weights.digest),
         ]),
     }
-    let quantities = |of: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-        let quantities = of
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), Quantity((*value).to_owned())));
-        quantities.collect()
-    };
+    let server = &pod.containers[place.server];
+    let context = server.security_context.as_ref();
     Container {
         name: ADDED.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(args),
-        resources: Some(ResourceRequirements {
-            requests: Some(quantities(&[("cpu", "100m"), ("memory", "32Mi")])),
-            limits: Some(quantities(&[("memory", "128Mi")])),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(resources(server.resources.as_ref())),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities {
@@ -98,6 +98,8 @@ fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Con
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
             run_as_user: Some(reader(pod, place)),
+            run_as_group: context.and_then(|context| context.run_as_group),
+            se_linux_options: context.and_then(|context| context.se_linux_options.clone()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
                 localhost_profile: None,
@@ -113,6 +115,31 @@ fn verifier(pod: &PodSpec, place: &Place, variant: &Variant, image: &str) -> Con
             ..place.mount.clone()
         }]),
         ..Container::default()
+    }
+}
+
+/// What the container asks for and may have: of each resource what the server does, if its template says anything of it. A pod needs
+/// the larger of both, so it needs no more than before; it keeps its class of quality of service, by which a node gives it CPUs of its
+/// own; and a quota that wants a limit of every container has one.
+fn resources(server: Option<&ResourceRequirements>) -> ResourceRequirements {
+    let of_server = |of: Option<&BTreeMap<String, Quantity>>, name: &str| of?.get(name).cloned();
+    let asks = server.and_then(|server| server.requests.as_ref());
+    let may_have = server.and_then(|server| server.limits.as_ref());
+    let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
+    for (name, request, limit) in RESOURCES {
+        let (mut asked, mut allowed) = (of_server(asks, name), of_server(may_have, name));
+        if asked.is_none() && allowed.is_none() {
+            let usual = |quantity: Option<&str>| quantity.map(|quantity| Quantity(quantity.to_owned()));
+            (asked, allowed) = (usual(request), usual(limit));
+        }
+        requests.extend(asked.map(|quantity| (name.to_owned(), quantity)));
+        limits.extend(allowed.map(|quantity| (name.to_owned(), quantity)));
+    }
+    let some = |of: BTreeMap<String, Quantity>| Some(of).filter(|of| !of.is_empty());
+    ResourceRequirements {
+        requests: some(requests),
+        limits: some(limits),
+        ..ResourceRequirements::default()
     }
 }
 

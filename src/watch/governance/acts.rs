@@ -25,6 +25,9 @@ pub type SeenAct = Seen<PrecisionAction, Box<RawValue>, Box<RawValue>>;
 /// Most acts of one model that are kept. Of more, those that lower most are.
 const MOST: usize = 100;
 
+/// Most bytes that the acts of one model may say: all of them go on record with each decision, and a record has an end.
+const MOST_SAID: usize = 128 * 1024;
+
 /// Acts of models that are not there after which it is looked which of them can go.
 const STRAYS: usize = 1_000;
 
@@ -139,6 +142,18 @@ impl Acts {
     }
 }
 
+/// How many bytes an act says. All else of it is short.
+fn said(act: &Act) -> usize {
+    let actor = &act.spec.actor;
+    let groups = actor.groups.iter().map(String::len).sum::<usize>();
+    act.spec.reason.len() + actor.username.len() + groups
+}
+
+/// How many bytes acts say.
+fn all_said(acts: &[Listed]) -> usize {
+    acts.iter().map(|listed| said(&listed.held.act)).sum()
+}
+
 impl Known {
     /// Keeps an act. Returns its model if anything but its status has changed, for guardbit writes that itself.
     fn put(
@@ -164,9 +179,12 @@ impl Known {
         });
         let uid = uid(&model);
         self.strays += usize::from(uid.is_none());
-        if acts.len() > MOST {
+        if acts.len() > MOST || all_said(acts) > MOST_SAID {
             acts.sort_by_cached_key(|listed| place(&listed.held.act, uid.as_deref(), now));
             acts.truncate(MOST);
+            while all_said(acts) > MOST_SAID {
+                acts.pop();
+            }
         }
         vec![model]
     }
@@ -363,6 +381,23 @@ mod tests {
                 .iter()
                 .any(|name| ["old", "other"].contains(&name.as_str()))
         );
+    }
+
+    /// Where admission does not look at groups, an act may name any.
+    #[test]
+    fn acts_say_no_more_than_a_record_can_hold() {
+        let now = Timestamp::now();
+        let acts = listed(&[action("stop", "fraud", "RollBack", now)]);
+        for number in 0..MOST {
+            let mut action = action(&format!("a{number}"), "fraud", "Approve", now);
+            action["spec"]["actor"]["groups"] = json!(vec!["ß".repeat(256); 32]);
+            take(&acts, Event::Apply(seen(&action)));
+        }
+        let kept = acts.of("risk", "fraud").unwrap();
+        let bytes: usize = kept.iter().map(|held| said(&held.act)).sum();
+        assert!(bytes <= MOST_SAID && kept.len() > 4, "{bytes} of {}", kept.len());
+        let lower = kept.iter().filter(|held| held.act.spec.action == ActKind::RollBack);
+        assert_eq!(lower.count(), 1);
     }
 
     #[test]

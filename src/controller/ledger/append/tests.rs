@@ -6,11 +6,12 @@ use k8s_openapi::jiff::SignedDuration;
 
 use super::*;
 use crate::api::{Action, PrecisionDecision, PrecisionDecisionSpec, QuantizedModelSpec, QuantizedModelStatus};
+use crate::evidence::{Counts, Observed, Poll};
 use crate::ledger::verify::adopt;
 use crate::ledger::{SigningKey, object_name};
 use crate::model::identity::{Purpose, revisions};
 use crate::rollout::{
-    Governance, Governed, LedgerSeen, ModelSeen, People, RouteSeen, Workload, WorkloadKey, hear, resolve,
+    Governance, Governed, GuardHeard, LedgerSeen, ModelSeen, People, RouteSeen, Workload, WorkloadKey, hear, resolve,
 };
 
 const KEY: &str = include_str!("../../../../tests/testdata/ledger/key.pem");
@@ -254,11 +255,105 @@ fn a_status_holds_no_more_records_than_it_can() {
     let mut world = governed();
     let (plan, _) = evaluate(&world, before(Some(Found::Nothing)));
     let mut ledger = plan.status.ledger.unwrap();
-    ledger.pending = vec![ledger.pending[0].clone(); MOST_PENDING];
-    world.model.status.ledger = Some(ledger);
-    let (plan, appended) = evaluate(&world, before(None));
-    assert!(!plan.decisions.is_empty() && !appended.recorded);
-    assert_eq!(plan.status.ledger.unwrap().pending.len(), MOST_PENDING);
+    let small = ledger.pending[0].clone();
+    let large = PendingRecord {
+        payload: "H4sI".repeat(MOST_PENDING.1 / 8),
+        ..small.clone()
+    };
+    for (pending, is_recorded) in [
+        (vec![small.clone(); MOST_PENDING.0 - 1], true),
+        (vec![small; MOST_PENDING.0], false),
+        (vec![large.clone()], true),
+        (vec![large; 2], false),
+    ] {
+        let waiting = pending.len();
+        ledger.pending = pending;
+        world.model.status.ledger = Some(ledger.clone());
+        let (plan, appended) = evaluate(&world, before(None));
+        assert!(!plan.decisions.is_empty());
+        assert_eq!(appended.recorded, is_recorded, "{waiting}");
+        let pending = plan.status.ledger.unwrap().pending;
+        assert_eq!(pending.len(), waiting + usize::from(is_recorded));
+    }
+}
+
+/// A model whose candidate is on trial, and the journal of an evaluation that heard nothing of it.
+fn on_trial() -> (Observation, Journal) {
+    let mut world = governed();
+    for found in [Some(Found::Nothing), None] {
+        let (plan, _) = evaluate(&world, before(found));
+        world.model.status = plan.status;
+        world.model.status.ledger.as_mut().unwrap().pending.clear();
+        world.now += SignedDuration::from_secs(1);
+    }
+    assert!(world.model.status.rollout.is_some());
+    let heard = hear(&world);
+    let plan = resolve(&world.seen(), heard.clone());
+    assert!(plan.decisions.is_empty());
+    let journal = Journal::append(None, &world.seen(), &heard, &plan).expect("the candidate is on trial");
+    (world, journal)
+}
+
+/// The journal with so many evaluations, of which each heard of one poll.
+fn with_looks(journal: &Journal, looks: usize) -> Journal {
+    let poll = Poll {
+        from: 0,
+        through: 1,
+        observed: Observed::Proportion {
+            candidate: Counts::default(),
+            baseline: Counts::default(),
+        },
+    };
+    let heard = GuardHeard {
+        polls: vec![poll],
+        ..GuardHeard::default()
+    };
+    Journal {
+        looks: vec![BTreeMap::from([("errors".to_owned(), heard)]); looks],
+        ..journal.clone()
+    }
+}
+
+#[test]
+fn a_journal_that_is_full_goes_on_record_and_is_lost_where_it_cannot() {
+    let (mut world, journal) = on_trial();
+    let kept = |world: &Observation, looks: usize| {
+        let before = Before {
+            journal: Some(with_looks(&journal, looks)),
+            ..before(None)
+        };
+        let (_, appended) = evaluate(world, before);
+        (appended.recorded, appended.journal.map(|journal| journal.looks.len()))
+    };
+    assert_eq!(kept(&world, CHECKPOINT.0 - 1), (false, Some(CHECKPOINT.0 - 1)));
+    assert_eq!(kept(&world, CHECKPOINT.0), (true, None));
+    let waiting = chain(1, 0).remove(0);
+    world.model.status.ledger.as_mut().unwrap().pending = vec![waiting; MOST_PENDING.0];
+    assert_eq!(kept(&world, CHECKPOINT.0 - 1), (false, Some(CHECKPOINT.0 - 1)));
+    assert_eq!(kept(&world, CHECKPOINT.0), (false, Some(0)), "it begins anew");
+}
+
+/// The answer to a write of the status was lost: this process has the journal of before, and the status has the whole.
+#[test]
+fn of_two_journals_that_counts_which_leads_to_what_the_tests_know() {
+    let (mut world, journal) = on_trial();
+    let elsewhere = |looks: usize| Journal {
+        through: "of before".to_owned(),
+        ..with_looks(&journal, looks)
+    };
+    let mut looks = |kept: Option<Journal>, in_status: Journal| {
+        world.model.status.ledger.as_mut().unwrap().journal = Some(packed(&in_status));
+        let before = Before {
+            journal: kept,
+            ..before(None)
+        };
+        let (_, appended) = evaluate(&world, before);
+        appended.journal.map(|journal| journal.looks.len())
+    };
+    assert_eq!(looks(Some(elsewhere(2)), with_looks(&journal, 3)), Some(3));
+    assert_eq!(looks(Some(with_looks(&journal, 4)), with_looks(&journal, 3)), Some(4));
+    assert_eq!(looks(None, with_looks(&journal, 3)), Some(3));
+    assert_eq!(looks(Some(elsewhere(2)), elsewhere(3)), Some(0));
 }
 
 #[test]

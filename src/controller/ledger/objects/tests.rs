@@ -197,6 +197,40 @@ async fn a_record_of_another_chain_is_a_fork_and_so_is_any_that_no_key_tells() {
     );
 }
 
+/// Whoever can read a status knows the digest of the next record, and may be faster.
+#[tokio::test]
+async fn an_object_that_has_the_digest_of_a_record_and_nothing_else_of_it_is_a_fork() {
+    const NAME: &str = "fraud-scorer-000001";
+    let held = Held::default();
+    let objects = objects(&held);
+    let records = chain(1, 0);
+    create(&objects, &records).await;
+    let ours = held.lock()[NAME].clone();
+    let borrowed = SigningKey::from_pem(KEY).unwrap().sign(b"{}");
+    for (field, value) in [
+        ("payload", json!(chain(1, 300)[0].payload)),
+        ("payload", json!("H4sI")),
+        ("signature", Value::Null),
+        ("signature", serde_json::to_value(borrowed).unwrap()),
+        ("summary", json!("Promoted int8")),
+        ("time", json!("2026-11-11T00:00:00Z")),
+    ] {
+        let mut theirs = ours.clone();
+        theirs["spec"][field] = value;
+        held.lock().insert(NAME.to_owned(), theirs);
+        let reason = refused(&objects, &records[0], &keys()).await;
+        assert_eq!(reason, LedgerReason::Forked, "{field}");
+    }
+    // One that a key of before has signed is ours, though nobody knows that key any more.
+    held.lock().insert(NAME.to_owned(), ours);
+    let replaced = Keys {
+        signs: SigningKey::from_pem(NEXT).map_err(|error| error.to_string()),
+        ..no_key()
+    };
+    let created = objects.create(&records[0], &replaced, true).await.unwrap();
+    assert_eq!(created, Outcome::WasThere);
+}
+
 #[tokio::test]
 async fn a_record_that_is_to_be_signed_waits_for_the_key() {
     let held = Held::default();
