@@ -470,7 +470,8 @@ fn an_object_that_is_not_called_as_its_record_is_not_exported_in_its_place() {
     let (code, _, err) = api.export(&["fraud", text(&out)]);
     assert_eq!(code, 1, "{err}");
     assert!(
-        first(&err).contains("risk/fraud-0 is not exported: its statement is record 8, whose object is called fraud-000008"),
+        first(&err)
+            .contains("risk/fraud-0 is not exported: its statement is record 8, whose object is called fraud-000008"),
         "{err}"
     );
     let (code, found, _) = verify(&[text(&out), "--key", KEY]);

@@ -236,7 +236,10 @@ fn a_record_of_a_newer_release_may_say_more_and_is_not_decided_again() {
         assert_eq!(newer.outcome(), Outcome::HoldsWithReservations, "{newer}");
         let chain = &newer.chains[0];
         assert_eq!((chain.replayed, chain.complete_from), (7, Some(1)), "{newer}");
-        assert!(chain.not_replayed[0].why.starts_with("release 99.0.0, this is "), "{newer}");
+        assert!(
+            chain.not_replayed[0].why.starts_with("release 99.0.0, this is "),
+            "{newer}"
+        );
         assert_eq!(newest(guardbit::RELEASE, more).outcome(), Outcome::Broken);
     }
 }

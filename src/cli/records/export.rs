@@ -177,7 +177,9 @@ impl Record {
         // Any object may say that it is of this model, and the first file of a record stays for ever.
         let expected = object_name(&model.name, sequence);
         if metadata.name.as_ref() != Some(&expected) {
-            return Err(told(format!("its statement is record {sequence}, whose object is called {expected}")));
+            return Err(told(format!(
+                "its statement is record {sequence}, whose object is called {expected}"
+            )));
         }
         let signature = spec.signature.clone().map(Signature::from);
         Ok(Self {

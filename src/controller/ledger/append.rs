@@ -87,7 +87,10 @@ pub(super) fn append(
     let wanted = !plan.decisions.is_empty() || recovered.is_some() || prune.is_some() || is_full;
     let ledger = plan.status.ledger.as_ref();
     let pending = ledger.map_or(&[][..], |ledger| ledger.pending.as_slice());
-    let (waiting, bytes) = (pending.len(), pending.iter().map(|record| record.payload.len()).sum::<usize>());
+    let (waiting, bytes) = (
+        pending.len(),
+        pending.iter().map(|record| record.payload.len()).sum::<usize>(),
+    );
     let below = |(most, most_bytes): (usize, usize)| waiting < most && bytes < most_bytes;
     let (may_wait, may_be_whole) = (below(MOST_PENDING), below(WHOLE_PENDING));
     let head = head(uid, ledger, found.as_ref()).filter(|_| wanted && may_wait);

@@ -163,7 +163,10 @@ impl Chain {
             Some(Found::Nothing) | None => None,
         };
         // It was written, and the answer to that was lost: what it says would else be left out.
-        if found.zip(ledger.as_ref()).is_some_and(|(head, ledger)| follows(ledger, head)) {
+        if found
+            .zip(ledger.as_ref())
+            .is_some_and(|(head, ledger)| follows(ledger, head))
+        {
             (self.found, self.remembered) = (None, None);
         }
         if let Some(Found::Newest(head)) = &self.found {

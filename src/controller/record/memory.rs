@@ -190,7 +190,9 @@ mod tests {
     fn a_cluster_that_was_put_back_is_believed_after_a_while() {
         let memory = Memory::default();
         memory.wrote(model("10", Phase::RollingBack));
-        let long_ago = Instant::now().checked_sub(SHOWN_WITHIN).expect("a machine that runs for a while");
+        let long_ago = Instant::now()
+            .checked_sub(SHOWN_WITHIN)
+            .expect("a machine that runs for a while");
         memory.written.lock().get_mut("u").unwrap().at = long_ago;
         let latest = memory.latest(model("9", Phase::Progressing));
         assert_eq!(latest.resource_version().unwrap(), "9");
