@@ -14,8 +14,8 @@ use crate::prometheus::OwnPrometheus;
 use crate::stage::{MODEL, Stage, setting};
 
 /// A replay sees the same scrapes, but not the moments of the live evaluations: two evaluations and a scrape of a
-/// second each, and what an overloaded machine adds.
-const APART: f64 = 5.0;
+/// second each, and what an overloaded machine adds to each of them.
+const APART: f64 = 10.0;
 
 /// The first rise is replayed when the first request is served, and was decided when the gateway was told of it.
 const GATEWAY: f64 = 20.0;
