@@ -21,7 +21,7 @@ table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: 0.875
 caption { text-align: left; color: var(--soft); padding: 0.25rem 0; }
 th, td { border: 1px solid var(--line); padding: 0.25rem 0.5rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 thead th { background: var(--head); }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; overflow-wrap: break-word; }
 figure { margin: 1rem 0; }
 figure svg { width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
