@@ -119,14 +119,6 @@ fn weight(world: &World) -> Option<i32> {
     world.status.rollout.as_ref().map(|rollout| rollout.weight)
 }
 
-fn stable(world: &World) -> &str {
-    world
-        .status
-        .stable
-        .as_ref()
-        .map_or("", |stable| stable.variant.as_str())
-}
-
 fn reason<'a>(world: &'a World, kind: &str) -> &'a str {
     let mut conditions = world.status.conditions.iter();
     conditions.find(|c| c.type_ == kind).map_or("", |c| c.reason.as_str())
@@ -149,7 +141,7 @@ fn waits_for_first_traffic_and_climbs() {
     assert_eq!(world.status.phase, Some(Phase::AwaitingApproval.into()));
     acts(&mut world, ActKind::Approve, "bob");
     world.run(900);
-    assert_eq!(stable(&world), "int8", "{}", world.transcript);
+    assert_eq!(world.stable(), "int8", "{}", world.transcript);
     story("waits_for_first_traffic_and_climbs", &world);
 }
 
@@ -157,11 +149,11 @@ fn waits_for_first_traffic_and_climbs() {
 fn waits_for_promotion_with_evidence_shown() {
     let mut world = governed(spec(), &json!({"approvals": [{"before": "Promotion"}]}));
     world.run(600);
-    assert_eq!((weight(&world), stable(&world)), (Some(50), "fp32"));
+    assert_eq!((weight(&world), world.stable()), (Some(50), "fp32"));
     assert!(world.status.guards.iter().all(|guard| !guard.message.is_empty()));
     acts(&mut world, ActKind::Approve, "bob");
     world.run(300);
-    assert_eq!(stable(&world), "int8", "{}", world.transcript);
+    assert_eq!(world.stable(), "int8", "{}", world.transcript);
     story("waits_for_promotion_with_evidence_shown", &world);
 }
 
@@ -179,7 +171,7 @@ fn a_promotion_is_asked_about_again_after_an_edit_that_was_taken_back() {
     edited(&mut world);
     world.run(900);
     assert_eq!(
-        (weight(&world), stable(&world)),
+        (weight(&world), world.stable()),
         (Some(50), "fp32"),
         "{}",
         world.transcript
@@ -211,7 +203,7 @@ fn an_approval_of_a_promotion_that_is_older_than_its_evidence_does_not_count() {
     acts(&mut world, ActKind::Approve, "bob");
     world.run(900);
     assert_eq!(
-        (weight(&world), stable(&world)),
+        (weight(&world), world.stable()),
         (Some(50), "fp32"),
         "{}",
         world.transcript
@@ -403,7 +395,7 @@ fn paused_and_resumed_by_act() {
     );
     acts(&mut world, ActKind::Resume, "cid");
     world.run(600);
-    assert_eq!(stable(&world), "int8", "the deadline stood still: {}", world.transcript);
+    assert_eq!(world.stable(), "int8", "the deadline stood still: {}", world.transcript);
     assert!(has(&world, Action::Paused) && has(&world, Action::Resumed) && !has(&world, Action::Unpaused));
     story("paused_and_resumed_by_act", &world);
 }
@@ -437,13 +429,13 @@ fn rolled_back_by_act_stays_down_while_git_insists() {
     world.decides_twice = true;
     world.run(110);
     acts(&mut world, ActKind::RollBack, "cid");
-    assert_eq!((weight(&world), stable(&world)), (None, "fp32"));
+    assert_eq!((weight(&world), world.stable()), (None, "fp32"));
     for (target, attempt) in [("int4", 1), ("int8", 2), ("int4", 3)] {
         world.spec.target = Some(target.to_owned());
         world.spec.attempt = attempt;
         edited(&mut world);
         world.run(300);
-        assert_eq!((weight(&world), stable(&world)), (None, "fp32"), "{}", world.transcript);
+        assert_eq!((weight(&world), world.stable()), (None, "fp32"), "{}", world.transcript);
     }
     assert_eq!(reason(&world, "Progressing"), "TakenBack");
     acts(&mut world, ActKind::Resume, "cid");
@@ -465,7 +457,7 @@ fn whoever_rolls_back_before_the_first_install_gets_the_reference() {
     world.people = people();
     acts(&mut world, ActKind::RollBack, "cid");
     world.run(120);
-    assert_eq!(stable(&world), "fp32", "{}", world.transcript);
+    assert_eq!(world.stable(), "fp32", "{}", world.transcript);
 }
 
 #[test]
@@ -474,14 +466,14 @@ fn rollback_act_expires() {
     world.people = people();
     world.decides_twice = true;
     world.run(900);
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
     let mut roll_back = act(&world, ActKind::RollBack, "cid");
     roll_back.spec.valid_for = "10m".into();
     world.people.acts.push(roll_back);
     edited(&mut world);
-    assert_eq!(stable(&world), "fp32", "{}", world.transcript);
+    assert_eq!(world.stable(), "fp32", "{}", world.transcript);
     world.run(580);
-    assert_eq!((weight(&world), stable(&world)), (None, "fp32"));
+    assert_eq!((weight(&world), world.stable()), (None, "fp32"));
     world.run(120);
     assert!(weight(&world).is_some(), "{}", world.transcript);
     story("rollback_act_expires", &world);
@@ -516,7 +508,7 @@ fn frozen_in_mid_climb_holds_and_goes_on() {
     world.run(3_500);
     assert_eq!((weight(&world), reason(&world, "Progressing")), (Some(25), "Frozen"));
     world.run(700);
-    assert_eq!(stable(&world), "int8", "the deadline stood still: {}", world.transcript);
+    assert_eq!(world.stable(), "int8", "the deadline stood still: {}", world.transcript);
     story("frozen_in_mid_climb_holds_and_goes_on", &world);
 }
 
@@ -556,7 +548,7 @@ fn breakglass_opens_the_freeze_and_not_the_floor() {
     assert_eq!(weight(&world), Some(25));
     acts(&mut world, ActKind::BreakGlass, "dan");
     world.run(900);
-    assert_eq!((stable(&world), weight(&world)), ("int8", None), "{}", world.transcript);
+    assert_eq!((world.stable(), weight(&world)), ("int8", None), "{}", world.transcript);
     assert_eq!(reason(&world, "Stalled"), "PolicyNotMet");
     story("breakglass_opens_the_freeze_and_not_the_floor", &world);
 }
@@ -573,7 +565,7 @@ fn breakglass_gives_no_weight_to_what_is_harmful() {
     assert!(has(&world, Action::RolledBack), "{}", world.transcript);
     acts(&mut world, ActKind::BreakGlass, "eve");
     world.run(900);
-    let held = (weight(&world), stable(&world), world.status.rejected.len());
+    let held = (weight(&world), world.stable(), world.status.rejected.len());
     assert_eq!(held, (None, "fp32", 1), "{}", world.transcript);
 }
 
@@ -600,37 +592,37 @@ fn no_traffic_moves_below_the_floor_from_a_variant_that_is_taken_out_of_the_spec
     let mut world = governed(wanted, &json!({}));
     world.decides_twice = false;
     world.run(2_400);
-    assert_eq!(stable(&world), "int4", "{}", world.transcript);
+    assert_eq!(world.stable(), "int4", "{}", world.transcript);
     world.spec.target = Some("int8".into());
     edited(&mut world);
     world.run(300);
-    assert_eq!(stable(&world), "int8", "{}", world.transcript);
+    assert_eq!(world.stable(), "int8", "{}", world.transcript);
     world.governance = Governance::Governed(asks(&json!({"floor": {"minBits": 8}})));
     world.spec.target = None;
     world.spec.variants.remove(1);
     edited(&mut world);
     world.run(60);
     assert_eq!(
-        (stable(&world), reason(&world, "Stalled")),
+        (world.stable(), reason(&world, "Stalled")),
         ("int8", "PolicyNotMet"),
         "{}",
         world.transcript
     );
     world.spec.target = Some("fp32".into());
     edited(&mut world);
-    assert_eq!(stable(&world), "fp32", "less waits for nothing: {}", world.transcript);
+    assert_eq!(world.stable(), "fp32", "less waits for nothing: {}", world.transcript);
 }
 
 #[test]
 fn floor_rises_under_stable_is_reported() {
     let mut world = governed(spec(), &json!({}));
     world.run(900);
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
     world.governance = Governance::Governed(asks(&json!({"floor": {"minBits": 16}})));
     edited(&mut world);
     world.run(600);
     assert_eq!(
-        (stable(&world), reason(&world, "PolicyBreached")),
+        (world.stable(), reason(&world, "PolicyBreached")),
         ("int8", "BelowFloor")
     );
     story("floor_rises_under_stable_is_reported", &world);
@@ -645,7 +637,7 @@ fn floor_rises_under_stable_and_it_falls_back_when_it_is_its_turn() {
     world.governance = Governance::Governed(now.clone());
     edited(&mut world);
     world.run(120);
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
     (now.turn, now.slot) = (
         true,
         Slot::Full {
@@ -655,12 +647,12 @@ fn floor_rises_under_stable_and_it_falls_back_when_it_is_its_turn() {
     );
     world.governance = Governance::Governed(now.clone());
     edited(&mut world);
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
     now.slot = Slot::Free;
     world.governance = Governance::Governed(now);
     edited(&mut world);
     world.run(120);
-    assert_eq!((stable(&world), weight(&world)), ("fp32", None), "{}", world.transcript);
+    assert_eq!((world.stable(), weight(&world)), ("fp32", None), "{}", world.transcript);
     assert!(has(&world, Action::Demoted));
     story("floor_rises_under_stable_and_it_falls_back_when_it_is_its_turn", &world);
 }
@@ -673,7 +665,7 @@ fn stale_by_and_by(on_stale: &str) -> World {
         (None, serde_json::from_value(json!("2026-11-10T00:00:00Z")).ok());
     let mut world = governed(wanted, &json!({"calibration": {"maxAge": "1h", "onStale": on_stale}}));
     world.run(900);
-    assert_eq!((stable(&world), reason(&world, "CalibrationFresh")), ("int8", "Fresh"));
+    assert_eq!((world.stable(), reason(&world, "CalibrationFresh")), ("int8", "Fresh"));
     // Another date makes it no fresher.
     let calibration = world.spec.variants[1].calibration.as_mut().expect("a calibration");
     calibration.completed_at = serde_json::from_value(json!("2026-11-10T00:15:00Z")).ok();
@@ -691,14 +683,14 @@ fn stale_by_and_by(on_stale: &str) -> World {
 #[test]
 fn stale_calibration_warns() {
     let world = stale_by_and_by("Warn");
-    assert_eq!((stable(&world), reason(&world, "CalibrationFresh")), ("int8", "Stale"));
+    assert_eq!((world.stable(), reason(&world, "CalibrationFresh")), ("int8", "Stale"));
     story("stale_calibration_warns", &world);
 }
 
 #[test]
 fn stale_calibration_falls_back() {
     let world = stale_by_and_by("FallBack");
-    assert_eq!((stable(&world), reason(&world, "Stalled")), ("fp32", "PolicyNotMet"));
+    assert_eq!((world.stable(), reason(&world, "Stalled")), ("fp32", "PolicyNotMet"));
     story("stale_calibration_falls_back", &world);
 }
 
@@ -727,11 +719,11 @@ fn bootstrap_of_int4_is_refused() {
     wanted.rollout.bootstrap = Some("int4".into());
     let mut world = governed(wanted, &json!({"rollout": {"bootstrap": "Reference"}}));
     world.run(120);
-    assert_eq!((stable(&world), reason(&world, "Stalled")), ("", "PolicyNotMet"));
+    assert_eq!((world.stable(), reason(&world, "Stalled")), ("", "PolicyNotMet"));
     world.spec.rollout.bootstrap = None;
     edited(&mut world);
     world.run(120);
-    assert_eq!(stable(&world), "fp32");
+    assert_eq!(world.stable(), "fp32");
     story("bootstrap_of_int4_is_refused", &world);
 }
 
@@ -846,7 +838,7 @@ fn a_dry_run_is_told_and_holds_nothing_back() {
         .collect();
     assert_eq!(told, [("floor.minBits", false)]);
     world.run(900);
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
 }
 
 #[test]

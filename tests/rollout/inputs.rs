@@ -15,14 +15,6 @@ fn compared() -> QuantizedModelSpec {
     spec
 }
 
-fn stable(world: &World) -> &str {
-    world
-        .status
-        .stable
-        .as_ref()
-        .map_or("", |stable| stable.variant.as_str())
-}
-
 fn moved(world: &World) -> Option<&Condition> {
     world.status.conditions.iter().find(|c| c.type_ == "InputsMoved")
 }
@@ -36,7 +28,7 @@ fn guarded() -> World {
     for _ in 0..40 {
         world.run(60);
         if reason(&world) == "AsOnTheGoldenSet" {
-            assert_eq!(stable(&world), "int8");
+            assert_eq!(world.stable(), "int8");
             return world;
         }
     }
@@ -77,7 +69,7 @@ fn users_requests_that_are_answered_otherwise_say_that_the_inputs_have_moved_and
         condition.message
     );
     assert_eq!(notes, std::slice::from_ref(&condition.message), "it is told once");
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
 
     world.run(300);
     let later = moved(&world).expect("the condition");
@@ -86,7 +78,7 @@ fn users_requests_that_are_answered_otherwise_say_that_the_inputs_have_moved_and
     world.behaviour.clear();
     run_until(&mut world, "False", 120);
     assert_eq!(moved(&world).map(|c| c.reason.as_str()), Some("AsOnTheGoldenSet"));
-    assert_eq!(stable(&world), "int8");
+    assert_eq!(world.stable(), "int8");
 }
 
 #[test]
@@ -95,7 +87,7 @@ fn answers_that_differ_on_both_say_that_what_serves_has_changed() {
     let changed = bad(|b| (b.differs, b.differs_mirrored) = (0.4, 0.4));
     world.behaviour.insert("int8".into(), changed);
     let notes = run_until(&mut world, "True", 10);
-    assert_eq!((stable(&world), notes.len()), ("fp32", 0), "{}", world.transcript);
+    assert_eq!((world.stable(), notes.len()), ("fp32", 0), "{}", world.transcript);
     let [rejected] = world.status.rejected.as_slice() else {
         panic!("{:?}", world.status.rejected);
     };
@@ -117,7 +109,7 @@ fn a_fallback_says_that_the_inputs_have_moved_where_they_have() {
     let drifted = bad(|b| (b.differs, b.differs_mirrored) = (0.01, 0.5));
     world.behaviour.insert("int8".into(), drifted);
     world.run(900);
-    assert_eq!(stable(&world), "fp32", "{}", world.transcript);
+    assert_eq!(world.stable(), "fp32", "{}", world.transcript);
     let [rejected] = world.status.rejected.as_slice() else {
         panic!("{:?}", world.status.rejected);
     };
@@ -132,5 +124,5 @@ fn a_fallback_says_that_the_inputs_have_moved_where_they_have() {
 fn a_model_whose_users_requests_are_not_compared_has_no_such_condition() {
     let mut world = World::new(compared());
     world.run(1_800);
-    assert_eq!((stable(&world), moved(&world)), ("int8", None), "{}", world.transcript);
+    assert_eq!((world.stable(), moved(&world)), ("int8", None), "{}", world.transcript);
 }

@@ -542,6 +542,31 @@ fn happen(world: &mut World, happening: &Happening) {
     world.generation += 1;
 }
 
+/// Lets all of it happen to a world. The invariants hold in each evaluation, and so does what `also` checks.
+fn goes_through(world: &mut World, history: &[Happening], also: &mut impl FnMut(&World, &Plan)) {
+    let mut watcher = Watcher::default();
+    for event in history {
+        happen(world, event);
+        if let Happening::LoseStatus = event {
+            // What was known only to the status is gone with it.
+            let serves = |revision: &RevisionRef| {
+                let (revision, purpose) = (revision.clone(), Purpose::Serving);
+                world.workloads.contains_key(&WorkloadKey { revision, purpose })
+            };
+            watcher.rejected.retain(serves);
+        }
+        let seconds = if let Happening::Pass(seconds) = event {
+            *seconds
+        } else {
+            1
+        };
+        world.run_watched(seconds, &mut |world, before, plan| {
+            watcher.check(world, before, plan);
+            also(world, plan);
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
@@ -556,16 +581,7 @@ proptest! {
         }
         let mut world = World::new(spec);
         world.decides_twice = true;
-        let mut watcher = Watcher::default();
-        for event in &history {
-            happen(&mut world, event);
-            if let Happening::LoseStatus = event {
-                // What was known only to the status is gone with it.
-                watcher.rejected.retain(|r| world.workloads.contains_key(&WorkloadKey { revision: r.clone(), purpose: Purpose::Serving }));
-            }
-            let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
-            world.run_watched(seconds, &mut |world, before, plan| watcher.check(world, before, plan));
-        }
+        goes_through(&mut world, &history, &mut |_, _| ());
     }
 
     #[test]
@@ -573,18 +589,7 @@ proptest! {
         let mut spec = spec();
         spec.target = None;
         let mut world = governed(spec, &json!({}));
-        let mut watcher = Watcher::default();
-        for event in &history {
-            happen(&mut world, event);
-            if let Happening::LoseStatus = event {
-                watcher.rejected.retain(|r| world.workloads.contains_key(&WorkloadKey { revision: r.clone(), purpose: Purpose::Serving }));
-            }
-            let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
-            world.run_watched(seconds, &mut |world, before, plan| {
-                watcher.check(world, before, plan);
-                nobody_rises_against(world, plan);
-            });
-        }
+        goes_through(&mut world, &history, &mut nobody_rises_against);
     }
 
     #[test]
@@ -596,12 +601,7 @@ proptest! {
         world.spec.rollout.on_undecided = OnUndecided::Escalate;
         world.spec.rollout.deadline = "4m".into();
         happen(&mut world, &Happening::Benefit(true));
-        let mut watcher = Watcher::default();
-        for event in &history {
-            happen(&mut world, event);
-            let seconds = if let Happening::Pass(seconds) = event { *seconds } else { 1 };
-            world.run_watched(seconds, &mut |world, before, plan| watcher.check(world, before, plan));
-        }
+        goes_through(&mut world, &history, &mut |_, _| ());
     }
 
     #[test]

@@ -182,6 +182,12 @@ pub struct World {
 }
 
 impl World {
+    /// The variant that is stable; empty where none is.
+    pub fn stable(&self) -> &str {
+        let stable = self.status.stable.as_ref();
+        stable.map_or("", |stable| stable.variant.as_str())
+    }
+
     pub fn new(spec: QuantizedModelSpec) -> Self {
         let start: Timestamp = "2026-11-10T00:00:00Z".parse().unwrap();
         Self {
